@@ -22,17 +22,17 @@ from actors.imports import (
 from actors.mail import deliver_email
 from actors.maintenance import maintain
 from actors.people import (
-    activate,
+    activate_user,
     send_onboarding_reminder,
     send_welcome_email,
     sign_up,
-    unsubscribe,
+    unsubscribe_user,
 )
 from actors.reports import cleanup_old_reports, daily_report
 from actors.sync import start_syncs, sync_critical_data, sync_record, tell_of_dead_sync
 
 __all__ = [
-    "activate",
+    "activate_user",
     "attach_image",
     "cancel_campaign",
     "check_import_completion",
@@ -61,5 +61,5 @@ __all__ = [
     "sync_critical_data",
     "sync_record",
     "tell_of_dead_sync",
-    "unsubscribe",
+    "unsubscribe_user",
 ]

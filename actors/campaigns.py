@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import dramatiq
 
 from shop import campaigns, people
-from shop.campaigns import Again, SkippedRecipient
-from shop.people import unsubscribing
+from shop.campaigns import ResendState, SkippedRecipient
+from shop.people import unsubscribe_links
 from shop.settings import settings
 from workshed import Batch, addresses, broker, db, schedule
 from workshed.contrib import mail
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 A_MINUTE = timedelta(minutes=1)
 RATE = settings().campaign_rate
-PER_MINUTE = (
+RATE_LIMIT = (
     # After a pause, send at most one second's worth at once.
     Limit.bucket(RATE, per=A_MINUTE, burst=max(1, RATE // 60), name="bulk mail") if RATE else ()
 )
@@ -40,7 +40,7 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
     if after is None:
         begin_campaign(campaign_id)
     else:
-        hand_out(campaign_id, after)
+        send_recipient_jobs(campaign_id, after)
 
 
 @dramatiq.actor(
@@ -49,7 +49,7 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
     time_limit=mail.TIME_LIMIT,
     retry_on=mail.FOR_TWO_DAYS,
     discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailDeliveryUnknownError),
-    limit=PER_MINUTE,
+    limit=RATE_LIMIT,
 )
 def send_campaign_email(campaign_id: int, user_id: int) -> None:
     """Send one recipient the mail of a campaign, unless it is paused or they have unsubscribed.
@@ -60,24 +60,24 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
     """
     try:
         with db.transaction() as conn:
-            email = campaigns.claim(conn, campaign_id, user_id)
+            email = campaigns.claim_email(conn, campaign_id, user_id)
         if isinstance(email, SkippedRecipient):
             raise Discard(email.reason)
-        mail.deliver(email, unsubscribe=unsubscribing.link_of)
+        mail.deliver(email, unsubscribe=unsubscribe_links.build_link_from_text)
     except mail.MailServerAway as away:
         if away.is_held:
-            wait_for_server(campaign_id, user_id, away)
+            pause_for_outage(campaign_id, user_id, away)
         raise
     except mail.MailError as err:
         with db.transaction() as conn:
-            rest = campaigns.note_error(conn, campaign_id, user_id, err)
+            rest = campaigns.record_error(conn, campaign_id, user_id, err)
             if rest is not None:
                 schedule.send(conn, go_on_with_campaign.message(campaign_id), delay=rest)
         if rest is not None:
             raise Discard(f"campaign {campaign_id} is paused: {err}") from err
         raise
     with db.transaction() as conn:
-        campaigns.arrived(conn, campaign_id, email)
+        campaigns.mark_delivered(conn, campaign_id, email)
 
 
 @dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
@@ -88,9 +88,9 @@ def end_campaign_batch(campaign_id: int) -> None:
     On crash: runs in one transaction, so a retry starts clean.
     """
     with db.transaction() as conn:
-        if campaigns.end_batch(conn, campaign_id, Batch.current().id):
-            of = campaigns.progress(conn, campaign_id)
-            level = logging.WARNING if of.missed else logging.INFO
+        if campaigns.complete_batch(conn, campaign_id, Batch.current().id):
+            of = campaigns.get_progress(conn, campaign_id)
+            level = logging.WARNING if of.undelivered else logging.INFO
             logger.log(level, "campaign %d has ended: %s", campaign_id, of.summary)
 
 
@@ -102,8 +102,8 @@ def go_on_with_campaign(campaign_id: int) -> None:
     On crash: the new state and the next job commit together.
     """
     with db.transaction() as conn:
-        left = campaigns.pauses_yet(conn, campaign_id)
-        trouble = servers.rest(conn)
+        left = campaigns.remaining_pause(conn, campaign_id)
+        trouble = servers.get_hold(conn)
         if left is None:
             raise Discard(f"campaign {campaign_id} is no longer paused, or not by itself")
         if left <= timedelta() and trouble is None:
@@ -111,7 +111,7 @@ def go_on_with_campaign(campaign_id: int) -> None:
             return
         if trouble is not None:
             left = max(left, trouble[0])
-            campaigns.pause_on(conn, campaign_id, trouble[1], left)
+            campaigns.extend_pause(conn, campaign_id, trouble[1], left)
     raise Snooze(left, f"campaign {campaign_id} stays paused for longer")
 
 
@@ -121,7 +121,7 @@ def start_campaign(conn: Connection, campaign_id: int, *, at: datetime | None = 
     `at`, with a time zone: when it begins. Raises `CampaignStateError`, and what `campaigns.check`
     raises; roll back then.
     """
-    campaigns.check(campaigns.start(conn, campaign_id, at))
+    campaigns.check_templates(campaigns.start(conn, campaign_id, at))
     schedule.send(conn, send_bulk_email.message(campaign_id), at=at)
 
 
@@ -131,21 +131,27 @@ def send_test_email(conn: Connection, campaign_id: int, address: str) -> int:
     Runs in the caller's transaction. Raises `RecordMissing`, `InvalidAddressError`, and what
     `campaigns.check` raises.
     """
-    found = campaigns.find(conn, campaign_id)
-    campaigns.check(found)
-    known = addresses.normalize(address)
-    user = people.with_address(conn, known)
-    return mail.deliver_later(conn, campaigns.trial(found, known, user, datetime.now(UTC)))
+    found = campaigns.get_campaign(conn, campaign_id)
+    campaigns.check_templates(found)
+    known = addresses.normalize_address(address)
+    user = people.find_by_address(conn, known)
+    return mail.deliver_later(
+        conn, campaigns.draft_test_email(found, known, user, datetime.now(UTC))
+    )
 
 
 def resume_campaign(
-    conn: Connection, campaign_id: int, again: Sequence[Again] = (), *, by_itself: bool = False
+    conn: Connection,
+    campaign_id: int,
+    again: Sequence[ResendState] = (),
+    *,
+    by_itself: bool = False,
 ) -> None:
     """Resume a paused campaign, or send it again to recipients in some states.
 
     Raises `CampaignStateError`.
     """
-    batch = batch_of(campaign_id)
+    batch = create_batch(campaign_id)
     found = campaigns.resume(conn, campaign_id, batch.id, again, by_itself=by_itself)
     if found.batch == batch.id:
         batch.open(conn)
@@ -161,67 +167,71 @@ def cancel_campaign(conn: Connection, campaign_id: int) -> None:
         Batch.with_id(batch).cancel(conn)
 
 
-def wait_for_server(campaign_id: int, user_id: int, away: mail.MailServerAway) -> None:
+def pause_for_outage(campaign_id: int, user_id: int, away: mail.MailServerAway) -> None:
     """Pause a campaign until its mail server can be tried; raises `Discard` if it pauses."""
     with db.transaction() as conn:
-        pauses, waits = campaigns.pause_for(conn, campaign_id, user_id, away.said, away.delay)
+        pauses, waits = campaigns.pause_with_recipient(
+            conn, campaign_id, user_id, away.problem, away.delay
+        )
         if pauses:
             schedule.send(conn, go_on_with_campaign.message(campaign_id), delay=away.delay)
     if waits:
-        raise Discard(f"campaign {campaign_id} is paused: {away.said}") from away
+        raise Discard(f"campaign {campaign_id} is paused: {away.problem}") from away
 
 
 def begin_campaign(campaign_id: int) -> None:
     """Check its templates, take its audience, and send the first job for its recipients."""
     with db.transaction() as conn:
-        found = campaigns.find(conn, campaign_id)
+        found = campaigns.get_campaign(conn, campaign_id)
     try:
-        campaigns.check(found)
+        campaigns.check_templates(found)
     except campaigns.TemplateError as err:
         with db.transaction() as conn:
             campaigns.refuse(conn, campaign_id, str(err))
         raise
-    batch = batch_of(campaign_id)
+    batch = create_batch(campaign_id)
     with db.transaction() as conn:
-        if not campaigns.begin(conn, campaign_id, batch.id):
+        if not campaigns.snapshot_audience(conn, campaign_id, batch.id):
             raise Discard(f"campaign {campaign_id} has already begun")
         batch.open(conn)
         schedule.send(conn, send_bulk_email.message(campaign_id, 0))
 
 
-def hand_out(campaign_id: int, after: int) -> None:
+def send_recipient_jobs(campaign_id: int, after: int) -> None:
     """Send the jobs of the next recipients and then itself again; the last run closes the batch."""
     try:
         with db.transaction() as conn:
-            handed = campaigns.hand_out(conn, campaign_id, after, settings().campaign_batch)
+            handed = campaigns.next_recipients(conn, campaign_id, after, settings().campaign_batch)
             if handed is None:
                 raise Discard(f"campaign {campaign_id} is past user {after}, or not being sent")
             batch = Batch.with_id(handed.batch)
-            batch.add(conn, *(mail_to(campaign_id, user_id) for user_id in handed.users))
+            batch.add(
+                conn, *(recipient_message(campaign_id, user_id) for user_id in handed.user_ids)
+            )
             if handed.is_last:
                 batch.close(conn)
             else:
-                following = send_bulk_email.message(campaign_id, handed.users[-1])
-                schedule.send(conn, following, delay=pause_after(len(handed.users)))
+                following = send_bulk_email.message(campaign_id, handed.user_ids[-1])
+                schedule.send(conn, following, delay=delay_after_batch(len(handed.user_ids)))
     except BatchError as err:  # the batch was cancelled
         with db.transaction() as conn:
-            campaigns.leave_batch(conn, campaign_id, err.batch, str(err))
+            campaigns.detach_cancelled_batch(conn, campaign_id, err.batch, str(err))
         raise Discard(str(err)) from err
 
 
-def mail_to(campaign_id: int, user_id: int) -> Message:
+def recipient_message(campaign_id: int, user_id: int) -> Message:
     """Return the job of one recipient, whose priority is below that of mails to one person."""
     args = (campaign_id, user_id)
     return send_campaign_email.message_with_options(args=args, broker_priority=mail.BULK)
 
 
-def pause_after(mails: int) -> timedelta:
+def delay_after_batch(mails: int) -> timedelta:
     """Return how long to wait before the next recipients, whose jobs would only fill the queue."""
     per_mail = A_MINUTE / RATE if RATE else timedelta()
     return max(settings().campaign_pause, mails * per_mail)
 
 
-def batch_of(campaign_id: int) -> Batch:
+def create_batch(campaign_id: int) -> Batch:
     """Return a batch for mails of a campaign, which is not open yet."""
     ended = end_campaign_batch.message(campaign_id)
     return Batch(on_complete=ended, description=f"campaign {campaign_id}")

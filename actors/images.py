@@ -10,7 +10,7 @@ from workshed import broker, db, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 
-USUAL = (800, 600, 85)
+DEFAULT_BOX = (800, 600, 85)
 """The box, in pixels, and the quality of the image that is made of every upload."""
 
 
@@ -32,18 +32,18 @@ def process_image(
     """
     options = images.Options(width, height, quality, settings().image_format)
     with db.transaction() as conn:
-        original = images.find(conn, attachment_id)
+        original = images.get_original(conn, attachment_id)
         # In strict mode the name counts, too, so an image of the same content proves nothing.
         strict = settings().image_strict
         variant = None if strict else images.find_variant(conn, original, options)
     try:
-        variant = variant or images.make(original, options)
+        variant = variant or images.convert_image(original, options)
     except images.ImageRefusedError as refusal:
         with db.transaction() as conn:
-            images.refuse(conn, original, refusal.reason)
+            images.record_refusal(conn, original, refusal.reason)
         raise
     with db.transaction() as conn:
-        images.record(conn, original, options, variant)
+        images.record_variant(conn, original, options, variant)
 
 
 def attach_image(conn: Connection, user_id: int, filename: str, blob: Blob) -> int:
@@ -51,7 +51,7 @@ def attach_image(conn: Connection, user_id: int, filename: str, blob: Blob) -> i
 
     Raises `RecordMissing` if the user does not exist.
     """
-    attachment_id = images.attach(conn, user_id, filename, blob.sha256)
+    attachment_id = images.create_attachment(conn, user_id, filename, blob.sha256)
     schedule.send(conn, process_image.message(attachment_id))
     return attachment_id
 
@@ -61,7 +61,7 @@ def replace_image(conn: Connection, attachment_id: int, filename: str, blob: Blo
 
     Jobs for the old content are ended, because their keys would block the new jobs.
     """
-    before = images.replace(conn, attachment_id, filename, blob.sha256)
-    for box in {USUAL, *((made.width, made.height, made.quality) for made in before)}:
+    before = images.replace_content(conn, attachment_id, filename, blob.sha256)
+    for box in {DEFAULT_BOX, *((made.width, made.height, made.quality) for made in before)}:
         args = (attachment_id, *box)
         schedule.send(conn, process_image.message_with_options(args=args, on_conflict="replace"))

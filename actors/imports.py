@@ -16,12 +16,12 @@ from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
 
-AT_ONCE = 500
+JOBS_PER_TRANSACTION = 500
 """Jobs that are sent in one transaction."""
-ROWS_AGAIN = 1_000
+MIN_RESENT_ROWS = 1_000
 """When rows are sent again, each job gets at least so many."""
 A_DAY = timedelta(days=1)
-FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(hours=1)
+FIRST_CHECK_DELAY, LONGEST_CHECK_DELAY = timedelta(minutes=1), timedelta(hours=1)
 
 
 @dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=1))
@@ -45,8 +45,8 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
     """
     part = RowRange(*message["args"], **message["kwargs"])
     with db.transaction() as conn:
-        ended = imports.end(conn, part, "died", f"its job died: {reason}")
-        imports.count(conn, part.import_id, ended)
+        ended = imports.fail_rows(conn, part, "died", f"its job died: {reason}")
+        imports.count_results(conn, part.import_id, ended)
 
 
 @dramatiq.actor(
@@ -64,12 +64,12 @@ def import_users(import_id: int) -> None:
     cannot be read creates no user at all.
     """
     try:
-        imports.read(import_id)
+        imports.read_file(import_id)
     except imports.ImportRefusedError as refusal:
         with db.transaction() as conn:
             end_import(conn, import_id, refusal.reason)
         raise
-    while send_some_rows(import_id):
+    while send_next_ranges(import_id):
         pass
 
 
@@ -83,11 +83,11 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
     On crash: users, rows, welcome jobs and counters commit together.
     """
     with db.transaction() as conn:
-        found = imports.find(conn, import_id)
-        ended = imports.work(conn, RowRange(import_id, first, count))
+        found = imports.get_import(conn, import_id)
+        ended = imports.create_users(conn, RowRange(import_id, first, count))
         if found.welcome:
             send_welcomes(conn, ended)
-        imports.count(conn, import_id, ended)
+        imports.count_results(conn, import_id, ended)
 
 
 @dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=2))
@@ -101,11 +101,11 @@ def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> N
     On crash: the jobs that are sent again and the next check commit together.
     """
     with db.transaction() as conn:
-        found = imports.find(conn, import_id)
+        found = imports.get_import(conn, import_id)
         if not found.is_over:
-            if found.steps == steps:
-                send_again(conn, found)
-            look_after(conn, import_id, looks + 1, found.steps)
+            if found.progress_count == steps:
+                resend_ranges(conn, found)
+            schedule_check(conn, import_id, looks + 1, found.progress_count)
 
 
 def start_import(
@@ -114,7 +114,7 @@ def start_import(
     filename: str,
     blob: Blob,
     *,
-    layout: Layout = imports.AS_FOUND,
+    layout: Layout = imports.DETECT_ALL,
     welcome: bool = False,
     again: bool = False,
 ) -> int:
@@ -128,53 +128,55 @@ def start_import(
         conn, owner_id, filename, blob.sha256, layout=layout, welcome=welcome, again=again
     )
     schedule.send(conn, import_users.message(import_id))
-    look_after(conn, import_id, 0, 0)
+    schedule_check(conn, import_id, 0, 0)
     return import_id
 
 
-def send_some_rows(import_id: int) -> int:
+def send_next_ranges(import_id: int) -> int:
     """Send the next jobs of an import; return how many."""
     with db.transaction() as conn:
-        parts = imports.hand_out(conn, import_id, settings().import_chunk, AT_ONCE)
-        send_parts(conn, parts)
+        parts = imports.next_ranges(conn, import_id, settings().import_chunk, JOBS_PER_TRANSACTION)
+        send_ranges(conn, parts)
     return len(parts)
 
 
-def send_again(conn: Connection, found: Import) -> None:
+def resend_ranges(conn: Connection, found: Import) -> None:
     """Send the jobs again that an import is waiting for."""
     if found.total is None or found.queued_upto < found.total:
         schedule.send(conn, import_users.message(found.id))
-    size = max(settings().import_chunk, ROWS_AGAIN)
-    send_parts(conn, imports.left(conn, found, size, AT_ONCE))
+    size = max(settings().import_chunk, MIN_RESENT_ROWS)
+    send_ranges(conn, imports.list_open_ranges(conn, found, size, JOBS_PER_TRANSACTION))
 
 
-def send_parts(conn: Connection, parts: Iterable[RowRange]) -> None:
+def send_ranges(conn: Connection, parts: Iterable[RowRange]) -> None:
     """Send one job per row range."""
     for part in parts:
         schedule.send(conn, import_user_rows.message(part.import_id, part.first, part.count))
 
 
-def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None:
+def schedule_check(conn: Connection, import_id: int, looks: int, steps: int) -> None:
     """Send the next check of an import."""
     message = check_import_completion.message(import_id, looks, steps)
-    schedule.send(conn, message, delay=min(FIRST_LOOK * 2 ** min(looks, 10), LAST_LOOK))
+    schedule.send(
+        conn, message, delay=min(FIRST_CHECK_DELAY * 2 ** min(looks, 10), LONGEST_CHECK_DELAY)
+    )
 
 
-def look_after_all() -> None:
+def recheck_stalled_imports() -> None:
     """Check imports again that are not over after a day, because their check may be lost."""
     with db.transaction() as conn:
-        for import_id in imports.forgotten(conn, A_DAY):
-            look_after(conn, import_id, 0, 0)
+        for import_id in imports.list_stalled(conn, A_DAY):
+            schedule_check(conn, import_id, 0, 0)
 
 
 def send_welcomes(conn: Connection, ended: RowResults) -> None:
     """Send the welcome jobs of the new users."""
-    for user_id in ended.users:
+    for user_id in ended.user_ids:
         schedule.send(conn, send_welcome_email.message(user_id))
 
 
 def end_import(conn: Connection, import_id: int, error: str) -> None:
     """End an import that failed, and send the mail about it."""
-    draft = imports.fail(conn, import_id, error)
+    draft = imports.fail_import(conn, import_id, error)
     if draft is not None:
         mail.deliver_later(conn, draft)

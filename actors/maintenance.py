@@ -4,7 +4,7 @@ import logging
 
 import dramatiq
 
-from actors.imports import look_after_all
+from actors.imports import recheck_stalled_imports
 from shop import retention
 from workshed import broker
 from workshed.cronspec import daily
@@ -26,6 +26,6 @@ def maintain() -> None:
     Idempotent: a second run skips what the other deletes, and finds the rest deleted.
     On crash: what was deleted is committed; the next run continues.
     """
-    look_after_all()
-    deleted = retention.prune()
+    recheck_stalled_imports()
+    deleted = retention.prune_expired()
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

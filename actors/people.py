@@ -8,12 +8,12 @@ from shop import onboarding, people
 from shop.people import User
 from workshed import broker, db, schedule
 from workshed.contrib import mail
-from workshed.contrib.mail import HeldEmail, InDoubt
+from workshed.contrib.mail import EmailInDoubt, HeldEmail
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 
-WELCOME = "welcome"
+WELCOME_KIND = "welcome"
 """The kind of mail that `send_welcome_email` delivers itself."""
 REMIND_AFTER = timedelta(days=3)
 
@@ -30,16 +30,16 @@ def send_welcome_email(user_id: int) -> None:
     """
     with db.transaction() as conn:
         email = onboarding.claim_welcome(conn, user_id)
-        if email is None and people.find(conn, user_id).welcomed_at is None:
+        if email is None and people.get_user(conn, user_id).welcomed_at is None:
             # An operator marked it as sent.
-            people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
+            people.mark_welcomed(conn, user_id, schedule_reminder(conn, user_id))
     if isinstance(email, HeldEmail):
         raise Discard(email.reason)
     if email:
         mail.deliver(email)
         with db.transaction() as conn:
             if mail.mark_sent(conn, email):
-                people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
+                people.mark_welcomed(conn, user_id, schedule_reminder(conn, user_id))
 
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=ms(minutes=1))
@@ -50,18 +50,18 @@ def send_onboarding_reminder(user_id: int) -> None:
     On crash: the mail and the job that delivers it commit together, or neither does.
     """
     with db.transaction() as conn:
-        draft = onboarding.reminder(conn, user_id)
+        draft = onboarding.draft_reminder(conn, user_id)
         if draft is None:
             raise Discard(f"user {user_id} no longer needs a reminder")
         mail.deliver_later(conn, draft)
 
 
-def go_on_welcoming(conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:  # noqa: ARG001 -- the job records either decision
+def resume_welcome(conn: Connection, mail: EmailInDoubt, *, arrived: bool) -> bool:  # noqa: ARG001 -- the job records either decision
     """Send the job of a welcome mail about which an operator has decided.
 
     That job also records that the user is welcomed. Returns `False` for mails of other kinds.
     """
-    if mail.kind != WELCOME or mail.user_id is None:
+    if mail.kind != WELCOME_KIND or mail.user_id is None:
         return False
     schedule.send(conn, send_welcome_email.message(int(mail.user_id)))
     return True
@@ -77,17 +77,17 @@ def sign_up(conn: Connection, *, name: str, email: str) -> User:
     return user
 
 
-def activate(conn: Connection, user_id: int) -> None:
+def activate_user(conn: Connection, user_id: int) -> None:
     """Record that a user has come back, and cancel their reminder."""
-    cancel_reminder(conn, people.activate(conn, user_id))
+    cancel_reminder(conn, people.mark_activated(conn, user_id))
 
 
-def unsubscribe(conn: Connection, user_id: int) -> None:
+def unsubscribe_user(conn: Connection, user_id: int) -> None:
     """Record that a user wants no reminders and no bulk mails, and cancel a waiting reminder."""
-    cancel_reminder(conn, people.unsubscribe(conn, user_id))
+    cancel_reminder(conn, people.mark_unsubscribed(conn, user_id))
 
 
-def remind_later(conn: Connection, user_id: int) -> str:
+def schedule_reminder(conn: Connection, user_id: int) -> str:
     """Schedule the reminder; return its message id, with which you can cancel it."""
     message = send_onboarding_reminder.message(user_id)
     return schedule.send(conn, message, delay=REMIND_AFTER).message_id

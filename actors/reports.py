@@ -21,7 +21,7 @@ def cleanup_old_reports() -> None:
     Idempotent: a second run skips what the other deletes, and finds the rest deleted.
     On crash: what was deleted is committed; the next run continues.
     """
-    deleted = reports.prune(settings().report_retention)
+    deleted = reports.prune_reports(settings().report_retention)
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
 
 
@@ -43,9 +43,9 @@ def daily_report(date: str | None = None) -> None:
     that deliver them.
     """
     with db.transaction() as conn:
-        day = reports.asked(conn, date, settings().report_zone)
-    report = reports.of(day)
-    files = reports.files_of(report)
+        day = reports.resolve_day(conn, date, settings().report_zone)
+    report = reports.get_or_create(day)
+    files = reports.store_attachments(report)
     with db.transaction() as conn:
         for email_id in reports.store_mails(conn, report, files):
             mail.deliver_stored(conn, email_id)

@@ -17,16 +17,16 @@ from workshed.jobs import checkpoint
 from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import polynomial_wait
 
-by_attempts = polynomial_wait()
+backoff = polynomial_wait()
 
 
-def as_asked(attempt: int, error: BaseException) -> timedelta:
+def wait_as_requested(attempt: int, error: BaseException) -> timedelta:
     """Wait as long as the source asks, or else attempt⁴ seconds and up to 30 more."""
     asked = error.delay if isinstance(error, sync.SourceBusyError) else None
-    return asked or by_attempts(attempt, error)
+    return asked or backoff(attempt, error)
 
 
-RETRY = RetryOn(sync.SourceError, attempts=10, wait=as_asked)
+RETRY = RetryOn(sync.SourceError, attempts=10, wait=wait_as_requested)
 
 
 @dramatiq.actor(
@@ -42,7 +42,7 @@ def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
     On crash: mails and their jobs commit together.
     """
     with db.transaction() as conn:
-        deliver(conn, sync.died(conn, source_of(message), reason))
+        send_alerts(conn, sync.record_dead_job(conn, source_of(message), reason))
 
 
 @dramatiq.actor(
@@ -60,10 +60,10 @@ def sync_record(source: str, external_id: str) -> None:
     On crash: all of it commits together.
     """
     with db.transaction() as conn:
-        leave = sync.admit(conn, source)
-    record = sync.fetch(leave, external_id)
+        leave = sync.acquire_permit(conn, source)
+    record = sync.fetch_record(leave, external_id)
     with db.transaction() as conn:
-        sync.write(conn, leave, external_id, record)
+        sync.store_record(conn, leave, external_id, record)
 
 
 @dramatiq.actor(
@@ -86,7 +86,7 @@ def sync_critical_data(source: str, cursor: str | None = None) -> None:
             checkpoint()
     except sync.SourceError as err:
         with db.transaction() as conn:
-            deliver(conn, sync.failed(conn, err))
+            send_alerts(conn, sync.record_failure(conn, err))
         raise
 
 
@@ -104,26 +104,26 @@ def start_syncs() -> None:
     On crash: the next run starts the rest.
     """
     with db.transaction() as conn:
-        for source in sync.names(conn):
+        for source in sync.list_source_names(conn):
             schedule.send(conn, sync_critical_data.message(source))
 
 
 def read_page(source: str, start: str | None) -> bool:
     """Read and store the next page, and send the jobs of its records; True after the last page."""
     with db.transaction() as conn:
-        turn = sync.turn(conn, source, start)
-    page = sync.read(turn)
+        turn = sync.next_page(conn, source, start)
+    page = sync.fetch_page(turn)
     with db.transaction() as conn:
-        landed = sync.land(conn, turn, page)
-        for external_id in landed.wanted:
+        landed = sync.store_page(conn, turn, page)
+        for external_id in landed.ids_to_fetch:
             schedule.send(conn, sync_record.message(source, external_id))
-        deliver(conn, landed.mails)
+        send_alerts(conn, landed.mail_ids)
     if landed.problem:
         raise landed.problem
-    return landed.ended
+    return landed.is_last
 
 
-def deliver(conn: Connection, mails: list[int]) -> None:
+def send_alerts(conn: Connection, mails: list[int]) -> None:
     """Send the jobs of alert mails."""
     for email_id in mails:
         mail.deliver_stored(conn, email_id, priority=mail.ALERT)

@@ -13,34 +13,34 @@ import pika
 from bench import report
 from bench.capacity import figures
 from bench.measurement import Measurement
-from bench.scenarios import NOT_IN_A_HURRY, SCENARIOS, WHEN_ASKED
+from bench.scenarios import OPTIONAL_SCENARIOS, SCENARIOS, SLOW_SCENARIOS
 from bench.size import FULL, QUICK, SMOKE, Size
-from bench.world import QUORUM, World, private
+from bench.world import QUORUM, World, start_servers
 
 RESULTS = Path("bench-results")
 
 
 def main() -> int:
     """Run the requested scenarios; the exit code is 1 if one of their targets is missed."""
-    wanted = arguments()
-    names = wanted.only or usual(wanted)
+    wanted = parse_arguments()
+    names = wanted.only or default_scenarios(wanted)
     found: list[Measurement] = []
-    with private() as world:
-        surroundings = report.surroundings(*versions(world))
+    with start_servers() as world:
+        surroundings = report.describe_surroundings(*read_versions(world))
         for name in names:
-            found += measured(world, name, size(wanted))
+            found += run_scenario(world, name, choose_size(wanted))
             if wanted.capacity:  # it takes half an hour in all: keep results despite a later error
-                figures.keep(found, surroundings)
+                figures.store_figures(found, surroundings)
     RESULTS.mkdir(exist_ok=True)
     written = report.as_json(found, surroundings)
     (RESULTS / "bench.json").write_text(written + "\n")
-    report.draw(found, RESULTS / "bench.png")
+    report.draw_plot(found, RESULTS / "bench.png")
     said = " · ".join(f"{name} {value}" for name, value in surroundings.items())
     print(written if wanted.json else f"{report.as_table(found)}\n\n{said}")
     return 0 if wanted.smoke or all(one.met is not False for one in found) else 1
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -60,21 +60,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def usual(wanted: argparse.Namespace) -> Sequence[str]:
+def default_scenarios(wanted: argparse.Namespace) -> Sequence[str]:
     """Return the scenarios to run when none is named."""
     if wanted.capacity:
-        return (*figures.SCENARIOS, *(figures.AS_ROOT if os.geteuid() == 0 else ()))
-    left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
+        return (*figures.SCENARIOS, *(figures.ROOT_SCENARIOS if os.geteuid() == 0 else ()))
+    left_out = (*OPTIONAL_SCENARIOS, *(SLOW_SCENARIOS if wanted.quick else ()))
     return [name for name in SCENARIOS if name not in left_out]
 
 
-def size(wanted: argparse.Namespace) -> Size:
+def choose_size(wanted: argparse.Namespace) -> Size:
     """Return how much to measure; the model needs single worker processes only."""
     found = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
     return replace(found, processes=(1,)) if wanted.capacity else found
 
 
-def measured(world: World, name: str, size: Size) -> list[Measurement]:
+def run_scenario(world: World, name: str, size: Size) -> list[Measurement]:
     """Run one scenario, and report progress on stderr."""
     began = time.perf_counter()
     print(f"{name} …", end=" ", file=sys.stderr, flush=True)
@@ -83,12 +83,12 @@ def measured(world: World, name: str, size: Size) -> list[Measurement]:
     return found
 
 
-def versions(world: World) -> tuple[str, str]:
+def read_versions(world: World) -> tuple[str, str]:
     """Return the versions of RabbitMQ and PostgreSQL."""
     connection = pika.BlockingConnection(pika.URLParameters(world.url(QUORUM)))
     rabbitmq = str(connection._impl.server_properties["version"])  # noqa: SLF001 -- nowhere else
     connection.close()
-    with world.database() as conn:
+    with world.connect_database() as conn:
         return rabbitmq, str(conn.info.server_version // 10_000)
 
 

@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 
 PAIR = struct.Struct("<qq")
-VARIABLE = "BENCH_MARKS"
+MARKS_VARIABLE = "BENCH_MARKS"
 GATE_VARIABLE = "BENCH_GATE"
-LOOK_S = 0.005
-looking = threading.Lock()
+POLL_S = 0.005
+gate_lock = threading.Lock()
 
 
-def mark(sent_ns: int) -> None:
+def record_start(sent_ns: int) -> None:
     """Record that a job starts now; it was sent, or was due, at `sent_ns` (Unix ns)."""
     _wait_for_gate()
     os.write(_file(), PAIR.pack(sent_ns, time.time_ns()))
@@ -26,14 +26,14 @@ def mark(sent_ns: int) -> None:
 def _wait_for_gate() -> None:
     """Block the first jobs of a process until a file exists, so that no boot is measured."""
     gate = os.environ.get(GATE_VARIABLE)
-    with looking:  # one thread polls, the others wait for it
+    with gate_lock:  # one thread polls, the others wait for it
         while gate is not None and not Path(gate).exists():
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
 
 @cache
 def _file() -> int:
-    return os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return os.open(os.environ[MARKS_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Marks:
         starts = [started for _, started in self.pairs()]
         return (len(starts) - 1) / (starts[-1] - starts[0]) * 1e9
 
-    def late_ms(self) -> "Late":
+    def latency_ms(self) -> "Latency":
         """Return how long after they were sent, or due, jobs started."""
         late = sorted((started - sent) / 1e6 for sent, started in self.pairs())
-        return Late(statistics.median(late), late[int(len(late) * 0.99)])
+        return Latency(statistics.median(late), late[int(len(late) * 0.99)])
 
 
 @dataclass(frozen=True)
-class Late:
+class Latency:
     """Milliseconds."""
 
     p50: float

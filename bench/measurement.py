@@ -23,15 +23,15 @@ class Measurement:
 
     def as_json(self) -> dict[str, Any]:
         """Return it with figures rounded to their significant digits."""
-        return {name: rounded(v) for name, v in asdict(self).items()}
+        return {name: round_figure(v) for name, v in asdict(self).items()}
 
 
-def rounded(value: object) -> object:
+def round_figure(value: object) -> object:
     """Round a number to four significant digits."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def beside(
+def compare_with_peer(
     name: str,
     value: float,
     unit: str,
@@ -52,7 +52,7 @@ def beside(
     return Measurement(name, value, unit, peer, peer_value, ratio)
 
 
-def alone(
+def report_alone(
     name: str,
     value: float,
     unit: str,
@@ -69,7 +69,7 @@ def alone(
     return Measurement(name, value, unit, target=target, met=met)
 
 
-def alternating(
+def alternate_rounds(
     rounds: int, contenders: Sequence[str], measure: Callable[[str], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
     """Measure all contenders in each round; return the median of each figure per contender.
@@ -81,10 +81,10 @@ def alternating(
         turn = number % len(contenders)
         for name in [*contenders[turn:], *contenders[:turn]]:
             found[name].append(measure(name))
-    return {name: medians(figures) for name, figures in found.items()}
+    return {name: median_figures(figures) for name, figures in found.items()}
 
 
-def medians(figures: Iterable[dict[str, float]]) -> dict[str, float]:
+def median_figures(figures: Iterable[dict[str, float]]) -> dict[str, float]:
     """Return the median of each figure."""
     all_of = list(figures)
     return {name: statistics.median(one[name] for one in all_of) for name in all_of[0]}

@@ -11,10 +11,10 @@ from typing import Self
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 """Resolution of the CPU time that Linux reports."""
-LOOK_S = 0.005
-END_S = 20.0
+POLL_S = 0.005
+STOP_S = 20.0
 QUIET_S = 1.0
-IDLE = 0.08
+IDLE_SHARE = 0.08
 """Share of a core below which a worker is idle: a relay that polls every 20 ms uses 0.03."""
 UTIME, STIME, PARENT = 11, 12, 1
 """Positions in `/proc/PID/stat`, counted after the name."""
@@ -24,7 +24,7 @@ class BenchError(Exception):
     """A round did not complete, so its figures would be meaningless."""
 
 
-def said(
+def run_python(
     words: Sequence[str],
     environment: Mapping[str, str],
     within_s: float,
@@ -44,7 +44,7 @@ def said(
     return done.stdout.strip()
 
 
-class Tree:
+class ProcessTree:
     """A process with all its children, in a group of its own."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -68,14 +68,14 @@ class Tree:
         """Stop it gracefully; kill it after 20 s."""
         self.process.terminate()
         try:
-            self.process.wait(END_S)
+            self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def pids(self) -> list[int]:
         """Return the process and its descendants."""
-        return family(self.process.pid)
+        return list_family(self.process.pid)
 
     def cpu_s(self) -> float:
         """Return the CPU time of all running processes; those that have ended do not count."""
@@ -89,37 +89,39 @@ class Tree:
         """Return the peak memory of the largest process, including shared pages (RSS)."""
         return max(_bytes_of(pid, "status", "VmHWM:") for pid in self.pids())
 
-    def until(self, reached: Callable[[], bool], within_s: float) -> None:
+    def wait_until(self, reached: Callable[[], bool], within_s: float) -> None:
         """Wait for a condition; raises `BenchError` on timeout or if the process ends."""
         deadline = time.monotonic() + within_s
         while not reached():
             if self.process.poll() is not None:
-                raise BenchError(f"ended with code {self.process.returncode}: {self.said()}")
+                raise BenchError(
+                    f"ended with code {self.process.returncode}: {self.read_log_end()}"
+                )
             if time.monotonic() > deadline:
-                raise BenchError(f"not reached within {within_s:g} s: {self.said()}")
-            time.sleep(LOOK_S)
+                raise BenchError(f"not reached within {within_s:g} s: {self.read_log_end()}")
+            time.sleep(POLL_S)
 
-    def quiet(self, within_s: float) -> None:
+    def wait_until_idle(self, within_s: float) -> None:
         """Wait until all processes together use at most `IDLE` of a core."""
         deadline = time.monotonic() + within_s
-        while self.cpu_share(QUIET_S) > IDLE:
+        while self.measure_cpu_share(QUIET_S) > IDLE_SHARE:
             if time.monotonic() > deadline:
-                raise BenchError(f"not quiet within {within_s:g} s: {self.said()}")
+                raise BenchError(f"not quiet within {within_s:g} s: {self.read_log_end()}")
 
-    def cpu_share(self, span_s: float) -> float:
+    def measure_cpu_share(self, span_s: float) -> float:
         """Measure for `span_s` how much of a core the processes use."""
         before, began = self.cpu_s(), time.perf_counter()
         time.sleep(span_s)
         return (self.cpu_s() - before) / (time.perf_counter() - began)
 
-    def said(self) -> str:
+    def read_log_end(self) -> str:
         """Return the end of its log."""
         return self.log.read_text(errors="replace")[-2_000:]
 
 
-def family(first: int) -> list[int]:
+def list_family(first: int) -> list[int]:
     """Return a process and its descendants."""
-    parents = {pid: int(fields[PARENT]) for pid, fields in _all()}
+    parents = {pid: int(fields[PARENT]) for pid, fields in _read_processes()}
     found = [first]
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
@@ -128,12 +130,12 @@ def family(first: int) -> list[int]:
 
 def family_cpu_s(first: int) -> float:
     """Return the CPU time of a process and of its running descendants."""
-    wanted = set(family(first))
-    used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _all() if pid in wanted)
+    wanted = set(list_family(first))
+    used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _read_processes() if pid in wanted)
     return sum(used) * TICK_S
 
 
-def _all() -> list[tuple[int, list[str]]]:
+def _read_processes() -> list[tuple[int, list[str]]]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

@@ -8,7 +8,7 @@ import orjson
 import pika
 from pika.adapters.select_connection import SelectConnection
 
-from bench.marks import mark
+from bench.marks import record_start
 
 QUEUE = "raw0"
 WINDOW = 500
@@ -16,7 +16,7 @@ PREFETCH = 128
 ARGUMENTS = {"x-queue-type": "quorum"}
 
 
-def body(sent_ns: int) -> bytes:
+def build_body(sent_ns: int) -> bytes:
     """Make a body like that of a Workshed job."""
     return orjson.dumps(
         {
@@ -48,16 +48,18 @@ class RawPublisher:
     def send(self, _job: str, sent_ns: int) -> None:
         """Publish one message and wait for its confirm."""
         if self._channel is None:
-            self.many(_job, 1)
+            self.send_many(_job, 1)
         else:
-            self._channel.basic_publish("", QUEUE, body(sent_ns), self._properties, mandatory=True)
+            self._channel.basic_publish(
+                "", QUEUE, build_body(sent_ns), self._properties, mandatory=True
+            )
 
-    def many(self, _job: str, count: int) -> None:
+    def send_many(self, _job: str, count: int) -> None:
         """Publish many, with at most 500 unconfirmed."""
-        Windowed(self._parameters, self._properties, count).run()
+        WindowedPublisher(self._parameters, self._properties, count).run()
 
 
-class Windowed:
+class WindowedPublisher:
     """A `SelectConnection` that publishes as fast as confirms come in."""
 
     def __init__(self, parameters: Any, properties: Any, count: int) -> None:
@@ -66,32 +68,34 @@ class Windowed:
         self._left = count
         self._sent = 0
         self._unconfirmed: dict[int, None] = {}
-        self._connection: Any = SelectConnection(parameters, on_open_callback=self._opened)
+        self._connection: Any = SelectConnection(parameters, on_open_callback=self._on_open)
         self._channel: Any = None
 
     def run(self) -> None:
         """Return when all are confirmed."""
         self._connection.ioloop.start()
 
-    def _opened(self, connection: Any) -> None:
-        connection.channel(on_open_callback=self._ready)
+    def _on_open(self, connection: Any) -> None:
+        connection.channel(on_open_callback=self._on_channel_open)
 
-    def _ready(self, channel: Any) -> None:
+    def _on_channel_open(self, channel: Any) -> None:
         self._channel = channel
-        channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS, callback=self._declared)
+        channel.queue_declare(
+            QUEUE, durable=True, arguments=ARGUMENTS, callback=self._on_queue_declared
+        )
 
-    def _declared(self, _: Any) -> None:
-        self._channel.confirm_delivery(self._answered)
-        self._pump()
+    def _on_queue_declared(self, _: Any) -> None:
+        self._channel.confirm_delivery(self._on_confirm)
+        self._publish_window()
 
-    def _pump(self) -> None:
+    def _publish_window(self) -> None:
         while self._left and len(self._unconfirmed) < WINDOW:
-            self._channel.basic_publish("", QUEUE, body(1), self._properties, mandatory=True)
+            self._channel.basic_publish("", QUEUE, build_body(1), self._properties, mandatory=True)
             self._sent += 1
             self._unconfirmed[self._sent] = None
             self._left -= 1
 
-    def _answered(self, frame: Any) -> None:
+    def _on_confirm(self, frame: Any) -> None:
         tag = frame.method.delivery_tag
         if frame.method.multiple:
             while self._unconfirmed and next(iter(self._unconfirmed)) <= tag:
@@ -102,7 +106,7 @@ class Windowed:
             self._connection.close()
             self._connection.ioloop.stop()
         else:
-            self._pump()
+            self._publish_window()
 
 
 def consume(count: int) -> None:
@@ -116,7 +120,7 @@ def consume(count: int) -> None:
     def on_message(ch: Any, method: Any, _properties: Any, text: bytes) -> None:
         nonlocal seen
         seen += 1
-        mark(orjson.loads(text)["args"][0])
+        record_start(orjson.loads(text)["args"][0])
         if seen % (PREFETCH // 2) == 0 or seen == count:
             ch.basic_ack(method.delivery_tag, multiple=True)
 

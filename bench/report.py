@@ -8,12 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.measurement import Measurement, rounded
+from bench.measurement import Measurement, round_figure
 
 PACKAGES = ("dramatiq", "pika", "psycopg", "celery")
 
 
-def surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
+def describe_surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
     """Return the hardware and the versions that the figures were measured with."""
     return {
         "cores": os.cpu_count(),
@@ -43,7 +43,7 @@ def as_table(found: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: Sequence[Measurement], path: Path) -> None:
+def draw_plot(found: Sequence[Measurement], path: Path) -> None:
     """Draw each ratio that has a target, with the target, as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415 -- slow to import, and only needed at the end
 
@@ -76,5 +76,5 @@ def draw(found: Sequence[Measurement], path: Path) -> None:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    known = rounded(float(value))
+    known = round_figure(float(value))
     return f"{known:,.0f}".replace(",", " ") if abs(value) >= 100 else f"{known:g}"  # noqa: PLR2004

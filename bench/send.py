@@ -23,7 +23,7 @@ PACE_S = 0.02
 DELAYED_WITHIN_S = 5.0
 SOONEST_S = 1.0
 CHUNK = 10_000
-COLD = ("paced", "delayed", "bulk", "stored", "batched")
+COLD_WAYS = ("paced", "delayed", "bulk", "stored", "batched")
 """Ways that send no warm-up jobs first."""
 
 Send = Callable[[str, int], object]
@@ -33,19 +33,19 @@ Send = Callable[[str, int], object]
 def main() -> None:
     """Send, and print how long it took and how much CPU."""
     peer, way, job, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-    send, many, delayed = ways(peer)
-    if way not in COLD:
+    send, many, delayed = send_functions(peer)
+    if way not in COLD_WAYS:
         for _ in range(WARM_UP):
             send("noop", time.time_ns())
     began, cpu = time.perf_counter(), time.process_time()
     match way:
         case "one":
-            at_once(send, job, count, 1)
+            send_concurrently(send, job, count, 1)
         case "many" | "bulk":
             for start in range(0, count, CHUNK):
                 many(job, min(CHUNK, count - start))
         case "paced":
-            paced(send, job, count)
+            send_paced(send, job, count)
         case "stored" | "batched":
             store = importlib.import_module("bench.jobs.stored")
             getattr(store, way)(job, count)
@@ -53,12 +53,12 @@ def main() -> None:
             for number in range(count):
                 delayed(job, SOONEST_S + DELAYED_WITHIN_S * number / count)
         case _:
-            at_once(send, job, count, int(way.removeprefix("threads")))
+            send_concurrently(send, job, count, int(way.removeprefix("threads")))
     took, used = time.perf_counter() - began, time.process_time() - cpu
     print(json.dumps({"count": count, "seconds": took, "cpu_s": used}))
 
 
-def paced(send: Send, job: str, count: int) -> None:
+def send_paced(send: Send, job: str, count: int) -> None:
     """Send 50 a second."""
     began = time.perf_counter()
     for number in range(count):
@@ -66,17 +66,19 @@ def paced(send: Send, job: str, count: int) -> None:
         send(job, time.time_ns())
 
 
-def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, float], object]]:
+def send_functions(
+    peer: str,
+) -> tuple[Send, Callable[[str, int], object], Callable[[str, float], object]]:
     """Return how a peer sends one job, many jobs, and a delayed job (in seconds)."""
     if peer.startswith("raw"):
         raw = RawPublisher(confirming="one" if peer == "raw" else "window")
-        return raw.send, raw.many, _cannot
+        return raw.send, raw.send_many, _refuse
     if peer == "celery":
         tasks = importlib.import_module("bench.jobs.celery_app").app.tasks
         return (
             lambda job, sent_ns: tasks[job].delay(sent_ns),
             lambda job, count: [tasks[job].delay(time.time_ns()) for _ in range(count)],
-            _cannot,
+            _refuse,
         )
     module = importlib.import_module(MODULES[peer])
 
@@ -86,7 +88,7 @@ def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, 
     def many(job: str, count: int) -> object:
         if peer == "stock":
             return [one(job, time.time_ns()) for _ in range(count)]
-        actors = itertools.cycle(spread(module, job))
+        actors = itertools.cycle(list_actors(module, job))
         rest = ("x" * int(os.environ["BENCH_PADDING"]),) if job == "padded" else ()
         made = [next(actors).message(time.time_ns(), *rest) for _ in range(count)]
         return module.broker.enqueue_many(made)
@@ -98,7 +100,7 @@ def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, 
     return one, many, delayed
 
 
-def spread(module: Any, job: str) -> list[Any]:
+def list_actors(module: Any, job: str) -> list[Any]:
     """Return the actor of a job; for `everywhere`, one actor on each queue."""
     if job != "everywhere":
         return [getattr(module, job)]
@@ -106,7 +108,7 @@ def spread(module: Any, job: str) -> list[Any]:
     return [actor for name, actor in actors.items() if name.startswith("noop")]
 
 
-def at_once(send: Send, job: str, count: int, threads: int) -> None:
+def send_concurrently(send: Send, job: str, count: int, threads: int) -> None:
     """Send from several threads."""
 
     def share() -> None:
@@ -120,7 +122,7 @@ def at_once(send: Send, job: str, count: int, threads: int) -> None:
         sender.join()
 
 
-def _cannot(*_: Any) -> object:
+def _refuse(*_: Any) -> object:
     raise NotImplementedError
 
 

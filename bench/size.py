@@ -10,31 +10,31 @@ class Size:
     rounds: int
     processes: tuple[int, ...]
     """Numbers of worker processes, each in a run of its own."""
-    drained: int
-    napping: int
-    sent_slowly: int
+    drain_jobs: int
+    nap_jobs: int
+    slow_sends: int
     """Jobs sent one at a time."""
-    sent_quickly: int
-    paced: int
-    relayed: int
-    delayed: int
+    fast_sends: int
+    paced_sends: int
+    relay_jobs: int
+    delayed_jobs: int
     idle_rows: int
-    options: int
+    option_jobs: int
     idle_s: float
     pictures: int
-    imported: int
+    import_rows: int
     """Rows of an imported file."""
-    imported_at_most: int
+    max_import_rows: int
     """Rows of the largest imported file."""
-    ordered: int
+    orders: int
     """Orders within the thirty days of a report."""
-    mailed: int
+    recipients: int
     """Recipients of a campaign."""
-    viewed: int
+    history_runs: int
     """Runs in the history that the console shows."""
-    written: int
+    write_jobs: int
     """Jobs whose writes are counted."""
-    vacuumed: int
+    vacuum_jobs: int
     """Jobs that go through the schedule table."""
 
 

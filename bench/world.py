@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pika
 import psycopg
 
-from bench.marks import GATE_VARIABLE, VARIABLE, Marks
-from bench.processes import LOOK_S, BenchError, Tree, family_cpu_s
+from bench.marks import GATE_VARIABLE, MARKS_VARIABLE, Marks
+from bench.processes import POLL_S, BenchError, ProcessTree, family_cpu_s
 from workshed.devserver import DevServers
 from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.migrate import apply_pending
@@ -28,12 +28,12 @@ QUEUES = ["raw0", "celery0", *(f"{whose}{n}" for whose in ("bench", "stock") for
 THREADS = 8
 ROOT = Path(__file__).parent.parent
 SEND_S = 300.0
-NOTHING_S = 0.2
-GONE_S = 240.0
+REST_S = 0.2
+GONE_WITHIN_S = 240.0
 
 
 @dataclass(frozen=True)
-class Sent:
+class SendCost:
     """What it cost a process to send jobs."""
 
     count: int
@@ -46,7 +46,7 @@ class Sent:
         return self.count / self.seconds
 
     @classmethod
-    def read(cls, sender: subprocess.Popen[bytes]) -> "Sent":
+    def read(cls, sender: subprocess.Popen[bytes]) -> "SendCost":
         """Wait for a sending process, and read its output; raises `BenchError`."""
         out, _ = sender.communicate(timeout=SEND_S)
         if sender.returncode:
@@ -75,7 +75,7 @@ class World:
         for name in (QUORUM, CLASSIC):
             self._rabbitmq.ctl("add_vhost", name, "--default-queue-type", name)
             self._rabbitmq.ctl("set_permissions", "-p", name, "workshed", ".*", ".*", ".*")
-        with self.database() as conn:
+        with self.connect_database() as conn:
             apply_pending(conn, ("workshed",))
 
     def url(self, vhost: str) -> str:
@@ -83,7 +83,7 @@ class World:
         return self.servers.broker_url.rpartition("/")[0] + f"/{vhost}"
 
     @contextmanager
-    def database(self) -> Generator[psycopg.Connection[Any]]:
+    def connect_database(self) -> Generator[psycopg.Connection[Any]]:
         """Connect to PostgreSQL, in autocommit."""
         with psycopg.connect(self.servers.database_url, autocommit=True) as conn:
             yield conn
@@ -91,14 +91,14 @@ class World:
     @contextmanager
     def without_autovacuum(self) -> Generator[None]:
         """Turn autovacuum off for the block, which begins once running ones have ended."""
-        with self.database() as conn:
+        with self.connect_database() as conn:
             conn.execute("ALTER SYSTEM SET autovacuum = off")
             conn.execute("SELECT pg_reload_conf()")
-            until_gone(conn, "autovacuum %")
+            wait_until_gone(conn, "autovacuum %")
         try:
             yield
         finally:
-            with self.database() as conn:
+            with self.connect_database() as conn:
                 conn.execute("ALTER SYSTEM RESET autovacuum")
                 conn.execute("SELECT pg_reload_conf()")
 
@@ -117,21 +117,21 @@ class World:
             **more,
         }
 
-    def marks(self) -> Marks:
+    def new_marks(self) -> Marks:
         """Return the marks of a new round, in a file of its own."""
         self._round += 1
         return Marks(self.folder / f"marks-{self._round}")
 
-    def send(self, peer: str, way: str, count: int, job: str = "noop", **env: str) -> Sent:
+    def send(self, peer: str, way: str, count: int, job: str = "noop", **env: str) -> SendCost:
         """Run a process that sends jobs; raises `BenchError` if it fails."""
         module = "stock" if peer.startswith("stock") else peer.split(maxsplit=1)[0]
         if peer == "raw window":
             module = "raw-window"
-        with self.sending(module, way, count, job, self.environment(peer, **env)) as sender:
-            return Sent.read(sender)
+        with self.start_sender(module, way, count, job, self.environment(peer, **env)) as sender:
+            return SendCost.read(sender)
 
     @contextmanager
-    def sending(
+    def start_sender(
         self, module: str, way: str, count: int, job: str, environment: dict[str, str]
     ) -> Generator[subprocess.Popen[bytes]]:
         """Start a sending process, and wait for it at the end of the block."""
@@ -145,7 +145,7 @@ class World:
             yield sender
 
     @contextmanager
-    def worker(
+    def run_worker(
         self,
         peer: str,
         processes: int = 1,
@@ -153,13 +153,13 @@ class World:
         *,
         gated: bool = False,
         **env: str,
-    ) -> Generator[tuple[Tree, Marks]]:
+    ) -> Generator[tuple[ProcessTree, Marks]]:
         """Run a peer's worker; its jobs record their starts, and wait for its gate if `gated`."""
-        marks = self.marks()
-        with self.started(peer, marks, processes, threads, gated=gated, **env) as tree:
+        marks = self.new_marks()
+        with self.start_worker(peer, marks, processes, threads, gated=gated, **env) as tree:
             yield tree, marks
 
-    def started(
+    def start_worker(
         self,
         peer: str,
         marks: Marks,
@@ -169,26 +169,26 @@ class World:
         gated: bool = False,
         within: Sequence[str] = (),
         **env: str,
-    ) -> Tree:
+    ) -> ProcessTree:
         """Start one of several workers whose jobs record their starts in the same file.
 
         `within` is a prefix of the command, for example to run it in another namespace.
         """
-        environment = self.environment(peer, **env) | {VARIABLE: str(marks.path)}
+        environment = self.environment(peer, **env) | {MARKS_VARIABLE: str(marks.path)}
         if gated:
             environment[GATE_VARIABLE] = str(marks.gate)
         self._workers += 1
         log = self.folder / f"worker-{self._workers}.log"
-        return Tree([*within, *command(peer, processes, threads)], environment, log)
+        return ProcessTree([*within, *worker_command(peer, processes, threads)], environment, log)
 
-    def empty(self) -> None:
+    def reset(self) -> None:
         """Remove everything that a round left behind."""
         for vhost in (QUORUM, CLASSIC):
             with pika.BlockingConnection(pika.URLParameters(self.url(vhost))) as connection:
                 for name in QUEUES:
                     with suppress(pika.exceptions.ChannelClosedByBroker):  # it is not there yet
                         connection.channel().queue_purge(name)
-        with self.database() as conn:
+        with self.connect_database() as conn:
             conn.execute(
                 """
                 TRUNCATE workshed.schedule, workshed.completed_generations, workshed.once_keys,
@@ -198,7 +198,7 @@ class World:
                 """
             )
 
-    def connections(self) -> int:
+    def count_connections(self) -> int:
         """Count the AMQP connections of all virtual hosts."""
         lines = self._rabbitmq.ctl("list_connections", "pid").splitlines()
         return len([line for line in lines if line.strip() not in ("", "pid")])
@@ -211,19 +211,21 @@ class World:
         return family_cpu_s(first), family_cpu_s(second)
 
 
-def until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
+def wait_until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
     """Wait until PostgreSQL's processes of a kind have ended; raises `BenchError` on timeout."""
     query = """
         SELECT 1 FROM pg_stat_activity WHERE backend_type LIKE %s AND pid <> pg_backend_pid()
     """
-    deadline = time.monotonic() + GONE_S
+    deadline = time.monotonic() + GONE_WITHIN_S
     while conn.execute(query, (kind,)).fetchone():
         if time.monotonic() > deadline:
-            raise BenchError(f"PostgreSQL's {kind.rstrip(' %')} still runs after {GONE_S:g} s")
-        time.sleep(LOOK_S)
+            raise BenchError(
+                f"PostgreSQL's {kind.rstrip(' %')} still runs after {GONE_WITHIN_S:g} s"
+            )
+        time.sleep(POLL_S)
 
 
-def command(peer: str, processes: int, threads: int) -> Sequence[str]:
+def worker_command(peer: str, processes: int, threads: int) -> Sequence[str]:
     """Return the command that starts a peer's worker."""
     python = [sys.executable, "-m"]
     match peer.split():
@@ -249,7 +251,7 @@ def command(peer: str, processes: int, threads: int) -> Sequence[str]:
 
 
 @contextmanager
-def private() -> Generator[World]:
+def start_servers() -> Generator[World]:
     """Start servers that nothing else uses, with the default settings."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
@@ -258,6 +260,6 @@ def private() -> Generator[World]:
         yield World(servers, folder)
 
 
-def settle() -> None:
+def pause_between_rounds() -> None:
     """Give the servers time to finish the work of the last round."""
-    time.sleep(NOTHING_S)
+    time.sleep(REST_S)

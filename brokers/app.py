@@ -33,8 +33,8 @@ app = App(
     ),
     relay_tasks=(
         "workshed.contrib.mail.relay_gauge:MailTroubleGauge",
-        "shop.sync_freshness:SyncAge",
-        "shop.report_age:tell_report_age",
+        "shop.sync_age_gauge:SyncAgeGauge",
+        "shop.report_age_gauge:measure_report_age",
     ),
     checks=(
         "workshed.contrib.mail.check:CHECKS",

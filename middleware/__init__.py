@@ -5,7 +5,7 @@
 
 from dramatiq.middleware import Middleware
 
-from middleware.discard import DiscardGone
+from middleware.deleted_records import DeletedRecords
 from middleware.metrics import Promptness
 from middleware.sentry import ShopSentry
 from workshed.middleware import (
@@ -60,7 +60,7 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     Uniqueness,  # below what may end a job without its lock
     Limits,  # last of the checks, because a slot of a window is spent once it is taken
     Periodic,  # below what adds options to messages, which it declares
-    DiscardGone,  # the outermost wrapper: the errors that it sees were rolled back
+    DeletedRecords,  # the outermost wrapper: the errors that it sees were rolled back
     Retries,  # stores what follows a failure, whichever of the above caused it
     DiscardRecorder,  # after `Retries`, whose outcome it records
     Groups,  # counts the outcomes of members

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from workshed.middleware import Sentry
 from workshed.middleware.job import Job, Outcome
 
-CRITICAL = "critical"
+CRITICAL_QUEUE = "critical"
 """The queue whose jobs are reported when they first fail: ten attempts of a sync take hours."""
 
 
@@ -17,8 +17,8 @@ class ShopSentry(Sentry):
         actor = self.actor_of(job)
         return {"family": actor.fn.__module__.rpartition(".")[2]} if actor is not None else {}
 
-    def matters(self, job: Job, outcome: Outcome) -> bool:
+    def is_reported(self, job: Job, outcome: Outcome) -> bool:
         """Also report the first failure of a critical job, but not its later retries."""
         is_first = outcome.kind == "retry" and job.attempt == 1
-        is_critical = job.message.queue_name == CRITICAL
-        return (is_first and is_critical) or super().matters(job, outcome)
+        is_critical = job.message.queue_name == CRITICAL_QUEUE
+        return (is_first and is_critical) or super().is_reported(job, outcome)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import typer
 
-from workshed.console.cli import STYLE, LazyCommands, run
+from workshed.console.cli import TYPER_OPTIONS, LazyCommands, run_command
 
 COMMANDS = {
     "campaigns": "shop.cli.campaigns:campaigns",
@@ -17,12 +17,14 @@ NAME = "python -m shop"
 class ShopCommands(LazyCommands):
     """Commands that are imported when they are used."""
 
-    def places(self) -> Mapping[str, str]:
+    def import_paths(self) -> Mapping[str, str]:
         """Return the location of each command, by name."""
         return COMMANDS
 
 
-app = typer.Typer(**STYLE, cls=ShopCommands, name=NAME, no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    **TYPER_OPTIONS, cls=ShopCommands, name=NAME, no_args_is_help=True, add_completion=False
+)
 
 
 @app.callback()
@@ -31,4 +33,4 @@ def shop() -> None:
 
 
 if __name__ == "__main__":
-    run(app, NAME)
+    run_command(app, NAME)

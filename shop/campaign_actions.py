@@ -8,23 +8,23 @@ from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
-PARTS = (
+FIELDS = (
     *("id", "name", "audience", "state", "error"),
     *("created_at", "starts_at", "started_at", "resumes_at", "ended_at"),
 )
 
 
-def known(conn: Connection, campaign_id: int) -> Campaign:
+def require_campaign(conn: Connection, campaign_id: int) -> Campaign:
     """Return a campaign; raises `NotFoundError`."""
     try:
-        return campaigns.find(conn, campaign_id)
+        return campaigns.get_campaign(conn, campaign_id)
     except RecordMissing:
         raise NotFoundError(
             f"there is no campaign {campaign_id}; see `python -m shop campaigns`"
         ) from None
 
 
-def counts(of: CampaignProgress) -> dict[str, int]:
+def count_by_state(of: CampaignProgress) -> dict[str, int]:
     """Return the number of recipients by state."""
     return {name: getattr(of, name) for name in of.__slots__}
 
@@ -34,7 +34,9 @@ def as_data(found: Campaign, of: CampaignProgress | None) -> dict[str, Any]:
 
     `of` is `None` if its recipients were not counted.
     """
-    facts = {part: getattr(found, part) for part in PARTS}
+    facts = {part: getattr(found, part) for part in FIELDS}
     if of is None:
         return facts | {"recipients": None}
-    return facts | {"recipients": {"total": of.total, "ended": of.ended, **counts(of)}}
+    return facts | {
+        "recipients": {"total": of.total, "ended": of.with_outcome, **count_by_state(of)}
+    }

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from shop.reports.files import drawing
+from shop.reports.attachments import load_draw_chart
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.doctor.run import Check
-from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 
 
-def check(_here: DoctorContext) -> Iterator[Finding]:
+def check_charts(_here: DoctorContext) -> Iterator[Finding]:
     """Load Matplotlib as the job does."""
-    if drawing() is None:
+    if load_draw_chart() is None:
         said = "Matplotlib is missing, so the mails of the daily report have no chart"
         yield warning(said, "pip install matplotlib")
     else:
         yield ok("the mails of the daily report have a chart")
 
 
-CHECKS = (Check("charts", check),)
+CHECKS = (Check("charts", check_charts),)

@@ -10,90 +10,92 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from shop.people import User
 from shop.settings import settings
-from workshed.contrib.mail.emails import ALERT, SINGLE, Draft
 from workshed.contrib.mail.files import File
 from workshed.contrib.mail.filters import FILTERS
-from workshed.contrib.mail.sender import sender
+from workshed.contrib.mail.sender import get_sender
+from workshed.contrib.mail.stored_mails import ALERT, SINGLE, Draft
 
 if TYPE_CHECKING:
     from css_inline import CSSInliner
 
-SHOWN = "%Y-%m-%d %H:%M UTC"
+TIME_FORMAT = "%Y-%m-%d %H:%M UTC"
 
-NOTHING: Mapping[str, object] = MappingProxyType({})
+NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
 
 
-def welcome(user: User) -> Draft:
+def write_welcome(user: User) -> Draft:
     """Write the email that follows a sign-up."""
-    return to(user, "welcome")
+    return write_email(user, "welcome")
 
 
-def reminder(user: User) -> Draft:
+def write_reminder(user: User) -> Draft:
     """Write the email to a user who signed up and did not come back."""
-    return to(user, "reminder")
+    return write_email(user, "reminder")
 
 
-def import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
+def write_import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
     """Write the email to a user whose file could not be imported."""
     found = {"filename": filename, "error": error}
-    return to(user, "import_failed", about=f"import {import_id}", found=found)
+    return write_email(user, "import_failed", about=f"import {import_id}", found=found)
 
 
-def sync_failing(admin: User, source: str, reason: str, since: str, window: datetime) -> Draft:
+def write_sync_failing(
+    admin: User, source: str, reason: str, since: str, window: datetime
+) -> Draft:
     """Write the email to an admin about a failing source, once per window."""
     found = {"source": source, "reason": reason, "since": since}
     about = f"{source} {window.isoformat()}"
-    return to(admin, "sync_failing", about=about, found=found, priority=ALERT)
+    return write_email(admin, "sync_failing", about=about, found=found, priority=ALERT)
 
 
-def sync_recovered(admin: User, source: str, since: datetime, until: datetime) -> Draft:
+def write_sync_recovered(admin: User, source: str, since: datetime, until: datetime) -> Draft:
     """Write the email to an admin about a source that has recovered."""
-    found = {"source": source, "since": f"{since:{SHOWN}}", "until": f"{until:{SHOWN}}"}
+    found = {"source": source, "since": f"{since:{TIME_FORMAT}}", "until": f"{until:{TIME_FORMAT}}"}
     about = f"{source} {since.isoformat()}"
-    return to(admin, "sync_recovered", about=about, found=found, priority=ALERT)
+    return write_email(admin, "sync_recovered", about=about, found=found, priority=ALERT)
 
 
-def to(
+def write_email(
     user: User,
     kind: str,
     *,
     about: str = "",
-    found: Mapping[str, object] = NOTHING,
+    found: Mapping[str, object] = NO_VARIABLES,
     files: tuple[File, ...] = (),
     priority: int = SINGLE,
 ) -> Draft:
     """Write an email from the templates of its kind; `found` has additional variables."""
-    known = {**about_user(user), **found}
+    known = {**user_variables(user), **found}
     return Draft(
         kind=kind,
         user_id=str(user.id),
         about=about,
         recipient=user.email,
         recipient_name=user.name,
-        subject=render(f"{kind}.subject", known).strip(),
-        text_body=render(f"{kind}.txt", known),
-        html_body=inlined(render(f"{kind}.html", known)),
+        subject=render_template(f"{kind}.subject", known).strip(),
+        text_body=render_template(f"{kind}.txt", known),
+        html_body=inline_styles(render_template(f"{kind}.html", known)),
         files=files,
         priority=priority,
     )
 
 
-def about_user(user: User) -> dict[str, object]:
+def user_variables(user: User) -> dict[str, object]:
     """Return the variables that every template has: recipient, sender and site."""
     return {
         "name": user.name,
         "email": user.email,
-        "product": sender().display_name or sender().domain,
+        "product": get_sender().display_name or get_sender().domain,
         "site_url": settings().site_url,
     }
 
 
-def inlined(page: str) -> str:
+def inline_styles(page: str) -> str:
     """Inline the styles of a page, because mail programs drop style sheets."""
     return _inliner().inline(page)
 
 
-def render(template: str, about: Mapping[str, object]) -> str:
+def render_template(template: str, about: Mapping[str, object]) -> str:
     """Render a template in `templates/`; a missing variable is an error."""
     return _templates().get_template(template).render(about)
 

@@ -17,49 +17,51 @@ from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
-LOOK_S = 0.2
+POLL_S = 0.2
 
 
-def owner(conn: Connection, words: str) -> User:
+def require_owner(conn: Connection, words: str) -> User:
     """Return the user with an id or an address; raises `NotFoundError`."""
     try:
-        found = people.find(conn, int(words)) if words.isdecimal() else None
+        found = people.get_user(conn, int(words)) if words.isdecimal() else None
     except RecordMissing:
         found = None
-    found = found or people.with_address(conn, words)
+    found = found or people.find_by_address(conn, words)
     if found is None:
         raise NotFoundError(f"no user {words!r}; --owner takes the address of a user, or an id")
     return found
 
 
-def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
+def import_file(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
     """Store a file's content and send its job; return the import's id.
 
     Raises `OSError`, `StorageError` and what `start_import` raises.
     """
     with path.open("rb") as file:
-        return take(file, path.name, owner_id, welcome=welcome, again=again)
+        return import_stream(file, path.name, owner_id, welcome=welcome, again=again)
 
 
-def take(file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool) -> int:
+def import_stream(
+    file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool
+) -> int:
     """Do the same as `hand_in` with an open file, from its current position."""
-    blob = keep(file)
+    blob = store_file(file)
     with db.transaction() as conn:
         return start_import(conn, owner_id, filename, blob, welcome=welcome, again=again)
 
 
-def keep(file: BinaryIO) -> Blob:
+def store_file(file: BinaryIO) -> Blob:
     """Store the content of an open file, from its current position; raises `StorageError`."""
     with storage().draft() as draft:
         shutil.copyfileobj(file, draft)
         return blobs.keep(draft)
 
 
-def follow(conn: Connection, import_id: int) -> Iterator[Import]:
+def follow_import(conn: Connection, import_id: int) -> Iterator[Import]:
     """Yield the current state of an import every 0.2 s until it ends; raises `RecordMissing`."""
     while True:
-        found = imports.find(conn, import_id)
+        found = imports.get_import(conn, import_id)
         yield found
         if found.is_over:
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)

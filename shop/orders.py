@@ -26,7 +26,7 @@ class OrderLine:
         return self.quantity * self.unit_price
 
 
-def place(
+def place_order(
     conn: Connection,
     user_id: int,
     currency: str,
@@ -63,13 +63,13 @@ def place(
     return int(order_id)
 
 
-def product(conn: Connection, name: str) -> int:
+def get_or_create_product(conn: Connection, name: str) -> int:
     """Return the id of the product with this name; stores it if there is none."""
-    found = _named(conn, name)
+    found = _find_product(conn, name)
     if found is None:
         # Names need not be unique, so only this lock keeps two callers from storing it twice.
         conn.execute("LOCK TABLE shop.products IN SHARE ROW EXCLUSIVE MODE")
-        found = _named(conn, name)
+        found = _find_product(conn, name)
     if found is None:
         query = "INSERT INTO shop.products (name) VALUES (%s) RETURNING id"
         with conn.cursor(row_factory=args_row(int)) as cur:
@@ -77,7 +77,7 @@ def product(conn: Connection, name: str) -> int:
     return found
 
 
-def _named(conn: Connection, name: str) -> int | None:
+def _find_product(conn: Connection, name: str) -> int | None:
     query = "SELECT id FROM shop.products WHERE name = %s ORDER BY id LIMIT 1"
     with conn.cursor(row_factory=args_row(int)) as cur:
         return cur.execute(query, (name,)).fetchone()

@@ -6,11 +6,11 @@ from workshed import migrate
 from workshed.db import Connection
 
 JOB = "daily_report"
-HAD_WITHIN = timedelta(days=1)
+SEEN_WITHIN = timedelta(days=1)
 """If no worker has had the job for this long, it was removed, and no report is expected."""
 
 
-def find(conn: Connection) -> timedelta | None:
+def find_report_age(conn: Connection) -> timedelta | None:
     """Return the time since the last day with a report ended; `None` if none is expected.
 
     If there is no report yet, it is the time since the tables were created.
@@ -25,5 +25,5 @@ def find(conn: Connection) -> timedelta | None:
           FROM workshed.periodic_jobs
          WHERE name = %s AND paused_at IS NULL AND seen_at > workshed.now() - %s
     """
-    row = conn.execute(query, (JOB, HAD_WITHIN)).fetchone()
+    row = conn.execute(query, (JOB, SEEN_WITHIN)).fetchone()
     return row[0] if row else None

@@ -14,29 +14,31 @@ from workshed.settings import settings as workshed_settings
 BATCH = 100
 
 
-def prune() -> dict[str, int]:
+def prune_expired() -> dict[str, int]:
     """Delete everything that is old enough, and return how many of each.
 
     Imports and unused variants are deleted before the contents that they refer to.
     """
     config, ours = workshed_settings(), settings()
     return {
-        "notifications": retention.all_of(
+        "notifications": retention.prune_all(
             notifications.prune_notifications, config.notification_retention
         ),
-        "changes of sources": retention.all_of(sync.prune, ours.sync_retention),
-        "rows of campaigns": retention.all_of(campaigns.prune, ours.campaign_retention),
-        "imports": retention.all_of(imports.prune, ours.import_retention),
-        "variants": retention.all_of(variants.prune, config.blob_grace),
-        "contents": _contents(config.blob_grace),
-        "drafts of contents": storage().stale_drafts(config.blob_grace),
+        "changes of sources": retention.prune_all(sync.prune_sync_data, ours.sync_retention),
+        "rows of campaigns": retention.prune_all(
+            campaigns.prune_campaigns, ours.campaign_retention
+        ),
+        "imports": retention.prune_all(imports.prune_imports, ours.import_retention),
+        "variants": retention.prune_all(variants.delete_orphaned_variants, config.blob_grace),
+        "contents": _delete_unreferenced(config.blob_grace),
+        "drafts of contents": storage().prune_drafts(config.blob_grace),
     }
 
 
-def _contents(older_than: timedelta) -> int:
+def _delete_unreferenced(older_than: timedelta) -> int:
     total, deleted = 0, BATCH
     while deleted == BATCH:
         checkpoint()
-        deleted = blobs.sweep(older_than, BATCH)
+        deleted = blobs.delete_unreferenced(older_than, BATCH)
         total += deleted
     return total

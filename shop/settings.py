@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shop.origins import parse
-from workshed.settings import Seconds, SomeSeconds, settings_of
+from shop.allowed_origins import parse_allowed_origins
+from workshed.settings import PositiveSeconds, Seconds, settings_of
 from workshed.settings import settings as workshed_settings
-from workshed.zones import TIME, zone_problem
+from workshed.zones import CLOCK_TIME, zone_problem
 
 
 class ShopSettings(BaseSettings):
@@ -36,7 +36,7 @@ class ShopSettings(BaseSettings):
     """Frames, or pages, of the longest image that is processed."""
     image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
     """Memory of the process that decodes images, in bytes; images that need more are refused."""
-    image_cpu: SomeSeconds = timedelta(seconds=30)
+    image_cpu: PositiveSeconds = timedelta(seconds=30)
     """CPU seconds that one image may take; images that need more are refused."""
     import_chunk: int = Field(default=1_000, ge=1, le=100_000)
     """Rows of an imported file that one job makes users of; `1` gives one job per row."""
@@ -46,7 +46,7 @@ class ShopSettings(BaseSettings):
     import_name_columns: str = ""
     """Additional names of the name column, separated by `,`; to combine several columns, write
     `{Given} {Surname}`."""
-    import_retention: SomeSeconds = timedelta(days=90)
+    import_retention: PositiveSeconds = timedelta(days=90)
     """Seconds to keep an import after its end, with its rows; its users stay."""
     sync_origins: str = ""
     """Origins that data may be fetched from, for example `https://api.example.org`, separated by
@@ -56,16 +56,18 @@ class ShopSettings(BaseSettings):
     """Tokens to send to sources as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
     sync_ca_file: Path | None = None
     """Certificate authorities to trust for sources, in addition to those of the system."""
-    sync_every: SomeSeconds = timedelta(minutes=15)
+    sync_every: PositiveSeconds = timedelta(minutes=15)
     """Seconds between two complete reads of a source; a whole number, at least 10."""
-    sync_timeout: Annotated[SomeSeconds, Field(le=timedelta(seconds=15))] = timedelta(seconds=10)
+    sync_timeout: Annotated[PositiveSeconds, Field(le=timedelta(seconds=15))] = timedelta(
+        seconds=10
+    )
     """Longest wait for a part of an answer, in seconds, at most 15; a whole exchange may take six
     times that."""
     sync_max_bytes: PositiveInt = 10_000_000
     """Bytes of the largest answer that is read, decompressed."""
-    sync_alert_window: SomeSeconds = timedelta(hours=1)
+    sync_alert_window: PositiveSeconds = timedelta(hours=1)
     """Seconds in which each admin gets at most one alert about a source, however many jobs fail."""
-    sync_retention: SomeSeconds = timedelta(days=90)
+    sync_retention: PositiveSeconds = timedelta(days=90)
     """Seconds to keep the log of changes, and records that were deleted at their source."""
     campaign_batch: int = Field(default=100, ge=1, le=10_000)
     """Emails of a campaign whose jobs are sent in one transaction."""
@@ -73,7 +75,7 @@ class ShopSettings(BaseSettings):
     """Seconds between two such transactions."""
     campaign_rate: PositiveInt | None = None
     """Campaign emails that all workers together may send per minute."""
-    campaign_retention: SomeSeconds = timedelta(days=730)
+    campaign_retention: PositiveSeconds = timedelta(days=730)
     """Seconds to keep a campaign after its end, with its emails and recipients."""
     report_time: str = "09:00"
     """Time of day, `HH:MM`, at which the report of the previous day is made and emailed."""
@@ -81,7 +83,7 @@ class ShopSettings(BaseSettings):
     """Time zone of that time, and of the reported days; by default `WORKSHED_TIME_ZONE`."""
     report_currency: str = "EUR"
     """Currency that every report shows, even without sales in it; an ISO 4217 code."""
-    report_retention: SomeSeconds = timedelta(days=730)
+    report_retention: PositiveSeconds = timedelta(days=730)
     """Seconds to keep reports and their emails."""
 
     @property
@@ -92,7 +94,7 @@ class ShopSettings(BaseSettings):
     @field_validator("report_time")
     @classmethod
     def _time_of_day(cls, time: str) -> str:
-        if not TIME.fullmatch(time):
+        if not CLOCK_TIME.fullmatch(time):
             raise ValueError(f"must be HH:MM, from 00:00 to 23:59, not {time!r}")
         return time
 
@@ -113,7 +115,7 @@ class ShopSettings(BaseSettings):
     @field_validator("sync_origins")
     @classmethod
     def _readable_origins(cls, origins: str) -> str:
-        parse(origins)
+        parse_allowed_origins(origins)
         return origins
 
     @field_validator("sync_every")

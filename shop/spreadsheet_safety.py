@@ -9,15 +9,15 @@ import re
 BEGIN = r"(?<![^;,\t|\r\n])"
 FORMULA = r"(?='*[^\S\t\r\n]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 BLANK = r"(?='*[\t\r\n])"
-_AT_RISK = re.compile(rf"{BEGIN}{FORMULA}|\A{BLANK}")
-_SHIELDED = re.compile(rf"{BEGIN}'{FORMULA}|\A'{BLANK}")
+_UNESCAPED = re.compile(rf"{BEGIN}{FORMULA}|\A{BLANK}")
+_ESCAPED = re.compile(rf"{BEGIN}'{FORMULA}|\A'{BLANK}")
 
 
-def shielded(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """Put an apostrophe in front of everything that looks like a formula."""
-    return _AT_RISK.sub("'", cell)
+    return _UNESCAPED.sub("'", cell)
 
 
-def unshielded(cell: str) -> str:
-    """Remove the apostrophes that `shielded` added."""
-    return _SHIELDED.sub("", cell)
+def unescape_formula(cell: str) -> str:
+    """Remove the apostrophes that `escape_formula` added."""
+    return _ESCAPED.sub("", cell)

@@ -36,10 +36,10 @@ from tests.variables import taken_away
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
-from workshed.app import APP, app
+from workshed.app import APP_VARIABLE, get_app
 from workshed.devserver import DevServers, postgres
 from workshed.devserver.mail import MailCatcher
-from workshed.metrics import meter
+from workshed.metrics import metric
 from workshed.migrate import apply_pending, list_streams
 from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import KitRabbitMQ
@@ -60,7 +60,7 @@ NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
 
 
-SHIPPED = postgres.binaries
+SHIPPED = postgres.find_binaries
 
 HANGS_S = 90
 """Limit against hanging only; on a busy machine, how long something takes means nothing."""
@@ -100,7 +100,7 @@ def _given() -> Settings:
 
 
 GIVEN = _given()
-os.environ[APP] = "brokers.app:app"
+os.environ[APP_VARIABLE] = "brokers.app:app"
 # Programs that tests start in other folders find the service here, because it is not installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -110,10 +110,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 def migrate_all(conn):
     """Apply the service's migrations too, even if the first test that asks has no App."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(APP, "brokers.app:app")
-        app.cache_clear()
+        patch.setenv(APP_VARIABLE, "brokers.app:app")
+        get_app.cache_clear()
         apply_pending(conn, list_streams())
-    app.cache_clear()
+    get_app.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -196,11 +196,11 @@ def _forget_settings():
 @pytest.fixture
 def no_app(monkeypatch, tmp_path):
     """A project without a `workshed.App`, in its own folder."""
-    monkeypatch.delenv(APP)
+    monkeypatch.delenv(APP_VARIABLE)
     monkeypatch.chdir(tmp_path)
-    app.cache_clear()
+    get_app.cache_clear()
     yield
-    app.cache_clear()
+    get_app.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -243,14 +243,14 @@ def other_threads():
 @pytest.fixture
 def shipped_programs(monkeypatch):
     """Return the folder of the PostgreSQL programs that a user has, regardless of `--postgres`."""
-    monkeypatch.setattr(postgres, "binaries", SHIPPED)
+    monkeypatch.setattr(postgres, "find_binaries", SHIPPED)
     return SHIPPED
 
 
 @pytest.fixture(scope="session")
 def programs(servers):
     """The folder of PostgreSQL's programs, such as `psql`."""
-    return postgres.binaries(servers.state)
+    return postgres.find_binaries(servers.state)
 
 
 @pytest.fixture(scope="session")
@@ -524,23 +524,23 @@ def broker(vhost, database, monkeypatch):
     """This process's broker on the test's virtual host and database; children use them too."""
     monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
     settings.cache_clear()
-    found = build.broker()
+    found = build.get_broker()
     used = build.build_broker(settings())
     ours = (
         "urls",
         "prefix",
-        "declared",
+        "declared_queues",
         "signing",
         "_publisher",
-        "_inbox",
+        "_consumer_connection",
         "_execution",
-        "_life",
-        "_ensured",
+        "_lifecycle",
+        "_declarer",
         "_sender",
     )
     for name in ours:
         monkeypatch.setattr(found, name, getattr(used, name))
-    found._execution.use(found.middleware)
+    found._execution.set_middleware(found.middleware)
     yield found
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more
     found.close()
@@ -553,7 +553,7 @@ def pytest_configure(config):
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if programs := config.getoption("postgres"):
-        postgres.binaries = lambda _: Path(programs)
+        postgres.find_binaries = lambda _: Path(programs)
 
 
 def pytest_addoption(parser):
@@ -606,7 +606,7 @@ def counted():
 
     `namespace="shop"` selects an application's own metrics.
     """
-    meter.switch_on(on=True)  # usually done when a broker is built
+    metric.set_enabled(on=True)  # usually done when a broker is built
 
     def value(name, *, namespace="workshed", **labels):
         return REGISTRY.get_sample_value(f"{namespace}_{name}", labels) or 0

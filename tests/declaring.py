@@ -10,7 +10,13 @@ from dramatiq import Worker
 @contextlib.contextmanager
 def declaring(broker):
     """Yield a decorator that declares an actor; after the block the broker forgets those actors."""
-    known = broker.actors, broker.queues, broker.declared, broker._signatures, broker._added
+    known = (
+        broker.actors,
+        broker.queues,
+        broker.declared_queues,
+        broker._signatures,
+        broker._added_queues,
+    )
     before = [one.copy() for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
     for kept, now in zip(before, known, strict=True):

@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from urllib.parse import quote, urlsplit
 
-from workshed.transport.amqp.arguments import read_version
+from workshed.transport.amqp.arguments import parse_version
 
 
 def management(servers):
@@ -57,7 +57,7 @@ class Management:
 
     def version(self):
         """The release series of the server, such as `(4, 3)`."""
-        return read_version(self.ask("GET", "overview")["rabbitmq_version"])
+        return parse_version(self.ask("GET", "overview")["rabbitmq_version"])
 
     def queues(self):
         """Return all queues by name, with their arguments and counts at most 0.3 s old."""

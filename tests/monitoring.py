@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import yaml
 
 from tests.root import ROOT
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, find_free_ports
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "rules.yml"
@@ -86,7 +86,7 @@ class Prometheus:
 
     def __init__(self, folder, targets):
         """Take `targets`: ports on this machine by the name of their job."""
-        self.port = free_ports(1)[0]
+        self.port = find_free_ports(1)[0]
         self._folder = folder
         self._targets = targets
 

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from workshed.devserver.account import account
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.account import server_account
+from workshed.devserver.ports import HOST, find_free_ports
 
 PROGRAM = Path("/usr/sbin/pgbouncer")
 
@@ -19,7 +19,7 @@ def pooled(url, eventually, **options):
     """Yield the URL of the same database through a pooler with these options and its own files."""
     assert PROGRAM.exists(), "run `sh .ci/debian`"
     parts = urlsplit(url)
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     with tempfile.TemporaryDirectory(prefix="workshed-pooler-") as name:
         folder = Path(name)
         known = {
@@ -37,9 +37,11 @@ def pooled(url, eventually, **options):
         (folder / "pgbouncer.ini").write_text(text)
         (folder / "users").write_text(f'"{parts.username}" "{parts.password}"\n')
         for path in (folder, *folder.iterdir()):
-            account().give(path)
+            server_account().make_owner(path)
         # It refuses to run as root, as PostgreSQL does.
-        words = account().command(str(PROGRAM), f"{folder}/pgbouncer.ini", death=signal.SIGTERM)
+        words = server_account().wrap_command(
+            str(PROGRAM), f"{folder}/pgbouncer.ini", death=signal.SIGTERM
+        )
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:

@@ -12,8 +12,8 @@ import psycopg
 import trustme
 
 from tests.pooler import pooled
-from workshed.devserver.account import account
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.account import server_account
+from workshed.devserver.ports import HOST, find_free_ports
 
 NAME = "localhost"
 """The name in the certificates; servers listen on `HOST`, for which they are not valid."""
@@ -72,7 +72,7 @@ MUTUAL = {"verify": "verify_peer", "fail_if_no_peer_cert": "true"}
 
 def listen(node, authority, files=None, *, verify="verify_none", **options):
     """Accept AMQP over TLS on one more port of a running node until it stops; return the port."""
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     words = _options(authority, files, verify=verify, **options)
     place = f'{{"{HOST}",{port},inet}}'
     node.ctl("eval", f"ok = rabbit_networking:start_ssl_listener({place}, {words}, 2).")
@@ -81,7 +81,7 @@ def listen(node, authority, files=None, *, verify="verify_none", **options):
 
 def manage(node, authority, files=None, *, verify="verify_none", **options):
     """Serve the management API over TLS, as `management.ssl.port` does; return the port."""
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     words = _options(authority, files, verify=verify, **options)
     place = f'[{{port,{port}}},{{ip,"{HOST}"}},{{ssl,true}},{{ssl_opts,{words}}}]'
     what = f'workshed_{port}, {place}, "", rabbit_mgmt_dispatcher:build_dispatcher([]), "by TLS"'
@@ -103,7 +103,7 @@ def postgres(database, files, eventually):
     """
     for path in map(Path, files.values()):  # a key readable by other users is refused
         path.chmod(0o600)
-        account().give(path)
+        server_account().make_owner(path)
     certificate, key = files["certfile"], files["keyfile"]
     with psycopg.connect(database, autocommit=True) as conn:
         by_itself = conn.execute("SHOW ssl_library").fetchone() == ("OpenSSL",)

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from workshed.console.cli import app
-from workshed.console.cli import run as run_line
+from workshed.console.cli import run_command as run_line
 
 CHANGING = {
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"): "ID",

@@ -26,13 +26,13 @@ SPDX = {
 }
 """SPDX identifiers for other spellings. `BSD`: the package does not say which BSD licence."""
 
-SERVICE = ("service", "heic")
+SERVICE_GROUPS = ("service", "heic")
 """The dependency groups of the sample service."""
 
-PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
+URL_LABELS = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
 """Labels of project URLs, in order of preference."""
 
-UNSAID = {"periodiq": "https://gitlab.com/bersace/periodiq"}
+MISSING_URLS = {"periodiq": "https://gitlab.com/bersace/periodiq"}
 """URLs of packages that state none."""
 
 HEAD = """\
@@ -70,36 +70,38 @@ class Package:
     url: str
 
 
-def packages() -> list[Package]:
+def list_packages() -> list[Package]:
     """Return the dependencies of `pyproject.toml`, direct and indirect, sorted by name.
 
     Raises `PackageNotFoundError` for a package that is not installed here.
     """
     read = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     project = read["project"]
-    plain = needed(project["dependencies"])
+    plain = required_packages(project["dependencies"])
     extras: dict[str, list[str]] = {name: [] for name in plain}
-    groups = {name: read["dependency-groups"][name] for name in SERVICE}
+    groups = {name: read["dependency-groups"][name] for name in SERVICE_GROUPS}
     optional: dict[str, list[str]] = {**project["optional-dependencies"], **groups}
     for extra in sorted(optional):
-        for name in needed(flat(extra, optional)) - plain:
+        for name in required_packages(expand_extra(extra, optional)) - plain:
             extras.setdefault(name, []).append(extra)
-    return [described(name, tuple(extras[name])) for name in sorted(extras)]
+    return [describe_package(name, tuple(extras[name])) for name in sorted(extras)]
 
 
-def flat(extra: str, optional: dict[str, list[str]]) -> list[str]:
+def expand_extra(extra: str, optional: dict[str, list[str]]) -> list[str]:
     """Return the requirements of an extra, including those of the extras that it includes."""
     found = []
     for text in optional[extra]:
         one = Requirement(text)
         if one.name == "workshed":
-            found += [below for other in sorted(one.extras) for below in flat(other, optional)]
+            found += [
+                below for other in sorted(one.extras) for below in expand_extra(other, optional)
+            ]
         else:
             found.append(text)
     return found
 
 
-def needed(requirements: list[str]) -> set[str]:
+def required_packages(requirements: list[str]) -> set[str]:
     """Return the names of all packages that these requirements install."""
     found: dict[str, set[str]] = {}
     todo = [Requirement(text) for text in requirements]
@@ -110,18 +112,20 @@ def needed(requirements: list[str]) -> set[str]:
         found[name] |= extras
         for text in metadata.requires(name) or ():
             other = Requirement(text)
-            if any(_holds(other, extra) for extra in extras):
+            if any(_applies(other, extra) for extra in extras):
                 todo.append(other)
     return set(found)
 
 
-def described(name: str, extras: tuple[str, ...]) -> Package:
+def describe_package(name: str, extras: tuple[str, ...]) -> Package:
     """Return an installed package with its licence and URL."""
     said = metadata.metadata(name)
-    return Package(said["Name"], licence(said), extras, url(said) or UNSAID.get(name, ""))
+    return Package(
+        said["Name"], find_licence(said), extras, find_url(said) or MISSING_URLS.get(name, "")
+    )
 
 
-def licence(said: metadata.PackageMetadata) -> str:
+def find_licence(said: metadata.PackageMetadata) -> str:
     """Return a package's licence: its expression, else its licence text, else its classifiers.
 
     Raises `LookupError` if it states none.
@@ -138,22 +142,22 @@ def licence(said: metadata.PackageMetadata) -> str:
     return " OR ".join(sorted(SPDX.get(name, name) for name in names))
 
 
-def url(said: metadata.PackageMetadata) -> str:
+def find_url(said: metadata.PackageMetadata) -> str:
     """Return the URL of a package, or an empty string if it states none."""
     labelled = {
         label.lower(): place
         for line in said.get_all("Project-URL") or ()
         for label, _, place in [line.partition(", ")]
     }
-    places = [labelled.get(label) for label in PLACES]
+    places = [labelled.get(label) for label in URL_LABELS]
     return next(filter(None, places), "") or _first(said, "Home-page")
 
 
-def page() -> str:
+def render_page() -> str:
     """Write the document."""
     rows = [
         f"| {one.name} | {one.licence} | {', '.join(one.extras)} | {one.url} |\n"
-        for one in packages()
+        for one in list_packages()
     ]
     return HEAD + "".join(rows)
 
@@ -162,7 +166,7 @@ def _first(said: metadata.PackageMetadata, name: str) -> str:
     return next(iter(said.get_all(name) or ()), "")
 
 
-def _holds(requirement: Requirement, extra: str) -> bool:
+def _applies(requirement: Requirement, extra: str) -> bool:
     """Return whether a requirement applies on any supported Python, with this extra."""
     if requirement.marker is None:
         return True

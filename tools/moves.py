@@ -48,7 +48,7 @@ class PlanError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class MovePlan:
     """Which modules move where."""
 
     renames: dict[str, str]
@@ -57,15 +57,15 @@ class Plan:
     """The docstrings of packages that are created."""
 
     @classmethod
-    def read(cls, text: str, files: Iterable[str]) -> "Plan":
+    def read(cls, text: str, files: Iterable[str]) -> "MovePlan":
         """Read a plan for a tree with these files.
 
         Raises `PlanError` if it names a module that does not exist, or gives two modules one name.
         """
         content = tomllib.loads(text)
         rules = content["modules"]
-        modules = {module_of(file) for file in files if file.endswith(".py")}
-        bare = namespaces(modules)
+        modules = {module_name(file) for file in files if file.endswith(".py")}
+        bare = find_namespaces(modules)
         modules |= bare
         if unknown := sorted(set(rules) - modules):
             raise PlanError(f"no such modules: {', '.join(unknown)}")
@@ -79,15 +79,15 @@ class Plan:
         if double := sorted({name for name in targets if targets.count(name) > 1}):
             raise PlanError(f"two modules would have one name: {', '.join(double)}")
         packages = content.get("packages", {})
-        needed = namespaces(name for name in targets if split(name)[0] not in bare)
+        needed = find_namespaces(name for name in targets if split_name(name)[0] not in bare)
         if missing := sorted(needed - bare - set(packages)):
             raise PlanError(f"no docstring for the packages {', '.join(missing)}")
         return cls(renames, packages)
 
-    def path(self, file: str) -> str:
+    def new_path(self, file: str) -> str:
         """Return where a file is afterwards; files that are not modules stay in their package."""
         if file.endswith(".py"):
-            new = self.renames.get(module_of(file))
+            new = self.renames.get(module_name(file))
             ending = "/__init__.py" if file.endswith("/__init__.py") else ".py"
             return as_path(new) + ending if new else file
         for folder in Path(file).parents:
@@ -100,10 +100,10 @@ class Plan:
 
         Import lines are rewritten, too, because documents and strings contain code.
         """
-        text = IMPORT.sub(self._imported, text)
-        return self._pattern.sub(lambda found: self._spelled[found[0]], text)
+        text = IMPORT.sub(self._rewrite_import, text)
+        return self._pattern.sub(lambda found: self._replacements[found[0]], text)
 
-    def _imported(self, found: re.Match[str]) -> str:
+    def _rewrite_import(self, found: re.Match[str]) -> str:
         """Return the new lines for `from package import module, name`, one for each new package."""
         indent, package, names = found[1], found[2], found[3].split(", ")
         moved = [name for name in names if f"{package}.{name.partition(' ')[0]}" in self.renames]
@@ -119,26 +119,28 @@ class Plan:
         return "\n".join(f"{indent}{line}" for line in lines)
 
     @cached_property
-    def _spelled(self) -> dict[str, str]:
+    def _replacements(self) -> dict[str, str]:
         dotted = {old: new for old, new in self.renames.items() if "." in old}
         return dotted | {as_path(old): as_path(new) for old, new in dotted.items()}
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self._spelled, key=len, reverse=True)
+        longest_first = sorted(self._replacements, key=len, reverse=True)
         names = "|".join(re.escape(name) for name in longest_first)
         return re.compile(rf"(?<![\w.])(?:{names})(?!\w)")
 
 
-def split(module: str) -> list[str]:
+def split_name(module: str) -> list[str]:
     """Return the parts of a dotted name."""
     return module.split(".")
 
 
-def namespaces(modules: Iterable[str]) -> set[str]:
+def find_namespaces(modules: Iterable[str]) -> set[str]:
     """Return the packages that have no `__init__.py`."""
     names = set(modules)
-    parents = {".".join(split(one)[:n]) for one in names for n in range(1, len(split(one)))}
+    parents = {
+        ".".join(split_name(one)[:n]) for one in names for n in range(1, len(split_name(one)))
+    }
     return parents - names
 
 
@@ -147,19 +149,19 @@ def as_path(module: str) -> str:
     return module.replace(".", "/")
 
 
-def module_of(file: str) -> str:
+def module_name(file: str) -> str:
     """Return the name of a module, or of a package by its `__init__.py`."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @dataclass
-class Source:
+class SourceFile:
     """A Python file to which a plan is applied."""
 
-    plan: Plan
+    plan: MovePlan
     file: str
     text: str
-    kept: list[str] = field(default_factory=list)
+    kept_names: list[str] = field(default_factory=list)
     """Imports that keep an old name with `as`."""
 
     def rewrite(self) -> str:
@@ -167,8 +169,8 @@ class Source:
         tree = ast.parse(self.text)
         self._names = self._new_names(tree)
         result = "".join(self._pieces(tree))
-        expected = Renaming(self.plan, self._names).visit(tree)
-        found = WithoutImports().visit(ast.parse(result))
+        expected = RenameTransformer(self.plan, self._names).visit(tree)
+        found = ImportRemover().visit(ast.parse(result))
         if ast.dump(expected) != ast.dump(found):
             lines = zip(*(ast.unparse(one).splitlines() for one in (expected, found)), strict=False)
             first = next((f"\n{a}\n{b}" for a, b in lines if a != b), "")
@@ -188,13 +190,13 @@ class Source:
         """Yield the edits that need the syntax tree, because the text alone is ambiguous."""
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (
-                self._moved(node) or self._is_top(node.module)
+                self._moved_modules(node) or self._is_top(node.module)
             ):
-                yield self._span(node), self._import(node)
+                yield self._span(node), self._rewrite_import(node)
             elif isinstance(node, ast.Name) and node.id in self._names:
                 yield self._span(node), self._names[node.id]
 
-    def _moved(self, node: ast.ImportFrom) -> dict[str, str]:
+    def _moved_modules(self, node: ast.ImportFrom) -> dict[str, str]:
         """Return the moving modules of an import, with their new names."""
         if node.level or not node.module:
             return {}
@@ -202,16 +204,16 @@ class Source:
         renames = self.plan.renames
         return {name: renames[module] for name, module in modules.items() if module in renames}
 
-    def _import(self, node: ast.ImportFrom) -> str:
+    def _rewrite_import(self, node: ast.ImportFrom) -> str:
         """Return the new import, with one statement for each package that it comes from."""
-        moved = self._moved(node)
+        moved = self._moved_modules(node)
         package = self.plan.renames.get(node.module or "", node.module)
         sources: dict[str, list[str]] = {}
         for one in node.names:
             new = moved.get(one.name) or f"{package}.{one.name}"
             source, _, name = new.rpartition(".")
             known_as = one.asname or self._names.get(one.name, one.name)
-            sources.setdefault(source, []).append(as_written(name, known_as))
+            sources.setdefault(source, []).append(format_import(name, known_as))
         lines = [f"from {source} import {', '.join(names)}" for source, names in sources.items()]
         return f"\n{' ' * node.col_offset}".join(lines)
 
@@ -221,17 +223,17 @@ class Source:
 
     def _new_names(self, tree: ast.Module) -> dict[str, str]:
         """Return the new names, in this file, of modules whose last name changes."""
-        taken = set(names_in(tree))
+        taken = set(list_names(tree))
         found = {}
         for node in ast.walk(tree):
             if not isinstance(node, ast.ImportFrom):
                 continue
             for one in node.names:
-                new = self._moved(node).get(one.name, "").rpartition(".")[2]
+                new = self._moved_modules(node).get(one.name, "").rpartition(".")[2]
                 if not new or one.asname or new == one.name:
                     continue
-                if new in taken or one.name in set(bound_in(tree)):
-                    self.kept.append(f"{self.file}:{node.lineno}: {new} as {one.name}")
+                if new in taken or one.name in set(list_bound_names(tree)):
+                    self.kept_names.append(f"{self.file}:{node.lineno}: {new} as {one.name}")
                 else:
                     found[one.name] = new
         return found
@@ -249,23 +251,23 @@ class Source:
         return found
 
 
-def as_written(name: str, known_as: str | None) -> str:
+def format_import(name: str, known_as: str | None) -> str:
     """Return an imported name, with `as` only if the file uses another name for it."""
     return name if known_as in (None, name) else f"{name} as {known_as}"
 
 
-def names_in(tree: ast.Module) -> Iterator[str]:
+def list_names(tree: ast.Module) -> Iterator[str]:
     """Yield every name that a file uses or binds."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             yield node.id
-    yield from bound_in(tree)
+    yield from list_bound_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from (one.asname or one.name for one in node.names)
 
 
-def bound_in(tree: ast.Module) -> Iterator[str]:
+def list_bound_names(tree: ast.Module) -> Iterator[str]:
     """Yield every name that a file binds other than by an import."""
     for node in ast.walk(tree):
         match node:
@@ -283,7 +285,7 @@ def bound_in(tree: ast.Module) -> Iterator[str]:
                 yield name
 
 
-class WithoutImports(ast.NodeTransformer):
+class ImportRemover(ast.NodeTransformer):
     """Removes the imports from a syntax tree."""
 
     def visit_Import(self, _: ast.Import) -> None:
@@ -293,10 +295,10 @@ class WithoutImports(ast.NodeTransformer):
         """Remove it."""
 
 
-class Renaming(WithoutImports):
+class RenameTransformer(ImportRemover):
     """Turns the current syntax tree into the one expected after the move."""
 
-    def __init__(self, plan: Plan, names: dict[str, str]) -> None:
+    def __init__(self, plan: MovePlan, names: dict[str, str]) -> None:
         """Rename the modules of a plan, and these names."""
         self._plan = plan
         self._names = names
@@ -329,10 +331,10 @@ class Renaming(WithoutImports):
         return node
 
 
-def move(root: Path, plan_text: str) -> list[str]:
+def apply_plan(root: Path, plan_text: str) -> list[str]:
     """Apply a plan in a clone; return imports that keep an old name. Raises `PlanError`."""
-    files = git(root, "ls-files").splitlines()
-    plan = Plan.read(plan_text, files)
+    files = run_git(root, "ls-files").splitlines()
+    plan = MovePlan.read(plan_text, files)
     written: dict[str, str] = {}
     kept: list[str] = []
     for file in files:
@@ -342,29 +344,29 @@ def move(root: Path, plan_text: str) -> list[str]:
             text = (root / file).read_text("utf-8")
         except (UnicodeDecodeError, FileNotFoundError):
             continue
-        source = Source(plan, file, text)
+        source = SourceFile(plan, file, text)
         rewritten = source.rewrite() if file.endswith(".py") else plan.rewrite(text)
-        kept += source.kept
+        kept += source.kept_names
         if rewritten != text:
             written[file] = rewritten
     for file, text in written.items():
         (root / file).write_text(text, "utf-8")
     for file in files:
-        if (new := plan.path(file)) != file:
+        if (new := plan.new_path(file)) != file:
             (root / new).parent.mkdir(parents=True, exist_ok=True)
-            git(root, "mv", file, new)
+            run_git(root, "mv", file, new)
     for name, docstring in plan.packages.items():
         init = root / as_path(name) / "__init__.py"
         init.write_text(f'"""{docstring}"""\n', "utf-8")
-        git(root, "add", str(init))
+        run_git(root, "add", str(init))
     return kept
 
 
-def git(root: Path, *words: str) -> str:
+def run_git(root: Path, *words: str) -> str:
     """Run git; return its output."""
     command = ["git", "-C", str(root), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in move(Path(), Path(sys.argv[1]).read_text()))
+    sys.stdout.writelines(f"{line}\n" for line in apply_plan(Path(), Path(sys.argv[1]).read_text()))

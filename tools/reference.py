@@ -21,15 +21,15 @@ from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from shop.settings import ShopSettings
 from tools import licences
-from workshed.app import app as application
-from workshed.app import module
+from workshed.app import get_app as application
+from workshed.app import load_module
 from workshed.console.cli import app
-from workshed.console.doctor.environment import default, variable
+from workshed.console.doctor.environment import environment_variable, format_default
 from workshed.metrics import meters
-from workshed.middleware.runtime.unsupported_options import INSTEAD
+from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
 from workshed.settings import Settings
-from workshed.transport.amqp.accounts import broker_accounts
-from workshed.transport.amqp.arguments import Version, read_version
+from workshed.transport.amqp.accounts import build_accounts
+from workshed.transport.amqp.arguments import Version, parse_version
 from workshed.transport.amqp.definitions import build_definitions
 from workshed.transport.build import CHAIN, make_middleware
 from workshed.transport.messages.envelope import OPTIONS
@@ -52,7 +52,7 @@ metadata:
   name: workshed
 spec:
 """
-PART = re.compile(
+GENERATED_PART = re.compile(
     r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware) -->\n)"
     r".*?(?=<!-- /\2 -->)",
     re.DOTALL,
@@ -61,9 +61,10 @@ PART = re.compile(
 
 def configuration_table(kind: type[BaseSettings] = Settings) -> str:
     """Return one row per setting: variable, default, meaning."""
-    meant = meanings(kind)
+    meant = read_meanings(kind)
     rows = [
-        f"| `{variable(name, kind)}` | {default(field.default)} | {meant.get(name, '')} |"
+        f"| `{environment_variable(name, kind)}` | {format_default(field.default)} | "
+        f"{meant.get(name, '')} |"
         for name, field in kind.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
@@ -72,7 +73,7 @@ def configuration_table(kind: type[BaseSettings] = Settings) -> str:
 def metrics_table(namespace: str = "workshed") -> str:
     """Return one row per metric of this namespace: its name, type, labels, unit, meaning."""
     for name in application().metrics:
-        module(name)
+        load_module(name)
     found = [one for one in meters.ALL if one.namespace == namespace]
     if namespace != "workshed":
         found.sort(key=lambda one: one.full_name)  # their order depends on import order
@@ -88,25 +89,28 @@ def metrics_table(namespace: str = "workshed") -> str:
 def commands_table() -> str:
     """Return one row per command: its usage, and the first line of its help."""
     rows = [
-        f"| `{program(words)} {usage(words, command)}` | "
+        f"| `{find_program(words)} {format_usage(words, command)}` | "
         f"{(command.help or '').partition(chr(10))[0]} |"
-        for words, command in commands().items()
+        for words, command in list_commands().items()
     ]
     return "\n".join(["| command | what it does |", "|---|---|", *rows, ""])
 
 
-def commands() -> dict[str, Any]:
+def list_commands() -> dict[str, Any]:
     """Return each command by its words, such as `dead retry`; groups that run alone count, too."""
-    found = [*below(typer.main.get_command(app), ()), *below(typer.main.get_command(shop), ())]
+    found = [
+        *walk_commands(typer.main.get_command(app), ()),
+        *walk_commands(typer.main.get_command(shop), ()),
+    ]
     return dict(sorted(found, key=lambda one: one[0].split()[0]))
 
 
-def program(words: str) -> str:
+def find_program(words: str) -> str:
     """Return the program that has a command: the sample service has its own."""
     return NAME if words.split(maxsplit=1)[0] in SHOP else "workshed"
 
 
-def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def walk_commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Yield the commands of a group, and the group itself if it is a command too."""
     # `Any`, because typer's command classes are in a private module.
     if not hasattr(command, "list_commands"):
@@ -115,10 +119,10 @@ def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if words and command.invoke_without_command:
         yield " ".join(words), command
     for name in command.list_commands(None):
-        yield from below(command.get_command(None, name), (*words, name))
+        yield from walk_commands(command.get_command(None, name), (*words, name))
 
 
-def usage(words: str, command: Any) -> str:
+def format_usage(words: str, command: Any) -> str:
     """Format a command with its arguments, as a table cell."""
     if words.startswith("job "):  # the only group that has an argument
         words = words.replace("job", "job ID", 1)
@@ -133,9 +137,9 @@ def options_table() -> str:
     rows = sorted(
         f"| `{name}=` | {'yes' if name in OPTIONS else ''} | "
         f"[{type(one).__name__}](#{type(one).__name__.lower()}) |"
-        for one in chain()
+        for one in build_chain()
         for name in one.actor_options
-        if name not in INSTEAD
+        if name not in UNSUPPORTED_OPTIONS
     )
     heads = ["| option of an actor | of a message too | middleware |", "|---|---|---|"]
     return "\n".join([*heads, *rows, ""])
@@ -143,16 +147,18 @@ def options_table() -> str:
 
 def middleware_sections() -> str:
     """Return the docstring of each middleware, in the order of the chain."""
-    return "\n".join(f"## {type(one).__name__}\n\n{in_lines(one)}\n" for one in chain())
+    return "\n".join(
+        f"## {type(one).__name__}\n\n{format_docstring(one)}\n" for one in build_chain()
+    )
 
 
-def chain() -> list[Middleware]:
+def build_chain() -> list[Middleware]:
     """Return the library's middleware chain, with tracing."""
     made = (make_middleware(entry, Settings(tracing=True)) for entry in CHAIN)
     return [one for one in made if one is not None]
 
 
-def in_lines(one: Middleware) -> str:
+def format_docstring(one: Middleware) -> str:
     """Return a docstring as Markdown, with each paragraph on one line."""
     paragraphs = (inspect.getdoc(type(one)) or "").replace("*Order:*", "\n\n*Order:*")
     paragraphs = paragraphs.replace("*Options:*", "\n\n*Options:*")
@@ -160,7 +166,7 @@ def in_lines(one: Middleware) -> str:
     return "\n\n".join(filter(None, found))
 
 
-def meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
+def read_meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
     """Return the docstring below each setting, on one line."""
     [settings] = ast.parse(inspect.getsource(kind)).body
     assert isinstance(settings, ast.ClassDef)  # noqa: S101 -- for mypy
@@ -172,26 +178,26 @@ def meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
     return found
 
 
-def definitions_file() -> str:
+def render_definitions() -> str:
     """Return the RabbitMQ definitions of the shipped queues, without passwords."""
-    people = broker_accounts([queue.name for queue in QUEUES], {}, "workshed")
-    made = build_definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
+    people = build_accounts([queue.name for queue in QUEUES], {}, "workshed")
+    made = build_definitions("workshed", QUEUES, people, {}, read_rabbitmq_version())
     return json.dumps(made, indent=2) + "\n"
 
 
-def deployed_rabbitmq() -> Version:
+def read_rabbitmq_version() -> Version:
     """Return the version of RabbitMQ in compose.yaml, which imports these definitions."""
     found = re.search(r"image: rabbitmq:([\d.]+)", COMPOSE.read_text("utf-8"))
-    return read_version(found[1] if found else "")
+    return parse_version(found[1] if found else "")
 
 
-def operator_rules() -> str:
+def render_operator_rules() -> str:
     """Return the alerts for the Prometheus operator: the same rules, below `spec`."""
     rules = RULES.read_text("utf-8")
     return OPERATOR_HEAD + indent(rules[rules.index("groups:") :], "  ")
 
 
-def written(text: str) -> str:
+def update_document(text: str) -> str:
     """Return a document with its generated parts replaced."""
     tables: dict[str, Callable[[], str]] = {
         "settings": configuration_table,
@@ -202,12 +208,12 @@ def written(text: str) -> str:
         "options": options_table,
         "middleware": middleware_sections,
     }
-    return PART.sub(lambda found: found[1] + tables[found[2]](), text)
+    return GENERATED_PART.sub(lambda found: found[1] + tables[found[2]](), text)
 
 
 if __name__ == "__main__":
     for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
-        page.write_text(written(page.read_text("utf-8")), "utf-8")
-    DEFINITIONS.write_text(definitions_file(), "utf-8")
-    OPERATOR_RULES.write_text(operator_rules(), "utf-8")
-    LICENCES.write_text(licences.page(), "utf-8")
+        page.write_text(update_document(page.read_text("utf-8")), "utf-8")
+    DEFINITIONS.write_text(render_definitions(), "utf-8")
+    OPERATOR_RULES.write_text(render_operator_rules(), "utf-8")
+    LICENCES.write_text(licences.render_page(), "utf-8")

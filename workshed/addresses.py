@@ -6,38 +6,38 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from workshed.errors import InvalidAddressError
-from workshed.extras import needed
+from workshed.extras import require_extra
 
 if TYPE_CHECKING:
     from email_validator import ValidatedEmail
 
-LONGEST_READ = 1_000
+LONGEST_INPUT = 1_000
 """Characters. For some texts, normalizing takes time quadratic in their length."""
 # Both parts are so short that the whole address cannot exceed its limits.
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9_+-]+(\.[a-zA-Z0-9_+-]+)*")
 _PLAIN_DOMAIN = re.compile(r"[a-zA-Z0-9.-]{1,100}")
 
 
-def normalize(address: str) -> str:
+def normalize_address(address: str) -> str:
     """Return the canonical spelling under which an address is stored: lower-case domain, NFC.
 
     Raises `InvalidAddressError`. Does not check whether the domain accepts mail.
     """
-    if len(address) > LONGEST_READ:
+    if len(address) > LONGEST_INPUT:
         raise InvalidAddressError(address, f"it has {len(address)} characters, at most 254 fit")
     local, _, domain = address.rpartition("@")
     if (
         _PLAIN_LOCAL.fullmatch(local)
         and _PLAIN_DOMAIN.fullmatch(domain)
-        and local.lower() not in _library().rfc_constants.CASE_INSENSITIVE_MAILBOX_NAMES
+        and local.lower() not in _import_validator().rfc_constants.CASE_INSENSITIVE_MAILBOX_NAMES
     ):
         # Checking the parts takes a tenth of the time: most domains of a long list are cached.
         with suppress(InvalidAddressError):
-            return f"{local}@{_domain(domain)}"
+            return f"{local}@{_normalize_domain(domain)}"
     return _parse(address).normalized
 
 
-def on_the_wire(address: str) -> str:
+def encode_address(address: str) -> str:
     """Return the ASCII form if there is one.
 
     Without one (non-ASCII letters before the @), the mail server must support SMTPUTF8.
@@ -47,12 +47,12 @@ def on_the_wire(address: str) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _domain(domain: str) -> str:
+def _normalize_domain(domain: str) -> str:
     return _parse(f"x@{domain}").domain
 
 
 def _parse(address: str) -> "ValidatedEmail":
-    library = _library()
+    library = _import_validator()
     try:
         parsed: ValidatedEmail = library.validate_email(
             address,
@@ -66,8 +66,8 @@ def _parse(address: str) -> "ValidatedEmail":
 
 
 @cache
-def _library() -> Any:
+def _import_validator() -> Any:
     """Import the email validator, an extra that the console does not need."""
-    with needed("mail"):
+    with require_extra("mail"):
         import email_validator.rfc_constants  # noqa: PLC0415 -- an extra
     return email_validator

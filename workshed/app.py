@@ -14,10 +14,10 @@ from typing import Any
 from workshed.errors import SettingsError
 from workshed.queues import Queue
 
-APP = "WORKSHED_APP"
+APP_VARIABLE = "WORKSHED_APP"
 """Not in `settings`, so that the command line can list its commands without reading them all."""
-PROJECT = "pyproject.toml"
-TABLE = "`app` of [tool.workshed]"
+PROJECT_FILE = "pyproject.toml"
+PROJECT_KEY = "`app` of [tool.workshed]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +65,19 @@ class App:
 
 
 @cache
-def app() -> App:
+def get_app() -> App:
     """Return the application of this process, or an empty `App` if none is named.
 
     Raises `SettingsError` if one is named but does not exist.
     """
-    if name := os.environ.get(APP):
-        return _found(name, f"{APP}={name}")
-    if name := _named(Path(PROJECT)):
-        return _found(name, f"{TABLE} in {PROJECT}, {name!r}")
+    if name := os.environ.get(APP_VARIABLE):
+        return _load_app(name, f"{APP_VARIABLE}={name}")
+    if name := _read_app_name(Path(PROJECT_FILE)):
+        return _load_app(name, f"{PROJECT_KEY} in {PROJECT_FILE}, {name!r}")
     return App()
 
 
-def load(name: str) -> Any:
+def load_object(name: str) -> Any:
     """Import the object named `module:name`, also from the working directory.
 
     Raises `SettingsError` if it does not exist. Errors that its module raises propagate.
@@ -85,15 +85,15 @@ def load(name: str) -> Any:
     place, colon, attribute = name.partition(":")
     if not (place and colon and attribute):
         raise SettingsError("write it as package.module:name")
-    found = module(place)
+    found = load_module(place)
     if not hasattr(found, attribute):
         raise SettingsError(f"module {place!r} has no {attribute!r}")
     return getattr(found, attribute)
 
 
-def _found(name: str, said: str) -> App:
+def _load_app(name: str, said: str) -> App:
     try:
-        found = load(name)
+        found = load_object(name)
     except SettingsError as err:
         raise SettingsError(f"{said}: {err}") from None
     if not isinstance(found, App):
@@ -101,7 +101,7 @@ def _found(name: str, said: str) -> App:
     return found
 
 
-def module(name: str) -> ModuleType:
+def load_module(name: str) -> ModuleType:
     """Import a module, also from the working directory.
 
     Raises `SettingsError` if it does not exist. Errors that the module raises propagate.
@@ -115,13 +115,13 @@ def module(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path and missing == name.partition(".")[0]:
         sys.path.insert(0, here)  # as the `dramatiq` command does
-        return module(name)
+        return load_module(name)
     raise SettingsError(
         f"there is no module {name!r}; it is looked for where Workshed is installed and in {here}"
     )
 
 
-def _named(file: Path) -> str | None:
+def _read_app_name(file: Path) -> str | None:
     """Return the `app` that a project file names, or `None` if there is no file or no such key."""
     try:
         text = file.read_text("utf-8")
@@ -130,9 +130,13 @@ def _named(file: Path) -> str | None:
     try:
         found: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
-        raise SettingsError(f"{PROJECT} of the working directory cannot be read: {err}") from None
+        raise SettingsError(
+            f"{PROJECT_FILE} of the working directory cannot be read: {err}"
+        ) from None
     for key in ("tool", "workshed", "app"):
         found = found.get(key) if isinstance(found, dict) else None
     if found is not None and not isinstance(found, str):
-        raise SettingsError(f"{TABLE} in {PROJECT} must be a string such as 'package:app'")
+        raise SettingsError(
+            f"{PROJECT_KEY} in {PROJECT_FILE} must be a string such as 'package:app'"
+        )
     return found

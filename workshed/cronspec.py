@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from workshed.settings import settings
-from workshed.zones import TIME, instants_of, utc_offset, zone_problem
+from workshed.zones import CLOCK_TIME, instants_of, utc_offset, zone_problem
 
-__all__ = ["Spec", "cron", "daily", "every"]
+__all__ = ["PeriodicSchedule", "cron", "daily", "every"]
 
-Kind = Literal["daily", "cron", "every"]
-Misfire = Literal["skip", "once", "all"]
+ScheduleKind = Literal["daily", "cron", "every"]
+MisfirePolicy = Literal["skip", "once", "all"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -26,14 +26,14 @@ SHORTEST_EVERY = timedelta(seconds=10)
 LONGEST_EVERY = timedelta(days=366)
 SHORTEST_WINDOW = timedelta(seconds=10)
 LONGEST_WINDOW = timedelta(days=30)
-WINDOWS: dict[Misfire, timedelta] = {
+DEFAULT_WINDOWS: dict[MisfirePolicy, timedelta] = {
     "skip": timedelta(minutes=1),
     "once": timedelta(days=7),
     "all": timedelta(days=7),
 }
 """How late a run may still be created, by default."""
 
-FIELDS = {
+CRON_FIELDS = {
     "minute": "0 to 59",
     "hour": "0 to 23",
     "day-of-month": "1 to 31, L (the last) or LW (the last weekday)",
@@ -53,18 +53,18 @@ UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class PeriodicSchedule:
     """When a job runs, and what happens to runs that were not created in time.
 
     Made by `daily`, `cron` or `every`. Its fields are stored in a row of `workshed.periodic_jobs`,
     from which `read` makes an equal spec.
     """
 
-    kind: Kind
+    kind: ScheduleKind
     text: str
     """`09:00`, five fields of cron, or whole seconds."""
-    misfire: Misfire = "once"
-    misfire_window: timedelta = WINDOWS["once"]
+    misfire: MisfirePolicy = "once"
+    misfire_window: timedelta = DEFAULT_WINDOWS["once"]
     """How late a run may still be created."""
     tz: str | None = None
     """`None`: the zone in the settings, read when it is first needed."""
@@ -73,9 +73,9 @@ class Spec:
     def __post_init__(self) -> None:
         """Refuse invalid values; the error names the field and the reason."""
         said = f"{self.kind}({self.text!r})"
-        if self.misfire not in get_args(Misfire):
+        if self.misfire not in get_args(MisfirePolicy):
             raise ValueError(
-                f"{said}: misfire={self.misfire!r}: one of {', '.join(get_args(Misfire))}"
+                f"{said}: misfire={self.misfire!r}: one of {', '.join(get_args(MisfirePolicy))}"
             )
         if not _is_span(self.misfire_window, SHORTEST_WINDOW, LONGEST_WINDOW):
             raise ValueError(
@@ -108,7 +108,7 @@ class Spec:
             case "daily":
                 return f"daily at {self.text}"
             case "every":
-                return f"every {_span(int(self.text))}"
+                return f"every {_format_span(int(self.text))}"
         said: str = CronSim(self._expression, EPOCH).explain()
         return said[0].lower() + said[1:]
 
@@ -130,16 +130,16 @@ class Spec:
 
     def next_after(self, instant: datetime) -> datetime:
         """Return the first time after an instant, in UTC."""
-        return next(self._after(instant))
+        return next(self._times_after(instant))
 
-    def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+    def times_between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield its times after `after`, up to and including `until`, in UTC."""
-        for found in self._after(after):
+        for found in self._times_after(after):
             if found > until:
                 return
             yield found
 
-    def _after(self, instant: datetime) -> Iterator[datetime]:
+    def _times_after(self, instant: datetime) -> Iterator[datetime]:
         """Yield all times after an instant, each once."""
         if self.kind == "every":
             step = timedelta(seconds=int(self.text))
@@ -147,10 +147,10 @@ class Spec:
             while True:
                 yield found
                 found += step
-        zone = _zone(self.zone)
+        zone = _load_zone(self.zone)
         last = instant
         while True:
-            last = _next(self._expression, zone, last)
+            last = _next_match(self._expression, zone, last)
             yield last
 
 
@@ -158,9 +158,9 @@ def daily(
     time: str,
     *,
     tz: str | None = None,
-    misfire: Misfire = "once",
+    misfire: MisfirePolicy = "once",
     misfire_window: timedelta | None = None,
-) -> Spec:
+) -> PeriodicSchedule:
     """Run once a day: `daily("09:00", tz="Europe/Paris")`.
 
     When the clocks are put forward, a time that they skip runs at the first moment after the gap.
@@ -170,18 +170,18 @@ def daily(
     could run: `"once"` runs the last of them and `"all"` runs each, up to 7 days late; `"skip"`
     drops those that are more than a minute late. `misfire_window` changes how late a run may be.
     """
-    if not TIME.fullmatch(str(time)):
+    if not CLOCK_TIME.fullmatch(str(time)):
         raise ValueError(f"daily({time!r}): time: HH:MM, from 00:00 to 23:59")
-    return Spec("daily", time, misfire, _window(misfire, misfire_window), tz)
+    return PeriodicSchedule("daily", time, misfire, _choose_window(misfire, misfire_window), tz)
 
 
 def cron(
     expression: str,
     *,
     tz: str | None = None,
-    misfire: Misfire = "once",
+    misfire: MisfirePolicy = "once",
     misfire_window: timedelta | None = None,
-) -> Spec:
+) -> PeriodicSchedule:
     """Run by the five fields of cron: `cron("*/20 3 * * MON-FRI")`; the rest is as in `daily`.
 
     `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually` stand for
@@ -192,12 +192,14 @@ def cron(
     Otherwise the job runs whenever the clock shows a matching time, which may be twice or never.
     """
     text = " ".join(str(expression).upper().split())
-    return Spec("cron", NICKNAMES.get(text, text), misfire, _window(misfire, misfire_window), tz)
+    return PeriodicSchedule(
+        "cron", NICKNAMES.get(text, text), misfire, _choose_window(misfire, misfire_window), tz
+    )
 
 
 def every(
-    span: timedelta, *, misfire: Misfire = "once", misfire_window: timedelta | None = None
-) -> Spec:
+    span: timedelta, *, misfire: MisfirePolicy = "once", misfire_window: timedelta | None = None
+) -> PeriodicSchedule:
     """Run at equal intervals: `every(timedelta(minutes=10))`; the rest is as in `daily`.
 
     Intervals count from 1970-01-01 00:00 UTC, a Thursday, not from a start, so that all clocks
@@ -207,22 +209,30 @@ def every(
         raise ValueError(f"every({span!r}): span: a timedelta of 10 s to 366 days")
     if span % SECOND:
         raise ValueError(f"every({span!r}): span: whole seconds")
-    return Spec("every", str(span // SECOND), misfire, _window(misfire, misfire_window))
+    return PeriodicSchedule(
+        "every", str(span // SECOND), misfire, _choose_window(misfire, misfire_window)
+    )
 
 
-def read(kind: str, text: str, zone: str, misfire: str, window: timedelta) -> Spec:
+def parse_schedule(
+    kind: str, text: str, zone: str, misfire: str, window: timedelta
+) -> PeriodicSchedule:
     """Make a spec from a row's columns.
 
     Raises `ValueError` for a spec that this release does not understand.
     """
-    known = {"daily": TIME, "cron": re.compile(".+"), "every": re.compile(r"[1-9]\d*")}
+    known = {"daily": CLOCK_TIME, "cron": re.compile(".+"), "every": re.compile(r"[1-9]\d*")}
     if kind not in known or not known[kind].fullmatch(text):
         raise ValueError(f"{kind} {text!r}: this release knows no such spec")
-    return Spec(kind, text, misfire, window, zone)  # type: ignore[arg-type]  # checked by itself
+    return PeriodicSchedule(kind, text, misfire, window, zone)  # type: ignore[arg-type]  # checked by itself
 
 
-def _window(misfire: Misfire, misfire_window: timedelta | None) -> timedelta:
-    return WINDOWS.get(misfire, WINDOWS["once"]) if misfire_window is None else misfire_window
+def _choose_window(misfire: MisfirePolicy, misfire_window: timedelta | None) -> timedelta:
+    return (
+        DEFAULT_WINDOWS.get(misfire, DEFAULT_WINDOWS["once"])
+        if misfire_window is None
+        else misfire_window
+    )
 
 
 def _is_span(value: object, shortest: timedelta, longest: timedelta) -> bool:
@@ -233,23 +243,25 @@ def _check_fields(text: str) -> None:
     parts = text.split()
     if text.startswith("@"):
         raise ValueError(f"cron({text.lower()!r}): one of {', '.join(NICKNAMES).lower()}")
-    if len(parts) != len(FIELDS):
+    if len(parts) != len(CRON_FIELDS):
         raise ValueError(
-            f"cron({text!r}): {len(parts)} fields; five are needed: {', '.join(FIELDS)}"
+            f"cron({text!r}): {len(parts)} fields; five are needed: {', '.join(CRON_FIELDS)}"
         )
     try:
         next(CronSim(text, datetime(2000, 1, 1)))  # noqa: DTZ001 -- of any zone
     except CronSimError as err:
         name = str(err).removeprefix("Bad ")
-        if name == "day-of-month" and _is_good([*parts[:3], "*", *parts[4:]]):
+        if name == "day-of-month" and _is_valid([*parts[:3], "*", *parts[4:]]):
             raise ValueError(f"cron({text!r}): day-of-month: no such day ever comes") from None
-        value = dict(zip(FIELDS, parts, strict=True)).get(name, text)
-        raise ValueError(f"cron({text!r}): {name} {value!r}: {FIELDS.get(name, err)}") from None
+        value = dict(zip(CRON_FIELDS, parts, strict=True)).get(name, text)
+        raise ValueError(
+            f"cron({text!r}): {name} {value!r}: {CRON_FIELDS.get(name, err)}"
+        ) from None
     except StopIteration:
         raise ValueError(f"cron({text!r}): day-of-month: no such day ever comes") from None
 
 
-def _is_good(parts: list[str]) -> bool:
+def _is_valid(parts: list[str]) -> bool:
     try:
         CronSim(" ".join(parts), datetime(2000, 1, 1))  # noqa: DTZ001 -- of any zone
     except CronSimError:
@@ -258,11 +270,11 @@ def _is_good(parts: list[str]) -> bool:
 
 
 @cache
-def _zone(name: str) -> ZoneInfo:
+def _load_zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
+def _next_match(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     """Return the first instant after another at which a zone's clocks match an expression.
 
     cronsim runs here on a clock that never changes, and each of its times is looked up in the zone.
@@ -270,7 +282,7 @@ def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     """
     named = not any(part.startswith("*") for part in expression.split()[:2])
     local = instant.astimezone(zone)
-    wall, again = local.replace(tzinfo=None), timedelta() if named else _repeated(local)
+    wall, again = local.replace(tzinfo=None), timedelta() if named else _upcoming_setback(local)
     best: datetime | None = None
     for shown in CronSim(expression, wall - again):
         for at in instants_of(shown, zone, named=named):
@@ -281,14 +293,14 @@ def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     raise AssertionError("a spec has times: that was checked when it was made")
 
 
-def _repeated(wall: datetime) -> timedelta:
+def _upcoming_setback(wall: datetime) -> timedelta:
     """Return how far the clocks will be put back if they will show this time again; else zero."""
     if wall.fold:
         return timedelta()
     return max(utc_offset(wall) - utc_offset(wall.replace(fold=1)), timedelta())
 
 
-def _span(seconds: int) -> str:
+def _format_span(seconds: int) -> str:
     """Format seconds in words, such as `2 hours 5 minutes`."""
     parts = []
     for name, size in UNITS:

@@ -28,7 +28,7 @@ ANSWER_S = 30.0
 """How long to wait for the answer to a statement that is known to be short."""
 CANCEL_S = 5.0
 
-_limit: ContextVar[float | None] = ContextVar("limit", default=None)
+_answer_limit: ContextVar[float | None] = ContextVar("limit", default=None)
 
 
 STATEMENT_MODE = "statement pooling mode"
@@ -47,7 +47,7 @@ class InterruptibleConnection(Connection):
     is_pooled = False
     """Whether there is a pooler, which may give each transaction another session of the server."""
 
-    def look_for_pooler(self) -> None:
+    def detect_pooler(self) -> None:
         """Detect a pooler and then keep no state in the session; takes one round trip.
 
         Through a pooler, the process ID from connecting differs from the one that a query returns.
@@ -78,19 +78,19 @@ class InterruptibleConnection(Connection):
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer, for as long as `limited_wait` allows, or until an interrupt."""
         try:
-            return super().wait(_watched(gen, _limit.get()), interval, timeout)
+            return super().wait(_forward_waits(gen, _answer_limit.get()), interval, timeout)
         except _NoAnswerError:
             self.pgconn.finish()  # a late answer would be taken for that of the next statement
             raise
         except Exception:
             raise
         except BaseException:
-            self._give_up()
+            self._cancel_and_close()
             raise
 
-    def _give_up(self) -> None:
+    def _cancel_and_close(self) -> None:
         """Cancel the statement of an interrupted thread on the server; nothing reads its result."""
-        with thread_gate().shut():
+        with thread_gate().defer():
             try:
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.cancel_safe(timeout=CANCEL_S)
@@ -102,7 +102,7 @@ class _NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time."""
 
 
-def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
+def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
     """Forward what psycopg waits for; at each step CPython can raise a pending interrupt."""
     until = math.inf if limit_s is None else time.monotonic() + limit_s
     ready = None
@@ -116,7 +116,7 @@ def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
         ready = yield wanted
 
 
-class _Limited:
+class _WaitLimit:
     """A block in which this thread waits at most `within_s` seconds for each statement.
 
     A class, because a generator costs more and each job of a worker enters one.
@@ -128,10 +128,10 @@ class _Limited:
         self._within_s = within_s
 
     def __enter__(self) -> None:
-        self._token = _limit.set(self._within_s)
+        self._token = _answer_limit.set(self._within_s)
 
     def __exit__(self, *_: object) -> None:
-        _limit.reset(self._token)
+        _answer_limit.reset(self._token)
 
 
 def limited_wait() -> AbstractContextManager[None]:
@@ -139,10 +139,10 @@ def limited_wait() -> AbstractContextManager[None]:
 
     After that, raises `psycopg.OperationalError` and closes the connection.
     """
-    return _Limited(ANSWER_S)
+    return _WaitLimit(ANSWER_S)
 
 
-PASSING_ERRORS = (
+TRANSIENT_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
@@ -151,7 +151,7 @@ PASSING_ERRORS = (
 """Transient errors, which a retry may cure: connection, shutdown, failover, deadlock, disk full."""
 
 POOL_WAIT_S = 5
-OPTIONS: dict[str, Any] = {
+CONNECT_OPTIONS: dict[str, Any] = {
     "application_name": "workshed",
     "connect_timeout": 5,  # seconds
     # A server that vanishes silently is noticed 10 s after data was sent to it, not 15 minutes. On
@@ -161,20 +161,20 @@ OPTIONS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,  # on systems without `tcp_user_timeout`, such as macOS: 25 s
 }
-SURE_S = 1.0
+UNCHECKED_S = 1.0
 """A connection used within this time is lent without a check if nothing arrived on it since,
 because a closed connection is readable. A check is a round trip before each transaction. Only
 borrowers with a limited wait go without: reading cannot show that the network went silent."""
-_of_the_parent: list[ConnectionPool[InterruptibleConnection]] = []
-_patience: ContextVar[float | None] = ContextVar("patience", default=None)
+_parent_pools: list[ConnectionPool[InterruptibleConnection]] = []
+_borrower_limit: ContextVar[float | None] = ContextVar("patience", default=None)
 """How long the borrower of a connection waits for an answer on it; `None`: forever."""
-_joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
-_open: ContextVar[int] = ContextVar("open", default=0)
+_joined_transaction: ContextVar[Connection | None] = ContextVar("joined", default=None)
+_open_transactions: ContextVar[int] = ContextVar("open", default=0)
 """How many of the pool's transactions this thread is in."""
 
-until: ContextVar[float | None] = ContextVar("until", default=None)
+deadline: ContextVar[float | None] = ContextVar("until", default=None)
 """Deadline for what this thread runs, by `time.monotonic`; set by a time limit."""
-LATE_S = 5.0
+SERVER_GRACE_S = 5.0
 """How long after the deadline PostgreSQL itself ends a statement. The limit strikes in this process
 first, and writes after the block, in the same transaction, have this long."""
 
@@ -185,13 +185,13 @@ def get_pool() -> ConnectionPool[InterruptibleConnection]:
     found = ConnectionPool(
         settings().database_url.get_secret_value(),
         connection_class=InterruptibleConnection,
-        kwargs=OPTIONS,
+        kwargs=CONNECT_OPTIONS,
         min_size=0,
         max_size=settings().pool_size,
         timeout=POOL_WAIT_S,
         reconnect_timeout=POOL_WAIT_S,  # otherwise its pauses grow to minutes after an outage
-        check=_check,
-        configure=InterruptibleConnection.look_for_pooler,
+        check=_check_connection,
+        configure=InterruptibleConnection.detect_pooler,
         open=False,
         name="workshed",
     )
@@ -202,17 +202,17 @@ def get_pool() -> ConnectionPool[InterruptibleConnection]:
 
 logger = logging.getLogger(__name__)
 
-_before_closing: list[Callable[[], None]] = []
+_close_hooks: list[Callable[[], None]] = []
 
 
-def before_closing(step: Callable[[], None]) -> None:
+def add_close_hook(step: Callable[[], None]) -> None:
     """Register a function to call before an ending worker closes its pool, or exits without."""
-    _before_closing.append(step)
+    _close_hooks.append(step)
 
 
-def give_back() -> None:
+def release_claims() -> None:
     """Release this process's claims as it ends; some of its threads may still be running."""
-    for step in _before_closing:
+    for step in _close_hooks:
         try:
             step()
         except Exception:
@@ -221,7 +221,7 @@ def give_back() -> None:
 
 def close_pool() -> None:
     """Close the pool of this process for good, once no job is running."""
-    give_back()
+    release_claims()
     get_pool().close()
     get_pool.cache_clear()  # a closed pool never opens again
 
@@ -235,9 +235,9 @@ def transaction() -> Generator[Connection]:
     around it. PostgreSQL ends a statement that exceeds the limit by 5 s, even if this process is
     gone.
     """
-    outer = _joined.get()
+    outer = _joined_transaction.get()
     if outer is None:
-        with _borrowed() as conn:
+        with _borrow_connection() as conn:
             _limit_statements(conn)
             yield conn
         return
@@ -261,7 +261,7 @@ def separate_transaction() -> Generator[Connection]:
 
     It then takes a second connection from the pool, and commits even if the joined one rolls back.
     """
-    with _borrowed() as conn:
+    with _borrow_connection() as conn:
         yield conn
 
 
@@ -271,12 +271,12 @@ def snapshot() -> Generator[Connection]:
 
     The block cannot write. Raises `RuntimeError` in the transaction of an actor with `once=True`.
     """
-    if _joined.get() is not None:
+    if _joined_transaction.get() is not None:
         raise RuntimeError(
             "db.snapshot() is a transaction of its own, so it cannot be part of the transaction of "
             "an actor with once=True; leave out once=True, and make the actor's writes idempotent"
         )
-    with _borrowed() as conn:
+    with _borrow_connection() as conn:
         # For this transaction only, so that nothing has to be reset before the next one.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         _limit_statements(conn)
@@ -290,11 +290,11 @@ def autocommit_statement() -> Generator[Connection]:
     It commits before the block ends. After an error that did not come from PostgreSQL, it may or
     may not have committed: see `commit_is_unknown`.
     """
-    if _joined.get() is not None or until.get() is not None:
+    if _joined_transaction.get() is not None or deadline.get() is not None:
         with transaction() as conn:
             yield conn
         return
-    with _borrowed(autocommit=True) as conn:
+    with _borrow_connection(autocommit=True) as conn:
         yield conn
 
 
@@ -305,31 +305,31 @@ def commit_is_unknown(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def _borrowed(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
+def _borrow_connection(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
     """Lend a connection of the pool; the block, or each statement of it, is a transaction."""
     connections = get_pool()
-    caller = _limit.get()
-    _patience.set(caller)
-    with thread_gate().shut(), limited_wait():
+    caller = _answer_limit.get()
+    _borrower_limit.set(caller)
+    with thread_gate().defer(), limited_wait():
         connections.open()  # does nothing when open
         conn = connections.getconn()
-        outside = _open.get()
+        outside = _open_transactions.get()
         try:
             conn.autocommit = autocommit
-            _open.set(outside + 1)
-            with conn, thread_gate().opened(), _Limited(caller):
+            _open_transactions.set(outside + 1)
+            with conn, thread_gate().allow(), _WaitLimit(caller):
                 yield conn
         finally:
-            _open.set(outside)
+            _open_transactions.set(outside)
             conn.used_at = time.monotonic()
             connections.putconn(conn)
 
 
-def _check(conn: InterruptibleConnection) -> None:
+def _check_connection(conn: InterruptibleConnection) -> None:
     """Raise `psycopg.OperationalError` if a connection of the pool is lost."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
-    is_sure = _patience.get() is not None and time.monotonic() - conn.used_at < SURE_S
+    is_sure = _borrower_limit.get() is not None and time.monotonic() - conn.used_at < UNCHECKED_S
     if not is_sure or poll.poll(0):
         ConnectionPool.check_connection(conn)
 
@@ -340,7 +340,7 @@ def _limit_statements(conn: Connection) -> None:
     A shorter `statement_timeout` of the server, role or URL stays. This costs a round trip, but
     only in jobs; sending it with BEGIN in a pipeline took twice as long.
     """
-    at = until.get()
+    at = deadline.get()
     if at is None:
         return
     query = """
@@ -348,28 +348,28 @@ def _limit_statements(conn: Connection) -> None:
          WHERE current_setting('statement_timeout')::interval
                NOT BETWEEN interval '1 ms' AND %(span)s::interval
     """
-    left_s = max(at - time.monotonic(), 0.0) + LATE_S
+    left_s = max(at - time.monotonic(), 0.0) + SERVER_GRACE_S
     conn.execute(query, {"span": f"{math.ceil(left_s * 1000)}ms"})
 
 
 @contextmanager
 def join_transaction(conn: Connection) -> Generator[None]:
     """Make every `transaction` of this thread inside the block part of `conn`'s."""
-    token = _joined.set(conn)
+    token = _joined_transaction.set(conn)
     try:
         yield
     finally:
-        _joined.reset(token)
+        _joined_transaction.reset(token)
 
 
-def is_open() -> bool:
+def is_in_transaction() -> bool:
     """Return whether this thread is in a transaction, its own or a joined one."""
-    return _joined.get() is not None or _open.get() > 0
+    return _joined_transaction.get() is not None or _open_transactions.get() > 0
 
 
 def joined_connection() -> Connection | None:
     """Return the connection whose transaction this thread has joined, if any."""
-    return _joined.get()
+    return _joined_transaction.get()
 
 
 def connect() -> InterruptibleConnection:
@@ -379,8 +379,8 @@ def connect() -> InterruptibleConnection:
     """
     url = settings().database_url.get_secret_value()
     try:
-        conn = InterruptibleConnection.connect(url, autocommit=True, **OPTIONS)
-        conn.look_for_pooler()
+        conn = InterruptibleConnection.connect(url, autocommit=True, **CONNECT_OPTIONS)
+        conn.detect_pooler()
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {describe_address(url)} (WORKSHED_DATABASE_URL): "
@@ -395,12 +395,12 @@ def describe_address(url: str) -> str:
     return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
 
 
-def _forget_the_pool() -> None:
+def _drop_pool() -> None:
     """Drop the pool without closing it: after a fork its sockets still belong to the parent."""
     if get_pool.cache_info().currsize:
         atexit.unregister(get_pool().close)
-        _of_the_parent.append(get_pool())
+        _parent_pools.append(get_pool())
         get_pool.cache_clear()
 
 
-os.register_at_fork(after_in_child=_forget_the_pool)
+os.register_at_fork(after_in_child=_drop_pool)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from workshed.errors import WorkshedError
 
-SERVER = (
+SERVER_MODULES = (
     "argon2",
     "itsdangerous",
     "jinja2",
@@ -34,7 +34,7 @@ class MissingExtraError(WorkshedError, ImportError):
 
 
 @contextmanager
-def needed(extra: str) -> Iterator[None]:
+def require_extra(extra: str) -> Iterator[None]:
     """Wrap imports that need an extra; raises `MissingExtraError` without it."""
     try:
         yield
@@ -42,7 +42,7 @@ def needed(extra: str) -> Iterator[None]:
         raise MissingExtraError(extra, str(err.name)) from err
 
 
-def require(extra: str, *modules: str) -> None:
+def require_modules(extra: str, *modules: str) -> None:
     """Raise `MissingExtraError` if a module is not installed; imports none of them."""
     for module in modules:
         if not find_spec(module):

@@ -14,9 +14,9 @@ from workshed.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PORTS = 16
+PORTS_TRIED = 16
 """How many ports are tried, including the first."""
-SILENT_S = 10.0
+CLIENT_TIMEOUT_S = 10.0
 """How long a client may be silent before its connection is closed."""
 
 
@@ -28,19 +28,19 @@ class PageAnswer(NamedTuple):
     kind: str = "text/plain; charset=utf-8"
 
 
-Page = Callable[[str], PageAnswer]
+PageHandler = Callable[[str], PageAnswer]
 """Takes the request's `Accept` header and returns the response; does not raise."""
-Pages = Mapping[str, Page]
+PageHandlers = Mapping[str, PageHandler]
 """Pages by path."""
 
 
-class Request(BaseHTTPRequestHandler):
+class PageRequestHandler(BaseHTTPRequestHandler):
     """One request."""
 
-    timeout = SILENT_S
+    timeout = CLIENT_TIMEOUT_S
     server_version = "workshed"
     sys_version = ""
-    pages: ClassVar[Pages]
+    pages: ClassVar[PageHandlers]
 
     def do_GET(self) -> None:
         """Serve the page at this path, or a 404 that lists the paths."""
@@ -79,10 +79,10 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, pages: PageHandlers) -> None:
         """Bind; raises `OSError` when the port is taken."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), type("OurRequest", (Request,), {"pages": pages}))
+        super().__init__((host, port), type("OurRequest", (PageRequestHandler,), {"pages": pages}))
 
     def server_bind(self) -> None:
         """Bind without a name lookup, which blocks while the name server is unreachable."""
@@ -95,10 +95,10 @@ class PageServer(ThreadingHTTPServer):
         logger.debug("a request of %s ended early", client_address)
 
 
-def serve_in_thread(config: Settings, pages: Pages) -> PageServer | None:
+def bind_server(config: Settings, pages: PageHandlers) -> PageServer | None:
     """Bind the first free port and log it; if none is free, log why and return `None`."""
     host, first = config.metrics_host, config.metrics_port
-    last = min(first + PORTS - 1, 65_535)
+    last = min(first + PORTS_TRIED - 1, 65_535)
     missing = "no " + " and ".join(list_endpoints(pages))
     for port in range(first, last + 1):
         try:
@@ -116,15 +116,15 @@ def serve_in_thread(config: Settings, pages: Pages) -> PageServer | None:
     return None
 
 
-def list_endpoints(pages: Pages) -> dict[str, str]:
+def list_endpoints(pages: PageHandlers) -> dict[str, str]:
     """Return the paths of the known endpoints that are served, by title."""
     known = {"metrics": "/metrics", "probes": "/livez"}
     return {title: path for title, path in known.items() if path in pages}
 
 
-def in_thread(config: Settings, pages: Pages) -> PageServer | None:
+def serve_in_thread(config: Settings, pages: PageHandlers) -> PageServer | None:
     """Serve in a thread, until you call `shutdown` on the result; `None` if no port is free."""
-    server = serve_in_thread(config, pages)
+    server = bind_server(config, pages)
     if server is not None:
         threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
     return server

@@ -31,7 +31,7 @@ class RepairedLock:
             self._lock.release()
 
 
-def repaired_lock() -> AbstractContextManager[object]:
+def create_repaired_lock() -> AbstractContextManager[object]:
     """Return a lock that works for threads which an interrupt may hit while they take it."""
     return RepairedLock() if sys.version_info >= (3, 14) else threading.Lock()
 
@@ -48,53 +48,53 @@ class InterruptGate:
         self.thread = threading.get_ident()
         self.is_ignoring = False
         """Whether Python is reporting an error in this thread that it ignores."""
-        self.raised: set[type[BaseException]] = set()
+        self.raised_types: set[type[BaseException]] = set()
         """The interrupts that were raised in this thread."""
-        self._lock = repaired_lock()
+        self._lock = create_repaired_lock()
         self._is_open = True
-        self._waiting: type[BaseException] | None = None
+        self._pending: type[BaseException] | None = None
 
-    def strike(self, error: type[BaseException]) -> None:
+    def interrupt(self, error: type[BaseException]) -> None:
         """Raise `error` in the thread: at its next instruction, or when the gate opens."""
         with self._lock:
-            self.raised.add(error)
+            self.raised_types.add(error)
             if self.is_ignoring:  # this one would be ignored, too
-                _tell(Ignored(self, error))
+                _notify_listeners(IgnoredInterrupt(self, error))
             elif self._is_open:
                 raise_in_thread(self.thread, error)
             else:
-                self._waiting = error
+                self._pending = error
 
     @contextmanager
-    def shut(self) -> Generator[None]:
+    def defer(self) -> Generator[None]:
         """Defer interrupts until the end of the block."""
         before = self._is_open
         try:
-            self._set(is_open=False)
+            self._set_open(is_open=False)
             yield
         finally:
-            self._set(is_open=before)
+            self._set_open(is_open=before)
 
     @contextmanager
-    def opened(self) -> Generator[None]:
+    def allow(self) -> Generator[None]:
         """Allow interrupts inside the block again, for code that may end anywhere."""
         before = self._is_open
         try:
-            self._set(is_open=True)
+            self._set_open(is_open=True)
             yield
         finally:
-            self._set(is_open=before)
+            self._set_open(is_open=before)
 
-    def _set(self, *, is_open: bool) -> None:
+    def _set_open(self, *, is_open: bool) -> None:
         """Open or shut the gate; raise an interrupt that was deferred.
 
         An interrupt that came before this call is raised by CPython inside it.
         """
         with self._lock:
             self._is_open = is_open
-            waiting = self._waiting if is_open else None
+            waiting = self._pending if is_open else None
             if is_open:
-                self._waiting = None
+                self._pending = None
         if waiting is not None:
             raise waiting
 
@@ -103,7 +103,7 @@ class _Gates(threading.local):
     """The gate of each thread."""
 
     def __init__(self) -> None:
-        self.mine = InterruptGate()
+        self.gate = InterruptGate()
 
 
 _gates = _Gates()
@@ -111,7 +111,7 @@ _gates = _Gates()
 
 def thread_gate() -> InterruptGate:
     """Return the gate of this thread."""
-    return _gates.mine
+    return _gates.gate
 
 
 def raise_in_thread(thread: int, error: type[BaseException]) -> None:
@@ -119,21 +119,21 @@ def raise_in_thread(thread: int, error: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
-class Ignored(NamedTuple):
+class IgnoredInterrupt(NamedTuple):
     """An interrupt that Python ignored, and the gate of the thread in which it was raised."""
 
     gate: InterruptGate
     error: type[BaseException]
 
 
-_listeners: list[Callable[[Ignored], None]] = []
-_report: Callable[["sys.UnraisableHookArgs"], object] | None = None
+_listeners: list[Callable[[IgnoredInterrupt], None]] = []
+_previous_hook: Callable[["sys.UnraisableHookArgs"], object] | None = None
 """What `sys.unraisablehook` was before."""
 
 os.register_at_fork(after_in_child=_listeners.clear)
 
 
-def when_ignored(listener: Callable[[Ignored], None]) -> None:
+def add_ignored_listener(listener: Callable[[IgnoredInterrupt], None]) -> None:
     """Call `listener` whenever Python ignores an interrupt, in the thread of the interrupt.
 
     An interrupt can be raised in `__del__`, in a callback of a weak reference or of ctypes (and
@@ -141,26 +141,26 @@ def when_ignored(listener: Callable[[Ignored], None]) -> None:
     the code that was to be interrupted continues. A listener must not wait for a lock, because the
     thread may hold any, and must not interrupt the thread before it has left the report.
     """
-    global _report
-    if _report is None:
-        _report, sys.unraisablehook = sys.unraisablehook, _report_and_tell
+    global _previous_hook
+    if _previous_hook is None:
+        _previous_hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     _listeners.append(listener)
 
 
-def _report_and_tell(args: "sys.UnraisableHookArgs", /) -> None:
+def _report_unraisable(args: "sys.UnraisableHookArgs", /) -> None:
     ignored = args.exc_type
     mine = thread_gate()
     try:
         mine.is_ignoring = True
-        if _report is not None and ignored not in mine.raised:
-            _report(args)
+        if _previous_hook is not None and ignored not in mine.raised_types:
+            _previous_hook(args)
     except BaseException as err:  # noqa: BLE001 -- an interrupt of this report is ignored, too
         ignored = type(err)
-    if ignored in mine.raised:
-        _tell(Ignored(mine, ignored))
+    if ignored in mine.raised_types:
+        _notify_listeners(IgnoredInterrupt(mine, ignored))
     mine.is_ignoring = False
 
 
-def _tell(ignored: Ignored) -> None:
+def _notify_listeners(ignored: IgnoredInterrupt) -> None:
     for listener in _listeners:
         listener(ignored)

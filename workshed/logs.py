@@ -13,12 +13,12 @@ from workshed.redaction import HIDDEN
 from workshed.settings import are_colours_wanted, settings
 
 STDERR = 2
-MISLEADING = ("Message %s was skipped", "you haven't added the Results middleware")
-FAILED = "Failed to process message"
+MISLEADING_TEXTS = ("Message %s was skipped", "you haven't added the Results middleware")
+FAILURE_PREFIX = "Failed to process message"
 """The start of dramatiq's log message about a failed job, written before its outcome is known."""
 
 
-class Subject(Protocol):
+class LogSubject(Protocol):
     """What log lines are about."""
 
     secrets: tuple[str, ...]
@@ -29,11 +29,11 @@ class Subject(Protocol):
         """Fields that identify it on each line; read when a line is written."""
 
 
-subject: ContextVar[Subject | None] = ContextVar("what lines are about", default=None)
+log_subject: ContextVar[LogSubject | None] = ContextVar("what lines are about", default=None)
 """The job that this thread is running."""
 
 
-def configure() -> None:
+def configure_logging() -> None:
     """Send every log record of this process through one formatter to stderr.
 
     Replaces the handlers that `dramatiq` installs in a worker. Its master process writes a few
@@ -41,7 +41,7 @@ def configure() -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        _name,
+        _add_subject_fields,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -53,7 +53,7 @@ def configure() -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_for_people() if _to_a_terminal() else _for_machines()),
+                *(_console_processors() if _is_console_format() else _json_processors()),
             ],
         )
     )
@@ -74,78 +74,78 @@ def configure() -> None:
     # pika logs every step of a reconnect as an error; `workshed.transport.amqp.connection` logs it
     # once, in a sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    leave_out_misleading()
+    filter_worker_logs()
 
 
-def leave_out_misleading() -> None:
+def filter_worker_logs() -> None:
     """Filter log lines of dramatiq's worker that are wrong, or that Workshed logs itself.
 
     dramatiq reports every failure as an unhandled error, even if the job is retried or discarded.
     `workshed.transport.consuming.execution` reports it once, with the traceback, when the outcome
     is stored. dramatiq also does not know our `Results`, so it reports stored results as discarded.
     """
-    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_so)
+    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_accurate)
 
 
-def _is_so(record: logging.LogRecord) -> bool:
+def _is_accurate(record: logging.LogRecord) -> bool:
     text = str(record.msg)
-    if text.startswith(FAILED) and _is_about_ours(record):
+    if text.startswith(FAILURE_PREFIX) and _is_about_our_job(record):
         return False
-    return not any(words in text for words in MISLEADING)
+    return not any(words in text for words in MISLEADING_TEXTS)
 
 
-def _is_about_ours(record: logging.LogRecord) -> bool:
+def _is_about_our_job(record: logging.LogRecord) -> bool:
     """Return whether a record is about our delivery, not about one of another broker.
 
     Deliveries of another broker in this process have no outcome.
     """
-    about = subject.get()
+    about = log_subject.get()
     message = record.args[0] if isinstance(record.args, tuple) and record.args else None
     return about is not None and getattr(message, "job", None) is about
 
 
-def _to_a_terminal() -> bool:
+def _is_console_format() -> bool:
     if settings().log_format == "auto":
         return os.isatty(STDERR)  # a worker's sys.stderr is a pipe to its master
     return settings().log_format == "console"
 
 
-def _for_people() -> list[Processor]:
+def _console_processors() -> list[Processor]:
     renderer = structlog.dev.ConsoleRenderer(
         colors=are_colours_wanted(), exception_formatter=structlog.dev.plain_traceback
     )
-    return [renderer, _hide]
+    return [renderer, _hide_secrets]
 
 
-def _for_machines() -> list[Processor]:
+def _json_processors() -> list[Processor]:
     without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
         structlog.processors.ExceptionRenderer(without_locals),  # locals hold people's data
-        _hide,  # before JSON escapes some characters
+        _hide_secrets,  # before JSON escapes some characters
         structlog.processors.JSONRenderer(),
-        _hide,  # in values that were not text before
+        _hide_secrets,  # in values that were not text before
     ]
 
 
-def _name(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+def _add_subject_fields(_logger: WrappedLogger, _method: str, line: Any) -> Any:
     """Add the subject's fields to a line; the line's own fields win."""
-    found = subject.get()
+    found = log_subject.get()
     return line if found is None else {**found.log_fields, **line}
 
 
-def _hide(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+def _hide_secrets(_logger: WrappedLogger, _method: str, line: Any) -> Any:
     """Hide secrets in a line, or in the fields that become one."""
-    found = subject.get()
-    return _without(line, found.secrets) if found is not None and found.secrets else line
+    found = log_subject.get()
+    return _hide_in_value(line, found.secrets) if found is not None and found.secrets else line
 
 
-def _without(value: Any, words: tuple[str, ...]) -> Any:
+def _hide_in_value(value: Any, words: tuple[str, ...]) -> Any:
     match value:
         case str():
             for word in words:
                 value = value.replace(word, HIDDEN)
         case dict():
-            return {key: _without(item, words) for key, item in value.items()}
+            return {key: _hide_in_value(item, words) for key, item in value.items()}
         case list():
-            return [_without(item, words) for item in value]
+            return [_hide_in_value(item, words) for item in value]
     return value

@@ -9,15 +9,15 @@ from importlib.resources.abc import Traversable
 
 from psycopg.rows import class_row
 
-from workshed.app import app, module
+from workshed.app import get_app, load_module
 from workshed.db import Connection
 from workshed.errors import MigrationError, SettingsError
 
-WORKSHED = "workshed"
+OWN_STREAM = "workshed"
 """Workshed's own stream. `workshed.migrations` records what is applied of every stream."""
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
-LOCK = 0x776F726B
+LOCK_ID = 0x776F726B
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Migration:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedMigration:
     """A row of `workshed.migrations`."""
 
     stream: str
@@ -49,12 +49,12 @@ def list_streams() -> tuple[str, ...]:
 
     Raises `SettingsError` if the `App` uses Workshed's name.
     """
-    added = app().migrations
-    if WORKSHED in added:
+    added = get_app().migrations
+    if OWN_STREAM in added:
         raise SettingsError(
-            f"your App names a stream of migrations {WORKSHED!r}: Workshed has one of that name"
+            f"your App names a stream of migrations {OWN_STREAM!r}: Workshed has one of that name"
         )
-    return (WORKSHED, *added)
+    return (OWN_STREAM, *added)
 
 
 def list_migrations(of: tuple[str, ...]) -> Iterator[Migration]:
@@ -63,12 +63,12 @@ def list_migrations(of: tuple[str, ...]) -> Iterator[Migration]:
     Raises `SettingsError` if an application has no such folder.
     """
     for stream in of:
-        for file in sorted(_folder(stream).iterdir(), key=lambda f: f.name):
+        for file in sorted(_find_folder(stream).iterdir(), key=lambda f: f.name):
             if file.name.endswith(".sql"):
                 yield Migration(stream, file.name.removesuffix(".sql"), file.read_text("utf-8"))
 
 
-def list_applied(conn: Connection) -> list[Applied]:
+def list_applied(conn: Connection) -> list[AppliedMigration]:
     """Return the migrations this database has, oldest first; none if it was never migrated."""
     found = conn.execute("SELECT to_regclass('workshed.migrations')").fetchone()
     if found is None or found[0] is None:
@@ -77,7 +77,7 @@ def list_applied(conn: Connection) -> list[Applied]:
         "SELECT stream, name, checksum, applied_at FROM workshed.migrations "
         "ORDER BY applied_at, name"
     )
-    with conn.cursor(row_factory=class_row(Applied)) as cur:
+    with conn.cursor(row_factory=class_row(AppliedMigration)) as cur:
         return cur.execute(query).fetchall()
 
 
@@ -137,7 +137,7 @@ def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     done: list[Migration] = []
     while True:
         with conn.transaction():
-            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_ID,))
             todo = list_pending(conn, of)
             if not todo:
                 return done
@@ -149,14 +149,14 @@ def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
         done.append(todo[0])
 
 
-def _folder(stream: str) -> Traversable:
-    if stream == WORKSHED:
+def _find_folder(stream: str) -> Traversable:
+    if stream == OWN_STREAM:
         return resources.files("workshed").joinpath("sql")
-    package = app().migrations.get(stream)
+    package = get_app().migrations.get(stream)
     if package is None:
         raise SettingsError(f"your App has no stream of migrations {stream!r}")
     try:
-        folder = resources.files(module(package)).joinpath("sql")
+        folder = resources.files(load_module(package)).joinpath("sql")
     except SettingsError as err:
         raise SettingsError(f"your App's migrations, {stream!r}: {err}") from None
     if not folder.is_dir():

@@ -24,7 +24,7 @@ def parent_pid() -> int:
 
 def is_orphan() -> bool:
     """Return whether the process that started this one has ended."""
-    if (parent := _behind_fork_server()) is not None:
+    if (parent := _fork_server_parent()) is not None:
         return not parent.is_alive()
     # Under `fork`, later siblings hold copies of the pipe that `is_alive` looks at.
     return os.getppid() != parent_pid()
@@ -36,8 +36,8 @@ def die_with_parent(parent: int | None = None) -> None:
     Pass the parent's pid if you know it, because the parent may have ended already. Unless a fork
     server started this process, only Linux can watch the parent.
     """
-    if parent is None and (master := _behind_fork_server()) is not None:
-        threading.Thread(target=_end_after, args=(master,), daemon=True).start()
+    if parent is None and (master := _fork_server_parent()) is not None:
+        threading.Thread(target=_exit_after, args=(master,), daemon=True).start()
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -45,20 +45,20 @@ def die_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def inherits_files() -> bool:
+def has_parent_files() -> bool:
     """Return whether this process has the open files of the process that started it."""
     is_fork = multiprocessing.get_start_method(allow_none=True) == "fork"
     return multiprocessing.parent_process() is None or is_fork
 
 
-def _behind_fork_server() -> BaseProcess | None:
+def _fork_server_parent() -> BaseProcess | None:
     """Return the parent if a fork server stands between it and this process."""
     parent = multiprocessing.parent_process()
     # A child has the start method it was started with.
     return parent if multiprocessing.get_start_method(allow_none=True) == "forkserver" else None
 
 
-def _end_after(master: BaseProcess) -> None:
+def _exit_after(master: BaseProcess) -> None:
     master.join()  # only the master has the other end of the pipe that this waits for
     # To the main thread: a signal to the process may go to another thread, and not wake the main
     # one.

@@ -13,7 +13,7 @@ WITHOUT_JOB: LiteralString = """
 """The condition of rows about a job that neither waits nor is dead."""
 
 
-def delete_old(
+def delete_old_rows(
     conn: Connection,
     table: LiteralString,
     column: LiteralString,

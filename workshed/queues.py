@@ -9,7 +9,7 @@ from typing import Literal
 from workshed.errors import SettingsError
 
 MOST_LEVELS = {"quorum": 31, "classic": 255}
-NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+NAME_PATTERN = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Queue:
 
     def __post_init__(self) -> None:
         """Refuse values that RabbitMQ or dramatiq would refuse later, and less clearly."""
-        if not NAME.fullmatch(self.name) or self.name.endswith(".dead"):
+        if not NAME_PATTERN.fullmatch(self.name) or self.name.endswith(".dead"):
             raise SettingsError(
                 f"queue name {self.name!r}: a letter or underscore, then letters, digits, dots, "
                 "dashes, underscores; `.dead` at the end is taken"
@@ -60,19 +60,19 @@ class Queue:
                 raise SettingsError(f"queue {self.name!r}: {name} {value} is below 1")
 
     @property
-    def dead(self) -> str:
+    def dead_name(self) -> str:
         """Name of the queue for messages that could not even be stored in the dead table."""
         return f"{self.name}.dead"
 
     @property
-    def on_rabbitmq(self) -> str:
+    def rabbitmq_name(self) -> str:
         """Its name on RabbitMQ; everything else, such as rows and metrics, uses `name`."""
         return f"{self.prefix}{self.name}"
 
     @property
-    def dead_on_rabbitmq(self) -> str:
+    def dead_rabbitmq_name(self) -> str:
         """Name of its dead queue on RabbitMQ."""
-        return f"{self.prefix}{self.dead}"
+        return f"{self.prefix}{self.dead_name}"
 
 
 def weigh_queues(queues: Iterable[Queue], weights: str, prefix: str = "") -> dict[str, Queue]:

@@ -7,7 +7,7 @@ of the schemas, which runs the migrations, needs none of them.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from workshed.app import app, load
+from workshed.app import get_app, load_object
 from workshed.errors import SettingsError
 
 Rights = Mapping[str, str]
@@ -250,14 +250,14 @@ class Grants:
             yield from ((role, "USAGE", f"SEQUENCE {sequence}") for role in roles)
 
 
-WORKSHED = Grants(
+OWN_GRANTS = Grants(
     schema="workshed", tables=TABLES, columns=COLUMNS, functions=FUNCTIONS, sequences=SEQUENCES
 )
 
 
-def all_grants() -> tuple[Grants, ...]:
+def list_grants() -> tuple[Grants, ...]:
     """Return Workshed's grants and those that the `App` names."""
-    return (WORKSHED, *map(load, app().grants))
+    return (OWN_GRANTS, *map(load_object, get_app().grants))
 
 
 def grant_script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:

@@ -15,13 +15,13 @@ SHORTEST_SECRET = 4
 
 # When in doubt, hide: an unescaped password may contain any character except a space. Names and
 # schemes have a length limit, because otherwise a long text without spaces takes seconds.
-LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://[^\s:@/]*):\S+@")
-KEY_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@:\"'<>]+@")
+URL_PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://[^\s:@/]*):\S+@")
+URL_KEY = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@:\"'<>]+@")
 SENSITIVE = (
     r"[\w-]{0,40}(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
     r"|(?:api|access|private)[_-]?key)[\w-]{0,40}"
 )
-NAMED = re.compile(
+NAMED_SECRET = re.compile(
     rf"""(?ix) (?<![\w-]) ({SENSITIVE} (?:\\*["'])? \s* [=:] \s*)
     (?: \\+(["']).*?\\+\2                   # in quotes within quotes
       | '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*"
@@ -30,9 +30,9 @@ NAMED = re.compile(
     )"""
 )
 BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
-NAME = re.compile(rf"(?i){SENSITIVE}")
+SENSITIVE_NAME = re.compile(rf"(?i){SENSITIVE}")
 
-Keep = Callable[[object, str], bool]
+KeepText = Callable[[object, str], bool]
 
 
 class Scrubber:
@@ -43,49 +43,49 @@ class Scrubber:
         found = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         self._secrets = sorted(found, key=len, reverse=True)
 
-    def text(self, text: str) -> str:
+    def scrub_text(self, text: str) -> str:
         """Hide credentials in a text: in URLs, after names such as `password=`, and known ones."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        text = LOGIN.sub(rf"\1:{HIDDEN}@", text)
-        text = KEY_IN_URL.sub(rf"\1{HIDDEN}@", text)
-        text = NAMED.sub(rf"\1{HIDDEN}", text)
+        text = URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+        text = URL_KEY.sub(rf"\1{HIDDEN}@", text)
+        text = NAMED_SECRET.sub(rf"\1{HIDDEN}", text)
         return BEARER.sub(rf"\1 {HIDDEN}", text)
 
-    def clean(self, value: Any, keep: Keep = lambda *_: False) -> Any:
+    def scrub(self, value: Any, keep: KeepText = lambda *_: False) -> Any:
         """Hide credentials in all texts of a JSON value, and texts under a sensitive key.
 
         `keep(key, text)` returns whether to leave a text as it is.
         """
         match value:
             case str():
-                return self.text(value)
+                return self.scrub_text(value)
             case dict():
-                return {key: self._entry(key, item, keep) for key, item in value.items()}
+                return {key: self._scrub_entry(key, item, keep) for key, item in value.items()}
             case list() | tuple():
-                return [self.clean(item, keep) for item in value]
+                return [self.scrub(item, keep) for item in value]
         return value
 
-    def _entry(self, key: object, value: Any, keep: Keep) -> Any:
+    def _scrub_entry(self, key: object, value: Any, keep: KeepText) -> Any:
         # Search dicts and lists; a number or flag under a sensitive key is a count or a setting.
         if not isinstance(value, str):
-            return self.clean(value, keep)
+            return self.scrub(value, keep)
         if keep(key, value):
             return value
-        return HIDDEN if NAME.fullmatch(str(key)) else self.text(value)
+        return HIDDEN if SENSITIVE_NAME.fullmatch(str(key)) else self.scrub_text(value)
 
 
-def process_secrets(config: Settings) -> set[str]:
+def collect_secrets(config: Settings) -> set[str]:
     """Return the secrets in the settings of this process; default values do not count."""
     found: set[str] = set()
     for name, field in Settings.model_fields.items():
         value = getattr(config, name)
         if isinstance(value, SecretStr) and value != field.default:
-            found.update(_secrets_of(value.get_secret_value()))
+            found.update(_split_secrets(value.get_secret_value()))
     return found
 
 
-def _secrets_of(text: str) -> Iterator[str]:
+def _split_secrets(text: str) -> Iterator[str]:
     """Yield the passwords and sensitive parameters of URLs, and any other text as a whole."""
     for part in text.split(";"):
         if "://" not in part and not part.startswith("maildir:"):
@@ -94,5 +94,5 @@ def _secrets_of(text: str) -> Iterator[str]:
         if url.password:
             yield from (url.password, unquote(url.password))
         for name, value in parse_qsl(url.query):
-            if NAME.fullmatch(name):
+            if SENSITIVE_NAME.fullmatch(name):
                 yield value

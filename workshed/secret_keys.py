@@ -3,34 +3,34 @@
 import hashlib
 from typing import Any
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("server"):
+with require_extra("server"):
     from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
 from workshed.errors import SettingsError
 from workshed.settings import settings
 
-SIGNER: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+SIGNER_OPTIONS: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
 """itsdangerous would use SHA-1 by default."""
 
 
-def signer(purpose: str) -> URLSafeSerializer:
+def create_signer(purpose: str) -> URLSafeSerializer:
     """Return a signer for one purpose; it does not accept values signed for another."""
-    return URLSafeSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
+    return URLSafeSerializer(_read_keys(), salt=purpose, signer_kwargs=SIGNER_OPTIONS)
 
 
-def timed_signer(purpose: str) -> URLSafeTimedSerializer:
+def create_timed_signer(purpose: str) -> URLSafeTimedSerializer:
     """Return a signer for one purpose that also records when each value was signed."""
-    return URLSafeTimedSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
+    return URLSafeTimedSerializer(_read_keys(), salt=purpose, signer_kwargs=SIGNER_OPTIONS)
 
 
 def require_secret() -> None:
     """Raise `SettingsError` if no key is set, so that nothing could be signed or read."""
-    _newest_last()
+    _read_keys()
 
 
-def _newest_last() -> list[str]:
+def _read_keys() -> list[str]:
     keys = [key.strip() for key in settings().secret_key.get_secret_value().split(",")]
     if keys == [""]:
         raise SettingsError(

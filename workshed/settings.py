@@ -25,13 +25,13 @@ from workshed.errors import SettingsError
 from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-SHARED = f"{PREFIX}SHARED_FOLDER"
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SHARED_VARIABLE = f"{PREFIX}SHARED_FOLDER"
 SHORTEST_KEY = 32
 S = TypeVar("S", bound=BaseSettings)
 
 
-def _seconds(value: object) -> object:
+def _parse_seconds(value: object) -> object:
     """Read `10` or `0.5` as seconds; leave values that are not strings to pydantic."""
     try:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
@@ -55,8 +55,8 @@ def _refuse_unreadable(url: str) -> None:
         )
 
 
-Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta())]
-SomeSeconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
+Seconds = Annotated[timedelta, BeforeValidator(_parse_seconds), Field(ge=timedelta())]
+PositiveSeconds = Annotated[timedelta, BeforeValidator(_parse_seconds), Field(gt=timedelta())]
 
 
 class Settings(BaseSettings):
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     """PostgreSQL connections per process; at least `dramatiq --threads`."""
     smtp_url: SecretStr = SecretStr("maildir:var/mail")
     """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
-    smtp_timeout: SomeSeconds | None = None
+    smtp_timeout: PositiveSeconds | None = None
     """Longest wait for one reply of the mail server, in seconds. By default the limits of RFC 5321:
     2 minutes or more, and 10 minutes for the reply after the text of a mail."""
     smtp_starttls: Literal["offered", "required"] = "offered"
@@ -102,11 +102,11 @@ class Settings(BaseSettings):
     """What happens to messages that none of the keys signed: `accept` runs and counts them, for use
     while you introduce keys; otherwise they go to the dead table. With `require`, a process without
     keys also refuses to start."""
-    token_lifetime: SomeSeconds = timedelta(hours=12)
+    token_lifetime: PositiveSeconds = timedelta(hours=12)
     """Seconds for which one token lets a browser follow its user's notifications."""
-    blob_grace: SomeSeconds = timedelta(hours=24)
+    blob_grace: PositiveSeconds = timedelta(hours=24)
     """Seconds for which an unreferenced blob is kept."""
-    notification_retention: SomeSeconds = timedelta(days=30)
+    notification_retention: PositiveSeconds = timedelta(days=30)
     """Seconds for which notifications are kept for a browser that was offline."""
     console_users: SecretStr = SecretStr("")
     """Users of the web console, as `name:role:hash`, separated by spaces; the role is `reader` or
@@ -128,25 +128,25 @@ class Settings(BaseSettings):
     """Weights of queues, for example `critical=3,default=2`; other queues keep their own."""
     max_retries: int = Field(default=3, ge=0)
     """Default number of retries of a failing job."""
-    publish_timeout: SomeSeconds = timedelta(seconds=5)
+    publish_timeout: PositiveSeconds = timedelta(seconds=5)
     """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
     outbox_fallback: bool = True
     """Store a job in PostgreSQL when RabbitMQ cannot take it; `false`: `send` raises."""
-    classic_queue_resend_after: SomeSeconds = timedelta(minutes=10)
+    classic_queue_resend_after: PositiveSeconds = timedelta(minutes=10)
     """Seconds after which a job of a classic queue that RabbitMQ seems to have lost is resent."""
     unknown_actor_grace: Seconds = timedelta(hours=1)
     """Seconds for which a job is retried if its worker does not know its actor or an option, for
     example during a deploy."""
     shutdown_grace: Seconds = timedelta(seconds=25)
     """Seconds that running jobs have to finish after SIGTERM; then they are interrupted."""
-    deduplication_retention: SomeSeconds = timedelta(days=30)
+    deduplication_retention: PositiveSeconds = timedelta(days=30)
     """Seconds for which outcomes are remembered, so that a late duplicate of a job does nothing."""
-    dead_retention: SomeSeconds = timedelta(days=180)
+    dead_retention: PositiveSeconds = timedelta(days=180)
     """Seconds after which dead jobs are deleted, whether or not someone looked at them."""
-    attempt_retention: SomeSeconds = timedelta(days=90)
+    attempt_retention: PositiveSeconds = timedelta(days=90)
     """Seconds after which failed attempts of finished jobs, runs of periodic jobs, and complete
     batches are deleted."""
-    runs_retention: SomeSeconds = timedelta(days=30)
+    runs_retention: PositiveSeconds = timedelta(days=30)
     """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"
     """Default time zone of periodic jobs, for example `Europe/Paris`."""
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
         return url
 
     @property
-    def counts_in_folder(self) -> bool:
+    def has_shared_metrics(self) -> bool:
         """Whether Workshed itself gathers the metrics of the processes of one master.
 
         It does not if `PROMETHEUS_MULTIPROC_DIR` names a folder.
@@ -287,9 +287,9 @@ class Settings(BaseSettings):
         return self.metrics and multiprocess_folder() is None
 
     @property
-    def shows(self) -> bool:
+    def has_endpoints(self) -> bool:
         """Whether anything is served over HTTP: metrics, or probes."""
-        return self.probes or self.counts_in_folder
+        return self.probes or self.has_shared_metrics
 
 
 @cache
@@ -298,7 +298,7 @@ def settings() -> Settings:
 
     Raises `SettingsError`, which lists every problem at once.
     """
-    return _read(Settings)
+    return _read_settings(Settings)
 
 
 def settings_of(kind: type[S]) -> S:
@@ -308,35 +308,35 @@ def settings_of(kind: type[S]) -> S:
     prefix.
     """
     ours = settings()
-    read_with, found = _OF_APPLICATIONS.get(kind, (None, None))
+    read_with, found = _APPLICATION_SETTINGS.get(kind, (None, None))
     if read_with is not ours or not isinstance(found, kind):
-        found = _read(kind)
-        _OF_APPLICATIONS[kind] = ours, found
+        found = _read_settings(kind)
+        _APPLICATION_SETTINGS[kind] = ours, found
     return found
 
 
-_OF_APPLICATIONS: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
+_APPLICATION_SETTINGS: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
 """Settings of applications, each with the Workshed settings that were current when it was read."""
 
 
-def _read(kind: type[S]) -> S:
-    found, wrong = _tried(kind)
-    problems = unknown_names(os.environ, kind) + [f"{name}: {why}" for name, why in wrong]
+def _read_settings(kind: type[S]) -> S:
+    found, wrong = _try_read(kind)
+    problems = find_unknown_names(os.environ, kind) + [f"{name}: {why}" for name, why in wrong]
     if found is None or problems:
-        raise SettingsError(_message(problems))
+        raise SettingsError(_format_problems(problems))
     return found
 
 
-def invalid(kind: type[BaseSettings]) -> list[tuple[str, str]]:
+def list_invalid_settings(kind: type[BaseSettings]) -> list[tuple[str, str]]:
     """Return the settings that cannot be read, each with the reason and without its value.
 
     Each is named by its variable or, if a rule about several is broken, by the class.
     """
-    return _tried(kind)[1]
+    return _try_read(kind)[1]
 
 
-def _tried(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
-    if not prefix_of(kind):
+def _try_read(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
+    if not get_prefix(kind):
         return None, [(kind.__name__, "needs an env_prefix, for example SHOP_")]
     try:
         return kind(), []
@@ -345,20 +345,21 @@ def _tried(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
     except ValueError as err:  # a list or the like, which must be JSON
         return None, [(kind.__name__, str(err))]
     return None, [
-        (_named(one["loc"], kind), one["msg"].removeprefix("Value error, ")) for one in errors
+        (_variable_name(one["loc"], kind), one["msg"].removeprefix("Value error, "))
+        for one in errors
     ]
 
 
-def _named(location: tuple[int | str, ...], kind: type[BaseSettings]) -> str:
-    return f"{prefix_of(kind)}{str(location[0]).upper()}" if location else kind.__name__
+def _variable_name(location: tuple[int | str, ...], kind: type[BaseSettings]) -> str:
+    return f"{get_prefix(kind)}{str(location[0]).upper()}" if location else kind.__name__
 
 
-def prefix_of(kind: type[BaseSettings]) -> str:
+def get_prefix(kind: type[BaseSettings]) -> str:
     """Return the prefix of a class's variables, in capitals, in which names are compared."""
     return kind.model_config.get("env_prefix", "").upper()
 
 
-def use(environment: Mapping[str, str]) -> None:
+def update_environment(environment: Mapping[str, str]) -> None:
     """Add to the environment of this process and its children, and read the settings again."""
     os.environ.update(environment)
     settings.cache_clear()
@@ -366,7 +367,7 @@ def use(environment: Mapping[str, str]) -> None:
 
 def multiprocess_folder() -> Path | None:
     """Return the folder in which this process keeps its metrics; `None`: it has them in memory."""
-    name = os.environ.get(MULTIPROCESS)
+    name = os.environ.get(MULTIPROCESS_VARIABLE)
     return Path(name) if name else None
 
 
@@ -375,9 +376,11 @@ def are_colours_wanted() -> bool:
     return not os.environ.get("NO_COLOR")
 
 
-def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Settings) -> list[str]:
+def find_unknown_names(
+    environ: Mapping[str, str], kind: type[BaseSettings] = Settings
+) -> list[str]:
     """Return a message for each unknown variable with the prefix, with the closest known name."""
-    prefix = prefix_of(kind)
+    prefix = get_prefix(kind)
     known = [name.upper() for name in kind.model_fields]
     nested = (kind.model_config.get("env_nested_delimiter") or "").upper()
     problems = []
@@ -394,5 +397,5 @@ def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Setting
     return problems
 
 
-def _message(problems: list[str]) -> str:
+def _format_problems(problems: list[str]) -> str:
     return "the environment cannot be used:\n" + "\n".join(f"  - {p}" for p in problems)

@@ -15,9 +15,9 @@ def find_inexact(value: object, path: str) -> str | None:
             inner = (find_inexact(item, f"{path}[{at}]") for at, item in enumerate(value))
             return next(filter(None, inner), None)
         case dict() if type(value) is dict:
-            return next(filter(None, (_of_item(key, value[key], path) for key in value)), None)
+            return next(filter(None, (_check_item(key, value[key], path) for key in value)), None)
         case str() if type(value) is str:
-            return _of_text(value, path)
+            return _check_text(value, path)
     if _is_exact(value):
         return None
     return f"{path}: {value!r:.80} ({type(value).__name__}) does not survive JSON exactly"
@@ -34,13 +34,13 @@ def _is_exact(value: object) -> bool:
     return False
 
 
-def _of_item(key: object, value: object, path: str) -> str | None:
+def _check_item(key: object, value: object, path: str) -> str | None:
     if type(key) is not str:
         return f"{path}: key {key!r} is not a string"
     return find_inexact(value, f"{path}[{key!r}]")
 
 
-def _of_text(value: str, path: str) -> str | None:
+def _check_text(value: str, path: str) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError:

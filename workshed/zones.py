@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
-TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+CLOCK_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 SECOND = timedelta(seconds=1)
 
 
@@ -30,10 +30,10 @@ def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetim
     real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == shown})
     if not named:
         return real
-    return real[:1] or [_change(zone, both[1], both[0])]
+    return real[:1] or [_find_change(zone, both[1], both[0])]
 
 
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+def _find_change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
     """Return the instant, to the second, between two others at which the clocks change."""
     was = utc_offset(before.astimezone(zone))
     while after - before > SECOND:

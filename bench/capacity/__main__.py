@@ -1,23 +1,23 @@
 """`python -m bench.capacity --rate 1000 --job-ms 50 --once 0.2`: print what that load needs."""
 
-from bench.capacity import asked, page, table
-from bench.capacity.figures import MissingFigureError, read
+from bench.capacity import arguments, page, table
+from bench.capacity.figures import MissingFigureError, read_figures
 
 
 def main() -> int:
     """Print a table, or update the tables in the documentation."""
-    words = asked.parser().parse_args()
+    words = arguments.build_parser().parse_args()
     try:
-        figures = read(asked.files(words))
+        figures = read_figures(arguments.list_files(words))
     except MissingFigureError as err:
         print(err)
         return 2
     if words.write:
         for one in page.PAGES:
-            one.write_text(page.written(one.read_text("utf-8"), figures), "utf-8")
+            one.write_text(page.update_tables(one.read_text("utf-8"), figures), "utf-8")
         return 0
     said = " · ".join(f"{name} {value}" for name, value in figures.surroundings.items())
-    print(f"{table.needs(asked.loads(words), figures)}\nmeasured on: {said}")
+    print(f"{table.needs_table(arguments.build_loads(words), figures)}\nmeasured on: {said}")
     return 0
 
 

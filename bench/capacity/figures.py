@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.measurement import Measurement
 
-OURS = Path(__file__).parent / "figures.json"
+FIGURES_FILE = Path(__file__).parent / "figures.json"
 DRAIN = "no-op drain -p 1, every middleware"
 KINDS = (
     "plain",
@@ -31,9 +31,9 @@ KINDS = (
 
 SCENARIOS = ("ceiling", "relay", "footprint", "drain", "options", "writes", "vacuum")
 """Scenarios of `bench` that measure what the model and its pages need."""
-AS_ROOT = ("hosts",)
-ON_HOSTS = ("jobs that wait 50 ms", "jobs that do nothing")
-VACUUMED = ("autovacuum as it comes", "a vacuum at each 5 000 dead rows")
+ROOT_SCENARIOS = ("hosts",)
+HOST_JOBS = ("jobs that wait 50 ms", "jobs that do nothing")
+VACUUM_WAYS = ("autovacuum as it comes", "a vacuum at each 5 000 dead rows")
 
 
 class MissingFigureError(Exception):
@@ -62,33 +62,33 @@ class Figures:
 
     costs: Mapping[str, Cost]
     """By kind of job; the cost of "plain" is included in each of the others."""
-    published: float
+    publish_rate: float
     """Confirmed publishes per second into one queue."""
-    taken: float
+    delivery_rate: float
     """Deliveries per second from one queue, each acknowledged."""
-    committed: float
+    commit_rate: float
     """Commits of one row per second, by eight concurrent connections."""
-    committed_alone: float
+    lone_commit_rate: float
     """Commits of one row per second, by one connection."""
-    relayed: float
+    relay_rate: float
     """Rows per second that one relay sends."""
     worker_bytes: float
     """Memory of one worker process, including the processes that run alongside it."""
-    drained: Mapping[str, float]
+    drain_rates: Mapping[str, float]
     """Jobs per second that one worker process did, by kind of job, all with history."""
-    hosts: Mapping[str, tuple[float, float]]
+    host_rates: Mapping[str, tuple[float, float]]
     """By kind of job: jobs per second of a worker on one host, and of one on each of two hosts."""
-    vacuumed: Mapping[str, float]
+    table_mb: Mapping[str, float]
     """MB of `workshed.schedule` after 200 000 jobs, by how it was vacuumed."""
     surroundings: Mapping[str, Any]
 
     @property
-    def passed(self) -> float:
+    def queue_rate(self) -> float:
         """Messages per second through one queue: one process handles publishes and deliveries."""
-        return 1 / (1 / self.published + 1 / self.taken)
+        return 1 / (1 / self.publish_rate + 1 / self.delivery_rate)
 
 
-def read(paths: Iterable[Path] = (OURS,)) -> Figures:
+def read_figures(paths: Iterable[Path] = (FIGURES_FILE,)) -> Figures:
     """Read one or several runs; raises `MissingFigureError`."""
     values: dict[str, float] = {}
     surroundings: dict[str, Any] = {}
@@ -99,10 +99,12 @@ def read(paths: Iterable[Path] = (OURS,)) -> Figures:
             if one.get("peer"):
                 values[f"{one['name']}, {one['peer']}"] = float(one["peer_value"])
         surroundings |= run["surroundings"]
-    return of(values, surroundings)
+    return select_figures(values, surroundings)
 
 
-def keep(found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Path = OURS) -> None:
+def store_figures(
+    found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Path = FIGURES_FILE
+) -> None:
     """Replace those figures of the file that were measured again, each with today's date."""
     run = json.loads(path.read_text("utf-8"))
     new = {one.name: one for one in found}
@@ -121,7 +123,7 @@ def keep(found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Pa
     )
 
 
-def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
+def select_figures(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
     """Select the figures that the model needs by name; raises `MissingFigureError`."""
 
     def value(name: str) -> float:
@@ -148,8 +150,8 @@ def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
         },
         {
             jobs: both(f"{jobs}, drain by a worker on each of two hosts", "on one")
-            for jobs in ON_HOSTS
+            for jobs in HOST_JOBS
         },
-        {way: value(f"workshed.schedule, {way}") for way in VACUUMED},
+        {way: value(f"workshed.schedule, {way}") for way in VACUUM_WAYS},
         surroundings,
     )

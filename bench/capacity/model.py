@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from bench.capacity.figures import Cost, Figures
-from workshed.console.doctor.postgresql import BESIDE_POOL, RELAY
+from workshed.console.doctor.postgresql import OUTSIDE_POOL, RELAY_CONNECTIONS
 
 AMQP_PER_WORKER = 2
 AMQP_PER_RELAY = 1
 ONE_CORE = 1.0
 """Cores that a worker process can use: its interpreter runs one thread at a time."""
-THROUGH_RELAY = ("stored", "in a batch", "fails once")
+RELAYED_KINDS = ("stored", "in a batch", "fails once")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Load:
     threads: int = 8
     pool: int = 8
     """`WORKSHED_POOL_SIZE`."""
-    used: float = 0.7
+    max_utilisation: float = 0.7
     """How much of each resource may be used; the rest is headroom for peaks and failures."""
 
 
@@ -42,7 +42,7 @@ class Need:
     """Worker processes, limited by their cores or by the jobs that wait in them concurrently."""
     worker_bytes: float
     """Memory of all worker processes."""
-    published: float
+    publish_rate: float
     """Messages per second to RabbitMQ."""
     rabbitmq_cores: float
     amqp_connections: int
@@ -56,51 +56,51 @@ class Need:
     postgresql_cores: float
     postgresql_connections: int
     """Of workers and relays, at most."""
-    relayed: float
+    relay_rate: float
     """Rows per second that relays send."""
     relays: int
     rabbitmq_share: float
     """Share of the messages that can go through one RabbitMQ queue."""
     queues: int
-    """Queues to spread the load over, so that each stays within `Load.used`."""
+    """Queues to spread the load over, so that each stays within `Load.max_utilisation`."""
     postgresql_share: float
     """Share of the commits that one PostgreSQL can make."""
     groups: int
-    """Groups to divide the load into, so that each PostgreSQL stays within `Load.used`."""
+    """Groups to divide the load into, so each PostgreSQL stays within `Load.max_utilisation`."""
 
 
-def need(load: Load, figures: Figures) -> Need:
+def compute_need(load: Load, figures: Figures) -> Need:
     """Multiply the cost of a job by the number of jobs."""
-    each = cost(load.shares, figures)
+    each = mean_cost(load.shares, figures)
     starts = 1 + load.shares.get("fails once", 0.0)
-    relayed = load.rate * sum(load.shares.get(kind, 0.0) for kind in THROUGH_RELAY)
+    relayed = load.rate * sum(load.shares.get(kind, 0.0) for kind in RELAYED_KINDS)
     cores = load.rate * (each.worker_us / 1e6 + starts * load.cpu_ms / 1e3)
-    processes = max(1, math.ceil(load.rate / (of_one_process(load, figures) * load.used)))
-    relays = max(1, math.ceil(relayed / (figures.relayed * load.used)))
+    processes = max(1, math.ceil(load.rate / (process_rate(load, figures) * load.max_utilisation)))
+    relays = max(1, math.ceil(relayed / (figures.relay_rate * load.max_utilisation)))
     published, commits = load.rate * starts, load.rate * each.commits
-    rabbitmq_share, postgresql_share = published / figures.passed, commits / figures.committed
+    rabbitmq_share, postgresql_share = published / figures.queue_rate, commits / figures.commit_rate
     return Need(
         worker_cores=cores,
         processes=processes,
         worker_bytes=processes * figures.worker_bytes,
-        published=published,
+        publish_rate=published,
         rabbitmq_cores=load.rate * each.rabbitmq_us / 1e6,
         amqp_connections=processes * AMQP_PER_WORKER + relays * AMQP_PER_RELAY,
         commits=commits,
         rows=load.rate * each.rows,
         wal_bytes=load.rate * each.wal_bytes,
         postgresql_cores=load.rate * each.postgresql_us / 1e6,
-        postgresql_connections=processes * (load.pool + BESIDE_POOL) + relays * RELAY,
-        relayed=relayed,
+        postgresql_connections=processes * (load.pool + OUTSIDE_POOL) + relays * RELAY_CONNECTIONS,
+        relay_rate=relayed,
         relays=relays,
         rabbitmq_share=rabbitmq_share,
-        queues=max(1, math.ceil(rabbitmq_share / load.used)),
+        queues=max(1, math.ceil(rabbitmq_share / load.max_utilisation)),
         postgresql_share=postgresql_share,
-        groups=max(1, math.ceil(postgresql_share / load.used)),
+        groups=max(1, math.ceil(postgresql_share / load.max_utilisation)),
     )
 
 
-def cost(shares: Mapping[str, float], figures: Figures) -> Cost:
+def mean_cost(shares: Mapping[str, float], figures: Figures) -> Cost:
     """Return the mean cost of a job: a plain job, plus what each kind adds times its share."""
     plain = figures.costs["plain"]
 
@@ -115,19 +115,19 @@ def cost(shares: Mapping[str, float], figures: Figures) -> Cost:
     return Cost(*(mean(one.name) for one in fields(Cost)))
 
 
-def of_one_process(load: Load, figures: Figures) -> float:
+def process_rate(load: Load, figures: Figures) -> float:
     """Return how many jobs per second of this load one worker process can run.
 
     CPU time occupies the interpreter. CPU time and waits, including the wait for commits, occupy
     the threads.
     """
-    each = cost(load.shares, figures)
+    each = mean_cost(load.shares, figures)
     starts = 1 + load.shares.get("fails once", 0.0)
     cpu_s = each.worker_us / 1e6 + starts * load.cpu_ms / 1e3
-    waits_s = starts * (load.job_ms - load.cpu_ms) / 1e3 + each.commits / figures.committed_alone
-    return min(over(ONE_CORE, cpu_s), over(load.threads, cpu_s + waits_s))
+    waits_s = starts * (load.job_ms - load.cpu_ms) / 1e3 + each.commits / figures.lone_commit_rate
+    return min(rate_per_second(ONE_CORE, cpu_s), rate_per_second(load.threads, cpu_s + waits_s))
 
 
-def over(available: float, each_s: float) -> float:
+def rate_per_second(available: float, each_s: float) -> float:
     """Return how many operations fit into a second; infinity if one takes no time."""
     return available / each_s if each_s else math.inf

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.capacity.figures import KINDS, Figures
-from bench.capacity.model import Load, Need, need, of_one_process
+from bench.capacity.model import Load, Need, compute_need, process_rate
 
 MIB = 1 << 20
 SMALL = 10
@@ -12,34 +12,34 @@ RARELY = 0.05
 Row = tuple[str, Callable[[Need], str]]
 
 
-def needs(loads: Sequence[Load], figures: Figures) -> str:
+def needs_table(loads: Sequence[Load], figures: Figures) -> str:
     """Return a column for each load."""
-    found = [need(load, figures) for load in loads]
+    found = [compute_need(load, figures) for load in loads]
     threads = {load.threads for load in loads}
     rows: list[Row] = [
-        (f"worker processes of {min(threads)} threads", lambda n: number(n.processes)),
-        ("cores they keep busy", lambda n: number(n.worker_cores)),
-        ("their memory at most, MiB", lambda n: number(n.worker_bytes / MIB)),
-        ("messages to RabbitMQ, per s", lambda n: number(n.published)),
-        ("share of one queue's capacity", lambda n: share(n.rabbitmq_share)),
-        ("queues at least", lambda n: number(n.queues)),
-        ("cores RabbitMQ keeps busy", lambda n: number(n.rabbitmq_cores)),
-        ("AMQP connections", lambda n: number(n.amqp_connections)),
-        ("commits that write, per s", lambda n: number(n.commits)),
-        ("share of one PostgreSQL's commits", lambda n: share(n.postgresql_share)),
-        ("rows written, per s", lambda n: number(n.rows)),
-        ("WAL, kB per s", lambda n: number(n.wal_bytes / 1e3)),
-        ("cores PostgreSQL keeps busy", lambda n: number(n.postgresql_cores)),
-        ("PostgreSQL connections at most", lambda n: number(n.postgresql_connections)),
-        ("rows through relays, per s", lambda n: number(n.relayed)),
-        ("relays", lambda n: number(n.relays)),
-        ("groups", lambda n: number(n.groups)),
+        (f"worker processes of {min(threads)} threads", lambda n: format_number(n.processes)),
+        ("cores they keep busy", lambda n: format_number(n.worker_cores)),
+        ("their memory at most, MiB", lambda n: format_number(n.worker_bytes / MIB)),
+        ("messages to RabbitMQ, per s", lambda n: format_number(n.publish_rate)),
+        ("share of one queue's capacity", lambda n: format_share(n.rabbitmq_share)),
+        ("queues at least", lambda n: format_number(n.queues)),
+        ("cores RabbitMQ keeps busy", lambda n: format_number(n.rabbitmq_cores)),
+        ("AMQP connections", lambda n: format_number(n.amqp_connections)),
+        ("commits that write, per s", lambda n: format_number(n.commits)),
+        ("share of one PostgreSQL's commits", lambda n: format_share(n.postgresql_share)),
+        ("rows written, per s", lambda n: format_number(n.rows)),
+        ("WAL, kB per s", lambda n: format_number(n.wal_bytes / 1e3)),
+        ("cores PostgreSQL keeps busy", lambda n: format_number(n.postgresql_cores)),
+        ("PostgreSQL connections at most", lambda n: format_number(n.postgresql_connections)),
+        ("rows through relays, per s", lambda n: format_number(n.relay_rate)),
+        ("relays", lambda n: format_number(n.relays)),
+        ("groups", lambda n: format_number(n.groups)),
     ]
-    heads = ["jobs per s", *(number(load.rate) for load in loads)]
-    return table(heads, ([name, *map(cell, found)] for name, cell in rows))
+    heads = ["jobs per s", *(format_number(load.rate) for load in loads)]
+    return format_table(heads, ([name, *map(cell, found)] for name, cell in rows))
 
 
-def costs(figures: Figures) -> str:
+def costs_table(figures: Figures) -> str:
     """Return a row for each kind of job: its cost, and how many jobs PostgreSQL can commit."""
     heads = [
         "a job that is",
@@ -56,62 +56,66 @@ def costs(figures: Figures) -> str:
         one = figures.costs[kind]
         counts = [f"{one.commits:.1f}", f"{one.rows:.1f}"]
         used = (one.wal_bytes, one.worker_us, one.postgresql_us, one.rabbitmq_us)
-        most = figures.committed / one.commits if one.commits >= RARELY else None
-        rows.append([kind, *counts, *map(number, used), "-" if most is None else number(most)])
-    return table(heads, rows)
+        most = figures.commit_rate / one.commits if one.commits >= RARELY else None
+        rows.append(
+            [kind, *counts, *map(format_number, used), "-" if most is None else format_number(most)]
+        )
+    return format_table(heads, rows)
 
 
-def checked(figures: Figures) -> str:
+def model_check_table(figures: Figures) -> str:
     """Compare the model's prediction for one process with the measurement."""
     rows = []
-    for kind, did in figures.drained.items():
+    for kind, did in figures.drain_rates.items():
         load = Load(1.0, shares={kind: 1.0, "history": 1.0})
-        says = of_one_process(load, figures)
-        rows.append([kind, number(says), number(did), f"{says / did:.2f} x"])
-    return table(["a job that is", "by the model, jobs per s", "measured", "ratio"], rows)
+        says = process_rate(load, figures)
+        rows.append([kind, format_number(says), format_number(did), f"{says / did:.2f} x"])
+    return format_table(["a job that is", "by the model, jobs per s", "measured", "ratio"], rows)
 
 
-def ends(figures: Figures) -> str:
+def limits_table(figures: Figures) -> str:
     """Return the highest rates that were measured of one of each component."""
     rows = [
-        ("one RabbitMQ queue: confirmed publishes", figures.published),
-        ("one RabbitMQ queue: acknowledged deliveries", figures.taken),
-        ("one RabbitMQ queue: messages in and out", figures.passed),
-        ("PostgreSQL: commits, eight connections", figures.committed),
-        ("PostgreSQL: commits, one connection", figures.committed_alone),
-        ("one relay: rows sent", figures.relayed),
+        ("one RabbitMQ queue: confirmed publishes", figures.publish_rate),
+        ("one RabbitMQ queue: acknowledged deliveries", figures.delivery_rate),
+        ("one RabbitMQ queue: messages in and out", figures.queue_rate),
+        ("PostgreSQL: commits, eight connections", figures.commit_rate),
+        ("PostgreSQL: commits, one connection", figures.lone_commit_rate),
+        ("one relay: rows sent", figures.relay_rate),
     ]
-    return table(["one of each", "per s"], ((name, number(value)) for name, value in rows))
+    return format_table(
+        ["one of each", "per s"], ((name, format_number(value)) for name, value in rows)
+    )
 
 
-def hosts(figures: Figures) -> str:
+def hosts_table(figures: Figures) -> str:
     """Return what a second host adds."""
     rows = (
-        [jobs, number(one), number(two), f"{two / one:.2f} x"]
-        for jobs, (one, two) in figures.hosts.items()
+        [jobs, format_number(one), format_number(two), f"{two / one:.2f} x"]
+        for jobs, (one, two) in figures.host_rates.items()
     )
-    return table(["jobs per s", "one host", "two", "ratio"], rows)
+    return format_table(["jobs per s", "one host", "two", "ratio"], rows)
 
 
-def vacuum(figures: Figures) -> str:
+def vacuum_table(figures: Figures) -> str:
     """Return how large the schedule table became."""
-    rows = ([way, number(size)] for way, size in figures.vacuumed.items())
-    return table(["`workshed.schedule` after 200 000 jobs", "MB"], rows)
+    rows = ([way, format_number(size)] for way, size in figures.table_mb.items())
+    return format_table(["`workshed.schedule` after 200 000 jobs", "MB"], rows)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def format_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Format cells as a Markdown table; all columns but the first are numbers."""
     rule = ["---", *("--:" for _ in heads[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows)) + "\n"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a small number with two digits, a larger one as an integer with spaces."""
     if value < SMALL:
         return f"{float(f'{value:.2g}'):f}".rstrip("0").rstrip(".")
     return f"{value:,.0f}".replace(",", " ")
 
 
-def share(value: float) -> str:
+def format_share(value: float) -> str:
     """Format a share as a percentage."""
-    return f"{number(value * 100)} %"
+    return f"{format_number(value * 100)} %"

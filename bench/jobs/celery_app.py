@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 
-from bench.marks import mark
+from bench.marks import record_start
 
 NAP_S = 0.005
 
@@ -24,11 +24,11 @@ app.conf.update(
 @app.task(name="noop")
 def noop(sent_ns: int) -> None:
     """Do nothing but record the start."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @app.task(name="nap")
 def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
-    mark(sent_ns)
+    record_start(sent_ns)
     time.sleep(NAP_S)

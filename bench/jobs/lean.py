@@ -3,7 +3,7 @@
 import dramatiq
 
 from bench.jobs import PREFETCH
-from bench.marks import mark
+from bench.marks import record_start
 from workshed import Queue
 from workshed.middleware import (
     DatabasePool,
@@ -40,4 +40,4 @@ dramatiq.set_broker(broker)
 @dramatiq.actor(broker=broker, queue_name="bench0", time_limit=60_000)
 def noop(sent_ns: int) -> None:
     """Do nothing but record the start."""
-    mark(sent_ns)
+    record_start(sent_ns)

@@ -7,13 +7,13 @@ from datetime import timedelta
 import dramatiq
 
 from bench.jobs import PREFETCH
-from bench.marks import mark
+from bench.marks import record_start
 from workshed import Queue, broker
 from workshed.middleware import Limit, RetryOn, Unique
 
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = int(os.environ.get("BENCH_NAP_MS", "5")) / 1000
-seen: set[int] = set()
+failed_once: set[int] = set()
 """Jobs that have failed in this process."""
 
 for name in QUEUES:
@@ -23,32 +23,32 @@ for name in QUEUES:
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def noop(sent_ns: int) -> None:
     """Do nothing but record the start."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
-    mark(sent_ns)
+    record_start(sent_ns)
     time.sleep(NAP_S)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
 def padded(sent_ns: int, text: str) -> None:  # noqa: ARG001 -- it only has to travel
     """Do nothing, with a long argument."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, once=True)
 def once(sent_ns: int) -> None:
     """Do nothing, once."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, unique=Unique())
 def unique(sent_ns: int) -> None:
     """Do nothing, one at a time for each argument."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(
@@ -56,7 +56,7 @@ def unique(sent_ns: int) -> None:
 )
 def concurrent(sent_ns: int) -> None:
     """Do nothing, under a concurrency limit."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(
@@ -67,7 +67,7 @@ def concurrent(sent_ns: int) -> None:
 )
 def bucket(sent_ns: int) -> None:
     """Do nothing, under a rate limit."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(
@@ -78,7 +78,7 @@ def bucket(sent_ns: int) -> None:
 )
 def fail(sent_ns: int) -> None:
     """Fail, and be retried after a second."""
-    mark(sent_ns)
+    record_start(sent_ns)
     raise ConnectionError("it always fails")
 
 
@@ -90,9 +90,9 @@ def fail(sent_ns: int) -> None:
 )
 def flaky(sent_ns: int) -> None:
     """Fail on the first attempt; needs a worker of one process."""
-    mark(sent_ns)
-    if sent_ns not in seen:
-        seen.add(sent_ns)
+    record_start(sent_ns)
+    if sent_ns not in failed_once:
+        failed_once.add(sent_ns)
         raise ConnectionError("the first attempt fails")
 
 

@@ -9,7 +9,7 @@ import time
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-from bench.marks import mark
+from bench.marks import record_start
 
 QUEUES = [f"stock{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = 0.005
@@ -23,13 +23,13 @@ dramatiq.set_broker(broker)
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0])
 def noop(sent_ns: int) -> None:
     """Do nothing but record the start."""
-    mark(sent_ns)
+    record_start(sent_ns)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0])
 def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
-    mark(sent_ns)
+    record_start(sent_ns)
     time.sleep(NAP_S)
 
 

@@ -48,7 +48,7 @@ SCENARIOS: dict[str, Scenario] = {
     "hosts": hosts,
     "vacuum": vacuum,
 }
-NOT_IN_A_HURRY = (
+SLOW_SCENARIOS = (
     "footprint",
     "idle",
     "options",
@@ -60,5 +60,5 @@ NOT_IN_A_HURRY = (
     "writes",
 )
 """Scenarios that `--quick` leaves out; `--only` runs one of them."""
-WHEN_ASKED = ("hosts", "vacuum")
+OPTIONAL_SCENARIOS = ("hosts", "vacuum")
 """Scenarios that only `--only` and `--capacity` run; `hosts` makes networks, so it needs root."""

@@ -5,15 +5,15 @@ from typing import Any
 
 import psycopg
 
-from bench.measurement import Measurement, alone, medians
-from bench.processes import BenchError, said
+from bench.measurement import Measurement, median_figures, report_alone
+from bench.processes import BenchError, run_python
 from bench.size import Size
 from bench.world import World
 from workshed.migrate import apply_pending, list_streams
 
-AT_MOST_S = 0.2
+TARGET_S = 0.2
 WITHIN_S = 300.0
-DEAD_OF, WAITING_OF = 100, 10
+RUNS_PER_DEAD, RUNS_PER_SCHEDULED = 100, 10
 """One dead and one scheduled job for so many runs."""
 CODE = """
 import json, time
@@ -45,26 +45,26 @@ print(json.dumps(found))
 
 def console(world: World, size: Size) -> list[Measurement]:
     """Fill the history of one hour, and request every page, in a separate process."""
-    with world.database() as conn:
+    with world.connect_database() as conn:
         apply_pending(conn, list_streams())
-        fill(conn, size.viewed)
+        fill_history(conn, size.history_runs)
     environment = world.environment("ours", WORKSHED_SECRET_KEY="k" * 40)
     rounds: list[dict[str, float]] = [
-        json.loads(said(["-c", CODE], environment, WITHIN_S)) for _ in range(size.rounds)
+        json.loads(run_python(["-c", CODE], environment, WITHIN_S)) for _ in range(size.rounds)
     ]
-    found, count = medians(rounds), f"{size.viewed:,}".replace(",", " ")
+    found, count = median_figures(rounds), f"{size.history_runs:,}".replace(",", " ")
     if not found:
         raise BenchError("the console has no pages")
     slowest = max(found, key=lambda address: found[address])
     return [
-        alone(
-            f"slowest page above {count} runs, {slowest}", found[slowest], "s", at_most=AT_MOST_S
+        report_alone(
+            f"slowest page above {count} runs, {slowest}", found[slowest], "s", at_most=TARGET_S
         ),
-        alone(f"overview above {count} runs", found["/"], "s", at_most=AT_MOST_S),
+        report_alone(f"overview above {count} runs", found["/"], "s", at_most=TARGET_S),
     ]
 
 
-def fill(conn: psycopg.Connection[Any], runs: int) -> None:
+def fill_history(conn: psycopg.Connection[Any], runs: int) -> None:
     """Write the runs of the last hour, and dead and scheduled jobs."""
     conn.execute("SELECT workshed.add_runs_partitions()")
     conn.execute("TRUNCATE workshed.runs, workshed.dead, workshed.schedule, workshed.attempts")
@@ -93,7 +93,7 @@ def fill(conn: psycopg.Connection[Any], runs: int) -> None:
                   (ARRAY['GatewayError', 'KeyError', 'TimeoutError'])[1 + n %% 3],
                   workshed.now() - n * interval '1 second', 'shop/pay.py:' || n %% 5 || ' in pay'
              FROM generate_series(1, %s) AS n""",
-        (runs // DEAD_OF,),
+        (runs // RUNS_PER_DEAD,),
     )
     conn.execute(
         """INSERT INTO workshed.schedule
@@ -101,6 +101,6 @@ def fill(conn: psycopg.Connection[Any], runs: int) -> None:
            SELECT 'wait-' || n, 0, 'default', 'remind', '{"args": [1], "kwargs": {}}', 'delayed',
                   workshed.now() + n * interval '1 second' + interval '1 hour'
              FROM generate_series(1, %s) AS n""",
-        (runs // WAITING_OF,),
+        (runs // RUNS_PER_SCHEDULED,),
     )
     conn.execute("VACUUM (ANALYZE)")

@@ -1,8 +1,8 @@
 """How fast a process sends."""
 
-from bench.measurement import Measurement, alternating, beside
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer
 from bench.size import Size
-from bench.world import World, settle
+from bench.world import World, pause_between_rounds
 
 ONE, MANY = "raw pika, one confirm at a time", "raw pika, a window of 500"
 WAYS = {
@@ -25,39 +25,43 @@ def enqueue(world: World, size: Size) -> list[Measurement]:
 
     def measure(name: str) -> dict[str, float]:
         peer, way = WAYS[name]
-        count = size.sent_quickly if way == "many" else size.sent_slowly
+        count = size.fast_sends if way == "many" else size.slow_sends
         sent = world.send(peer, way, count)
-        world.empty()
-        settle()
+        world.reset()
+        pause_between_rounds()
         return {"rate": sent.rate, "cpu": sent.cpu_us}
 
-    found = alternating(size.rounds, list(WAYS), measure)
+    found = alternate_rounds(size.rounds, list(WAYS), measure)
     rate = {name: figures["rate"] for name, figures in found.items()}
     cpu = {name: figures["cpu"] for name, figures in found.items()}
     name, unit = "enqueue", "jobs/s"
     made = [
-        beside(f"{name}, one by one", rate["ours"], unit, ONE, rate[ONE]),
-        beside(f"{name}, 8 threads", rate["ours, 8 threads"], unit, ONE, rate[ONE], at_least=3),
-        beside(f"{name}, 32 threads", rate["ours, 32 threads"], unit, ONE, rate[ONE], at_least=4),
+        compare_with_peer(f"{name}, one by one", rate["ours"], unit, ONE, rate[ONE]),
+        compare_with_peer(
+            f"{name}, 8 threads", rate["ours, 8 threads"], unit, ONE, rate[ONE], at_least=3
+        ),
+        compare_with_peer(
+            f"{name}, 32 threads", rate["ours, 32 threads"], unit, ONE, rate[ONE], at_least=4
+        ),
     ]
     many = rate["ours, enqueue_many"]
     made += [
-        beside(f"{name}_many", many, unit, ONE, rate[ONE], at_least=12),
-        beside(f"{name}_many", many, unit, MANY, rate[MANY], at_least=0.9),
-        beside(f"{name}_many", many, unit, "stock, no confirms", rate["stock"]),
-        beside(f"{name}_many", many, unit, "celery, no confirms", rate["celery"]),
-        beside(
+        compare_with_peer(f"{name}_many", many, unit, ONE, rate[ONE], at_least=12),
+        compare_with_peer(f"{name}_many", many, unit, MANY, rate[MANY], at_least=0.9),
+        compare_with_peer(f"{name}_many", many, unit, "stock, no confirms", rate["stock"]),
+        compare_with_peer(f"{name}_many", many, unit, "celery, no confirms", rate["celery"]),
+        compare_with_peer(
             f"{name}, one by one", rate["ours"], unit, "stock, confirms", rate["stock, confirms"]
         ),
     ]
     eight, both = "ours, 8 threads", "stock, confirms, 8 threads"
     made += [
-        beside(f"{name}, 8 threads", rate[eight], unit, both, rate[both]),
-        beside(f"{name}, one by one, CPU", cpu["ours"], "µs/job", ONE, cpu[ONE]),
-        beside(f"{name}, 8 threads, CPU", cpu[eight], "µs/job", both, cpu[both]),
+        compare_with_peer(f"{name}, 8 threads", rate[eight], unit, both, rate[both]),
+        compare_with_peer(f"{name}, one by one, CPU", cpu["ours"], "µs/job", ONE, cpu[ONE]),
+        compare_with_peer(f"{name}, 8 threads, CPU", cpu[eight], "µs/job", both, cpu[both]),
     ]
     made += [
-        beside("enqueue_many, CPU", cpu["ours, enqueue_many"], "µs/job", peer, cpu[way])
+        compare_with_peer("enqueue_many, CPU", cpu["ours, enqueue_many"], "µs/job", peer, cpu[way])
         for way, peer in ((MANY, MANY), ("stock", "stock, no confirms"), ("celery", "celery"))
     ]
     return made

@@ -2,8 +2,8 @@
 
 import time
 
-from bench.measurement import Measurement, alone, alternating, beside
-from bench.scenarios.relay import FILL
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
+from bench.scenarios.relay import INSERT_JOBS
 from bench.size import Size
 from bench.world import World
 
@@ -23,29 +23,29 @@ def footprint(world: World, size: Size) -> list[Measurement]:
     for queues in (1, 8):
 
         def measure(peer: str, queues: int = queues) -> dict[str, float]:
-            with world.worker(peer, 1, BENCH_QUEUES=str(queues), WORKSHED_LOG_LEVEL="INFO") as (
+            with world.run_worker(peer, 1, BENCH_QUEUES=str(queues), WORKSHED_LOG_LEVEL="INFO") as (
                 tree,
                 _,
             ):
-                tree.until(lambda: READY in tree.said(), WITHIN_S)
+                tree.wait_until(lambda: READY in tree.read_log_end(), WITHIN_S)
                 time.sleep(size.idle_s)
-                connections = float(world.connections())
+                connections = float(world.count_connections())
                 return {"connections": connections, "memory": tree.memory_bytes() / MEBIBYTE}
 
-        found = alternating(size.rounds, ("ours", "stock"), measure)
+        found = alternate_rounds(size.rounds, ("ours", "stock"), measure)
         ours, stock = found["ours"], found["stock"]
         name = f"with {queues} queue{'s' if queues > 1 else ''}"
         # The worker has two (the one for sending is opened by its first job), its relay has one.
         made += [
-            alone(f"AMQP connections {name}", ours["connections"], "connections", at_most=3),
-            beside(
+            report_alone(f"AMQP connections {name}", ours["connections"], "connections", at_most=3),
+            compare_with_peer(
                 f"AMQP connections {name}",
                 ours["connections"],
                 "connections",
                 "stock",
                 stock["connections"],
             ),
-            beside(f"memory {name}", ours["memory"], "MiB", "stock", stock["memory"]),
+            compare_with_peer(f"memory {name}", ours["memory"], "MiB", "stock", stock["memory"]),
         ]
     return made
 
@@ -54,25 +54,25 @@ def idle(world: World, size: Size) -> list[Measurement]:
     """Schedule very many jobs for tomorrow: what they cost, and whether they delay a retry."""
 
     def measure(kind: str) -> dict[str, float]:
-        world.empty()
+        world.reset()
         if kind == "many":
-            with world.database() as conn:
-                conn.execute(FILL, ("1 day", size.idle_rows))
+            with world.connect_database() as conn:
+                conn.execute(INSERT_JOBS, ("1 day", size.idle_rows))
                 conn.execute("VACUUM ANALYZE workshed.schedule")
-        with world.worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
-            tree.until(lambda: READY in tree.said(), WITHIN_S)
+        with world.run_worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
+            tree.wait_until(lambda: READY in tree.read_log_end(), WITHIN_S)
             time.sleep(BOOT_S)
-            cpu, memory = tree.cpu_share(size.idle_s) * 100, tree.memory_bytes() / MEBIBYTE
+            cpu, memory = tree.measure_cpu_share(size.idle_s) * 100, tree.memory_bytes() / MEBIBYTE
             world.send("ours", "paced", 1, "fail")
-            tree.until(lambda: marks.count == BOTH_ATTEMPTS, WITHIN_S)
+            tree.wait_until(lambda: marks.count == BOTH_ATTEMPTS, WITHIN_S)
         (_, first), (_, second) = marks.pairs()
         return {"cpu": cpu, "memory": memory, "late": (second - first) / 1e6 - WAIT_MS}
 
-    found = alternating(size.rounds, ("none", "many"), measure)
+    found = alternate_rounds(size.rounds, ("none", "many"), measure)
     none, many = found["none"], found["many"]
     rows = f"{size.idle_rows:,} scheduled rows".replace(",", " ")
     return [
-        beside(
+        compare_with_peer(
             f"idle worker with {rows}, memory",
             many["memory"],
             "MiB",
@@ -80,12 +80,12 @@ def idle(world: World, size: Size) -> list[Measurement]:
             none["memory"],
             at_most=1.1,
         ),
-        beside(
+        compare_with_peer(
             f"idle worker with {rows}, CPU",
             many["cpu"],
             "% of a core",
             "with none",
             max(none["cpu"], 0.1),
         ),
-        alone(f"a retry after 1 s behind {rows}, late", many["late"], "ms", at_most=40),
+        report_alone(f"a retry after 1 s behind {rows}, late", many["late"], "ms", at_most=40),
     ]

@@ -4,17 +4,17 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
-from bench.measurement import Measurement, alternating, beside
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer
 from bench.size import Size
-from bench.world import World, settle
+from bench.world import World, pause_between_rounds
 from tests.faults.proxy import Proxy
 from tests.hosts import Host, Network
 
 WITHIN_S = 240.0
 NAME = "drain by a worker on each of two hosts"
 JOBS = {"noop": "jobs that do nothing", "nap": "jobs that wait 50 ms"}
-NAP = {"BENCH_NAP_MS": "50"}
-SHARE = 10
+NAP_ENVIRONMENT = {"BENCH_NAP_MS": "50"}
+FEWER_NAPS = 10
 """Run so many times fewer of the jobs that wait."""
 
 
@@ -29,15 +29,15 @@ def hosts(world: World, size: Size) -> list[Measurement]:
         found = [network.host("host-a"), network.host("host-b")]
         made = []
         for job, said in JOBS.items():
-            count = size.options if job == "noop" else size.napping // SHARE
+            count = size.option_jobs if job == "noop" else size.nap_jobs // FEWER_NAPS
 
             def measure(number: str, job: str = job, count: int = count) -> dict[str, float]:
-                with reached(world, network.address) as env:
-                    return {"rate": drained(world, found[: int(number)], job, count, env)}
+                with proxy_servers(world, network.address) as env:
+                    return {"rate": measure_drain(world, found[: int(number)], job, count, env)}
 
-            rates = alternating(size.rounds, ("1", "2"), measure)
+            rates = alternate_rounds(size.rounds, ("1", "2"), measure)
             made.append(
-                beside(
+                compare_with_peer(
                     f"{said}, {NAME}", rates["2"]["rate"], "jobs/s", "on one", rates["1"]["rate"]
                 )
             )
@@ -45,7 +45,7 @@ def hosts(world: World, size: Size) -> list[Measurement]:
 
 
 @contextmanager
-def reached(world: World, address: str) -> Generator[dict[str, str]]:
+def proxy_servers(world: World, address: str) -> Generator[dict[str, str]]:
     """Make the servers reachable at an address; yield the variables that point there."""
     environment = world.environment("ours")
     with ExitStack() as opened:
@@ -58,23 +58,25 @@ def reached(world: World, address: str) -> Generator[dict[str, str]]:
         yield {name: at(name) for name in ("WORKSHED_BROKER_URL", "WORKSHED_DATABASE_URL")}
 
 
-def drained(
+def measure_drain(
     world: World, hosts: Sequence[Host], job: str, count: int, env: dict[str, str]
 ) -> float:
     """Fill the queue, and let the hosts drain it together; return jobs per second."""
-    world.empty()
+    world.reset()
     world.send("ours", "bulk", count, job)
-    settle()
-    marks = world.marks()
+    pause_between_rounds()
+    marks = world.new_marks()
     with ExitStack() as started:
         trees = [
             started.enter_context(
-                world.started("ours", marks, within=host.words, gated=True, **env, **NAP)
+                world.start_worker(
+                    "ours", marks, within=host.words, gated=True, **env, **NAP_ENVIRONMENT
+                )
             )
             for host in hosts
         ]
         for tree in trees:
-            tree.quiet(WITHIN_S)
+            tree.wait_until_idle(WITHIN_S)
         marks.gate.touch()
-        trees[0].until(lambda: marks.count >= count, WITHIN_S)
+        trees[0].wait_until(lambda: marks.count >= count, WITHIN_S)
     return marks.rate()

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 
-from bench.measurement import Measurement, alternating, beside
-from bench.processes import BenchError, Tree, said
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer
+from bench.processes import BenchError, ProcessTree, run_python
 from bench.size import Size
-from bench.world import THREADS, World, settle
+from bench.world import THREADS, World, pause_between_rounds
 from workshed.devserver.mail import MailCatcher
 from workshed.migrate import apply_pending, list_streams
 
@@ -32,28 +32,30 @@ PEOPLE = """
 
 def mails(world: World, size: Size) -> list[Measurement]:
     """Send many emails with a worker, and with bare SMTP, to the same kind of server."""
-    with world.database() as conn:
+    with world.connect_database() as conn:
         apply_pending(conn, list_streams())
 
     def measure(way: str) -> dict[str, float]:
-        rate = _campaign if way == OURS else _bare
+        rate = _measure_campaign if way == OURS else _measure_smtp
         with (
             tempfile.TemporaryDirectory(prefix="workshed-bench-mail-") as folder,
             MailCatcher(Path(folder) / "mail") as server,
         ):
-            return {"rate": rate(world, server, size.mailed)}
+            return {"rate": rate(world, server, size.recipients)}
 
-    found = alternating(size.rounds, (OURS, BARE), measure)
-    count = f"{size.mailed:,}".replace(",", " ")
+    found = alternate_rounds(size.rounds, (OURS, BARE), measure)
+    count = f"{size.recipients:,}".replace(",", " ")
     return [
-        beside(f"campaign of {count}", found[OURS]["rate"], "mails/s", BARE, found[BARE]["rate"])
+        compare_with_peer(
+            f"campaign of {count}", found[OURS]["rate"], "mails/s", BARE, found[BARE]["rate"]
+        )
     ]
 
 
-def _campaign(world: World, server: MailCatcher, count: int) -> float:
+def _measure_campaign(world: World, server: MailCatcher, count: int) -> float:
     """Send a campaign with empty tables and a new worker; timed from its start to its end."""
-    world.empty()
-    with world.database() as conn:
+    world.reset()
+    with world.connect_database() as conn:
         conn.execute(
             "TRUNCATE shop.users, shop.campaigns, shop.campaign_recipients, "
             "workshed_mail.emails, workshed_notifications.inboxes, "
@@ -68,30 +70,30 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
         WORKSHED_LOG_LEVEL="INFO",
     )
     command = [sys.executable, "-m", "dramatiq", "actors", "-p", "1", "-t", str(THREADS)]
-    with Tree(command, environment, world.folder / "mails.log") as tree:
-        tree.until(lambda: READY in tree.log.read_text(), WITHIN_S)
-        tree.quiet(WITHIN_S)
+    with ProcessTree(command, environment, world.folder / "mails.log") as tree:
+        tree.wait_until(lambda: READY in tree.log.read_text(), WITHIN_S)
+        tree.wait_until_idle(WITHIN_S)
         text, page = world.folder / "news.txt", world.folder / "news.html"
         text.write_text(TEXT)
         page.write_text(HTML)
         parts = ("--subject=News", f"--text={text}", f"--html={page}")
         campaigns = ("-m", "shop", "campaigns")
-        added = said([*campaigns, "add", "News", *parts], environment, WITHIN_S)
-        said([*campaigns, "start", added, "--yes"], environment, WITHIN_S)
-        said([*campaigns, "show", added, "--watch"], environment, WITHIN_S)
-        with world.database() as conn:
+        added = run_python([*campaigns, "add", "News", *parts], environment, WITHIN_S)
+        run_python([*campaigns, "start", added, "--yes"], environment, WITHIN_S)
+        run_python([*campaigns, "show", added, "--watch"], environment, WITHIN_S)
+        with world.connect_database() as conn:
             query = """
                 SELECT state, error, extract(epoch FROM ended_at - started_at)
                   FROM shop.campaigns
             """
             [(state, error, seconds)] = conn.execute(query).fetchall()
-    settle()
+    pause_between_rounds()
     if state != "sent" or len(server.received) != count:
         raise BenchError(f"it is {state}, {error}: {len(server.received)} of {count} have arrived")
     return count / float(seconds)
 
 
-def _bare(_world: World, server: MailCatcher, count: int) -> float:
+def _measure_smtp(_world: World, server: MailCatcher, count: int) -> float:
     """Send as many over connections that stay open, and store nothing."""
     numbers = itertools.count(1)
 

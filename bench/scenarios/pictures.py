@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.measurement import Measurement, alternating, beside
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer
 from bench.size import Size
 from bench.world import World
 from shop.images import decoder
@@ -22,23 +22,23 @@ NOISE = 24
 
 def pictures(world: World, size: Size) -> list[Measurement]:
     """Read the same file, scale it to 800x600 and write it, one at a time."""
-    source, target = photo(world.folder / "photo.jpg"), world.folder / "small.jpg"
+    source, target = write_photo(world.folder / "photo.jpg"), world.folder / "small.jpg"
     ways: dict[str, Callable[[], None]] = {
-        "ours": lambda: decoded(source, target),
-        "pillow": lambda: shrunk(source, target),
+        "ours": lambda: scale_as_job(source, target),
+        "pillow": lambda: scale_with_pillow(source, target),
     }
 
     def measure(way: str) -> dict[str, float]:
         ways[way]()
-        return {"ms": statistics.median(timed(ways[way]) for _ in range(size.pictures)) * 1000}
+        return {"ms": statistics.median(time_call(ways[way]) for _ in range(size.pictures)) * 1000}
 
-    found = alternating(size.rounds, list(ways), measure)
+    found = alternate_rounds(size.rounds, list(ways), measure)
     ours, pillow = found["ours"]["ms"], found["pillow"]["ms"]
     name = "12-megapixel JPEG to 800x600"
-    return [beside(name, ours, "ms", "Pillow alone", pillow, at_most=1.2)]
+    return [compare_with_peer(name, ours, "ms", "Pillow alone", pillow, at_most=1.2)]
 
 
-def photo(path: Path) -> Path:
+def write_photo(path: Path) -> Path:
     """Write something like a photo: gradients with sensor noise."""
     bands = [
         Image.blend(
@@ -52,7 +52,7 @@ def photo(path: Path) -> Path:
     return path
 
 
-def decoded(source: Path, target: Path) -> None:
+def scale_as_job(source: Path, target: Path) -> None:
     """Scale the picture as the job does: with every check, in another process."""
     config = settings()
     wanted = ImageRequest(
@@ -69,14 +69,14 @@ def decoded(source: Path, target: Path) -> None:
         decoder.decode(read, write, wanted)
 
 
-def shrunk(source: Path, target: Path) -> None:
+def scale_with_pillow(source: Path, target: Path) -> None:
     """Scale the picture with Pillow alone, in as few steps as possible."""
     with Image.open(source) as image:
         image.draft("RGB", BOX)
         image.resize(BOX).save(target, quality=QUALITY)
 
 
-def timed(way: Callable[[], None]) -> float:
+def time_call(way: Callable[[], None]) -> float:
     """Return how many seconds a call takes."""
     began = time.perf_counter()
     way()

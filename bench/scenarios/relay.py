@@ -3,13 +3,19 @@
 import sys
 import time
 
-from bench.measurement import Measurement, alone, alternating, beside, medians
-from bench.processes import Tree
+from bench.measurement import (
+    Measurement,
+    alternate_rounds,
+    compare_with_peer,
+    median_figures,
+    report_alone,
+)
+from bench.processes import ProcessTree
 from bench.size import Size
-from bench.world import World, settle
+from bench.world import World, pause_between_rounds
 
 WITHIN_S = 240.0
-FILL = """
+INSERT_JOBS = """
     INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason, due_at)
     SELECT id, 0, 'bench0', 'noop',
            json_build_object('queue_name', 'bench0', 'actor_name', 'noop',
@@ -23,15 +29,15 @@ FILL = """
 
 def relay(world: World, size: Size) -> list[Measurement]:
     """Store due jobs, and start a relay."""
-    figures = [_relayed(world, size.relayed) for _ in range(size.rounds)]
-    return [alone("relay", medians(figures)["rate"], "rows/s", at_least=15_000)]
+    figures = [_measure_relay(world, size.relay_jobs) for _ in range(size.rounds)]
+    return [report_alone("relay", median_figures(figures)["rate"], "rows/s", at_least=15_000)]
 
 
-def _relayed(world: World, count: int) -> dict[str, float]:
-    world.empty()
+def _measure_relay(world: World, count: int) -> dict[str, float]:
+    world.reset()
     world.send("ours", "one", 1)  # declares the queue
-    with world.database() as conn:
-        conn.execute(FILL, ("0 s", count))
+    with world.connect_database() as conn:
+        conn.execute(INSERT_JOBS, ("0 s", count))
         conn.execute("VACUUM ANALYZE workshed.schedule")
 
         def left() -> int:
@@ -40,12 +46,12 @@ def _relayed(world: World, count: int) -> dict[str, float]:
 
         command = [sys.executable, "-m", "workshed.transport.relay.relay"]
         environment = world.environment("ours")
-        with Tree(command, environment, world.folder / "relay.log") as tree:
-            tree.until(lambda: left() < count, WITHIN_S)
+        with ProcessTree(command, environment, world.folder / "relay.log") as tree:
+            tree.wait_until(lambda: left() < count, WITHIN_S)
             began, before = time.perf_counter(), left()
-            tree.until(lambda: left() == 0, WITHIN_S)
+            tree.wait_until(lambda: left() == 0, WITHIN_S)
             seconds = time.perf_counter() - began
-    settle()
+    pause_between_rounds()
     return {"rate": before / seconds if before else float(count)}
 
 
@@ -53,21 +59,21 @@ def lateness(world: World, size: Size) -> list[Measurement]:
     """Send jobs that are due within seconds; timed from their due time to their start."""
 
     def measure(peer: str) -> dict[str, float]:
-        world.empty()
-        with world.worker(peer, 1) as (tree, marks):
+        world.reset()
+        with world.run_worker(peer, 1) as (tree, marks):
             world.send(peer, "one", 1)
-            tree.until(lambda: marks.count > 0, WITHIN_S)
+            tree.wait_until(lambda: marks.count > 0, WITHIN_S)
             marks.path.write_bytes(b"")
-            world.send(peer, "delayed", size.delayed)
-            tree.until(lambda: marks.count >= size.delayed, WITHIN_S)
-        late = marks.late_ms()
+            world.send(peer, "delayed", size.delayed_jobs)
+            tree.wait_until(lambda: marks.count >= size.delayed_jobs, WITHIN_S)
+        late = marks.latency_ms()
         return {"p50": late.p50, "p99": late.p99}
 
-    found = alternating(size.rounds, ("ours", "stock"), measure)
+    found = alternate_rounds(size.rounds, ("ours", "stock"), measure)
     ours, stock = found["ours"], found["stock"]
     return [
-        alone("a delayed job is late, p50", ours["p50"], "ms", at_most=10),
-        alone("a delayed job is late, p99", ours["p99"], "ms", at_most=40),
-        beside("a delayed job is late, p50", ours["p50"], "ms", "stock", stock["p50"]),
-        beside("a delayed job is late, p99", ours["p99"], "ms", "stock", stock["p99"]),
+        report_alone("a delayed job is late, p50", ours["p50"], "ms", at_most=10),
+        report_alone("a delayed job is late, p99", ours["p99"], "ms", at_most=40),
+        compare_with_peer("a delayed job is late, p50", ours["p50"], "ms", "stock", stock["p50"]),
+        compare_with_peer("a delayed job is late, p99", ours["p99"], "ms", "stock", stock["p99"]),
     ]

@@ -5,8 +5,8 @@ from typing import Any
 
 import psycopg
 
-from bench.measurement import Measurement, alone, medians
-from bench.processes import BenchError, said
+from bench.measurement import Measurement, median_figures, report_alone
+from bench.processes import BenchError, run_python
 from bench.size import Size
 from bench.world import World
 from workshed.migrate import apply_pending, list_streams
@@ -20,12 +20,12 @@ from datetime import date
 import actors
 from shop import reports
 from workshed import db
-from shop.reports import days
+from shop.reports import business_days
 
 with db.transaction() as conn:  # opened before timing, as in a running worker
     conn.execute("SELECT")
 began = time.perf_counter()
-made = reports.of(days.day(date.fromisoformat(sys.argv[1]), sys.argv[2]))
+made = reports.get_or_create(business_days.day_of(date.fromisoformat(sys.argv[1]), sys.argv[2]))
 stored = time.perf_counter()
 actors.daily_report(sys.argv[1])
 print(json.dumps({
@@ -38,19 +38,19 @@ print(json.dumps({
 
 def reports(world: World, size: Size) -> list[Measurement]:
     """Fill a shop, and report its last day in a separate process, as a worker does."""
-    with world.database() as conn:
+    with world.connect_database() as conn:
         apply_pending(conn, list_streams())
-        fill(conn, size.ordered)
-        revenue = counted(conn)
-    rounds = [_reported(world, revenue) for _ in range(size.rounds)]
-    found, count = medians(rounds), f"{size.ordered:,}".replace(",", " ")
+        fill_shop(conn, size.orders)
+        revenue = compute_revenue(conn)
+    rounds = [_measure_report(world, revenue) for _ in range(size.rounds)]
+    found, count = median_figures(rounds), f"{size.orders:,}".replace(",", " ")
     return [
-        alone(f"report of {count} orders, stored", found["stored"], "s", at_most=10),
-        alone(f"the same, with chart and {ADMINS} mails", found["mailed"], "s"),
+        report_alone(f"report of {count} orders, stored", found["stored"], "s", at_most=10),
+        report_alone(f"the same, with chart and {ADMINS} mails", found["mailed"], "s"),
     ]
 
 
-def fill(conn: psycopg.Connection[Any], orders: int) -> None:
+def fill_shop(conn: psycopg.Connection[Any], orders: int) -> None:
     """Store orders of thirty days in two currencies, with two lines an order on average."""
     conn.execute("TRUNCATE shop.users, shop.products, shop.orders CASCADE")
     conn.execute(
@@ -88,7 +88,7 @@ def fill(conn: psycopg.Connection[Any], orders: int) -> None:
     conn.execute("VACUUM (ANALYZE)")
 
 
-def counted(conn: psycopg.Connection[Any]) -> str:
+def compute_revenue(conn: psycopg.Connection[Any]) -> str:
     """Return the revenue of the day, computed independently with PostgreSQL's calendar."""
     query = """
         SELECT sum(l.quantity * l.unit_price)
@@ -99,15 +99,15 @@ def counted(conn: psycopg.Connection[Any]) -> str:
     return str(found and found[0])
 
 
-def _reported(world: World, revenue: str) -> dict[str, float]:
-    with world.database() as conn:
+def _measure_report(world: World, revenue: str) -> dict[str, float]:
+    with world.connect_database() as conn:
         conn.execute("TRUNCATE shop.daily_report_snapshots, workshed_mail.emails CASCADE")
     environment = world.environment(
         "ours",
         WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",
         SHOP_REPORT_TIME_ZONE=ZONE,
     )
-    found: dict[str, Any] = json.loads(said(["-c", CODE, DATE, ZONE], environment, WITHIN_S))
+    found: dict[str, Any] = json.loads(run_python(["-c", CODE, DATE, ZONE], environment, WITHIN_S))
     if found.pop("revenue") != revenue:
         raise BenchError(f"the report says {found}, and {revenue} was paid")
     return found

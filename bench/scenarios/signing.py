@@ -1,9 +1,9 @@
 """What it costs to sign messages."""
 
-from bench.measurement import Measurement, alternating, beside
-from bench.scenarios.drain import drained
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer
+from bench.scenarios.drain import measure_drain
 from bench.size import Size
-from bench.world import World, settle
+from bench.world import World, pause_between_rounds
 
 WAYS = {"unsigned": {}, "signed": {"WORKSHED_SIGNING_KEYS": "k" * 32}}
 
@@ -12,16 +12,16 @@ def signing(world: World, size: Size) -> list[Measurement]:
     """Send and drain many jobs, with and without a signing key."""
 
     def measure(way: str) -> dict[str, float]:
-        world.empty()
-        sent = world.send("ours", "many", size.drained, **WAYS[way])
-        settle()
-        worked = drained(world, "ours", "noop", size.drained, 1, **WAYS[way])
+        world.reset()
+        sent = world.send("ours", "many", size.drain_jobs, **WAYS[way])
+        pause_between_rounds()
+        worked = measure_drain(world, "ours", "noop", size.drain_jobs, 1, **WAYS[way])
         return {"send": sent.cpu_us, "cpu": worked["cpu"], "rate": worked["rate"]}
 
-    found = alternating(size.rounds, list(WAYS), measure)
+    found = alternate_rounds(size.rounds, list(WAYS), measure)
     signed, unsigned = found["signed"], found["unsigned"]
     return [
-        beside(f"signed, {what}", signed[figure], unit, "unsigned", unsigned[figure])
+        compare_with_peer(f"signed, {what}", signed[figure], unit, "unsigned", unsigned[figure])
         for what, figure, unit in (
             ("enqueue_many, CPU", "send", "µs/job"),
             ("no-op drain -p 1, CPU", "cpu", "µs/job"),

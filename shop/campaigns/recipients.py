@@ -8,7 +8,7 @@ from typing import Any, Literal
 from psycopg.rows import class_row
 
 from shop import people
-from shop.campaigns import stored, templates
+from shop.campaigns import campaigns, templates
 from workshed.contrib.mail import (
     Email,
     HeldEmail,
@@ -17,19 +17,19 @@ from workshed.contrib.mail import (
     MailRefusedError,
     MailTemporarilyRefusedError,
     RecipientRejectedError,
-    emails,
+    stored_mails,
 )
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
-Outcome = Literal["sent", "unsubscribed", "gone", "rejected", "unknown", "failed"]
-State = Literal["waiting", "handed"] | Outcome
+RecipientOutcome = Literal["sent", "unsubscribed", "gone", "rejected", "unknown", "failed"]
+RecipientState = Literal["waiting", "handed"] | RecipientOutcome
 
-SENDER = "MAIL FROM"
+SENDER_STEP = "MAIL FROM"
 """The SMTP step at which a mail server refuses the sender."""
-OPEN = ("handed", "failed")
+SENDABLE_STATES = ("handed", "failed")
 """States in which a recipient's job may send: it is on its way, or it was dead and is retried."""
-UNSENT = (None, "pending", "failed")
+UNSENT_STATES = (None, "pending", "failed")
 """States of an email that was not sent and is not being sent; `None`: it is not stored yet."""
 
 
@@ -49,7 +49,7 @@ class CampaignProgress:
     @property
     def total(self) -> int:
         """How many recipients there were when the campaign began."""
-        return self.waiting + self.handed + self.ended
+        return self.waiting + self.handed + self.with_outcome
 
     @property
     def summary(self) -> str:
@@ -59,12 +59,12 @@ class CampaignProgress:
         return ", ".join(said) or "0 sent"
 
     @property
-    def missed(self) -> int:
+    def undelivered(self) -> int:
         """How many did not get the email, or may not have, though they are still subscribed."""
         return self.rejected + self.unknown + self.failed
 
     @property
-    def ended(self) -> int:
+    def with_outcome(self) -> int:
         """How many have an outcome."""
         return (
             self.sent + self.unsubscribed + self.gone + self.rejected + self.unknown + self.failed
@@ -76,7 +76,7 @@ class Recipient:
     """A row of `shop.campaign_recipients`, with the user's address unless the user is deleted."""
 
     user_id: int
-    state: State
+    state: RecipientState
     reason: str | None
     email: str | None
 
@@ -88,49 +88,55 @@ class SkippedRecipient:
     reason: str
 
 
-def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRecipient:
+def claim_email(conn: Connection, campaign_id: int, user_id: int) -> Email | SkippedRecipient:
     """Claim a recipient's email, storing it first if needed, or return why there is none to send.
 
     This is the moment that decides: whether the campaign is paused, and whether the user has
     unsubscribed or was deleted. An email whose delivery is unknown is held. Raises
     `RecordMissing`, `TemplateError`, `Snooze` while another worker sends it, and `MailServerAway`.
     """
-    campaign = stored.find(conn, campaign_id)
+    campaign = campaigns.get_campaign(conn, campaign_id)
     if campaign.state != "sending":
-        campaign = stored.share(
+        campaign = campaigns.lock_shared(
             conn, campaign_id
         )  # so that it is not resumed before the row is put back
         if campaign.state in ("paused", "cancelled"):
-            put_back(conn, campaign_id, user_id)
+            return_to_waiting(conn, campaign_id, user_id)
             return SkippedRecipient(f"campaign {campaign_id} is {campaign.state}")
-    state, email_id, mail = _locked(conn, campaign_id, user_id)
-    if state not in OPEN:
+    state, email_id, mail = _lock_recipient(conn, campaign_id, user_id)
+    if state not in SENDABLE_STATES:
         return SkippedRecipient(f"user {user_id} is {state}")
     try:
-        user = people.lock(conn, user_id)
+        user = people.lock_user(conn, user_id)
     except RecordMissing:
-        return _ended(conn, campaign_id, user_id, "gone", "deleted since the campaign began")
-    if email_id is not None and emails.mark_unknown(conn, email_id):
-        return _ended(conn, campaign_id, user_id, "unknown", "it may or may not have arrived")
-    if user.unsubscribed_at is not None and mail in UNSENT:
-        return _ended(conn, campaign_id, user_id, "unsubscribed", "since the campaign began")
+        return _record_skip(conn, campaign_id, user_id, "gone", "deleted since the campaign began")
+    if email_id is not None and stored_mails.mark_unknown(conn, email_id):
+        return _record_skip(conn, campaign_id, user_id, "unknown", "it may or may not have arrived")
+    if user.unsubscribed_at is not None and mail in UNSENT_STATES:
+        return _record_skip(conn, campaign_id, user_id, "unsubscribed", "since the campaign began")
     if email_id is None:
-        email_id = emails.store(conn, templates.draft(campaign, user))
-        _remember(conn, campaign_id, user_id, email_id)
-    email = emails.claim(conn, email_id)
+        email_id = stored_mails.store(conn, templates.draft_email(campaign, user))
+        _set_email(conn, campaign_id, user_id, email_id)
+    email = stored_mails.claim(conn, email_id)
     assert not isinstance(email, HeldEmail)  # noqa: S101 -- held ones returned above
-    return email or _ended(conn, campaign_id, user_id, "sent", None)
+    return email or _record_skip(conn, campaign_id, user_id, "sent", None)
 
 
-def arrived(conn: Connection, campaign_id: int, email: Email) -> None:
+def mark_delivered(conn: Connection, campaign_id: int, email: Email) -> None:
     """Record that a recipient's email was accepted, even if it was held in the meantime."""
     assert email.user_id is not None  # noqa: S101 -- every email of a campaign has a user
-    note(conn, campaign_id, int(email.user_id), "sent")  # first: a copy locks in this order
-    emails.mark_arrived(conn, email)
+    record_outcome(
+        conn, campaign_id, int(email.user_id), "sent"
+    )  # first: a copy locks in this order
+    stored_mails.mark_arrived(conn, email)
 
 
-def note(
-    conn: Connection, campaign_id: int, user_id: int, outcome: Outcome, reason: str | None = None
+def record_outcome(
+    conn: Connection,
+    campaign_id: int,
+    user_id: int,
+    outcome: RecipientOutcome,
+    reason: str | None = None,
 ) -> None:
     """Record the outcome of a recipient, and the reason if the email was not sent."""
     query = """
@@ -147,7 +153,7 @@ def note(
     conn.execute(query, values)
 
 
-def note_error(
+def record_error(
     conn: Connection, campaign_id: int, user_id: int, error: MailError
 ) -> timedelta | None:
     """Record an email that was not accepted, and pause the campaign if others would fail as well.
@@ -159,26 +165,28 @@ def note_error(
     rest = None
     match error:
         case MailDeliveryUnknownError():
-            note(conn, campaign_id, user_id, "unknown", str(error))
-        case MailRefusedError(step=step) if step == SENDER:
-            stored.lock(conn, campaign_id)  # so that it is not resumed before this one is put back
-            stored.pause(conn, campaign_id, str(error))
-            put_back(conn, campaign_id, user_id)
+            record_outcome(conn, campaign_id, user_id, "unknown", str(error))
+        case MailRefusedError(step=step) if step == SENDER_STEP:
+            campaigns.lock(
+                conn, campaign_id
+            )  # so that it is not resumed before this one is put back
+            campaigns.pause(conn, campaign_id, str(error))
+            return_to_waiting(conn, campaign_id, user_id)
         case MailRefusedError():
-            stored.pause_where_most_are_refused(conn, campaign_id, user_id, str(error))
-            note(conn, campaign_id, user_id, "rejected", str(error))
+            campaigns.pause_if_mostly_rejected(conn, campaign_id, user_id, str(error))
+            record_outcome(conn, campaign_id, user_id, "rejected", str(error))
         case RecipientRejectedError():
-            note(conn, campaign_id, user_id, "rejected", str(error))
+            record_outcome(conn, campaign_id, user_id, "rejected", str(error))
         case MailTemporarilyRefusedError():
-            stored.lock(conn, campaign_id)
-            _note_put_off(conn, campaign_id, user_id, str(error))
-            rest = stored.pause_where_most_are_put_off(conn, campaign_id, user_id, str(error))
+            campaigns.lock(conn, campaign_id)
+            _record_deferral(conn, campaign_id, user_id, str(error))
+            rest = campaigns.pause_if_mostly_deferred(conn, campaign_id, user_id, str(error))
             if rest is not None:
-                put_back(conn, campaign_id, user_id)
+                return_to_waiting(conn, campaign_id, user_id)
     return rest
 
 
-def pause_for(
+def pause_with_recipient(
     conn: Connection, campaign_id: int, user_id: int, error: str, span: timedelta
 ) -> tuple[bool, bool]:
     """Pause a campaign for `span`, and let a recipient wait until it resumes.
@@ -186,13 +194,13 @@ def pause_for(
     Returns whether the campaign was being sent, in which case the caller sends the job that resumes
     it; and whether the recipient waits.
     """
-    state = stored.lock(conn, campaign_id).state
-    pauses = state == "sending" and stored.pause_for(conn, campaign_id, error, span)
-    waits = (pauses or state == "paused") and put_back(conn, campaign_id, user_id)
+    state = campaigns.lock(conn, campaign_id).state
+    pauses = state == "sending" and campaigns.pause_for(conn, campaign_id, error, span)
+    waits = (pauses or state == "paused") and return_to_waiting(conn, campaign_id, user_id)
     return pauses, waits
 
 
-def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
+def return_to_waiting(conn: Connection, campaign_id: int, user_id: int) -> bool:
     """Let a handed-out recipient wait until the campaign is resumed; False for any other one.
 
     The caller must have locked the campaign, because resuming it looks for waiting recipients.
@@ -204,21 +212,23 @@ def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
     return conn.execute(query, (campaign_id, user_id)).rowcount == 1
 
 
-def progress(conn: Connection, campaign_id: int) -> CampaignProgress:
+def get_progress(conn: Connection, campaign_id: int) -> CampaignProgress:
     """Count the recipients of a campaign by state."""
-    return progress_of_each(conn, [campaign_id])[campaign_id]
+    return get_progress_of_each(conn, [campaign_id])[campaign_id]
 
 
-def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, CampaignProgress]:
+def get_progress_of_each(
+    conn: Connection, campaign_ids: Sequence[int]
+) -> dict[int, CampaignProgress]:
     """Count the recipients of several campaigns by state."""
     query = """
         SELECT campaign_id, state, count(*) FROM shop.campaign_recipients
          WHERE campaign_id = ANY (%s) GROUP BY campaign_id, state
     """
-    return _counted(campaign_ids, conn.execute(query, (list(campaign_ids),)))
+    return _group_counts(campaign_ids, conn.execute(query, (list(campaign_ids),)))
 
 
-def progress_of_small(
+def get_progress_of_small(
     conn: Connection, campaign_ids: Sequence[int], most: int
 ) -> dict[int, CampaignProgress]:
     """Count the recipients of campaigns that have at most `most`; larger ones are left out.
@@ -234,11 +244,13 @@ def progress_of_small(
                 LIMIT %(most)s + 1) AS r
          GROUP BY c.id, r.state
     """
-    found = _counted(campaign_ids, conn.execute(query, {"ids": list(campaign_ids), "most": most}))
+    found = _group_counts(
+        campaign_ids, conn.execute(query, {"ids": list(campaign_ids), "most": most})
+    )
     return {campaign_id: of for campaign_id, of in found.items() if of.total <= most}
 
 
-def find(
+def list_recipients(
     conn: Connection, campaign_id: int, *, states: Sequence[str], after: int = 0, limit: int
 ) -> list[Recipient]:
     """Return the recipients of a campaign that are in one of these states, ordered by id."""
@@ -256,7 +268,7 @@ def find(
         return cur.execute(query, values).fetchall()
 
 
-def _counted(
+def _group_counts(
     campaign_ids: Sequence[int], rows: Iterable[tuple[Any, ...]]
 ) -> dict[int, CampaignProgress]:
     counts: dict[int, dict[str, int]] = {campaign_id: {} for campaign_id in campaign_ids}
@@ -265,9 +277,9 @@ def _counted(
     return {campaign_id: CampaignProgress(**found) for campaign_id, found in counts.items()}
 
 
-def _locked(
+def _lock_recipient(
     conn: Connection, campaign_id: int, user_id: int
-) -> tuple[State, int | None, str | None]:
+) -> tuple[RecipientState, int | None, str | None]:
     """Lock a recipient; return their state, and the id and state of their email."""
     query = """
         SELECT r.state, r.email_id, e.state
@@ -282,7 +294,7 @@ def _locked(
     return found[0], found[1], found[2]
 
 
-def _note_put_off(conn: Connection, campaign_id: int, user_id: int, reason: str) -> None:
+def _record_deferral(conn: Connection, campaign_id: int, user_id: int, reason: str) -> None:
     query = """
         UPDATE shop.campaign_recipients SET reason = %s
          WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
@@ -290,7 +302,7 @@ def _note_put_off(conn: Connection, campaign_id: int, user_id: int, reason: str)
     conn.execute(query, (reason, campaign_id, user_id))
 
 
-def _remember(conn: Connection, campaign_id: int, user_id: int, email_id: int) -> None:
+def _set_email(conn: Connection, campaign_id: int, user_id: int, email_id: int) -> None:
     query = """
         UPDATE shop.campaign_recipients SET email_id = %s
          WHERE campaign_id = %s AND user_id = %s
@@ -298,8 +310,8 @@ def _remember(conn: Connection, campaign_id: int, user_id: int, email_id: int) -
     conn.execute(query, (email_id, campaign_id, user_id))
 
 
-def _ended(
-    conn: Connection, campaign_id: int, user_id: int, outcome: Outcome, reason: str | None
+def _record_skip(
+    conn: Connection, campaign_id: int, user_id: int, outcome: RecipientOutcome, reason: str | None
 ) -> SkippedRecipient:
-    note(conn, campaign_id, user_id, outcome, reason)
+    record_outcome(conn, campaign_id, user_id, outcome, reason)
     return SkippedRecipient(f"user {user_id} is {outcome}" + (f": {reason}" if reason else ""))

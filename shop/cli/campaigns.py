@@ -9,7 +9,7 @@ import typer
 
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
-from workshed.console.formatting import INSTANT, instant
+from workshed.console.formatting import TIME_METAVAR, parse_time
 
 if TYPE_CHECKING:
     from shop.campaigns import Campaign, CampaignProgress, Choice
@@ -20,35 +20,37 @@ campaigns = typer.Typer(
 )
 
 CampaignId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
-LOOK_S = 0.2
+POLL_S = 0.2
 
 
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     """List the campaigns, the newest first; `python -m shop campaigns` does the same."""
     from shop.campaign_actions import as_data
-    from shop.campaigns import every, progress_of_each
+    from shop.campaigns import get_progress_of_each, list_campaigns
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
+    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
     from workshed.jobs.outbox.claims import database_now
 
     with open_database("shop") as conn:
-        found = every(conn, limit)
-        counted, now = progress_of_each(conn, [one.id for one in found]), database_now(conn)
+        found = list_campaigns(conn, limit)
+        counted, now = get_progress_of_each(conn, [one.id for one in found]), database_now(conn)
     if as_json:
         output.print_json([as_data(one, counted[one.id]) for one in found])
     elif found:
         lines = [
             (
-                *(one.id, one.name, one.state, told(one, counted[one.id])),
-                ago(one.created_at, now),
+                *(one.id, one.name, one.state, format_summary(one, counted[one.id])),
+                format_ago(one.created_at, now),
             )
             for one in found
         ]
-        output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
+        output.print_table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
     else:
-        output.talk("There are no campaigns; `python -m shop campaigns add NAME` makes a draft.")
+        output.print_message(
+            "There are no campaigns; `python -m shop campaigns add NAME` makes a draft."
+        )
 
 
 @campaigns.command()
@@ -91,11 +93,11 @@ def add(
     """
     from typing import get_args
 
-    from shop.campaigns import Audience, check, create
-    from shop.campaigns import audience as recipients_of
+    from shop.campaigns import Audience, check_templates, create
+    from shop.campaigns import count_audience as recipients_of
     from workshed import db
     from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.audit import record_action
     from workshed.console.operations.environment import open_database
 
     if audience not in get_args(Audience):
@@ -107,35 +109,35 @@ def add(
             conn,
             name=name,
             subject=subject,
-            text=template(text),
-            html=template(html) if html else None,
-            audience=named(to, query) or audience,  # type: ignore[arg-type]  # as was just asked
+            text=read_template(text),
+            html=read_template(html) if html else None,
+            audience=read_recipients(to, query) or audience,  # type: ignore[arg-type]  # as was just asked
         )
-        check(found)
+        check_templates(found)
         people = recipients_of(conn, found.id)
-        note(conn, "campaigns.add", {"campaign": found.id}, said=f"{name!r} is a draft.")
-    output.talk(f"It would be sent to {people} people.")
+        record_action(conn, "campaigns.add", {"campaign": found.id}, said=f"{name!r} is a draft.")
+    output.print_message(f"It would be sent to {people} people.")
     output.print_json({"campaign_id": found.id}) if as_json else print(found.id)
 
 
 @campaigns.command()
 def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Print the email that a sample recipient would get."""
-    from shop.campaign_actions import known
-    from shop.campaigns import check
+    from shop.campaign_actions import require_campaign
+    from shop.campaigns import check_templates
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import open_database
-    from workshed.console.text import visible
+    from workshed.console.text import escape_control
 
     with open_database("shop") as conn:
-        found = check(known(conn, campaign))
+        found = check_templates(require_campaign(conn, campaign))
     if as_json:
         parts = ("recipient", "recipient_name", "subject", "text_body", "html_body")
         output.print_json({part: getattr(found, part) for part in parts})
         return
-    output.fields([("to", f"{found.recipient_name} <{found.recipient}>")])
-    output.fields([("subject", found.subject)])
-    print(f"\n{visible(found.text_body)}")
+    output.print_fields([("to", f"{found.recipient_name} <{found.recipient}>")])
+    output.print_fields([("subject", found.subject)])
+    print(f"\n{escape_control(found.text_body)}")
 
 
 @campaigns.command()
@@ -144,7 +146,9 @@ def start(
     *,
     at: Annotated[
         datetime | None,
-        typer.Option(parser=instant, metavar=INSTANT, help="When to send it; with a time zone."),
+        typer.Option(
+            parser=parse_time, metavar=TIME_METAVAR, help="When to send it; with a time zone."
+        ),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -152,38 +156,42 @@ def start(
 ) -> None:
     """Send a draft to its audience, now or with --at; until then you can cancel it."""
     from actors import start_campaign
-    from shop.campaign_actions import known
-    from shop.campaigns import CampaignStateError, audience, check
+    from shop.campaign_actions import require_campaign
+    from shop.campaigns import CampaignStateError, check_templates, count_audience
     from shop.settings import settings
     from workshed import db
     from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import record_action
+    from workshed.console.cli.terminal.confirm import require_confirmation
     from workshed.console.operations.environment import open_database, require_rabbitmq
 
     require_rabbitmq()
     when = f" at {at.isoformat(' ')}" if at else ""
     with open_database("shop") as conn:
-        found = known(conn, campaign)
+        found = require_campaign(conn, campaign)
         if found.state != "draft":
             raise CampaignStateError(found.id, found.state, "started")
-        check(found)
-        people = audience(conn, found.id)
+        check_templates(found)
+        people = count_audience(conn, found.id)
         if not dry_run:
-            agreed(f"Send {found.name!r} to {people} people{when}", yes=yes)
+            require_confirmation(f"Send {found.name!r} to {people} people{when}", yes=yes)
             with db.transaction() as own:
                 start_campaign(own, found.id, at=at)
                 said = f"{found.name!r} is sent to {people} people{when}."
-                note(own, "campaigns.start", {"campaign": found.id}, said=said)
+                record_action(own, "campaigns.start", {"campaign": found.id}, said=said)
     if as_json:
         output.print_json({"campaign_id": found.id, "recipients": people, "started": not dry_run})
     elif dry_run:
         print(f"{found.id}  would be sent to {people} people{when}")
     else:
         print(f"{found.id}  starting{when}")
-        output.talk(f"`python -m shop campaigns show {found.id} --watch` shows how far it is.")
+        output.print_message(
+            f"`python -m shop campaigns show {found.id} --watch` shows how far it is."
+        )
     if not settings().site_url.startswith("https:"):
-        output.talk("SHOP_SITE_URL is not https, so mail programs show no unsubscribe button.")
+        output.print_message(
+            "SHOP_SITE_URL is not https, so mail programs show no unsubscribe button."
+        )
 
 
 @campaigns.command("send-test")
@@ -199,19 +207,21 @@ def send_test(
     recipient. Its subject begins with [Test], and it is not counted.
     """
     from actors import send_test_email
-    from shop.campaign_actions import known
+    from shop.campaign_actions import require_campaign
     from workshed import db
     from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.audit import record_action
     from workshed.console.operations.environment import open_database, require_rabbitmq
 
     require_rabbitmq()
     with open_database("shop") as conn:
-        found = known(conn, campaign)
+        found = require_campaign(conn, campaign)
         with db.transaction() as own:
             email_id = send_test_email(own, found.id, address)
             said = f"{found.name!r} is sent to one address as a test."
-            note(own, "campaigns.send-test", {"campaign": found.id, "mail": email_id}, said=said)
+            record_action(
+                own, "campaigns.send-test", {"campaign": found.id, "mail": email_id}, said=said
+            )
     if as_json:
         output.print_json({"campaign_id": found.id, "mail_id": email_id})
     else:
@@ -228,36 +238,38 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what became of the recipients of a campaign."""
-    from shop.campaign_actions import as_data, counts, known
-    from shop.campaigns import progress
+    from shop.campaign_actions import as_data, count_by_state, require_campaign
+    from shop.campaigns import get_progress
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago, due
+    from workshed.console.formatting import format_ago, format_due
     from workshed.console.operations.environment import open_database
     from workshed.jobs.outbox.claims import database_now
 
     with open_database("shop") as conn:
-        found = watched(conn, campaign) if watch else known(conn, campaign)
-        of, now = progress(conn, found.id), database_now(conn)
+        found = watch_campaign(conn, campaign) if watch else require_campaign(conn, campaign)
+        of, now = get_progress(conn, found.id), database_now(conn)
     if as_json:
         output.print_json(as_data(found, of))
         return
     times = {"made": found.created_at, "started": found.started_at, "ended": found.ended_at}
-    output.fields(
+    output.print_fields(
         [
             ("id", found.id),
             ("name", found.name),
             ("audience", found.audience),
             ("state", found.state),
             *([("because", found.error)] if found.error else []),
-            *([("goes on", due(found.resumes_at, now))] if found.resumes_at else []),
-            *([("begins", due(at, now))] if (at := begins_at(found)) else []),
-            *((name, ago(at, now)) for name, at in times.items() if at is not None),
-            ("recipients", ended(of)),
-            *((name, count) for name, count in counts(of).items() if count),
+            *([("goes on", format_due(found.resumes_at, now))] if found.resumes_at else []),
+            *([("begins", format_due(at, now))] if (at := planned_start(found)) else []),
+            *((name, format_ago(at, now)) for name, at in times.items() if at is not None),
+            ("recipients", format_progress(of)),
+            *((name, count) for name, count in count_by_state(of).items() if count),
         ]
     )
-    if of.ended - of.sent:
-        output.talk(f"\n`python -m shop campaigns recipients {found.id}` lists who did not get it.")
+    if of.with_outcome - of.sent:
+        output.print_message(
+            f"\n`python -m shop campaigns recipients {found.id}` lists who did not get it."
+        )
 
 
 @campaigns.command()
@@ -275,46 +287,47 @@ def recipients(
     """List recipients with their state, and why they did not get it."""
     from typing import get_args
 
-    from shop.campaign_actions import known
-    from shop.campaigns import CampaignProgress, Outcome
-    from shop.campaigns import recipients as rows
+    from shop.campaign_actions import require_campaign
+    from shop.campaigns import CampaignProgress, RecipientOutcome, list_recipients
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import open_database
 
     states = CampaignProgress.__slots__
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state is one of {', '.join(states)}")
-    wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
+    wanted = [state] if state else [one for one in get_args(RecipientOutcome) if one != "sent"]
     with open_database("shop") as conn:
-        found = rows(conn, known(conn, campaign).id, states=wanted, after=after, limit=limit)
+        found = list_recipients(
+            conn, require_campaign(conn, campaign).id, states=wanted, after=after, limit=limit
+        )
     if as_json:
         output.print_json(found)
     elif found:
         lines = [(one.user_id, one.email or "-", one.state, one.reason or "") for one in found]
-        output.table(("user", "address", "state", "because"), lines, elastic=3)
+        output.print_table(("user", "address", "state", "because"), lines, elastic=3)
         if len(found) == limit:
-            output.talk(f"There may be more: --after {found[-1].user_id}")
+            output.print_message(f"There may be more: --after {found[-1].user_id}")
     else:
-        output.talk("There are no such recipients.")
+        output.print_message("There are no such recipients.")
 
 
 @campaigns.command()
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Pause a campaign until it is resumed; emails that are being sent are not stopped."""
-    from shop.campaign_actions import known
+    from shop.campaign_actions import require_campaign
     from shop.campaigns import CampaignStateError
     from shop.campaigns import pause as hold
     from workshed import db
-    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.audit import record_action
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn, db.transaction() as own:
-        found = known(conn, campaign)
+        found = require_campaign(conn, campaign)
         if not hold(own, found.id):
-            raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
+            raise CampaignStateError(campaign, require_campaign(conn, campaign).state, "paused")
         said = f"{found.name!r} is paused."
-        note(own, "campaigns.pause", {"campaign": found.id}, said=said)
+        record_action(own, "campaigns.pause", {"campaign": found.id}, said=said)
     if as_json:
         print_json({"campaign_id": campaign, "state": "paused"})
     else:
@@ -341,27 +354,29 @@ def resume(
     from typing import get_args
 
     from actors import resume_campaign
-    from shop.campaign_actions import counts, known
-    from shop.campaigns import Again, progress
+    from shop.campaign_actions import count_by_state, require_campaign
+    from shop.campaigns import ResendState, get_progress
     from workshed import db
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import record_action
+    from workshed.console.cli.terminal.confirm import require_confirmation
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import open_database, require_rabbitmq
 
     wanted = again or []
-    if not set(wanted) <= set(get_args(Again)):
-        raise typer.BadParameter(f"--again is one of {', '.join(get_args(Again))}")
+    if not set(wanted) <= set(get_args(ResendState)):
+        raise typer.BadParameter(f"--again is one of {', '.join(get_args(ResendState))}")
     require_rabbitmq()
     with open_database("shop") as conn:
-        found = known(conn, campaign)
-        people = sum(counts(progress(conn, found.id))[state] for state in wanted)
+        found = require_campaign(conn, campaign)
+        people = sum(count_by_state(get_progress(conn, found.id))[state] for state in wanted)
         if wanted and not dry_run:
-            agreed(f"Send {found.name!r} to {people} people once more", yes=yes)
+            require_confirmation(f"Send {found.name!r} to {people} people once more", yes=yes)
         with db.transaction() as own, own.transaction(force_rollback=dry_run):
             resume_campaign(own, found.id, wanted)  # type: ignore[arg-type]  # as was just asked
             said = f"{found.name!r} goes on" + (f", to {people} people again." if wanted else ".")
-            note(own, "campaigns.resume", {"campaign": found.id, "again": wanted}, said=said)
+            record_action(
+                own, "campaigns.resume", {"campaign": found.id, "again": wanted}, said=said
+            )
     if as_json:
         print_json({"campaign_id": campaign, "again": people, "resumed": not dry_run})
     elif dry_run:
@@ -376,24 +391,26 @@ def cancel(
 ) -> None:
     """Cancel a campaign for good; no more of it is sent."""
     from actors import cancel_campaign
-    from shop.campaign_actions import known
-    from shop.campaigns import progress
+    from shop.campaign_actions import require_campaign
+    from shop.campaigns import get_progress
     from workshed import db
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import record_action
+    from workshed.console.cli.terminal.confirm import require_confirmation
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn:
-        found = known(conn, campaign)
-        left = progress(conn, found.id)
+        found = require_campaign(conn, campaign)
+        left = get_progress(conn, found.id)
         unsent = left.waiting + left.handed
         if not dry_run:
-            agreed(f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes)
+            require_confirmation(
+                f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes
+            )
             with db.transaction() as own:
                 cancel_campaign(own, found.id)
                 said = f"{found.name!r} is cancelled, which {unsent} people had yet to get."
-                note(own, "campaigns.cancel", {"campaign": found.id}, said=said)
+                record_action(own, "campaigns.cancel", {"campaign": found.id}, said=said)
     if as_json:
         print_json({"campaign_id": found.id, "unsent": unsent, "cancelled": not dry_run})
     elif dry_run:
@@ -402,7 +419,7 @@ def cancel(
         print(f"{found.id}  cancelled")
 
 
-def named(to: Path | None, query: str | None) -> "list[int] | Choice | None":
+def read_recipients(to: Path | None, query: str | None) -> "list[int] | Choice | None":
     """Return the recipients that a file or a query names; `None` if neither is given."""
     from psycopg import sql
 
@@ -414,22 +431,22 @@ def named(to: Path | None, query: str | None) -> "list[int] | Choice | None":
     if to is None:
         return None
     try:
-        return [int(word) for word in template(to).split()]
+        return [int(word) for word in read_template(to).split()]
     except ValueError as err:
         raise typer.BadParameter(f"{to} holds something other than user ids: {err}") from None
 
 
-def begins_at(campaign: "Campaign") -> datetime | None:
+def planned_start(campaign: "Campaign") -> datetime | None:
     """Return when a campaign with a start time begins; `None` if it has begun or has none."""
     return campaign.starts_at if campaign.state == "starting" else None
 
 
-def told(campaign: "Campaign", of: "CampaignProgress") -> str:
+def format_summary(campaign: "Campaign", of: "CampaignProgress") -> str:
     """Format its progress; once it has ended, its outcomes: `4 624 sent, 376 failed`."""
-    return of.summary if campaign.ended_at and of.total else ended(of)
+    return of.summary if campaign.ended_at and of.total else format_progress(of)
 
 
-def template(path: Path) -> str:
+def read_template(path: Path) -> str:
     """Read a file; raises `BadParameter` if it is not UTF-8."""
     try:
         return path.read_text("utf-8")
@@ -437,7 +454,7 @@ def template(path: Path) -> str:
         raise typer.BadParameter(f"{path} is not UTF-8") from None
 
 
-def watched(conn: "Connection", campaign_id: int) -> "Campaign":
+def watch_campaign(conn: "Connection", campaign_id: int) -> "Campaign":
     """Wait until nothing more is sent, with a progress bar on a terminal; return the campaign."""
     import time
 
@@ -450,22 +467,22 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
         TimeElapsedColumn,
     )
 
-    from shop.campaign_actions import known
-    from shop.campaigns import progress
+    from shop.campaign_actions import require_campaign
+    from shop.campaigns import get_progress
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("mails"), TimeElapsedColumn())
     with Progress(
         *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as bar:
         task = bar.add_task("", total=None)
-        while (found := known(conn, campaign_id)).state in ("starting", "sending"):
+        while (found := require_campaign(conn, campaign_id)).state in ("starting", "sending"):
             began = time.monotonic()
-            of = progress(conn, campaign_id)
-            bar.update(task, total=of.total, completed=of.ended)
-            time.sleep(max(LOOK_S, time.monotonic() - began))
+            of = get_progress(conn, campaign_id)
+            bar.update(task, total=of.total, completed=of.with_outcome)
+            time.sleep(max(POLL_S, time.monotonic() - began))
     return found
 
 
-def ended(of: "CampaignProgress") -> str:
+def format_progress(of: "CampaignProgress") -> str:
     """Format its progress: `9990 of 10000`."""
-    return f"{of.ended} of {of.total}"
+    return f"{of.with_outcome} of {of.total}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workshed.db import Connection
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-NOBODY_S = 10.0
+IDLE_HINT_S = 10.0
 """Seconds without progress after which a hint says that no worker has begun."""
 
 
@@ -65,36 +65,36 @@ def import_people(  # noqa: PLR0913 -- an option each
     """
     from shop import import_actions
     from workshed.console.cli import INTERRUPTED
-    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.cli.terminal.output import print_json, print_message
     from workshed.console.operations.environment import open_database, require_rabbitmq
 
-    layout = layout_of(columns or [], name, encoding)
+    layout = parse_layout(columns or [], name, encoding)
     if dry_run:
-        show(file, layout, as_json=as_json)
+        print_preview(file, layout, as_json=as_json)
         return
     if owner is None:
         raise typer.BadParameter("say whose import it is", param_hint="--owner")
     require_rabbitmq()
     with open_database("shop") as conn:
-        user = import_actions.owner(conn, owner)
-        import_id = handed_in(file, user.id, layout, welcome=welcome, again=again)
+        user = import_actions.require_owner(conn, owner)
+        import_id = submit_file(file, user.id, layout, welcome=welcome, again=again)
         if not wait:
             print_json({"import_id": import_id}) if as_json else print(import_id)
             return
         try:
-            found = watched(conn, import_id)
+            found = watch_import(conn, import_id)
         except KeyboardInterrupt:
-            talk(f"Import {import_id} goes on without you.")
+            print_message(f"Import {import_id} goes on without you.")
             raise typer.Exit(INTERRUPTED) from None
-        written = write(conn, found, failures) if failures else None
-        tell(conn, found, as_json=as_json)
+        written = write_failures(conn, found, failures) if failures else None
+        print_result(conn, found, as_json=as_json)
     if written is not None:
-        talk(f"{written} rows that failed are in {failures}.")
+        print_message(f"{written} rows that failed are in {failures}.")
     if found.state == "failed" or found.failed:
         raise typer.Exit(1)
 
 
-def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "Layout":
+def parse_layout(columns: list[str], name: str | None, encoding: str | None) -> "Layout":
     """Return the layout of the file that the options specify."""
     from shop.imports import Layout, LayoutError
 
@@ -113,15 +113,15 @@ def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "La
         raise typer.BadParameter(str(err), param_hint="--encoding") from None
 
 
-def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
+def print_preview(file: Path, layout: "Layout", *, as_json: bool) -> None:
     """Print how the file is read, and which of its rows would fail."""
     from dataclasses import asdict
 
     from shop import imports
-    from workshed.console.cli.terminal.output import fields, print_json, table
+    from workshed.console.cli.terminal.output import print_fields, print_json, print_table
 
     with file.open("rb") as content:
-        found = imports.preview(content, layout)
+        found = imports.preview_file(content, layout)
     about = {
         "file": file.name,
         "encoding": found.encoding,
@@ -131,55 +131,55 @@ def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
         "email": found.email,
         "skipped": found.skipped,
         "rows": found.rows,
-        "good": found.good,
-        "failed": found.rows - found.good,
+        "good": found.valid_rows,
+        "failed": found.rows - found.valid_rows,
     }
     people = [{"name": name, "email": email} for name, email in found.people]
     if as_json:
         kinds = [asdict(kind) for kind in found.problems]
         print_json({**about, "people": people, "problems": kinds})
         return
-    about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+    about["encoding"] = format_encoding(found.encoding, is_guess=found.is_guess)
     about["delimiter"] = DELIMITERS.get(found.delimiter, found.delimiter)
     about["skipped"] = ", ".join(found.skipped) or "-"
     del about["guessed"]
-    fields(about.items())
+    print_fields(about.items())
     if people:
         print()
-        table(("name", "email"), [(one["name"], one["email"]) for one in people])
-    show_problems(found.problems)
+        print_table(("name", "email"), [(one["name"], one["email"]) for one in people])
+    print_problems(found.problems)
 
 
-def encoding_shown(encoding: str, *, is_guess: bool) -> str:
+def format_encoding(encoding: str, *, is_guess: bool) -> str:
     """Format an encoding, with a note if it was guessed."""
     return f"{encoding} (guessed; look at the names)" if is_guess else encoding
 
 
-def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
+def submit_file(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
     """Start the import; return its id."""
     from actors import start_import
     from shop import import_actions
     from workshed import db
-    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.audit import record_action
 
     with file.open("rb") as content:
-        blob = import_actions.keep(content)
+        blob = import_actions.store_file(content)
     with db.transaction() as own:
         found = start_import(
             own, owner_id, file.name, blob, layout=layout, welcome=welcome, again=again
         )
         said = f"Import {found} was handed in for user {owner_id}."
-        note(own, "import", {"import": found, "owner": owner_id}, said=said)
+        record_action(own, "import", {"import": found, "owner": owner_id}, said=said)
     return found
 
 
-def watched(conn: "Connection", import_id: int) -> "Import":
+def watch_import(conn: "Connection", import_id: int) -> "Import":
     """Wait until the import has ended, with a progress bar on a terminal; return it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from shop import import_actions
-    from workshed.console.cli.terminal.output import talk
+    from workshed.console.cli.terminal.output import print_message
 
     columns = (
         TextColumn("{task.description:<10}"),
@@ -193,19 +193,21 @@ def watched(conn: "Connection", import_id: int) -> "Import":
         *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as bar:
         task = bar.add_task("reading", total=None)
-        for found in import_actions.follow(conn, import_id):
+        for found in import_actions.follow_import(conn, import_id):
             if found.total is None:
                 bar.update(task, completed=found.rows_read)
             else:
                 done = found.succeeded + found.failed
                 bar.update(task, description="importing", total=found.total, completed=done)
-            if not warned and not found.steps and time.monotonic() - began > NOBODY_S:
+            if not warned and not found.progress_count and time.monotonic() - began > IDLE_HINT_S:
                 warned = True
-                talk("No worker has started it yet; `workshed workers` lists the running ones.")
+                print_message(
+                    "No worker has started it yet; `workshed workers` lists the running ones."
+                )
     return found
 
 
-def write(conn: "Connection", found: "Import", path: Path) -> int:
+def write_failures(conn: "Connection", found: "Import", path: Path) -> int:
     """Write the list of failed rows, with a byte-order mark, by which spreadsheets detect UTF-8."""
     from shop import imports
 
@@ -213,14 +215,14 @@ def write(conn: "Connection", found: "Import", path: Path) -> int:
         return imports.write_failures(conn, found.id, out)
 
 
-def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
+def print_result(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     """Print the result of the import."""
     from dataclasses import asdict
 
     from shop import imports
-    from workshed.console.cli.terminal.output import fields, print_json
+    from workshed.console.cli.terminal.output import print_fields, print_json
 
-    kinds = imports.problems(conn, found.id)
+    kinds = imports.list_problems(conn, found.id)
     seconds = (found.ended_at - found.created_at).total_seconds() if found.ended_at else None
     about = {
         "import": found.id,
@@ -240,18 +242,18 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
         print_json({**about, "problems": [asdict(kind) for kind in kinds]})
         return
     if found.encoding:
-        about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+        about["encoding"] = format_encoding(found.encoding, is_guess=found.is_guess)
     about["skipped"] = ", ".join(found.skipped or []) or "-"
     del about["guessed"]
-    fields(about.items())
-    show_problems(kinds)
+    print_fields(about.items())
+    print_problems(kinds)
 
 
-def show_problems(kinds: "Sequence[ProblemKind]") -> None:
+def print_problems(kinds: "Sequence[ProblemKind]") -> None:
     """Print the problems of failed rows by kind."""
-    from workshed.console.cli.terminal.output import table
+    from workshed.console.cli.terminal.output import print_table
 
     if kinds:
         print()
         rows = [(kind.problem, kind.rows, kind.line, kind.reason) for kind in kinds]
-        table(("problem", "rows", "first line", "reason there"), rows, elastic=3)
+        print_table(("problem", "rows", "first line", "reason there"), rows, elastic=3)

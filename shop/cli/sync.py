@@ -21,13 +21,13 @@ def listed(*, as_json: Json = False) -> None:
     """List the sources with the age of their data; `python -m shop sync` does the same."""
     from dataclasses import asdict
 
-    from shop.sync import counts, find
+    from shop.sync import count_records, list_sources
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
+    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn:
-        found, kept = find(conn), counts(conn)
+        found, kept = list_sources(conn), count_records(conn)
     if as_json:
         output.print_json([asdict(one) | {"records": kept.get(one.name, 0)} for one in found])
     elif found:
@@ -35,14 +35,14 @@ def listed(*, as_json: Json = False) -> None:
             (
                 f"{one.name}\n{one.url}",
                 f"{kept.get(one.name, 0)}" + (f"\n{one.skipped} skipped" if one.skipped else ""),
-                ago(one.last_success_at, one.now) if one.last_success_at else "never",
-                state(one),
+                format_ago(one.last_success_at, one.now) if one.last_success_at else "never",
+                format_state(one),
             )
             for one in found
         ]
-        output.table(("source", "records", "all read", "now"), lines, elastic=3)
+        output.print_table(("source", "records", "all read", "now"), lines, elastic=3)
     else:
-        output.talk("There are no sources; `python -m shop sync add NAME URL` adds one.")
+        output.print_message("There are no sources; `python -m shop sync add NAME URL` adds one.")
 
 
 @sync.command()
@@ -57,17 +57,17 @@ def add(
     The next periodic run reads it; `workshed enqueue sync_critical_data NAME` does so at once.
     """
     from shop.sync import add as store
-    from shop.sync import find
-    from workshed.console.cli.terminal.audit import note
+    from shop.sync import list_sources
+    from workshed.console.cli.terminal.audit import record_action
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn, conn.transaction():
-        known = {one.name: one.url for one in find(conn)}
+        known = {one.name: one.url for one in list_sources(conn)}
         store(conn, name, url)
         if known.get(name) != url:
             said = f"{name} is read from another address." if name in known else f"{name} is new."
-            note(conn, "sync.add", {"source": name}, said=said)
+            record_action(conn, "sync.add", {"source": name}, said=said)
     print_json({"name": name, "url": url}) if as_json else print(f"{name}  {url}")
 
 
@@ -81,17 +81,17 @@ def release(
 
     One job asks it; depending on the answer the source is released, or held again.
     """
-    from shop.sync import release as free
-    from workshed.console.cli.terminal.audit import note
+    from shop.sync import close_circuit as free
+    from workshed.console.cli.terminal.audit import record_action
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn:
-        check(conn, name)
+        require_source(conn, name)
         with conn.transaction():
             freed = free(conn, name)
             said = f"{name} is asked again before its hold ends."
-            note(conn, "sync.release", {"source": name}, count=int(freed), said=said)
+            record_action(conn, "sync.release", {"source": name}, count=int(freed), said=said)
     answer = "is asked again" if freed else "was not held"
     print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
 
@@ -105,22 +105,22 @@ def skipped(
     """List the items of a source that cannot be synced, each with the reason."""
     from dataclasses import asdict
 
-    from shop.sync import skipped as every
+    from shop.sync import list_skipped
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import ago
+    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
     from workshed.jobs.outbox.claims import database_now
 
     with open_database("shop") as conn:
-        check(conn, name)
-        found, now = every(conn, name), database_now(conn)
+        require_source(conn, name)
+        found, now = list_skipped(conn, name), database_now(conn)
     if as_json:
         output.print_json([asdict(one) for one in found])
     elif found:
-        lines = [(one.item, one.reason, ago(one.since, now)) for one in found]
-        output.table(("item", "reason", "since"), lines, elastic=0)
+        lines = [(one.item, one.reason, format_ago(one.since, now)) for one in found]
+        output.print_table(("item", "reason", "since"), lines, elastic=0)
     else:
-        output.talk(f"Nothing of {name} is skipped.")
+        output.print_message(f"Nothing of {name} is skipped.")
 
 
 @sync.command()
@@ -135,53 +135,53 @@ def remove(
 
     Waiting jobs of the source are discarded when they start. Its log is deleted when it is old.
     """
-    from shop.sync import counts
+    from shop.sync import count_records
     from shop.sync import remove as delete
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.cli.terminal.audit import record_action
+    from workshed.console.cli.terminal.confirm import require_confirmation
+    from workshed.console.cli.terminal.output import print_json, print_message
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn:
-        check(conn, name)
-        count = counts(conn).get(name, 0)
+        require_source(conn, name)
+        count = count_records(conn).get(name, 0)
         if not dry_run:
-            agreed(f"Remove {name} with {count} records", yes=yes)
+            require_confirmation(f"Remove {name} with {count} records", yes=yes)
             with conn.transaction():
                 delete(conn, name)
                 said = f"{name} was removed with {count} records."
-                note(conn, "sync.remove", {"source": name}, said=said)
+                record_action(conn, "sync.remove", {"source": name}, said=said)
     if as_json:
         print_json({"name": name, "records": count, "removed": not dry_run})
     else:
         print(f"{name}  {count}")
-    talk(f"{name} and {count} records {'would be' if dry_run else 'are'} removed.")
+    print_message(f"{name} and {count} records {'would be' if dry_run else 'are'} removed.")
 
 
-def check(conn: "Connection", name: str) -> None:
+def require_source(conn: "Connection", name: str) -> None:
     """Raise `NotFoundError` if there is no such source."""
-    from shop.sync import names
+    from shop.sync import list_source_names
     from workshed.console.errors import NotFoundError
     from workshed.transport.errors import did_you_mean
 
-    known = names(conn)
+    known = list_source_names(conn)
     if name not in known:
         hint = did_you_mean(name, known)
         raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
 
 
-def state(source: "SyncSource") -> str:
+def format_state(source: "SyncSource") -> str:
     """Format what the source is doing, or what is wrong with it."""
-    from workshed.console.formatting import ago, due
+    from workshed.console.formatting import format_ago, format_due
 
     held = source.circuit_open_until is not None and source.circuit_open_until > source.now
     words = []
     if source.failing_since is not None:
         runs = "1 run" if source.failed_runs == 1 else f"{source.failed_runs} runs"
-        words.append(f"failing {ago(source.failing_since, source.now)}, {runs}")
+        words.append(f"failing {format_ago(source.failing_since, source.now)}, {runs}")
     if held:
         assert source.circuit_open_until is not None  # noqa: S101 -- for mypy
-        words.append(f"asked again {due(source.circuit_open_until, source.now)}")
+        words.append(f"asked again {format_due(source.circuit_open_until, source.now)}")
     if source.listing_since is not None:
-        words.append(f"being read since {ago(source.listing_since, source.now)}")
+        words.append(f"being read since {format_ago(source.listing_since, source.now)}")
     return "\n".join([*words, source.last_error or ""]).strip() or "well"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from workshed.console.cli import run
+from workshed.console.cli import run_command
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,24 +18,34 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from shop.demo.api import Api
+    from shop.demo.faulty_api import FaultyApi
     from shop.demo.mailbox import Mailbox
-    from shop.demo.part import DemoScenario
     from shop.demo.people import Person
-    from shop.demo.pictures import Upload
-    from shop.demo.watch import Sighting
+    from shop.demo.pictures import UploadDemo
+    from shop.demo.scenario import DemoScenario
+    from shop.demo.signups import SignupDemo
     from workshed.devserver import DevServers
 
-LOOK_S = 0.1
-LONGEST_S = 180
+POLL_S = 0.1
+TIMEOUT_S = 180
 WIDTH = 132
 OPERATOR = "demo"
 SERVICE = {"WORKSHED_APP": "brokers.app:app"}
 """The demo always runs this application, wherever it is started."""
-CHART = Path("var/report.png")
+CHART_PATH = Path("var/report.png")
 """Outside the demo's temporary folder, so that it is still there after the demo."""
-LOAD = "shop.demo.load"
-WORKER = [sys.executable, "-m", "dramatiq", "actors", LOAD, "--processes", "1", "--threads", "4"]
+LOAD_MODULE = "shop.demo.fairness_actors"
+WORKER = [
+    sys.executable,
+    "-m",
+    "dramatiq",
+    "actors",
+    LOAD_MODULE,
+    "--processes",
+    "1",
+    "--threads",
+    "4",
+]
 
 
 def demo() -> None:
@@ -50,58 +60,65 @@ def demo() -> None:
     """
     from rich.console import Console
 
-    from shop.demo import pictures, show
-    from shop.demo.api import Api
-    from shop.demo.people import people
-    from shop.demo.running import running
-    from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
+    from shop.demo import display, pictures
+    from shop.demo.faulty_api import FaultyApi
+    from shop.demo.people import read_people
+    from shop.demo.subprocesses import run_process
+    from workshed.console.cli.setup.dev import apply_migrations, print_message, stop_on_signal
     from workshed.console.web.auth.users import format_entry
     from workshed.devserver import DevServers
-    from workshed.devserver.ports import free_ports
-    from workshed.settings import use
+    from workshed.devserver.ports import find_free_ports
+    from workshed.settings import update_environment
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    cast = people()
+    cast = read_people()
     busy = [person.email for person in cast if person.role == "busy"]
     missing: list[str] = []
-    with until_told_to_stop():
+    with stop_on_signal():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
-        with DevServers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
-            use({**SERVICE, **servers.environment(), "SHOP_SYNC_ORIGINS": api.origin})
+        with (
+            DevServers(fresh=True, talk=print_message, busy_once=busy) as servers,
+            FaultyApi() as api,
+        ):
+            update_environment(
+                {**SERVICE, **servers.environment(), "SHOP_SYNC_ORIGINS": api.origin}
+            )
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
-            [port] = free_ports(1)
+            [port] = find_free_ports(1)
             password = secrets.token_urlsafe(9)
-            use({"SHOP_SITE_URL": pictures.site(port)})
-            use({"WORKSHED_CONSOLE_USERS": format_entry(OPERATOR, "operator", password)})
-            with running(WORKER, log) as worker, pictures.pages(port, log):
-                show.where(console, servers, str(log))
+            update_environment({"SHOP_SITE_URL": pictures.site_url(port)})
+            update_environment(
+                {"WORKSHED_CONSOLE_USERS": format_entry(OPERATOR, "operator", password)}
+            )
+            with run_process(WORKER, log) as worker, pictures.serve_pages(port, log):
+                display.print_addresses(console, servers, str(log))
                 login = f"login {OPERATOR}, {password}"
                 console.print(
-                    f"Console      {pictures.site(port)}/console/  {login}", soft_wrap=True
+                    f"Console      {pictures.site_url(port)}/console/  {login}", soft_wrap=True
                 )
-                missing = watch(console, servers, cast, worker, log, port, api)
+                missing = run_scenarios(console, servers, cast, worker, log, port, api)
                 if sys.stdout.isatty() and sys.stdin.isatty():
-                    stay(console, servers, pictures.site(port))
+                    keep_running(console, servers, pictures.site_url(port))
     if missing:
         raise typer.Exit(1)
 
 
-def watch(
+def run_scenarios(
     console: "Console",
     servers: "DevServers",
     cast: "list[Person]",
     process: "subprocess.Popen[bytes]",
     log: Path,
     port: int,
-    api: "Api",
+    api: "FaultyApi",
 ) -> list[str]:
     """Sign people up, begin the rest, and watch until all is seen; return what was not seen."""
-    from shop.demo import campaign, imports, pictures, show, sources, tally, weights
+    from shop.demo import campaign, display, fairness, imports, pictures, results_table, sources
     from shop.demo import orders as shop
     from shop.demo.mailbox import Mailbox
-    from shop.demo.outage import Outage
-    from shop.demo.watch import look
+    from shop.demo.outage import OutageDemo
+    from shop.demo.signups import update_signups
     from workshed import db
     from workshed.devserver.process import has_ended
 
@@ -109,46 +126,46 @@ def watch(
     mailbox = Mailbox(servers.maildir)
     sightings = [sign_up(person) for person in cast]
     who = sightings[0].user_id
-    uploads = pictures.upload(who)
-    sent = campaign.begin(servers.mail.refuse_with if servers.mail else None)
+    uploads = pictures.upload_files(who)
+    sent = campaign.begin_campaign(servers.mail.refuse_with if servers.mail else None)
     parts: list[DemoScenario] = [
-        imports.hand_in(who),
-        shop.open_shop(CHART),
-        sources.begin(api, len(shop.ADMINS)),
+        imports.begin_import(who),
+        shop.open_shop(CHART_PATH),
+        sources.begin_sync(api, len(shop.ADMINS)),
         sent,
-        *([Outage(servers.mail, sent)] if servers.mail else []),
+        *([OutageDemo(servers.mail, sent)] if servers.mail else []),
     ]
-    console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
+    console.print(f"Pictures     {pictures.pictures_url(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
     leaving = sum(person.role == "leaves" for person in cast)
     with (
         db.connect() as conn,
-        show.Show(console, len(cast), len(cast) - leaving) as bars,
-        pictures.Browser(port, who) as browser,
+        display.ProgressDisplay(console, len(cast), len(cast) - leaving) as bars,
+        pictures.EventFollower(port, who) as browser,
     ):
 
         def is_over() -> bool:
             """Look once; return whether every step was seen, or it is too late to see more."""
-            mailbox.look()
-            look(conn, mailbox, sightings)
-            pictures.look(browser, uploads)
+            mailbox.read_new()
+            update_signups(conn, mailbox, sightings)
+            pictures.record_events(browser, uploads)
             for part in parts:
-                part.look(conn)
+                part.update(conn)
             bars.update(sightings, parts)
-            is_late = time.monotonic() - started > LONGEST_S or has_ended(process)
-            return is_late or not unseen(sightings, uploads, parts, mailbox)
+            is_late = time.monotonic() - started > TIMEOUT_S or has_ended(process)
+            return is_late or not list_pending(sightings, uploads, parts, mailbox)
 
         wait_until(is_over)
-        if not unseen(sightings, uploads, parts, mailbox):
-            parts.append(weights.fill())  # only now, when the worker has nothing else to do
+        if not list_pending(sightings, uploads, parts, mailbox):
+            parts.append(fairness.fill_queues())  # only now, when the worker has nothing else to do
             wait_until(is_over)
-        missing = unseen(sightings, uploads, parts, mailbox)
-        counted = list(tally.rows(conn, mailbox))
-    show.summary(console, sightings)
-    show.told(console, cast[0], uploads)
+        missing = list_pending(sightings, uploads, parts, mailbox)
+        counted = list(results_table.read_rows(conn, mailbox))
+    display.print_people(console, sightings)
+    display.print_uploads(console, cast[0], uploads)
     for part in parts:
-        show.part(console, part)
-    show.tally(console, counted)
+        display.print_scenario(console, part)
+    display.print_results(console, counted)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
     if has_ended(process):
@@ -162,13 +179,13 @@ def watch(
 def wait_until(is_over: "Callable[[], bool]") -> None:
     """Poll until it is over."""
     while not is_over():
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
-def sign_up(person: "Person") -> "Sighting":
+def sign_up(person: "Person") -> "SignupDemo":
     """Sign a person up, and check that their job was stored in the same transaction."""
     import actors
-    from shop.demo.watch import Sighting
+    from shop.demo.signups import SignupDemo
     from workshed import db
     from workshed.jobs.outbox import schedule
 
@@ -179,12 +196,12 @@ def sign_up(person: "Person") -> "Sighting":
         if person.role == "leaves":
             # Deleted before the worker gets to it: in this transaction, so that there is no race.
             conn.execute("DELETE FROM shop.users WHERE id = %s", (user.id,))
-    return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
+    return SignupDemo(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
 
 
-def unseen(
-    sightings: "list[Sighting]",
-    uploads: "list[Upload]",
+def list_pending(
+    sightings: "list[SignupDemo]",
+    uploads: "list[UploadDemo]",
     parts: "list[DemoScenario]",
     mailbox: "Mailbox",
 ) -> list[str]:
@@ -192,13 +209,13 @@ def unseen(
     mails = [
         f"{sighting.person.email}: {what}"
         for sighting in sightings
-        for what in sighting.missing(mailbox_is_ours=mailbox.is_ours)
+        for what in sighting.pending(mailbox_is_ours=mailbox.is_ours)
     ]
-    rest = [what for upload in uploads for what in upload.missing]
-    return mails + rest + [what for part in parts for what in part.missing]
+    rest = [what for upload in uploads for what in upload.pending]
+    return mails + rest + [what for part in parts for what in part.pending]
 
 
-def stay(console: "Console", servers: "DevServers", shop: str) -> None:
+def keep_running(console: "Console", servers: "DevServers", shop: str) -> None:
     """Keep everything running, so that the user can look around."""
     console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")
@@ -212,4 +229,4 @@ def stay(console: "Console", servers: "DevServers", shop: str) -> None:
 
 if __name__ == "__main__":
     os.environ.update(SERVICE)  # before anything reads which application this is
-    run(demo, "python -m shop.demo")
+    run_command(demo, "python -m shop.demo")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from actors import resume_campaign, start_campaign
 from shop import campaigns
 from shop.campaigns import Campaign, CampaignProgress
-from shop.people import unsubscribing
+from shop.people import unsubscribe_links
 from workshed import db
 from workshed.db import Connection
 
@@ -39,10 +39,10 @@ class CampaignDemo:
     refused: int
     """How many addresses the mail server refuses."""
     step: Step = "begun"
-    found: Campaign | None = None
-    of: CampaignProgress = field(default_factory=CampaignProgress)
+    latest: Campaign | None = None
+    counts: CampaignProgress = field(default_factory=CampaignProgress)
     paused_at: int = 0
-    left: str = ""
+    unsubscribed_address: str = ""
     """Address of the recipient who unsubscribed."""
 
     @property
@@ -51,46 +51,49 @@ class CampaignDemo:
         return f"A campaign to {AUDIENCE} customers, behind all other mails"
 
     @property
-    def bar(self) -> tuple[str, int, int]:
+    def progress(self) -> tuple[str, int, int]:
         """How many recipients have an outcome."""
-        return "campaign", self.of.ended, AUDIENCE
+        return "campaign", self.counts.with_outcome, AUDIENCE
 
     @property
-    def missing(self) -> list[str]:
+    def pending(self) -> list[str]:
         """Name the expected events that were not seen yet."""
         seen = {
-            "sent to its end": self.found is not None and self.found.state == "sent",
+            "sent to its end": self.latest is not None and self.latest.state == "sent",
             "paused and resumed": self.step == "resumed",
-            "one who unsubscribed": self.of.unsubscribed == 1,
-            f"{self.refused} refused": self.of.rejected == self.refused,
-            f"{AUDIENCE} outcomes": self.of.ended == AUDIENCE,
+            "one who unsubscribed": self.counts.unsubscribed == 1,
+            f"{self.refused} refused": self.counts.rejected == self.refused,
+            f"{AUDIENCE} outcomes": self.counts.with_outcome == AUDIENCE,
         }
         return [f"campaign: {what}" for what, is_seen in seen.items() if not is_seen]
 
-    def look(self, conn: Connection) -> None:
+    def update(self, conn: Connection) -> None:
         """Look once; when some of it is sent, pause it, unsubscribe a recipient, and resume it."""
-        self.found = campaigns.find(conn, self.campaign_id)
-        self.of = campaigns.progress(conn, self.campaign_id)
+        self.latest = campaigns.get_campaign(conn, self.campaign_id)
+        self.counts = campaigns.get_progress(conn, self.campaign_id)
         match self.step:
-            case "begun" if self.of.sent >= PAUSED_AT:
+            case "begun" if self.counts.sent >= PAUSED_AT:
                 with db.transaction() as own:
                     campaigns.pause(own, self.campaign_id)
-                self.paused_at = campaigns.progress(conn, self.campaign_id).sent
-                self.left = _leave(conn, self.campaign_id)
+                self.paused_at = campaigns.get_progress(conn, self.campaign_id).sent
+                self.unsubscribed_address = _unsubscribe_last(conn, self.campaign_id)
                 self.step = "paused"
             case "paused":
                 with db.transaction() as own:
                     resume_campaign(own, self.campaign_id)
                 self.step = "resumed"
 
-    def stories(self) -> Iterator[str]:
+    def summary_lines(self) -> Iterator[str]:
         """Yield lines that say what happened."""
-        yield f"paused at {self.paused_at}, {self.left or 'no recipient'} unsubscribed, resumed"
-        counts = {name: getattr(self.of, name) for name in self.of.__slots__}
+        yield (
+            f"paused at {self.paused_at}, {self.unsubscribed_address or 'no recipient'} "
+            "unsubscribed, resumed"
+        )
+        counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
         yield ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
+def begin_campaign(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
     """Create customers, and start a campaign; `refuse` makes the mail server refuse an address."""
     people = """
         INSERT INTO shop.users (name, email, created_at, activated_at)
@@ -115,7 +118,7 @@ def begin(refuse: Callable[[int, str | None], None] | None) -> CampaignDemo:
     return CampaignDemo(found.id, refused=int(refuse is not None))
 
 
-def _leave(conn: Connection, campaign_id: int) -> str:
+def _unsubscribe_last(conn: Connection, campaign_id: int) -> str:
     """Unsubscribe the last recipient without an email, as mail programs do; return the address."""
     query = """
         SELECT u.id, u.email
@@ -124,7 +127,7 @@ def _leave(conn: Connection, campaign_id: int) -> str:
          ORDER BY u.id DESC LIMIT 1
     """
     for user_id, email in conn.execute(query, (campaign_id, UNREACHABLE)).fetchall():
-        link = urlsplit(unsubscribing.link(user_id))
+        link = urlsplit(unsubscribe_links.build_link(user_id))
         with closing(http.client.HTTPConnection(link.netloc, timeout=10)) as page:
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             page.request("POST", link.path, "List-Unsubscribe=One-Click", headers)

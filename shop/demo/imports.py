@@ -9,9 +9,9 @@ from shop.imports import Import, ProblemKind
 from workshed.db import Connection
 
 ROWS = 10_000
-WRONG_OF = 33
+WRONG_EVERY = 33
 """One row in so many is wrong, in each of the ways below in turn."""
-WRONG = (
+WRONG_ROWS = (
     ",nobody@example.org",
     "Nobody,",
     "Bob,bob at example.org",
@@ -33,14 +33,14 @@ class ImportDemo:
     """The demo's import, and what was seen of it so far."""
 
     import_id: int
-    wrong: int
-    found: Import | None = None
-    kinds: list[ProblemKind] = field(default_factory=list)
+    wrong_rows: int
+    latest: Import | None = None
+    problems: list[ProblemKind] = field(default_factory=list)
 
     @property
     def title(self) -> str:
         """Say what the file became."""
-        found = self.found
+        found = self.latest
         if found is None or found.ended_at is None:
             return "people.csv became -"
         seconds = (found.ended_at - found.created_at).total_seconds()
@@ -48,44 +48,44 @@ class ImportDemo:
         return f"people.csv became {rows} in {seconds:.1f} s"
 
     @property
-    def bar(self) -> tuple[str, int, int]:
+    def progress(self) -> tuple[str, int, int]:
         """How many rows have an outcome."""
-        found = self.found
+        found = self.latest
         return "rows", 0 if found is None else found.succeeded + found.failed, ROWS
 
     @property
-    def missing(self) -> list[str]:
+    def pending(self) -> list[str]:
         """Name the expected events that were not seen yet."""
-        found = self.found
+        found = self.latest
         done = found is not None and (found.succeeded, found.failed) == (
-            ROWS - self.wrong,
-            self.wrong,
+            ROWS - self.wrong_rows,
+            self.wrong_rows,
         )
-        return [] if done else [f"people.csv: {ROWS - self.wrong} of {ROWS} people imported"]
+        return [] if done else [f"people.csv: {ROWS - self.wrong_rows} of {ROWS} people imported"]
 
-    def look(self, conn: Connection) -> None:
+    def update(self, conn: Connection) -> None:
         """Look once."""
-        if self.found is None or not self.found.is_over:
-            self.found = imports.find(conn, self.import_id)
-            if self.found.is_over:
-                self.kinds = imports.problems(conn, self.import_id)
+        if self.latest is None or not self.latest.is_over:
+            self.latest = imports.get_import(conn, self.import_id)
+            if self.latest.is_over:
+                self.problems = imports.list_problems(conn, self.import_id)
 
-    def stories(self) -> list[str]:
+    def summary_lines(self) -> list[str]:
         """Return lines that say why rows failed."""
-        return [f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.kinds]
+        return [f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.problems]
 
 
-def hand_in(owner_id: int) -> ImportDemo:
+def begin_import(owner_id: int) -> ImportDemo:
     """Write the file, and start its import."""
     lines, wrong = ["name,email", JOSE], 0
     for number in range(1, ROWS):
-        if number % WRONG_OF:
+        if number % WRONG_EVERY:
             lines.append(f"Person {number},person{number}@example.org")
         else:
-            lines.append(WRONG[wrong % len(WRONG)])
+            lines.append(WRONG_ROWS[wrong % len(WRONG_ROWS)])
             wrong += 1
     with tempfile.TemporaryDirectory(prefix="workshed-demo-") as folder:
         path = Path(folder) / "people.csv"
         path.write_text("\n".join(lines), "utf-8")
-        import_id = import_actions.hand_in(path, owner_id, welcome=False, again=False)
+        import_id = import_actions.import_file(path, owner_id, welcome=False, again=False)
     return ImportDemo(import_id, wrong)

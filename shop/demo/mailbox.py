@@ -10,7 +10,7 @@ ISOLATES = "\u2066\u2067\u2068\u2069"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class MailHeaders:
     """The headers of an email that matter here."""
 
     message_id: str
@@ -28,28 +28,28 @@ class Mailbox:
     def __init__(self, folder: Path | None) -> None:
         """Open the maildir; `look` reads it."""
         self.is_ours = folder is not None
-        self._mails = mailbox.Maildir(folder, create=True) if folder else None
-        self._read: dict[str, Arrived] = {}
+        self._maildir = mailbox.Maildir(folder, create=True) if folder else None
+        self._mails_by_file: dict[str, MailHeaders] = {}
 
-    def look(self) -> None:
+    def read_new(self) -> None:
         """Read what has arrived since the last look."""
-        for name in self._mails.keys() if self._mails is not None else ():
-            if name not in self._read:
-                assert self._mails is not None  # noqa: S101 -- for mypy
-                mail = self._mails[name]
+        for name in self._maildir.keys() if self._maildir is not None else ():
+            if name not in self._mails_by_file:
+                assert self._maildir is not None  # noqa: S101 -- for mypy
+                mail = self._maildir[name]
                 subject = str(make_header(decode_header(str(mail["Subject"]))))
                 plain = "".join(c for c in subject if c not in ISOLATES)
-                self._read[name] = Arrived(str(mail["Message-ID"]), plain)
+                self._mails_by_file[name] = MailHeaders(str(mail["Message-ID"]), plain)
 
     @property
-    def arrived(self) -> list[Arrived]:
+    def mails(self) -> list[MailHeaders]:
         """All emails that have arrived."""
-        return list(self._read.values())
+        return list(self._mails_by_file.values())
 
     def subjects(self) -> dict[str, str]:
         """Return the subjects by Message-ID."""
-        return {mail.message_id: mail.subject for mail in self.arrived}
+        return {mail.message_id: mail.subject for mail in self.mails}
 
     def count(self, kind: str) -> int:
         """Return how many emails of a kind have arrived."""
-        return sum(mail.kind == kind for mail in self.arrived)
+        return sum(mail.kind == kind for mail in self.mails)

@@ -20,16 +20,16 @@ class Person:
     role: Role
 
 
-def people() -> list[Person]:
+def read_people() -> list[Person]:
     """Read `people.csv`, which is next to this file."""
     text = resources.files("shop.demo").joinpath("people.csv").read_text("utf-8")
     return [
-        Person(row["name"], row["email"], _role(row["role"]))
+        Person(row["name"], row["email"], _parse_role(row["role"]))
         for row in csv.DictReader(text.splitlines())
     ]
 
 
-def _role(text: str) -> Role:
+def _parse_role(text: str) -> Role:
     match text:
         case "" | "leaves" | "busy":
             return text

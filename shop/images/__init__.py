@@ -1,11 +1,17 @@
 """Images made from uploads, each from one content and one set of options."""
 
-from shop.images.attachments import Original, attach, find, refuse, replace
+from shop.images.attachments import (
+    Original,
+    create_attachment,
+    get_original,
+    record_refusal,
+    replace_content,
+)
+from shop.images.conversion import convert_image
 from shop.images.errors import ImageRefusedError
-from shop.images.making import make
 from shop.images.options import InvalidOptionsError, Options
-from shop.images.variants import Variant, record
-from shop.images.variants import find as find_variant
+from shop.images.variants import Variant, record_variant
+from shop.images.variants import find_variant as find_variant
 from workshed.contrib.storage.blobs import Blob, keep
 
 __all__ = [
@@ -15,12 +21,12 @@ __all__ = [
     "Options",
     "Original",
     "Variant",
-    "attach",
-    "find",
+    "convert_image",
+    "create_attachment",
     "find_variant",
+    "get_original",
     "keep",
-    "make",
-    "record",
-    "refuse",
-    "replace",
+    "record_refusal",
+    "record_variant",
+    "replace_content",
 ]

@@ -7,9 +7,9 @@ from typing import LiteralString
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row, class_row
 
-from shop.filenames import named
+from shop.filenames import clean_filename
 from shop.images.options import Options
-from shop.people.notifying import notify
+from shop.people.user_notifications import notify_user
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
@@ -25,7 +25,7 @@ class Original:
     sha256: str
 
 
-def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
+def create_attachment(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
     """Store a user's attachment with a content that `blobs.keep` has stored; return its id.
 
     A file name that cannot be stored or shown is changed into one that can. Raises `RecordMissing`
@@ -38,14 +38,16 @@ def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
     """
     try:
         with db.savepoint(conn), conn.cursor(row_factory=args_row(int)) as cur:
-            return next(cur.execute(query, (user_id, named(filename), sha256)))
+            return next(cur.execute(query, (user_id, clean_filename(filename), sha256)))
     except ForeignKeyViolation as err:
         if err.diag.constraint_name == "attachments_user_id_fkey":
             raise RecordMissing("user", user_id) from None
         raise
 
 
-def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) -> list[Options]:
+def replace_content(
+    conn: Connection, attachment_id: int, filename: str, sha256: str
+) -> list[Options]:
     """Replace the content of an attachment; return the options of the old content's variants.
 
     Raises `RecordMissing`.
@@ -57,7 +59,9 @@ def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) ->
                refusal = NULL, refused_at = NULL
          WHERE id = %(id)s
     """
-    conn.execute(query, {"id": attachment_id, "filename": named(filename), "sha256": sha256})
+    conn.execute(
+        query, {"id": attachment_id, "filename": clean_filename(filename), "sha256": sha256}
+    )
     query = """
         SELECT DISTINCT box_width, box_height, quality, format
           FROM shop.image_variants
@@ -67,14 +71,14 @@ def replace(conn: Connection, attachment_id: int, filename: str, sha256: str) ->
         return cur.execute(query, (before.sha256,)).fetchall()
 
 
-def find(conn: Connection, attachment_id: int) -> Original:
+def get_original(conn: Connection, attachment_id: int) -> Original:
     """Return the content of an attachment; raises `RecordMissing`."""
     query = """
         SELECT id AS attachment_id, user_id, filename, sha256
           FROM shop.attachments
          WHERE id = %s
     """
-    return _original(conn, query, attachment_id)
+    return _fetch_original(conn, query, attachment_id)
 
 
 def lock(conn: Connection, attachment_id: int) -> Original:
@@ -85,10 +89,10 @@ def lock(conn: Connection, attachment_id: int) -> Original:
          WHERE id = %s
            FOR NO KEY UPDATE
     """
-    return _original(conn, query, attachment_id)
+    return _fetch_original(conn, query, attachment_id)
 
 
-def hold(conn: Connection, original: Original) -> None:
+def lock_unchanged(conn: Connection, original: Original) -> None:
     """Lock an attachment that still has the given content, until the transaction ends.
 
     Raises `RecordMissing`, and `Snooze` if its content was replaced in the meantime, so that the
@@ -99,19 +103,19 @@ def hold(conn: Connection, original: Original) -> None:
         raise Snooze(timedelta(), again)
 
 
-def refuse(conn: Connection, original: Original, reason: str) -> None:
+def record_refusal(conn: Connection, original: Original, reason: str) -> None:
     """Store why no image can be made of an attachment, and notify its user, once.
 
     Raises what `hold` raises, and then stores nothing.
     """
-    hold(conn, original)
+    lock_unchanged(conn, original)
     query = """
         UPDATE shop.attachments
            SET refusal = %(reason)s, refused_at = workshed.now()
          WHERE id = %(id)s AND refusal IS DISTINCT FROM %(reason)s
     """
     conn.execute(query, {"id": original.attachment_id, "reason": reason})
-    notify(
+    notify_user(
         conn,
         original.user_id,
         "image_refused",
@@ -120,7 +124,7 @@ def refuse(conn: Connection, original: Original, reason: str) -> None:
     )
 
 
-def _original(conn: Connection, query: LiteralString, attachment_id: int) -> Original:
+def _fetch_original(conn: Connection, query: LiteralString, attachment_id: int) -> Original:
     with conn.cursor(row_factory=class_row(Original)) as cur:
         found = cur.execute(query, (attachment_id,)).fetchone()
     if found is None:

@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from shop.images.child import DecoderProcess
+from shop.images.decoder_process import DecoderProcess
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
 from shop.pixels import ConvertedImage, ImageRequest
 from shop.settings import settings
@@ -33,9 +33,9 @@ class Decoder:
         """Create an empty pool; its processes will run `module`."""
         self._module = module
         self._lock = threading.Lock()
-        self._all: set[DecoderProcess] = set()
+        self._processes: set[DecoderProcess] = set()
         self._idle: list[DecoderProcess] = []
-        os.register_at_fork(after_in_child=self._forget_inherited)
+        os.register_at_fork(after_in_child=self._detach_inherited)
         atexit.register(self.close)
 
     def decode(self, source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
@@ -47,37 +47,37 @@ class Decoder:
         cpu_s = settings().image_cpu.total_seconds()
         request = json.dumps({"cpu_s": cpu_s, "wanted": asdict(wanted)}).encode()
         question = request, [source.fileno(), target.fileno()]
-        with thread_gate().shut():  # interrupts are raised only while waiting for the child
-            child = self._take()
-            answer = self._ask(child, *question)
-            if child.images > 1 and _may_be_of_another(answer):
-                answer = self._ask(self._start(), *question)
-        return _made(answer, cpu_s)
+        with thread_gate().defer():  # interrupts are raised only while waiting for the child
+            child = self._acquire()
+            answer = self._exchange(child, *question)
+            if child.image_count > 1 and _may_be_earlier_fault(answer):
+                answer = self._exchange(self._start(), *question)
+        return _read_answer(answer, cpu_s)
 
     def close(self) -> None:
         """End all processes."""
         with self._lock:
-            children = list(self._all)
-            self._all.clear()
+            children = list(self._processes)
+            self._processes.clear()
             self._idle.clear()
         for child in children:
-            child.end()
+            child.kill()
 
-    def _ask(self, child: DecoderProcess, request: bytes, files: list[int]) -> dict[str, Any]:
+    def _exchange(self, child: DecoderProcess, request: bytes, files: list[int]) -> dict[str, Any]:
         cpu_s = settings().image_cpu.total_seconds()
         try:
-            answer = child.ask(request, files, max(_SHORTEST_WAIT_S, _WAIT_PER_CPU * cpu_s))
+            answer = child.exchange(request, files, max(_SHORTEST_WAIT_S, _WAIT_PER_CPU * cpu_s))
         except BaseException:
-            self._end(child)
+            self._kill(child)
             raise
-        if child.images < _MOST_IMAGES and answer.keys() & {"made", "refused"}:
+        if child.image_count < _MOST_IMAGES and answer.keys() & {"made", "refused"}:
             with self._lock:
                 self._idle.append(child)
         else:
-            self._end(child)
+            self._kill(child)
         return answer
 
-    def _take(self) -> DecoderProcess:
+    def _acquire(self) -> DecoderProcess:
         """Return the child that was used last, because its memory is warm, or a new one."""
         with self._lock:
             gone = [child for child in self._idle if not child.is_alive]
@@ -85,29 +85,29 @@ class Decoder:
                 self._idle.remove(child)
             taken = self._idle.pop() if self._idle else None
         for child in gone:
-            self._end(child)
+            self._kill(child)
         return taken or self._start()
 
     def _start(self) -> DecoderProcess:
         child = DecoderProcess(self._module, settings().image_memory_bytes)
         with self._lock:
-            self._all.add(child)
+            self._processes.add(child)
         return child
 
-    def _end(self, child: DecoderProcess) -> None:
+    def _kill(self, child: DecoderProcess) -> None:
         with self._lock:
-            self._all.discard(child)
-        child.end()
+            self._processes.discard(child)
+        child.kill()
 
-    def _forget_inherited(self) -> None:
-        for child in self._all:
-            child.forget()
+    def _detach_inherited(self) -> None:
+        for child in self._processes:
+            child.detach()
         self._lock = threading.Lock()  # another thread may have held it
-        self._all.clear()
+        self._processes.clear()
         self._idle.clear()
 
 
-def _may_be_of_another(answer: dict[str, Any]) -> bool:
+def _may_be_earlier_fault(answer: dict[str, Any]) -> bool:
     """Return whether an earlier image may have caused this end of the child.
 
     It may have corrupted or used up memory. Also, an idle child ends by itself after a while,
@@ -116,7 +116,7 @@ def _may_be_of_another(answer: dict[str, Any]) -> bool:
     return "memory" in answer or answer.get("ended") in {0, *(-crash for crash in _CRASHES)}
 
 
-def _made(answer: dict[str, Any], cpu_s: float) -> ConvertedImage:
+def _read_answer(answer: dict[str, Any], cpu_s: float) -> ConvertedImage:
     """Return the converted image, or raise the error that the answer describes."""
     match answer:
         case {"made": made}:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from shop.pixels.wanted import Format
+from shop.pixels.request import Format
 from workshed.errors import PermanentError
 
-LARGEST_PX = 10_000
+MAX_SIDE_PX = 10_000
 
 
 class InvalidOptionsError(PermanentError):
@@ -23,9 +23,9 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raise `InvalidOptionsError` for values out of range."""
-        if not (0 < self.width <= LARGEST_PX and 0 < self.height <= LARGEST_PX):
+        if not (0 < self.width <= MAX_SIDE_PX and 0 < self.height <= MAX_SIDE_PX):
             raise InvalidOptionsError(
-                f"a box of {self.width}x{self.height} px; each side must have 1 to {LARGEST_PX}"
+                f"a box of {self.width}x{self.height} px; each side must have 1 to {MAX_SIDE_PX}"
             )
         if not 1 <= self.quality <= 100:  # noqa: PLR2004 -- the usual scale
             raise InvalidOptionsError(f"quality {self.quality}; it must be from 1 to 100")

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from shop.images import attachments
 from shop.images.attachments import Original
 from shop.images.options import Options
-from shop.people.notifying import notify
+from shop.people.user_notifications import notify_user
 from shop.pixels import CODEC as OURS
 from workshed.db import Connection
 
@@ -29,7 +29,7 @@ class Variant:
     frames: int
 
 
-def find(conn: Connection, original: Original, options: Options) -> Variant | None:
+def find_variant(conn: Connection, original: Original, options: Options) -> Variant | None:
     """Return the variant that was made from this content before, whichever user uploaded it."""
     query = """
         SELECT sha256, media_type, width, height, frames
@@ -42,13 +42,15 @@ def find(conn: Connection, original: Original, options: Options) -> Variant | No
         return cur.execute(query, row).fetchone()
 
 
-def record(conn: Connection, original: Original, options: Options, variant: Variant) -> None:
+def record_variant(
+    conn: Connection, original: Original, options: Options, variant: Variant
+) -> None:
     """Store a variant of the attachment's current content, and notify its user, once.
 
     Raises `RecordMissing`, and `Snooze` if the content was replaced in the meantime; then nothing
     is stored.
     """
-    attachments.hold(conn, original)
+    attachments.lock_unchanged(conn, original)
     query = """
         INSERT INTO shop.image_variants (original, box_width, box_height, quality, format, codec,
                                             sha256, media_type, width, height, frames)
@@ -66,10 +68,12 @@ def record(conn: Connection, original: Original, options: Options, variant: Vari
         "media_type": variant.media_type,
         "variant": variant.sha256,
     }
-    notify(conn, original.user_id, "image_processed", told, key=_key(original, options))
+    notify_user(
+        conn, original.user_id, "image_processed", told, key=_notification_key(original, options)
+    )
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def delete_orphaned_variants(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete variants whose original no attachment has any more; return how many.
 
     Only originals that were stored so long ago are considered, because a recent one may be about to
@@ -90,7 +94,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def _key(original: Original, options: Options) -> str:
+def _notification_key(original: Original, options: Options) -> str:
     """Return the notification's key: one per attachment, content, options and codec."""
     what = f"{options.width}x{options.height}q{options.quality}.{options.format}.{CODEC}"
     return f"image_processed:{original.attachment_id}:{original.sha256}:{what}"

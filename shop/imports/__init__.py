@@ -1,30 +1,29 @@
 """Imports of people from CSV files: read completely, stored row by row, made users in batches."""
 
-from shop.imports.ending import fail
 from shop.imports.errors import AlreadyImportedError, ImportRefusedError, LayoutError
-from shop.imports.failures import RowFailure
-from shop.imports.failures import first as first_failures
-from shop.imports.failures import write as write_failures
-from shop.imports.layout import AS_FOUND, Layout
-from shop.imports.preview import Preview, preview
-from shop.imports.problems import ProblemKind, problems
-from shop.imports.reading import read
-from shop.imports.rows import end, left, work
-from shop.imports.stored import (
+from shop.imports.failure_mail import fail_import
+from shop.imports.failures import RowFailure, list_failures
+from shop.imports.failures import write_failures as write_failures
+from shop.imports.imports import (
     Import,
     RowRange,
     RowResults,
-    count,
+    count_results,
     create,
-    every,
-    find,
-    forgotten,
-    hand_out,
-    prune,
+    get_import,
+    list_imports,
+    list_stalled,
+    next_ranges,
+    prune_imports,
 )
+from shop.imports.layout import DETECT_ALL, Layout
+from shop.imports.preview import Preview, preview_file
+from shop.imports.problems import ProblemKind, list_problems
+from shop.imports.reader import read_file
+from shop.imports.rows import create_users, fail_rows, list_open_ranges
 
 __all__ = [
-    "AS_FOUND",
+    "DETECT_ALL",
     "AlreadyImportedError",
     "Import",
     "ImportRefusedError",
@@ -35,20 +34,20 @@ __all__ = [
     "RowFailure",
     "RowRange",
     "RowResults",
-    "count",
+    "count_results",
     "create",
-    "end",
-    "every",
-    "fail",
-    "find",
-    "first_failures",
-    "forgotten",
-    "hand_out",
-    "left",
-    "preview",
-    "problems",
-    "prune",
-    "read",
-    "work",
+    "create_users",
+    "fail_import",
+    "fail_rows",
+    "get_import",
+    "list_failures",
+    "list_imports",
+    "list_open_ranges",
+    "list_problems",
+    "list_stalled",
+    "next_ranges",
+    "preview_file",
+    "prune_imports",
+    "read_file",
     "write_failures",
 ]

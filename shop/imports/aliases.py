@@ -70,15 +70,15 @@ NAME_PARTS = (
 KNOWN = {*EMAILS, *FULL_NAMES, *SHORT_NAMES, *(part for parts in NAME_PARTS for part in parts)}
 
 
-def emails() -> list[str]:
+def email_aliases() -> list[str]:
     """Return the names that the settings add for the address column."""
-    return _parts(settings().import_email_columns)
+    return _split_names(settings().import_email_columns)
 
 
-def names() -> list[str]:
+def name_aliases() -> list[str]:
     """Return the names, and templates, that the settings add for the name column."""
-    return _parts(settings().import_name_columns)
+    return _split_names(settings().import_name_columns)
 
 
-def _parts(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]

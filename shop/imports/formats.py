@@ -7,7 +7,7 @@ HEAD_BYTES = 1_024
 _MARKS_AND_BLANKS = b"\xef\xbb\xbf \t\r\n\f\v"
 _PDF = b"%PDF-"
 _AS_CSV = "save it as CSV UTF-8"
-_BEGINNINGS = (
+_SIGNATURES = (
     (b"PK\x03\x04", f"it is a workbook of a spreadsheet, or a ZIP archive; {_AS_CSV}"),
     (b"\xd0\xcf\x11\xe0", f"it is a workbook of a spreadsheet; {_AS_CSV}"),
     (_PDF, f"it is a PDF; open the table it was made from, and {_AS_CSV}"),
@@ -33,10 +33,10 @@ _PATTERNS = (
 )
 
 
-def trouble(head: bytes) -> str | None:
+def find_format_problem(head: bytes) -> str | None:
     """Return what a file is and what to do, if it is certainly not CSV."""
     text = head.lstrip(_MARKS_AND_BLANKS)
-    for beginning, reason in _BEGINNINGS:
+    for beginning, reason in _SIGNATURES:
         if head.startswith(beginning) or (beginning == _PDF and text.startswith(beginning)):
             return reason
     return next((reason for pattern, reason in _PATTERNS if pattern.match(text)), None)

@@ -33,13 +33,13 @@ class Layout:
     def __post_init__(self) -> None:
         """Raise `LayoutError` for an encoding that does not exist."""
         if self.encoding is not None:
-            codec(self.encoding)
+            find_codec(self.encoding)
 
 
-AS_FOUND = Layout()
+DETECT_ALL = Layout()
 
 
-def codec(encoding: str) -> str:
+def find_codec(encoding: str) -> str:
     """Return the Python codec that reads an encoding; raises `LayoutError`."""
     try:
         found = codecs.lookup(encoding.strip())
@@ -51,7 +51,7 @@ def codec(encoding: str) -> str:
     return _WIDER.get(found.name, found.name)
 
 
-def label(found: str) -> str:
+def display_name(found: str) -> str:
     """Return the common name of a codec."""
     number = found.removeprefix("cp")
     return f"windows-{number}" if found.startswith("cp125") else found

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from shop.imports.judging import Problem
+from shop.imports.validation import Problem
 from workshed.db import Connection
 
 
@@ -18,7 +18,7 @@ class ProblemKind:
     reason: str
 
 
-def problems(conn: Connection, import_id: int) -> list[ProblemKind]:
+def list_problems(conn: Connection, import_id: int) -> list[ProblemKind]:
     """Return the kinds of problems of failed rows, the most frequent first."""
     query = """
         SELECT kind.problem, kind.rows, first.line, first.reason

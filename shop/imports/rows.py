@@ -6,21 +6,21 @@ from dataclasses import replace
 import psycopg
 from psycopg.rows import args_row
 
-from shop.imports import stored
-from shop.imports.judging import ParsedRow, Problem
-from shop.imports.stored import Import, RowRange, RowResults
+from shop.imports import imports
+from shop.imports.imports import Import, RowRange, RowResults
+from shop.imports.validation import ParsedRow, Problem
 from workshed.db import Connection
 
-NONE = RowResults([], 0)
+NO_RESULTS = RowResults([], 0)
 
 
-def land(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | None:
+def insert_rows(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | None:
     """Store consecutive rows; return how many rows of the file are stored.
 
     Rows that an earlier or a concurrent run has stored are skipped. `None` if the import is not
     being read any more. Raises `RecordMissing`.
     """
-    found = stored.lock(conn, import_id)
+    found = imports.lock(conn, import_id)
     if found.state != "pending":
         return None
     fresh = [row for row in rows if row.number > found.rows_read]
@@ -51,35 +51,35 @@ def land(conn: Connection, import_id: int, rows: Sequence[ParsedRow]) -> int | N
     return fresh[-1].number
 
 
-def work(conn: Connection, part: RowRange) -> RowResults:
+def create_users(conn: Connection, part: RowRange) -> RowResults:
     """Make users of the open rows in a range; return their results.
 
     Does nothing before the whole file was read, because it may still be refused. The transaction
     stays usable if PostgreSQL refuses a row: the rows are then tried in smaller sets, until the
     refused one fails alone.
     """
-    if stored.hold(conn, part.import_id).state != "processing":
-        return NONE
+    if imports.lock_against_deletion(conn, part.import_id).state != "processing":
+        return NO_RESULTS
     try:
         with conn.transaction():
-            return _work(conn, part.values)
+            return _create_users(conn, part.values)
     except (psycopg.DataError, psycopg.IntegrityError) as err:
         if part.count > 1:
             half = part.count // 2
-            ended = work(conn, replace(part, count=half))
+            ended = create_users(conn, replace(part, count=half))
             rest = replace(part, first=part.first + half, count=part.count - half)
-            return ended + work(conn, rest)
-        return end(conn, part, "refused", str(err).splitlines()[0])
+            return ended + create_users(conn, rest)
+        return fail_rows(conn, part, "refused", str(err).splitlines()[0])
 
 
-def end(conn: Connection, part: RowRange, problem: Problem, reason: str) -> RowResults:
+def fail_rows(conn: Connection, part: RowRange, problem: Problem, reason: str) -> RowResults:
     """Mark the open rows in a range as failed; does nothing when `work` would not."""
-    if stored.hold(conn, part.import_id).state != "processing":
-        return NONE
-    return RowResults([], _fail(conn, part.values, problem, reason))
+    if imports.lock_against_deletion(conn, part.import_id).state != "processing":
+        return NO_RESULTS
+    return RowResults([], _mark_failed(conn, part.values, problem, reason))
 
 
-def left(conn: Connection, found: Import, size: int, most: int) -> list[RowRange]:
+def list_open_ranges(conn: Connection, found: Import, size: int, most: int) -> list[RowRange]:
     """Return ranges with open rows among those handed out, `size` rows each, at most `most`."""
     query = """
         SELECT import_id, min(number), max(number) - min(number) + 1
@@ -98,15 +98,15 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[RowRange
 # of rows that were just stored, and one statement for everything took a hundred times as long.
 
 
-def _work(conn: Connection, part: dict[str, int]) -> RowResults:
-    _lock(conn, part)
-    failed = _fail_known(conn, part) + _fail_duplicates(conn, part)
-    _add(conn, part)
-    users = _succeed(conn, part)
-    return RowResults(users, failed + _fail(conn, part, "taken", "a user has this address"))
+def _create_users(conn: Connection, part: dict[str, int]) -> RowResults:
+    _lock_rows(conn, part)
+    failed = _fail_invalid(conn, part) + _fail_duplicates(conn, part)
+    _insert_users(conn, part)
+    users = _mark_succeeded(conn, part)
+    return RowResults(users, failed + _mark_failed(conn, part, "taken", "a user has this address"))
 
 
-def _lock(conn: Connection, part: dict[str, int]) -> None:
+def _lock_rows(conn: Connection, part: dict[str, int]) -> None:
     """Lock the open rows, so that a second copy of the job finds none."""
     query = """
         SELECT FROM shop.import_rows
@@ -118,7 +118,7 @@ def _lock(conn: Connection, part: dict[str, int]) -> None:
     conn.execute(query, part)
 
 
-def _fail_known(conn: Connection, part: dict[str, int]) -> int:
+def _fail_invalid(conn: Connection, part: dict[str, int]) -> int:
     query = """
         UPDATE shop.import_rows
            SET outcome = 'failed'
@@ -151,7 +151,7 @@ def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
     return conn.execute(query, part).rowcount
 
 
-def _add(conn: Connection, part: dict[str, int]) -> None:
+def _insert_users(conn: Connection, part: dict[str, int]) -> None:
     """Store users ordered by address, so that imports with the same addresses do not deadlock."""
     query = """
         INSERT INTO shop.users (name, email, imported_from)
@@ -165,7 +165,7 @@ def _add(conn: Connection, part: dict[str, int]) -> None:
     conn.execute(query, part)
 
 
-def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
+def _mark_succeeded(conn: Connection, part: dict[str, int]) -> list[int]:
     """Mark the rows that have become users; return the user ids."""
     query = """
         UPDATE shop.import_rows AS r
@@ -180,7 +180,7 @@ def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
         return cur.execute(query, part).fetchall()
 
 
-def _fail(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
+def _mark_failed(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
     """Mark the rows that are still open as failed."""
     query = """
         UPDATE shop.import_rows

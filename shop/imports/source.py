@@ -7,12 +7,12 @@ from io import TextIOWrapper
 from typing import BinaryIO
 
 from shop.imports import encoding
+from shop.imports.alternative_encodings import AlternativeEncodings
+from shop.imports.csv_reader import CsvRow, CsvTable
+from shop.imports.decompression import open_decompressed
 from shop.imports.encoding import Encoding
 from shop.imports.layout import Layout
-from shop.imports.packing import unpacked
 from shop.imports.plausibility import is_western
-from shop.imports.rivals import Rivals
-from shop.imports.table import CsvRow, CsvTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +28,30 @@ class ImportSource:
         One implausible name is enough for that, and only the last row may show that another
         encoding fits as well. That is early enough, because users are made once all rows are read.
         """
-        rivals = Rivals(encoding.GUESSED)
+        rivals = AlternativeEncodings(encoding.FALLBACK_CODEC)
         for row in self.table.rows():
             if self.encoding.is_guess:
-                self._judge(row, rivals)
+                self._check_plausible(row, rivals)
             yield row
-        if found := rivals.found():
-            raise encoding.ambiguous(found)
+        if found := rivals.first_ambiguity():
+            raise encoding.ambiguous_encoding_error(found)
 
-    def _judge(self, row: CsvRow, rivals: Rivals) -> None:
+    def _check_plausible(self, row: CsvRow, rivals: AlternativeEncodings) -> None:
         """Refuse implausible cells, and track which other encodings are plausible as well."""
-        for at in sorted(self.table.header.used):
+        for at in sorted(self.table.header.used_columns):
             cell = row.fields[at] if at < len(row.fields) else ""
-            column = f"column {self.table.header.column(at)}"
+            column = f"column {self.table.header.column_label(at)}"
             if not is_western(cell):
-                raise encoding.unknown(cell.encode(encoding.GUESSED), row.line, column)
-            rivals.read(cell, row.line, column)
+                raise encoding.unknown_encoding_error(
+                    cell.encode(encoding.FALLBACK_CODEC), row.line, column
+                )
+            rivals.narrow(cell, row.line, column)
 
 
 @contextmanager
-def opened(file: BinaryIO, layout: Layout) -> Generator[ImportSource]:
+def open_source(file: BinaryIO, layout: Layout) -> Generator[ImportSource]:
     """Open the table in a file that is at its beginning. Raises `ImportRefusedError`."""
-    content = unpacked(file)
-    found = encoding.of(content, layout.encoding)
+    content = open_decompressed(file)
+    found = encoding.detect_encoding(content, layout.encoding)
     with TextIOWrapper(content, found.codec, newline="") as text:
         yield ImportSource(found, CsvTable(text, layout))

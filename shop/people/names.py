@@ -6,7 +6,7 @@ import unicodedata
 from shop.people.errors import InvalidNameError
 
 MAX_LENGTH = 100
-LONGEST_READ = 1_000
+MAX_INPUT_LENGTH = 1_000
 """Characters before normalization, which may shorten a name enough to fit."""
 
 # Controls, line and paragraph separators, lone surrogates.
@@ -14,7 +14,7 @@ _REFUSED = frozenset({"Cc", "Zl", "Zp", "Cs"})
 # They reorder the text around a name. The marks that right-to-left names need are not included.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Invisible characters that do not affect any letter; often left over from concatenated files.
-_NEVER_SEEN = re.compile("[\u200b\u2060\ufeff]")
+_INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 _NO_CHARACTERS = re.compile(
     "[\ufdd0-\ufdef]|["
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
@@ -22,7 +22,7 @@ _NO_CHARACTERS = re.compile(
 )
 # Letters and signs that are drawn as nothing: Hangul fillers, and Braille without a dot.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
-_SEEN = frozenset("LNPS")
+_VISIBLE_CATEGORIES = frozenset("LNPS")
 """First letters of the Unicode categories that are visible; marks alone are not."""
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
@@ -34,7 +34,7 @@ def normalize(name: str) -> str:
 
     Raises `InvalidNameError`.
     """
-    if len(name) > LONGEST_READ:  # normalizing some texts takes quadratic time
+    if len(name) > MAX_INPUT_LENGTH:  # normalizing some texts takes quadratic time
         raise InvalidNameError(name, f"it has {len(name)} characters, at most {MAX_LENGTH} fit")
     if any(unicodedata.category(c) in _REFUSED or c in _BIDI_CONTROLS for c in name):
         raise InvalidNameError(name, "it holds a line break or another control character")
@@ -43,10 +43,12 @@ def normalize(name: str) -> str:
         raise InvalidNameError(name, "it holds a link")
     if _NO_CHARACTERS.search(name):
         raise InvalidNameError(name, "it holds what is no character in any language")
-    clean = " ".join(unicodedata.normalize("NFC", _NEVER_SEEN.sub("", name)).split())
+    clean = " ".join(unicodedata.normalize("NFC", _INVISIBLE.sub("", name)).split())
     if not clean:
         raise InvalidNameError(name, "it is empty")
-    if not any(unicodedata.category(c)[0] in _SEEN and c not in _BLANK_LETTERS for c in clean):
+    if not any(
+        unicodedata.category(c)[0] in _VISIBLE_CATEGORIES and c not in _BLANK_LETTERS for c in clean
+    ):
         raise InvalidNameError(name, "nothing of it can be seen")
     if len(clean) > MAX_LENGTH:
         raise InvalidNameError(name, f"it has {len(clean)} characters, at most {MAX_LENGTH} fit")

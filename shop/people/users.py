@@ -28,7 +28,7 @@ class User:
     reminder_id: str | None
 
 
-def wants_reminder(user: User) -> bool:
+def is_reminder_due(user: User) -> bool:
     """Return whether a reminder makes sense: the user is welcomed, not active, still subscribed."""
     return bool(user.welcomed_at and not user.activated_at and not user.unsubscribed_at)
 
@@ -46,7 +46,7 @@ def create(conn: Connection, *, name: str, email: str) -> User:
         RETURNING id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                   reminder_id
     """
-    row = {"name": names.normalize(name), "email": addresses.normalize(email)}
+    row = {"name": names.normalize(name), "email": addresses.normalize_address(email)}
     with conn.cursor(row_factory=class_row(User)) as cur:
         user = cur.execute(query, row).fetchone()
     if user is None:
@@ -54,7 +54,7 @@ def create(conn: Connection, *, name: str, email: str) -> User:
     return user
 
 
-def find(conn: Connection, user_id: int) -> User:
+def get_user(conn: Connection, user_id: int) -> User:
     """Return a user; raises `RecordMissing` if there is none."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -62,13 +62,13 @@ def find(conn: Connection, user_id: int) -> User:
           FROM shop.users
          WHERE id = %s
     """
-    user = _user(conn, query, user_id)
+    user = _fetch_user(conn, query, user_id)
     if user is None:
         raise RecordMissing("user", user_id)
     return user
 
 
-def lock(conn: Connection, user_id: int) -> User:
+def lock_user(conn: Connection, user_id: int) -> User:
     """Return a user, who cannot be deleted until this transaction ends.
 
     Use it before you store something that has their id without a foreign key, such as an email or a
@@ -81,13 +81,13 @@ def lock(conn: Connection, user_id: int) -> User:
          WHERE id = %s
            FOR KEY SHARE
     """
-    user = _user(conn, query, user_id)
+    user = _fetch_user(conn, query, user_id)
     if user is None:
         raise RecordMissing("user", user_id)
     return user
 
 
-def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
+def find_users(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
     """Return users by id; missing users are left out."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -99,7 +99,7 @@ def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
         return {user.id: user for user in cur.execute(query, (list(user_ids),))}
 
 
-def with_address(conn: Connection, address: str) -> User | None:
+def find_by_address(conn: Connection, address: str) -> User | None:
     """Return the user with an address, in upper or lower case; `None` if there is none."""
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -107,7 +107,7 @@ def with_address(conn: Connection, address: str) -> User | None:
           FROM shop.users
          WHERE lower(email) = lower(%s)
     """
-    return _user(conn, query, address)
+    return _fetch_user(conn, query, address)
 
 
 def lock_admins(conn: Connection) -> list[User]:
@@ -137,7 +137,7 @@ def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
     conn.execute(query, {"id": user_id, "reminder_id": reminder_id})
 
 
-def activate(conn: Connection, user_id: int) -> str | None:
+def mark_activated(conn: Connection, user_id: int) -> str | None:
     """Record that the user is active; return the message id of the reminder to cancel, if any.
 
     Only the first call returns one. Raises `RecordMissing`.
@@ -150,12 +150,12 @@ def activate(conn: Connection, user_id: int) -> str | None:
     """
     row = conn.execute(query, (user_id,)).fetchone()
     if row is None:
-        find(conn, user_id)  # nothing to do, unless there is no such user
+        get_user(conn, user_id)  # nothing to do, unless there is no such user
     return row[0] if row else None
 
 
-def unsubscribe(conn: Connection, user_id: int) -> str | None:
-    """Record that the user wants no reminders and no campaigns; otherwise like `activate`."""
+def mark_unsubscribed(conn: Connection, user_id: int) -> str | None:
+    """Record that the user wants no reminders and no campaigns; otherwise like `activate_user`."""
     query = """
         UPDATE shop.users
            SET unsubscribed_at = workshed.now()
@@ -164,10 +164,10 @@ def unsubscribe(conn: Connection, user_id: int) -> str | None:
     """
     row = conn.execute(query, (user_id,)).fetchone()
     if row is None:
-        find(conn, user_id)  # nothing to do, unless there is no such user
+        get_user(conn, user_id)  # nothing to do, unless there is no such user
     return row[0] if row else None
 
 
-def _user(conn: Connection, query: LiteralString, value: object) -> User | None:
+def _fetch_user(conn: Connection, query: LiteralString, value: object) -> User | None:
     with conn.cursor(row_factory=class_row(User)) as cur:
         return cur.execute(query, (value,)).fetchone()

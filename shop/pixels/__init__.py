@@ -2,10 +2,10 @@
 
 This runs in a child process that holds no secrets. Its modules import only the standard library and
 Pillow, and pillow-heif for HEIC. Importing the package itself does not import Pillow; importing
-`shop.pixels.making` does.
+`shop.pixels.conversion` does.
 """
 
 from shop.pixels.errors import RefusedError
-from shop.pixels.wanted import CODEC, ConvertedImage, ImageRequest
+from shop.pixels.request import CODEC, ConvertedImage, ImageRequest
 
 __all__ = ["CODEC", "ConvertedImage", "ImageRequest", "RefusedError"]

@@ -17,9 +17,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from shop.pixels.conversion import convert_image
 from shop.pixels.errors import RefusedError
-from shop.pixels.making import make
-from shop.pixels.wanted import PACKET_BYTES, ImageRequest
+from shop.pixels.request import PACKET_BYTES, ImageRequest
 
 IDLE_S = 60.0
 _LARGEST_FILE_BYTES = 256 << 20
@@ -78,7 +78,7 @@ def _answer(request: dict[str, Any], source: int, target: int) -> dict[str, Any]
     signal.setitimer(signal.ITIMER_PROF, request["cpu_s"])
     try:
         with os.fdopen(source, "rb") as read, os.fdopen(target, "wb") as written:
-            return {"made": asdict(make(read, written, ImageRequest(**request["wanted"])))}
+            return {"made": asdict(convert_image(read, written, ImageRequest(**request["wanted"])))}
     except RefusedError as err:
         return {"refused": err.reason}
     except MemoryError:

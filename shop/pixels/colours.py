@@ -10,7 +10,7 @@ _LARGEST_PROFILE_BYTES = 4 << 20
 # Each transform is cached with its tables, within the memory limit of this process.
 _KEPT_TRANSFORMS = 8
 # Levels, of 255: a profile that changes colours by no more than this is taken for sRGB.
-_SAME = 2
+_TOLERANCE = 2
 
 _WITH_ALPHA = {"LA": "L", "RGBA": "RGB"}
 
@@ -68,4 +68,4 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
     )
     sample = Image.frombytes("RGB", (len(colours) // 3, 1), colours)
     difference = ImageChops.difference(sample, transform.apply(sample)).tobytes()
-    return max(difference) <= _SAME
+    return max(difference) <= _TOLERANCE

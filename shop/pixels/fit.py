@@ -1,10 +1,10 @@
 """The size of the resulting image."""
 
 # Limits of the encoders, in pixels of the longer side.
-LONGEST_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
+MAX_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
 
 
-def fit(width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
+def fit_within(width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
     """Scale a size down to fit within a box, keeping its aspect ratio.
 
     All sizes are whole pixels, at least 1. A size that already fits is returned unchanged.

@@ -1,13 +1,13 @@
 """Support for HEIC, the photos of iPhones, in Pillow."""
 
-from shop.pixels.ends import boxes
 from shop.pixels.errors import RefusedError
+from shop.pixels.file_extent import boxes
 
 
-def prepare(data: bytes) -> None:
+def prepare_heic(data: bytes) -> None:
     """Let Pillow open this HEIC; raises `RefusedError` without a decoder, or for a film."""
     _register()
-    if not boxes.has(data, b"meta"):
+    if not boxes.has_box(data, b"meta"):
         raise RefusedError("it is a HEIC sequence without a still picture; only stills are read")
 
 

@@ -14,7 +14,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = frozenset(
+_SIDEWAYS = frozenset(
     {
         Image.Transpose.TRANSPOSE,
         Image.Transpose.ROTATE_270,
@@ -35,7 +35,7 @@ _UNREADABLE = (
 )
 
 
-def turn(image: Image.Image) -> Image.Transpose | None:
+def find_transpose(image: Image.Image) -> Image.Transpose | None:
     """Return what turns the image upright; `None` if it is upright, or has no valid orientation.
 
     A loaded TIFF has none any more, because Pillow has turned it. A HEIC is turned by its decoder,
@@ -49,6 +49,6 @@ def turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def lies_on_its_side(turned: Image.Transpose | None) -> bool:
+def is_sideways(turned: Image.Transpose | None) -> bool:
     """Return whether turning swaps width and height."""
-    return turned in _ON_ITS_SIDE
+    return turned in _SIDEWAYS

@@ -11,27 +11,27 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from shop.reports import days, money
-from shop.reports.numbers import TREND, Sales
+from shop.reports import business_days, money
+from shop.reports.numbers import TREND_DAYS, Sales
 from shop.reports.snapshots import StoredReport
 
 WIDTH_PX, PANEL_PX, EDGE_PX = 600, 200, 16
 DOTS_PER_PX = 2
 """For high-resolution screens."""
 PX_PER_INCH = 100
-LONGEST_AMOUNT = 24
+MAX_AMOUNT_LENGTH = 24
 """Characters of the longest amount that the chart shows; a longer one is only in the email."""
 INK, PALE, DAY, OTHER = "#24292f", "#d0d5da", "#1f5fbf", "#b3c7e6"
 SCALES = ((10**12, "trillion "), (10**9, "billion "), (10**6, "million "), (10**3, "thousand "))
 
-_one_at_a_time = threading.Lock()
+_matplotlib_lock = threading.Lock()
 """Matplotlib's settings and font cache are shared by all threads."""
 
 
-def drawn(report: StoredReport) -> bytes:
+def draw_chart(report: StoredReport) -> bytes:
     """Draw the revenue as a PNG, one panel per currency; the same report gives the same bytes."""
     out = io.BytesIO()
-    with _one_at_a_time, mpl.rc_context():
+    with _matplotlib_lock, mpl.rc_context():
         _style()
         _figure(report).savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
@@ -48,7 +48,10 @@ def _style() -> None:
 
 
 def _figure(report: StoredReport) -> Figure:
-    dates, currencies = days.up_to(report.day.date, TREND), report.numbers.drawn
+    dates, currencies = (
+        business_days.range_ending(report.day.date, TREND_DAYS),
+        report.numbers.chart_series,
+    )
     height_px = EDGE_PX + PANEL_PX * len(currencies)
     figure = Figure(
         figsize=(WIDTH_PX / PX_PER_INCH, height_px / PX_PER_INCH),
@@ -71,8 +74,8 @@ def _draw(axes: Axes, sales: Sales, dates: Sequence[date]) -> None:
     axes.set_title(
         f"Revenue per day in {sales.currency}", loc="left", fontsize=10, fontweight="bold", pad=10
     )
-    amount = money.grouped(sales.revenue, sales.currency)
-    if len(amount) <= LONGEST_AMOUNT:
+    amount = money.format_grouped(sales.revenue, sales.currency)
+    if len(amount) <= MAX_AMOUNT_LENGTH:
         said = f"{_short(dates[-1])}: {amount} {sales.currency}"
         axes.set_title(said, loc="right", fontsize=10, color=DAY, fontweight="bold", pad=10)
     axes.set_xlim(-0.6, len(heights) - 0.4)

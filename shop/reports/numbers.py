@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shop.reports import days
-from shop.reports.days import Day
+from shop.reports import business_days
+from shop.reports.business_days import Day
 from workshed.db import Connection
 
-TREND = 30
+TREND_DAYS = 30
 """Days whose revenue is shown; the reported day is the last one."""
-TOP = 5
-MOST_DRAWN = 6
+MAX_TOP_PRODUCTS = 5
+MAX_CHART_SERIES = 6
 """Currencies in the chart; with all that exist it would be 40 000 pixels high."""
-NOTHING = Decimal(0)
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class ProductSales:
     """The sales of a product on the day, in one currency."""
 
     name: str
@@ -33,7 +33,7 @@ class Sales:
     currency: str
     trend: tuple[Decimal, ...]
     """The revenue of each of thirty days; the reported day is the last one."""
-    top: tuple[Product, ...]
+    top: tuple[ProductSales, ...]
     """The products with the most revenue on the day."""
 
     @property
@@ -54,13 +54,13 @@ class ReportNumbers:
     """The configured currency first, then each other currency in which something was paid."""
 
     @property
-    def drawn(self) -> list[Sales]:
+    def chart_series(self) -> list[Sales]:
         """The currencies in the chart: the first, then preferably those with sales on the day."""
         first, *others = self.sales
-        return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_DRAWN]
+        return [first, *sorted(others, key=lambda one: not one.revenue)][:MAX_CHART_SERIES]
 
 
-def compute(conn: Connection, day: Day, currency: str) -> ReportNumbers:
+def compute_numbers(conn: Connection, day: Day, currency: str) -> ReportNumbers:
     """Compute the numbers of a day; call it in a `db.snapshot`, so that all are of one moment.
 
     An order counts as revenue of the day on which it was paid.
@@ -99,7 +99,7 @@ def from_json(stored: Mapping[str, Any]) -> ReportNumbers:
                 sales["currency"],
                 tuple(map(Decimal, sales["trend"])),
                 tuple(
-                    Product(one["name"], one["units"], Decimal(one["revenue"]))
+                    ProductSales(one["name"], one["units"], Decimal(one["revenue"]))
                     for one in sales["top"]
                 ),
             )
@@ -127,8 +127,8 @@ def _active_users(conn: Connection, day: Day) -> int:
 
 
 def _sales(conn: Connection, day: Day, currency: str) -> tuple[Sales, ...]:
-    trends, tops = _trends(conn, day), _tops(conn, day)
-    unsold = (NOTHING,) * TREND
+    trends, tops = _trends(conn, day), _top_products(conn, day)
+    unsold = (ZERO,) * TREND_DAYS
     return tuple(
         Sales(code, tuple(trends.get(code, unsold)), tuple(tops.get(code, ())))
         for code in [currency, *sorted(trends.keys() - {currency})]
@@ -145,15 +145,18 @@ def _trends(conn: Connection, day: Day) -> dict[str, Sequence[Decimal]]:
          WHERE o.paid_at >= %(first)s AND o.paid_at < %(ends_at)s
          GROUP BY 1, 2
     """
-    starts = [days.start(date, day.zone) for date in days.up_to(day.date, TREND)]
+    starts = [
+        business_days.day_start(date, day.zone)
+        for date in business_days.range_ending(day.date, TREND_DAYS)
+    ]
     values = {"starts": starts, "first": starts[0], "ends_at": day.ends_at}
     found: dict[str, list[Decimal]] = {}
     for code, number, amount in conn.execute(query, values):
-        found.setdefault(code, [NOTHING] * TREND)[number - 1] = amount
+        found.setdefault(code, [ZERO] * TREND_DAYS)[number - 1] = amount
     return dict(found)
 
 
-def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
+def _top_products(conn: Connection, day: Day) -> dict[str, Sequence[ProductSales]]:
     """Return the products with the most revenue on the day, by currency.
 
     Names are compared by code point, so that the order is the same in every database.
@@ -180,9 +183,9 @@ def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
          WHERE place <= %(top)s
          ORDER BY currency, place
     """
-    found: dict[str, list[Product]] = {}
-    for code, *product in conn.execute(query, {**_span(day), "top": TOP}):
-        found.setdefault(code, []).append(Product(*product))
+    found: dict[str, list[ProductSales]] = {}
+    for code, *product in conn.execute(query, {**_span(day), "top": MAX_TOP_PRODUCTS}):
+        found.setdefault(code, []).append(ProductSales(*product))
     return dict(found)
 
 

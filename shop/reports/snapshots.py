@@ -8,12 +8,12 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from shop.reports import numbers
-from shop.reports.days import Day
+from shop.reports.business_days import Day
 from shop.reports.numbers import ReportNumbers
 from shop.settings import settings
 from workshed import db
 from workshed.db import Connection
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +25,25 @@ class StoredReport:
     made_at: datetime
 
 
-def of(day: Day) -> StoredReport:
+def get_or_create(day: Day) -> StoredReport:
     """Return the report of a day; computes and stores it if there is none.
 
     If several jobs compute it at the same time, one of them stores it, and all return that one.
     """
     with db.transaction() as conn:
-        found = find(conn, day.date)
+        found = find_report(conn, day.date)
     if found is not None:
         return found
     with db.snapshot() as conn:
-        fresh = numbers.compute(conn, day, settings().report_currency)
+        fresh = numbers.compute_numbers(conn, day, settings().report_currency)
     with db.transaction() as conn:
-        store(conn, day, fresh)
-        found = find(conn, day.date)
+        store_snapshot(conn, day, fresh)
+        found = find_report(conn, day.date)
     assert found is not None  # noqa: S101 -- it was just stored, and is too new to be pruned
     return found
 
 
-def find(conn: Connection, of: date) -> StoredReport | None:
+def find_report(conn: Connection, of: date) -> StoredReport | None:
     """Return the report of a date; `None` if there is none."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
@@ -52,10 +52,10 @@ def find(conn: Connection, of: date) -> StoredReport | None:
     """
     with conn.cursor(row_factory=dict_row) as cur:
         row = cur.execute(query, (of,)).fetchone()
-    return None if row is None else _report(row)
+    return None if row is None else _to_report(row)
 
 
-def every(conn: Connection, limit: int, *, before: date | None = None) -> list[StoredReport]:
+def list_reports(conn: Connection, limit: int, *, before: date | None = None) -> list[StoredReport]:
     """Return reports, latest day first; with `before`, only those of earlier days."""
     query = """
         SELECT business_date, zone, starts_at, ends_at, numbers, made_at
@@ -66,10 +66,10 @@ def every(conn: Connection, limit: int, *, before: date | None = None) -> list[S
     """
     with conn.cursor(row_factory=dict_row) as cur:
         rows = cur.execute(query, {"before": before, "limit": limit}).fetchall()
-    return [_report(row) for row in rows]
+    return [_to_report(row) for row in rows]
 
 
-def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
+def store_snapshot(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
     """Store the numbers of a day, unless it has a report.
 
     Waits for a concurrent transaction that stores them.
@@ -90,11 +90,11 @@ def store(conn: Connection, day: Day, fresh: ReportNumbers) -> None:
     conn.execute(query, row)
 
 
-def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_snapshots(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete reports that were made so long ago, at most `limit`; return how many."""
-    return delete_old(conn, "shop.daily_report_snapshots", "made_at", older_than, limit)
+    return delete_old_rows(conn, "shop.daily_report_snapshots", "made_at", older_than, limit)
 
 
-def _report(row: dict[str, Any]) -> StoredReport:
+def _to_report(row: dict[str, Any]) -> StoredReport:
     day = Day(row["business_date"], row["zone"], row["starts_at"], row["ends_at"])
     return StoredReport(day, numbers.from_json(row["numbers"]), row["made_at"])

@@ -8,19 +8,19 @@ connection goes to a checked address, even if the name resolves to another one a
 import socket
 from ipaddress import IPv4Address, ip_address, ip_network
 
-from shop.origins import Address, AllowedOrigins, origin_of, parse
+from shop.allowed_origins import Address, AllowedOrigins, parse_allowed_origins, parse_origin
 from shop.sync.errors import ForbiddenAddressError, SourceUnreachableError
 
 NAT64 = ip_network("64:ff9b::/96")
 
 
-def allowed(source: str, url: str, origins: str) -> AllowedOrigins:
+def require_allowed_origin(source: str, url: str, origins: str) -> AllowedOrigins:
     """Return the setting's entry for a URL's origin; raises `ForbiddenAddressError`."""
     try:
-        origin = origin_of(url)
+        origin = parse_origin(url)
     except ValueError as err:
         raise ForbiddenAddressError(source, str(err)) from None
-    for one in parse(origins):
+    for one in parse_allowed_origins(origins):
         if one.origin == origin:
             return one
     raise ForbiddenAddressError(
@@ -34,9 +34,9 @@ def resolve(source: str, where: AllowedOrigins) -> list[str]:
     Raises `ForbiddenAddressError` if any of them is not allowed, because then the name server is
     not to be trusted with the others either, and `SourceUnreachableError` if there is none.
     """
-    found = _addresses(source, where)
+    found = _look_up(source, where)
     for address in found:
-        if not where.holds(_plain(address)):
+        if not where.allows(_effective_address(address)):
             place = where.network or "the public Internet"
             raise ForbiddenAddressError(
                 source,
@@ -46,7 +46,7 @@ def resolve(source: str, where: AllowedOrigins) -> list[str]:
     return [str(address) for address in found]
 
 
-def _addresses(source: str, where: AllowedOrigins) -> list[Address]:
+def _look_up(source: str, where: AllowedOrigins) -> list[Address]:
     origin = where.origin
     if origin.address is not None:
         return [origin.address]
@@ -58,7 +58,7 @@ def _addresses(source: str, where: AllowedOrigins) -> list[Address]:
     return [ip_address(text) for text in texts]
 
 
-def _plain(address: Address) -> Address:
+def _effective_address(address: Address) -> Address:
     """Return the address that a packet goes to; some IPv6 addresses stand for an IPv4 address."""
     if isinstance(address, IPv4Address):
         return address

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import httpx2
 
 from shop import meters
-from shop.origins import origin_of
+from shop.allowed_origins import parse_origin
 from shop.settings import ShopSettings, settings
 from shop.sync import addresses
 from shop.sync.errors import (
@@ -30,30 +30,30 @@ from shop.sync.errors import (
     TruncatedAnswerError,
     WrongAnswerError,
 )
-from shop.sync.pinned import Transport, Until
-from shop.sync.retry_after import delay_of
+from shop.sync.pinned_transport import ExchangeDeadline, PinnedTransport
+from shop.sync.retry_after import parse_delay
 
-STEPS = 6
+EXCHANGE_STEPS = 6
 """A whole exchange may take so many times `SHOP_SYNC_TIMEOUT`."""
-MOST_REDIRECTS = 3
-MOST_SHOWN = 200
+MAX_REDIRECTS = 3
+MAX_QUOTED = 200
 """Characters of an answer that an error quotes."""
 
-OK, MOVED, TOO_MANY, UNAVAILABLE = 200, range(300, 400), 429, 503
-PASSING = (408, 425)
+OK, REDIRECTS, TOO_MANY, UNAVAILABLE = 200, range(300, 400), 429, 503
+TRANSIENT_STATUSES = (408, 425)
 SERVER_ERRORS = range(500, 600)
 
 GZIP = b"\x1f\x8b"
 """The first bytes of each gzip member."""
-OPENED = (b"{", b"[")
-CLOSED = ((b"{", b"}"), (b"[", b"]"))
-CUT = "its answer ends in the middle"
+JSON_STARTS = (b"{", b"[")
+JSON_DELIMITERS = ((b"{", b"}"), (b"[", b"]"))
+TRUNCATED = "its answer ends in the middle"
 
 
-def ask(source: str, url: str, path: str, **params: str) -> Any:
+def request_json(source: str, url: str, path: str, **params: str) -> Any:
     """Return a source's answer, parsed from JSON; raises a `SourceError`. Counts the outcome."""
     try:
-        with Client(source, url) as client:
+        with SourceClient(source, url) as client:
             found = client.get(path, params)
     except SourceError as err:
         meters.SYNC_REQUESTS.add(source, err.verdict)
@@ -62,7 +62,7 @@ def ask(source: str, url: str, path: str, **params: str) -> Any:
     return found
 
 
-class Client:
+class SourceClient:
     """A client of one source, at addresses that were resolved and checked once.
 
     It ignores the environment: proxies and `.netrc` are not used.
@@ -78,12 +78,12 @@ class Client:
         self._url = url.rstrip("/")
         self._most_bytes = config.sync_max_bytes
         self._step_s = config.sync_timeout.total_seconds()
-        where = addresses.allowed(source, url, config.sync_origins)
+        where = addresses.require_allowed_origin(source, url, config.sync_origins)
         self._origin = where.origin
-        self._until = Until()
+        self._deadline = ExchangeDeadline()
         self._client = httpx2.Client(
-            transport=Transport(
-                addresses.resolve(source, where), trust(config.sync_ca_file), self._until
+            transport=PinnedTransport(
+                addresses.resolve(source, where), tls_context(config.sync_ca_file), self._deadline
             ),
             headers=_headers(config, source),
             timeout=self._step_s,
@@ -100,17 +100,17 @@ class Client:
 
     def get(self, path: str, params: dict[str, str]) -> Any:
         """Return the answer, following redirects on the same server; raises a `SourceError`."""
-        self._until.start(STEPS * self._step_s)
+        self._deadline.start(EXCHANGE_STEPS * self._step_s)
         url = str(httpx2.URL(f"{self._url}/{path}", params=params))
-        with self._translated():
-            for _ in range(MOST_REDIRECTS + 1):
+        with self._translate_errors():
+            for _ in range(MAX_REDIRECTS + 1):
                 with self._client.stream("GET", url) as response:
-                    if response.status_code not in MOVED:
-                        return self._read(response)
-                    url = self._elsewhere(url, response)
-        raise WrongAnswerError(self._source, f"more than {MOST_REDIRECTS} redirects")
+                    if response.status_code not in REDIRECTS:
+                        return self._read_response(response)
+                    url = self._redirect_target(url, response)
+        raise WrongAnswerError(self._source, f"more than {MAX_REDIRECTS} redirects")
 
-    def _elsewhere(self, url: str, response: httpx2.Response) -> str:
+    def _redirect_target(self, url: str, response: httpx2.Response) -> str:
         """Return the target of a redirect on the same server; raises a `SourceError` otherwise."""
         target = response.headers.get("location", "")
         if not target:  # 300 and 304 have none
@@ -118,55 +118,55 @@ class Client:
             raise WrongAnswerError(self._source, f"{said}, which says nothing and leads nowhere")
         try:
             target = urljoin(url, target)
-            same = origin_of(target) == self._origin
+            same = parse_origin(target) == self._origin
         except ValueError:
             same = False
         if not same:
             raise ForeignRedirectError(
-                self._source, f"{response.status_code} to {_shown(target)}, on another host"
+                self._source, f"{response.status_code} to {_quote(target)}, on another host"
             )
         return target
 
-    def _read(self, response: httpx2.Response) -> Any:
+    def _read_response(self, response: httpx2.Response) -> Any:
         status = response.status_code
         if status == OK:
-            return self._decoded(self._body(response))
+            return self._parse_json(self._read_body(response))
         said = f"{status} {response.reason_phrase}".strip()
-        wait = delay_of(response.headers.get("retry-after"), datetime.now(UTC))
+        wait = parse_delay(response.headers.get("retry-after"), datetime.now(UTC))
         if status == TOO_MANY or (status == UNAVAILABLE and wait is not None):
             raise SourceBusyError(self._source, said, wait)
-        if status in SERVER_ERRORS or status in PASSING:
+        if status in SERVER_ERRORS or status in TRANSIENT_STATUSES:
             raise SourceFailedError(self._source, said)
         raise RefusedRequestError(self._source, said, status)
 
-    def _body(self, response: httpx2.Response) -> bytes:
+    def _read_body(self, response: httpx2.Response) -> bytes:
         """Read the body, and decompress at most the largest allowed size."""
-        unfold = _unfolding(self._source, response.headers.get("content-encoding", ""))
+        unfold = _body_decoder(self._source, response.headers.get("content-encoding", ""))
         found = bytearray()
         try:
             for chunk in response.iter_raw():
-                found += unfold.more(chunk, self._most_bytes + 1 - len(found))
+                found += unfold.decode(chunk, self._most_bytes + 1 - len(found))
                 if len(found) > self._most_bytes:
                     reason = f"its answer has more than {self._most_bytes} bytes"
                     raise OversizedAnswerError(self._source, reason)
         except (httpx2.RemoteProtocolError, httpx2.ReadError) as err:
-            raise TruncatedAnswerError(self._source, f"{CUT}: {err}") from err
-        if not unfold.is_whole:
-            raise TruncatedAnswerError(self._source, CUT)
+            raise TruncatedAnswerError(self._source, f"{TRUNCATED}: {err}") from err
+        if not unfold.is_complete:
+            raise TruncatedAnswerError(self._source, TRUNCATED)
         return bytes(found)
 
-    def _decoded(self, body: bytes) -> Any:
+    def _parse_json(self, body: bytes) -> Any:
         try:
             return json.loads(body.decode())
         except (ValueError, RecursionError) as err:
-            reason = f"its answer is no JSON: {err}: {_shown(body.decode(errors='replace'))}"
+            reason = f"its answer is no JSON: {err}: {_quote(body.decode(errors='replace'))}"
             begun, ended = body.lstrip()[:1], body.rstrip()[-1:]
-            if (begun, ended) in CLOSED or begun not in OPENED:
+            if (begun, ended) in JSON_DELIMITERS or begun not in JSON_STARTS:
                 raise WrongAnswerError(self._source, reason) from err
             raise TruncatedAnswerError(self._source, reason) from err
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Turn httpx's errors into a `SourceError`."""
         name = self._source
         try:
@@ -179,18 +179,18 @@ class Client:
             raise SourceUnreachableError(name, f"no connection: {err}") from err
 
 
-class Plain:
+class IdentityDecoder:
     """A body without compression."""
 
-    is_whole = True
+    is_complete = True
     """Always true, because httpcore checks the length."""
 
-    def more(self, chunk: bytes, most: int) -> bytes:
+    def decode(self, chunk: bytes, most: int) -> bytes:
         """Return at most `most` bytes of a chunk."""
         return chunk[:most]
 
 
-class Folded:
+class GzipDecoder:
     """A gzip body, decompressed in steps because it may expand a thousandfold in memory."""
 
     def __init__(self, source: str) -> None:
@@ -201,11 +201,11 @@ class Folded:
         """Bytes after a member, until it is clear whether another member begins there."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a member has just ended."""
         return self._gzip.eof
 
-    def more(self, chunk: bytes, most: int) -> bytes:
+    def decode(self, chunk: bytes, most: int) -> bytes:
         """Return at most `most` decompressed bytes of a chunk; a body may have several members."""
         found, chunk = b"", self._rest + chunk
         try:
@@ -224,13 +224,13 @@ class Folded:
         return found
 
 
-def _unfolding(source: str, encoding: str) -> Plain | Folded:
+def _body_decoder(source: str, encoding: str) -> IdentityDecoder | GzipDecoder:
     match encoding.strip().lower():
         case "" | "identity":
-            return Plain()
+            return IdentityDecoder()
         case "gzip" | "x-gzip":
-            return Folded(source)
-    raise WrongAnswerError(source, f"its answer is in {_shown(encoding)}, which was not requested")
+            return GzipDecoder(source)
+    raise WrongAnswerError(source, f"its answer is in {_quote(encoding)}, which was not requested")
 
 
 def _headers(config: ShopSettings, source: str) -> dict[str, str]:
@@ -248,13 +248,13 @@ def _certificate_problem(error: BaseException | None) -> str | None:
     return None
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     """Return the beginning of an untrusted text, in one line."""
-    return repr(text[:MOST_SHOWN])
+    return repr(text[:MAX_QUOTED])
 
 
 @cache
-def trust(authorities: Path | None) -> ssl.SSLContext:
+def tls_context(authorities: Path | None) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities, and those in a file."""
     context = ssl.create_default_context()
     if authorities is not None:

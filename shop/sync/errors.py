@@ -28,7 +28,7 @@ from workshed.errors import PermanentError, WorkshedError
 
 Verdict = Literal["retry", "alert", "dead"]
 
-UNKNOWN_TO_IT = (401, 403)
+UNAUTHORIZED_STATUSES = (401, 403)
 """Statuses that every request would get, because the token is not accepted."""
 
 
@@ -36,7 +36,7 @@ class SourceError(WorkshedError):
     """A request to a source has failed."""
 
     verdict: ClassVar[Verdict] = "retry"
-    holds: bool = False
+    is_source_wide: bool = False
     """Whether the whole source is failing; after several of these errors it is held."""
     ends_listing: ClassVar[bool] = False
     """Whether the listing starts again, because its cursor cannot be used any further."""
@@ -51,25 +51,25 @@ class SourceError(WorkshedError):
 class SourceUnreachableError(SourceError):
     """No connection could be made, or it was lost."""
 
-    holds = True
+    is_source_wide = True
 
 
 class SourceTimeoutError(SourceError):
     """The source did not answer in time."""
 
-    holds = True
+    is_source_wide = True
 
 
 class SourceFailedError(SourceError):
     """The source reports a failure of its own."""
 
-    holds = True
+    is_source_wide = True
 
 
 class SourceBusyError(SourceError):
     """The source asks to be called again later."""
 
-    holds = True
+    is_source_wide = True
 
     def __init__(self, source: str, reason: str, delay: timedelta | None) -> None:
         """Keep the delay that the source asks for; `None` if it does not say."""
@@ -100,7 +100,7 @@ class AlertingError(SourceError):
 class CertificateError(AlertingError):
     """The certificate of the source is not valid."""
 
-    holds = True
+    is_source_wide = True
 
 
 class WrongAnswerError(AlertingError):
@@ -135,7 +135,7 @@ class RefusedRequestError(FatalSourceError):
         """Keep the HTTP status."""
         super().__init__(source, reason)
         self.status = status
-        self.holds = status in UNKNOWN_TO_IT
+        self.is_source_wide = status in UNAUTHORIZED_STATUSES
 
 
 class OversizedAnswerError(FatalSourceError):

@@ -6,9 +6,8 @@ Each page commits separately, with the cursor of the next, so a run continues wh
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from shop.sync import answers, runs, skipping, sources
-from shop.sync.answers import ListingPage
-from shop.sync.client import ask
+from shop.sync import runs, schemas, skipped_items, sources
+from shop.sync.client import request_json
 from shop.sync.errors import (
     IncompleteListingError,
     OverlongListingError,
@@ -16,12 +15,13 @@ from shop.sync.errors import (
     SourceError,
     WrongAnswerError,
 )
+from shop.sync.schemas import ListingPage
 from shop.sync.sources import FetchPermit
 from workshed.db import Connection
 from workshed.jobs import Snooze
 
-COPY_LOOKS_AGAIN = timedelta(seconds=10)
-ASKED_AGAIN = timedelta(hours=1)
+COPY_RETRY_DELAY = timedelta(seconds=10)
+REFETCH_AFTER = timedelta(hours=1)
 """A record that is still outdated is requested again after this time."""
 LONGEST_LISTING = timedelta(hours=6)
 """A listing that takes longer starts again, because its cursors may not be valid any more."""
@@ -31,11 +31,11 @@ LONGEST_LISTING = timedelta(hours=6)
 class PageCursor:
     """The page of a listing to read next."""
 
-    leave: FetchPermit
+    permit: FetchPermit
     listing: int
     cursor: str | None
     """`None` for the first page."""
-    whole: bool
+    is_whole: bool
     """Whether the listing was started at the first page."""
 
 
@@ -43,21 +43,21 @@ class PageCursor:
 class PageResult:
     """The result of a page."""
 
-    wanted: list[str]
+    ids_to_fetch: list[str]
     """Records to fetch, because they are new, newer, or perhaps deleted."""
-    ended: bool
+    is_last: bool
     problem: SourceError | None = None
     """The error to raise once the page has committed."""
-    mails: list[int] = field(default_factory=list)
+    mail_ids: list[int] = field(default_factory=list)
     """Emails to deliver, which say that the source has recovered."""
 
 
-def turn(conn: Connection, source: str, start: str | None) -> PageCursor:
+def next_page(conn: Connection, source: str, start: str | None) -> PageCursor:
     """Return the next page of the listing that was started at `start`, or of a new one.
 
     Raises `Snooze` while the source is held, and `RecordMissing`.
     """
-    leave = sources.admit(conn, source)
+    leave = sources.acquire_permit(conn, source)
     query = """
         SELECT listing, cursor, listing_from IS NULL
           FROM shop.sync_sources
@@ -65,11 +65,13 @@ def turn(conn: Connection, source: str, start: str | None) -> PageCursor:
            AND listing_since > workshed.now() - %(longest)s
     """
     values = {"name": source, "start": start, "longest": LONGEST_LISTING}
-    row = conn.execute(query, values).fetchone() or _begin(conn, source, start)
+    row = conn.execute(query, values).fetchone() or _start_listing(conn, source, start)
     return PageCursor(leave, *row)
 
 
-def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str | None, bool]:
+def _start_listing(
+    conn: Connection, source: str, start: str | None
+) -> tuple[int, str | None, bool]:
     query = """
         UPDATE shop.sync_sources
            SET listing = listing + 1, listing_since = workshed.now(), listing_from = %(start)s,
@@ -83,14 +85,16 @@ def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str |
     return number, start, start is None
 
 
-def read(now: PageCursor) -> ListingPage:
+def fetch_page(now: PageCursor) -> ListingPage:
     """Fetch a page; call it without an open transaction. Raises a `SourceError`."""
     params = {} if now.cursor is None else {"cursor": now.cursor}
-    with sources.asking(now.leave):
-        return answers.page(now.leave.name, ask(now.leave.name, now.leave.url, "records", **params))
+    with sources.recording_result(now.permit):
+        return schemas.parse_page(
+            now.permit.name, request_json(now.permit.name, now.permit.url, "records", **params)
+        )
 
 
-def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
+def store_page(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
     """Store what a page lists, and advance to the next; after the last page, what is missing.
 
     Does nothing if a copy of the job has stored the page; raises `Snooze` while that copy goes on
@@ -107,7 +111,7 @@ def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
            AND cursor IS NOT DISTINCT FROM %(cursor)s
     """
     values = {
-        "name": now.leave.name,
+        "name": now.permit.name,
         "listing": now.listing,
         "cursor": now.cursor,
         "next": page.next,
@@ -117,21 +121,21 @@ def land(conn: Connection, now: PageCursor, page: ListingPage) -> PageResult:
     }
     if not conn.execute(query, values).rowcount:
         _snooze_while_read(conn, now)
-        return PageResult([], ended=True)
-    wanted = _note(conn, now, page)
-    skipping.note(conn, now.leave.name, now.listing, page.skipped)
+        return PageResult([], is_last=True)
+    wanted = _record_listed(conn, now, page)
+    skipped_items.record_skipped(conn, now.permit.name, now.listing, page.skipped)
     _refuse_overlong(conn, now, page.total)
     if page.next is not None:
-        _pass(conn, now.leave.name, page.next)
-        return PageResult(wanted, ended=False)
-    if not now.whole:
-        runs.ended(conn, now.leave.name)
-        return PageResult(wanted, ended=True)
-    if problem := _incomplete(conn, now, page.total) or _without_good(conn, now, page):
-        return PageResult(wanted, ended=True, problem=problem)
-    wanted += _missing(conn, now)
-    skipping.forget(conn, now.leave.name, now.listing)
-    return PageResult(wanted, ended=True, mails=runs.succeeded(conn, now.leave.name))
+        _store_cursor(conn, now.permit.name, page.next)
+        return PageResult(wanted, is_last=False)
+    if not now.is_whole:
+        runs.end_partial_listing(conn, now.permit.name)
+        return PageResult(wanted, is_last=True)
+    if problem := _incomplete_error(conn, now, page.total) or _all_skipped_error(conn, now, page):
+        return PageResult(wanted, is_last=True, problem=problem)
+    wanted += _mark_missing(conn, now)
+    skipped_items.delete_outdated(conn, now.permit.name, now.listing)
+    return PageResult(wanted, is_last=True, mail_ids=runs.record_success(conn, now.permit.name))
 
 
 def _snooze_while_read(conn: Connection, now: PageCursor) -> None:
@@ -139,11 +143,11 @@ def _snooze_while_read(conn: Connection, now: PageCursor) -> None:
         SELECT FROM shop.sync_sources
          WHERE name = %s AND listing = %s AND listing_since IS NOT NULL
     """
-    if conn.execute(query, (now.leave.name, now.listing)).rowcount:
-        raise Snooze(COPY_LOOKS_AGAIN, f"a copy of this job reads {now.leave.name}")
+    if conn.execute(query, (now.permit.name, now.listing)).rowcount:
+        raise Snooze(COPY_RETRY_DELAY, f"a copy of this job reads {now.permit.name}")
 
 
-def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
+def _record_listed(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
     """Store which records are listed; return those that are new or newer than ours.
 
     Records that were requested recently are left out, because their job is waiting or retrying.
@@ -163,11 +167,11 @@ def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
                        OR asked_at < workshed.now() - %(again)s OR asked_at < deleted_at)
     """
     values = {
-        "source": now.leave.name,
+        "source": now.permit.name,
         "listing": now.listing,
         "ids": [item.id for item in page.items],
         "versions": [item.version for item in page.items],
-        "again": ASKED_AGAIN,
+        "again": REFETCH_AFTER,
     }
     wanted = [external_id for external_id, is_wanted in conn.execute(query, values) if is_wanted]
     asked = """
@@ -175,11 +179,11 @@ def _note(conn: Connection, now: PageCursor, page: ListingPage) -> list[str]:
            SET asked_version = listed_version, asked_at = workshed.now()
          WHERE source = %s AND external_id = ANY (%s)
     """
-    conn.execute(asked, (now.leave.name, wanted))
+    conn.execute(asked, (now.permit.name, wanted))
     return wanted
 
 
-def _pass(conn: Connection, source: str, cursor: str) -> None:
+def _store_cursor(conn: Connection, source: str, cursor: str) -> None:
     """Store a cursor; raises `RepeatedCursorError` if this listing had it before."""
     query = """
         INSERT INTO shop.sync_cursors (source, cursor) VALUES (%s, %s) ON CONFLICT DO NOTHING
@@ -200,17 +204,17 @@ def _refuse_overlong(conn: Connection, now: PageCursor, total: int | None) -> No
           FROM shop.sync_sources
          WHERE name = %(source)s
     """
-    values = {"source": now.leave.name, "total": total}
+    values = {"source": now.permit.name, "total": total}
     ((said, named),) = conn.execute(query, values).fetchall()
     if said is None or named <= said:
         return
-    if (listed := _listed(conn, now)) > said:
+    if (listed := _count_listed(conn, now)) > said:
         raise OverlongListingError(
-            now.leave.name, f"its listing has {listed} records so far, and says there are {said}"
+            now.permit.name, f"its listing has {listed} records so far, and says there are {said}"
         )
 
 
-def _listed(conn: Connection, now: PageCursor) -> int:
+def _count_listed(conn: Connection, now: PageCursor) -> int:
     """Count the records that the listing has named so far, and its skipped items."""
     query = """
         SELECT listing_skipped +
@@ -219,12 +223,12 @@ def _listed(conn: Connection, now: PageCursor) -> int:
           FROM shop.sync_sources
          WHERE name = %(source)s
     """
-    values = {"source": now.leave.name, "listing": now.listing}
+    values = {"source": now.permit.name, "listing": now.listing}
     ((count,),) = conn.execute(query, values).fetchall()
     return int(count)
 
 
-def _incomplete(
+def _incomplete_error(
     conn: Connection, now: PageCursor, total: int | None
 ) -> IncompleteListingError | None:
     """Return an error if the listing has fewer records than both of its totals."""
@@ -233,36 +237,38 @@ def _incomplete(
           FROM shop.sync_sources
          WHERE name = %(source)s
     """
-    values = {"source": now.leave.name, "total": total}
+    values = {"source": now.permit.name, "total": total}
     ((said,),) = conn.execute(query, values).fetchall()
-    listed = _listed(conn, now)
+    listed = _count_listed(conn, now)
     if said is None or listed >= said:
         return None
     return IncompleteListingError(
-        now.leave.name, f"its listing has {listed} of the {said} records it says there are"
+        now.permit.name, f"its listing has {listed} of the {said} records it says there are"
     )
 
 
-def _without_good(conn: Connection, now: PageCursor, page: ListingPage) -> WrongAnswerError | None:
+def _all_skipped_error(
+    conn: Connection, now: PageCursor, page: ListingPage
+) -> WrongAnswerError | None:
     """Return an error if every item of the listing was skipped: its form is not as agreed.
 
     No record may be considered deleted because of such a listing.
     """
     query = "SELECT listing_skipped FROM shop.sync_sources WHERE name = %s"
-    ((skipped,),) = conn.execute(query, (now.leave.name,)).fetchall()
-    if not skipped or _listed(conn, now) > skipped:
+    ((skipped,),) = conn.execute(query, (now.permit.name,)).fetchall()
+    if not skipped or _count_listed(conn, now) > skipped:
         return None
     reason = page.skipped[-1].reason if page.skipped else "see `python -m shop sync skipped`"
-    return WrongAnswerError(now.leave.name, f"none of its {skipped} items can be read: {reason}")
+    return WrongAnswerError(now.permit.name, f"none of its {skipped} items can be read: {reason}")
 
 
-def _missing(conn: Connection, now: PageCursor) -> list[str]:
+def _mark_missing(conn: Connection, now: PageCursor) -> list[str]:
     """Mark and return records that a whole listing lacks, unless fetched since it was started.
 
     The source is then asked for each of them, because a listing may lack an existing record if
     others are added or deleted while it is read.
     """
-    values = {"source": now.leave.name, "listing": now.listing}
+    values = {"source": now.permit.name, "listing": now.listing}
     never_fetched = """
         DELETE FROM shop.sync_records
          WHERE source = %(source)s AND listed_in < %(listing)s AND version IS NULL

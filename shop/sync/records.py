@@ -8,10 +8,10 @@ from typing import Literal
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from shop.sync import answers, sources
-from shop.sync.answers import Association, Record
-from shop.sync.client import ask
+from shop.sync import schemas, sources
+from shop.sync.client import request_json
 from shop.sync.errors import RefusedRequestError
+from shop.sync.schemas import Association, Record
 from shop.sync.sources import FetchPermit
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
@@ -19,7 +19,7 @@ from workshed.jobs.context import current_job
 
 Change = Literal["created", "updated", "restored", "deleted"]
 
-GONE = (404, 410)
+GONE_STATUSES = (404, 410)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,24 @@ class StoredRecord:
     deleted_at: datetime | None
 
 
-def fetch(leave: FetchPermit, external_id: str) -> Record | None:
+def fetch_record(leave: FetchPermit, external_id: str) -> Record | None:
     """Fetch a record; call it without an open transaction. `None` if the source does not have it.
 
     Raises a `SourceError`, and `RecordMissing` for an invalid id.
     """
-    if not answers.is_id(external_id):
+    if not schemas.is_id(external_id):
         raise RecordMissing(f"record of {leave.name}", external_id)
     try:
-        with sources.asking(leave):
-            answer = ask(leave.name, leave.url, f"records/{external_id}")
-            return answers.record(leave.name, external_id, answer)
+        with sources.recording_result(leave):
+            answer = request_json(leave.name, leave.url, f"records/{external_id}")
+            return schemas.parse_record(leave.name, external_id, answer)
     except RefusedRequestError as err:
-        if err.status in GONE:
+        if err.status in GONE_STATUSES:
             return None
         raise
 
 
-def write(
+def store_record(
     conn: Connection, leave: FetchPermit, external_id: str, record: Record | None
 ) -> Change | None:
     """Store a fetched record, its associations and a line of the log.
@@ -57,23 +57,25 @@ def write(
     Returns `None` and stores nothing if the stored record is as new. Raises `RecordMissing` if
     neither the source nor the database has such a record.
     """
-    stored = _stored(conn, leave.name, external_id)
-    change = judge(stored, None if record is None else record.version, leave.since)
+    stored = _lock_record(conn, leave.name, external_id)
+    change = decide_change(stored, None if record is None else record.version, leave.issued_at)
     if record is None and change is None and stored.deleted_at is None:
         raise RecordMissing(f"record of {leave.name}", external_id)
     if change is None and record is not None and stored.missing_since is not None:
-        _found(conn, leave.name, external_id)
+        _clear_missing(conn, leave.name, external_id)
     if change is not None:
         if record is None:
-            _delete(conn, leave.name, external_id)
+            _mark_deleted(conn, leave.name, external_id)
         else:
-            _write(conn, leave, record)
-        _associate(conn, leave.name, external_id, () if record is None else record.associations)
-        _log(conn, leave.name, external_id, change)
+            _update_record(conn, leave, record)
+        _replace_associations(
+            conn, leave.name, external_id, () if record is None else record.associations
+        )
+        _log_change(conn, leave.name, external_id, change)
     return change
 
 
-def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change | None:
+def decide_change(stored: StoredRecord, version: int | None, since: datetime) -> Change | None:
     """Return what an answer changes; `since`: when it was requested, no version: no such record.
 
     A record counts as deleted only if a whole listing lacked it, and the source does not have it
@@ -91,7 +93,7 @@ def judge(stored: StoredRecord, version: int | None, since: datetime) -> Change 
     return "updated" if stored.version < version else None
 
 
-def _stored(conn: Connection, source: str, external_id: str) -> StoredRecord:
+def _lock_record(conn: Connection, source: str, external_id: str) -> StoredRecord:
     """Return the stored record, locked until the transaction ends."""
     query = """
         INSERT INTO shop.sync_records (source, external_id) VALUES (%s, %s)
@@ -103,7 +105,7 @@ def _stored(conn: Connection, source: str, external_id: str) -> StoredRecord:
         return next(iter(cur.execute(query, (source, external_id))))
 
 
-def _write(conn: Connection, leave: FetchPermit, record: Record) -> None:
+def _update_record(conn: Connection, leave: FetchPermit, record: Record) -> None:
     query = """
         UPDATE shop.sync_records
            SET version = %(version)s, name = %(name)s, data = %(data)s, fetched_at = %(since)s,
@@ -116,12 +118,12 @@ def _write(conn: Connection, leave: FetchPermit, record: Record) -> None:
         "version": record.version,
         "name": record.name,
         "data": Jsonb(record.data),
-        "since": leave.since,
+        "since": leave.issued_at,
     }
     conn.execute(query, values)
 
 
-def _found(conn: Connection, source: str, external_id: str) -> None:
+def _clear_missing(conn: Connection, source: str, external_id: str) -> None:
     """Record that a record exists although a listing lacked it."""
     query = """
         UPDATE shop.sync_records SET missing_since = NULL
@@ -130,7 +132,7 @@ def _found(conn: Connection, source: str, external_id: str) -> None:
     conn.execute(query, (source, external_id))
 
 
-def _delete(conn: Connection, source: str, external_id: str) -> None:
+def _mark_deleted(conn: Connection, source: str, external_id: str) -> None:
     query = """
         UPDATE shop.sync_records SET deleted_at = workshed.now()
          WHERE source = %s AND external_id = %s
@@ -138,7 +140,7 @@ def _delete(conn: Connection, source: str, external_id: str) -> None:
     conn.execute(query, (source, external_id))
 
 
-def _associate(
+def _replace_associations(
     conn: Connection, source: str, external_id: str, wanted: Sequence[Association]
 ) -> None:
     """Replace the associations of a record."""
@@ -163,7 +165,7 @@ def _associate(
     conn.execute(query, values)
 
 
-def _log(conn: Connection, source: str, external_id: str, change: Change) -> None:
+def _log_change(conn: Connection, source: str, external_id: str, change: Change) -> None:
     query = """
         INSERT INTO shop.sync_log (source, external_id, change, version, message_id)
         SELECT source, external_id, %(change)s, version, %(job)s

@@ -3,23 +3,23 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=24)
-DIGITS = 9
+MIN_DELAY, MAX_DELAY = timedelta(seconds=1), timedelta(hours=24)
+MAX_DIGITS = 9
 """Numbers with more digits are treated as `LONGEST`."""
 
 
-def delay_of(header: str | None, now: datetime) -> timedelta | None:
+def parse_delay(header: str | None, now: datetime) -> timedelta | None:
     """Return how long to wait, from a second to a day.
 
     `None` if the header is missing, or is neither seconds nor a date.
     """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
-        found = timedelta(seconds=int(text)) if len(text) <= DIGITS else LONGEST
+        found = timedelta(seconds=int(text)) if len(text) <= MAX_DIGITS else MAX_DELAY
     else:
         try:
             at = parsedate_to_datetime(text)
             found = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
         except (ValueError, OverflowError):  # not a date, or out of range
             return None
-    return min(max(found, SHORTEST), LONGEST)
+    return min(max(found, MIN_DELAY), MAX_DELAY)

@@ -12,14 +12,14 @@ from psycopg.rows import class_row
 from shop import compose, people
 from shop.settings import settings
 from shop.sync.errors import SourceError
-from workshed.contrib.mail import emails
+from workshed.contrib.mail import stored_mails
 from workshed.db import Connection
 from workshed.jobs.history import attempts
 
-TOLD_FROM = 4
+ALERT_AFTER_RUNS = 4
 """The admins are notified after so many failed runs; of some errors after the first."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHOWN = "%Y-%m-%d %H:%M UTC"
+TIME_FORMAT = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class SourceFailure:
     now: datetime
 
 
-def failed(conn: Connection, error: SourceError) -> list[int]:
+def record_failure(conn: Connection, error: SourceError) -> list[int]:
     """Record a failed run; return the ids of the alert emails to deliver."""
     query = """
         UPDATE shop.sync_sources
@@ -49,7 +49,7 @@ def failed(conn: Connection, error: SourceError) -> list[int]:
         "name": error.source,
         "error": attempts.to_storable(str(error))[: attempts.LONGEST_ERROR],
         "at_once": error.verdict != "retry",
-        "told_from": TOLD_FROM,
+        "told_from": ALERT_AFTER_RUNS,
         "ends_listing": error.ends_listing,
     }
     with conn.cursor(row_factory=class_row(SourceFailure)) as cur:
@@ -57,22 +57,22 @@ def failed(conn: Connection, error: SourceError) -> list[int]:
     if trouble is None or not trouble.alerted:
         return []
     times = "its run" if trouble.failed_runs == 1 else f"{trouble.failed_runs} runs in a row"
-    since = f"{times} failed, since {trouble.failing_since:{SHOWN}}"
-    return _tell(conn, error.source, f"{type(error).__name__}: {error.reason}", since)
+    since = f"{times} failed, since {trouble.failing_since:{TIME_FORMAT}}"
+    return _store_alerts(conn, error.source, f"{type(error).__name__}: {error.reason}", since)
 
 
-def died(conn: Connection, source: str, reason: str) -> list[int]:
+def record_dead_job(conn: Connection, source: str, reason: str) -> list[int]:
     """Store alerts that a job of a source is dead; return the ids of the emails to deliver."""
-    return _tell(conn, source, reason, "one of its jobs is dead")
+    return _store_alerts(conn, source, reason, "one of its jobs is dead")
 
 
-def ended(conn: Connection, source: str) -> None:
+def end_partial_listing(conn: Connection, source: str) -> None:
     """Record the end of a listing that was not started at its first page; it proves no success."""
     query = "UPDATE shop.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
     conn.execute(query, (source,))
 
 
-def succeeded(conn: Connection, source: str) -> list[int]:
+def record_success(conn: Connection, source: str) -> list[int]:
     """Record a complete listing; return the ids of the emails that announce a recovery."""
     query = """
         WITH before AS (
@@ -93,19 +93,19 @@ def succeeded(conn: Connection, source: str) -> list[int]:
     if before is None or not before.alerted:
         return []
     drafts = [
-        compose.sync_recovered(admin, source, before.failing_since, before.now)
+        compose.write_sync_recovered(admin, source, before.failing_since, before.now)
         for admin in people.lock_admins(conn)
     ]
-    return emails.store_new(conn, drafts)
+    return stored_mails.store_new(conn, drafts)
 
 
-def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
+def _store_alerts(conn: Connection, source: str, reason: str, since: str) -> list[int]:
     """Store this window's alert for each admin; return the ids of the emails that are new."""
     ((now,),) = conn.execute("SELECT workshed.now()").fetchall()
     span = settings().sync_alert_window
     window = EPOCH + (now - EPOCH) // span * span
     drafts = [
-        compose.sync_failing(admin, source, reason, since, window)
+        compose.write_sync_failing(admin, source, reason, since, window)
         for admin in people.lock_admins(conn)
     ]
-    return emails.store_new(conn, drafts)
+    return stored_mails.store_new(conn, drafts)

@@ -23,9 +23,9 @@ from workshed.jobs import RecordMissing, Snooze
 
 logger = logging.getLogger(__name__)
 
-TRIPS_AT = 5
-FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)
-PROBE = timedelta(seconds=150)
+FAILURE_THRESHOLD = 5
+FIRST_OPEN_TIME, LONGEST_OPEN_TIME = timedelta(seconds=30), timedelta(minutes=15)
+PROBE_TIME = timedelta(seconds=150)
 """Longer than an exchange may take, including the lookup of the address."""
 SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
 """Limits for the wait of jobs; a held source may be released earlier, by the job that probes it."""
@@ -56,10 +56,10 @@ class FetchPermit:
 
     name: str
     url: str
-    since: datetime
+    issued_at: datetime
     """When it was given, by PostgreSQL's clock; the answer reflects a later state of the source."""
     failures: int
-    held: bool
+    is_circuit_open: bool
 
 
 def add(conn: Connection, name: str, url: str) -> None:
@@ -67,7 +67,7 @@ def add(conn: Connection, name: str, url: str) -> None:
 
     Raises `ForbiddenAddressError` if `SHOP_SYNC_ORIGINS` does not name its host.
     """
-    addresses.allowed(name, url, settings().sync_origins)
+    addresses.require_allowed_origin(name, url, settings().sync_origins)
     query = """
         INSERT INTO shop.sync_sources (name, url) VALUES (%s, %s)
             ON CONFLICT (name) DO UPDATE SET url = excluded.url
@@ -84,7 +84,7 @@ def remove(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount == 1
 
 
-def find(conn: Connection) -> list[SyncSource]:
+def list_sources(conn: Connection) -> list[SyncSource]:
     """Return all sources, ordered by name."""
     query = """
         SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
@@ -97,7 +97,7 @@ def find(conn: Connection) -> list[SyncSource]:
         return cur.execute(query).fetchall()
 
 
-def counts(conn: Connection) -> dict[str, int]:
+def count_records(conn: Connection) -> dict[str, int]:
     """Return the number of records of each source that has any."""
     query = """
         SELECT source, count(*)
@@ -108,13 +108,13 @@ def counts(conn: Connection) -> dict[str, int]:
     return dict(conn.execute(query).fetchall())
 
 
-def names(conn: Connection) -> list[str]:
+def list_source_names(conn: Connection) -> list[str]:
     """Return the names of all sources."""
     query = "SELECT name FROM shop.sync_sources ORDER BY name"
     return [name for (name,) in conn.execute(query)]
 
 
-def release(conn: Connection, name: str) -> bool:
+def close_circuit(conn: Connection, name: str) -> bool:
     """End the hold of a source now, so that it is called again; False if it is not held."""
     query = """
         UPDATE shop.sync_sources
@@ -124,7 +124,7 @@ def release(conn: Connection, name: str) -> bool:
     return conn.execute(query, (name,)).rowcount == 1
 
 
-def admit(conn: Connection, name: str) -> FetchPermit:
+def acquire_permit(conn: Connection, name: str) -> FetchPermit:
     """Return a permit to call a source.
 
     Raises `Snooze` while it is held, and `RecordMissing` if there is no such source.
@@ -140,54 +140,54 @@ def admit(conn: Connection, name: str) -> FetchPermit:
         raise RecordMissing("source", name)
     *fields, left = row
     leave = FetchPermit(*fields)
-    if not leave.held:
+    if not leave.is_circuit_open:
         return leave
-    if left > timedelta() or not _probe(conn, leave):
+    if left > timedelta() or not _half_open(conn, leave):
         # Spread the jobs over time, and keep the number of retries low.
         share = left * random.uniform(0.5, 1)  # noqa: S311
         raise Snooze(min(max(share, SHORTEST_SNOOZE), LONGEST_SNOOZE), f"{name} is held")
     return leave
 
 
-def _probe(conn: Connection, leave: FetchPermit) -> bool:
+def _half_open(conn: Connection, leave: FetchPermit) -> bool:
     """Claim the probe of a held source; return False if another job has it."""
     query = """
         UPDATE shop.sync_sources
            SET circuit_opened_at = %(since)s, circuit_open_until = %(since)s + %(probe)s
          WHERE name = %(name)s AND circuit_open_until <= %(since)s
     """
-    values = {"name": leave.name, "since": leave.since, "probe": PROBE}
+    values = {"name": leave.name, "since": leave.issued_at, "probe": PROBE_TIME}
     return conn.execute(query, values).rowcount == 1
 
 
 @contextmanager
-def asking(leave: FetchPermit) -> Iterator[None]:
+def recording_result(leave: FetchPermit) -> Iterator[None]:
     """Record the result of a request inside the block; call it without an open transaction."""
     try:
         yield
     except SourceError as err:
         try:
             with db.transaction() as conn:
-                _failed(conn, leave, err)
-        except db.PASSING_ERRORS as lost:  # the original error must be raised
+                _record_failure(conn, leave, err)
+        except db.TRANSIENT_ERRORS as lost:  # the original error must be raised
             logger.warning("%s: could not record its failure: %s", leave.name, str(lost).strip())
         raise
-    if leave.failures or leave.held:
+    if leave.failures or leave.is_circuit_open:
         with db.transaction() as conn:
-            _answered(conn, leave)
+            _record_success(conn, leave)
 
 
-def _answered(conn: Connection, leave: FetchPermit) -> None:
+def _record_success(conn: Connection, leave: FetchPermit) -> None:
     """Release a source, unless its hold began after this request."""
     query = """
         UPDATE shop.sync_sources
            SET failures = 0, circuit_opened_at = NULL, circuit_open_until = NULL
          WHERE name = %(name)s AND (circuit_opened_at IS NULL OR circuit_opened_at <= %(since)s)
     """
-    conn.execute(query, {"name": leave.name, "since": leave.since})
+    conn.execute(query, {"name": leave.name, "since": leave.issued_at})
 
 
-def _failed(conn: Connection, leave: FetchPermit, error: SourceError) -> None:
+def _record_failure(conn: Connection, leave: FetchPermit, error: SourceError) -> None:
     """Count a failure, and hold the source if there were too many, or if it asks for that.
 
     An error that does not concern the source as a whole, such as a record of the wrong form, does
@@ -221,11 +221,11 @@ def _failed(conn: Connection, leave: FetchPermit, error: SourceError) -> None:
     """
     values = {
         "name": leave.name,
-        "since": leave.since,
-        "counts": error.holds,
+        "since": leave.issued_at,
+        "counts": error.is_source_wide,
         "asked": error.delay if isinstance(error, SourceBusyError) else None,
-        "trips_at": TRIPS_AT,
-        "first": FIRST_REST,
-        "longest": LONGEST_REST,
+        "trips_at": FAILURE_THRESHOLD,
+        "first": FIRST_OPEN_TIME,
+        "longest": LONGEST_OPEN_TIME,
     }
     conn.execute(query, values)

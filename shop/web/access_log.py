@@ -3,11 +3,11 @@
 import logging
 import re
 
-from shop.people.unsubscribing import PATH
-from shop.web.token_auth import QUERY
+from shop.people.unsubscribe_links import PATH
+from shop.web.token_auth import QUERY_PARAMETER
 
 HIDDEN = r"\1***"
-_TOKEN = re.compile(rf"([?&]{QUERY}=|{PATH})[^&/?\s]+")
+_TOKEN = re.compile(rf"([?&]{QUERY_PARAMETER}=|{PATH})[^&/?\s]+")
 
 
 def hide_tokens() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-SHOWN = 60
+PAGE_SIZE = 60
 """Pictures on one page."""
 
 
@@ -21,7 +21,9 @@ class Picture:
     """`sha256`, `width` and `height` of each variant, the oldest first."""
 
 
-async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None) -> list[Picture]:
+async def list_pictures(
+    conn: AsyncConnection[Any], user_id: int, before: int | None
+) -> list[Picture]:
     """Return a user's newest attachments, at most `SHOWN`; with `before`, only older ones."""
     query = """
         SELECT a.id, a.filename, a.refusal,
@@ -37,13 +39,13 @@ async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None)
          ORDER BY a.id DESC
          LIMIT %(limit)s
     """
-    values = {"user_id": user_id, "before": before, "limit": SHOWN}
+    values = {"user_id": user_id, "before": before, "limit": PAGE_SIZE}
     async with conn.cursor(row_factory=class_row(Picture)) as cur:
         await cur.execute(query, values)
         return await cur.fetchall()
 
 
-async def media_type(conn: AsyncConnection[Any], user_id: int, sha256: str) -> str | None:
+async def find_media_type(conn: AsyncConnection[Any], user_id: int, sha256: str) -> str | None:
     """Return a variant's media type, if the user has an attachment that it was made from."""
     query = """
         SELECT v.media_type

@@ -8,44 +8,46 @@ from starlette.requests import Request
 from workshed.contrib import notifications
 from workshed.contrib.notifications import TokenClaims, TokenError
 
-COOKIE = "workshed_token"
-QUERY = "token"
+COOKIE_NAME = "workshed_token"
+QUERY_PARAMETER = "token"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class AuthenticatedUser:
     """An authenticated user, with their token."""
 
     token: str
-    says: TokenClaims
-    by_cookie: bool
+    claims: TokenClaims
+    is_from_cookie: bool
     """Whether the token came in a cookie, which browsers send whichever page causes a request."""
 
     @property
     def user_id(self) -> int:
         """The user's id; the shop issues tokens only to users."""
-        return int(self.says.user_id)
+        return int(self.claims.user_id)
 
 
-def caller(request: Request) -> Caller:
+def authenticate(request: Request) -> AuthenticatedUser:
     """Return the user who makes a request; raises `TokenError`."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else request.query_params.get(QUERY)
-    shown = given or request.cookies.get(COOKIE)
+    given = (
+        bearer.strip() if scheme.lower() == "bearer" else request.query_params.get(QUERY_PARAMETER)
+    )
+    shown = given or request.cookies.get(COOKIE_NAME)
     if not shown:
         raise TokenError("is missing")
-    return Caller(shown, notifications.read(shown), by_cookie=not given)
+    return AuthenticatedUser(shown, notifications.read_token(shown), is_from_cookie=not given)
 
 
-def is_meant(request: Request, who: Caller) -> bool:
+def is_same_site_intent(request: Request, who: AuthenticatedUser) -> bool:
     """Return whether a request that changes something comes from our page, or from no page.
 
     Browsers do not send the cookie from other sites; this also refuses other origins of this site.
     """
-    return not who.by_cookie or is_from_us(request)
+    return not who.is_from_cookie or is_same_origin(request)
 
 
-def is_from_us(request: Request) -> bool:
+def is_same_origin(request: Request) -> bool:
     """Return whether a page of this origin caused a request, according to the browser."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None:

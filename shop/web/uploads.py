@@ -26,7 +26,7 @@ _IN_NO_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\u2028\u2029]")
 _LONGEST_FILENAME = 255
 
 
-async def take(request: Request, user_id: int, attach: Attach) -> int:
+async def store_upload(request: Request, user_id: int, attach: Attach) -> int:
     """Store the body of a request as an attachment of the user; return its id.
 
     Raises `HTTPException` or `TokenError`; then nothing is attached.
@@ -75,9 +75,9 @@ def _filename(request: Request) -> str:
 
 
 def _too_large(most_bytes: int) -> HTTPException:
-    return HTTPException(413, f"The file is too large: at most {in_mb(most_bytes)} are taken.")
+    return HTTPException(413, f"The file is too large: at most {format_mb(most_bytes)} are taken.")
 
 
-def in_mb(size_bytes: int) -> str:
+def format_mb(size_bytes: int) -> str:
     """Format a size for people: `30 MB`."""
     return f"{size_bytes / 1e6:.3g} MB"

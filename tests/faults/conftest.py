@@ -167,7 +167,7 @@ def ledger(broker, connect, rabbitmq, tmp_path, drain):
 
     yield Ledger(broker, rows, rabbitmq, drain)
     for name in ("parts", "letters"):
-        del broker.declared[name]
+        del broker.declared_queues[name]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dramatiq import Message
 from pika import BasicProperties
 
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 
 FORGED = 10_000_000
 """The numbers of made-up jobs start here."""
@@ -37,7 +37,7 @@ def unsigned(one: Published, number: int) -> Published:
 
 def of_another_key(one: Published, number: int) -> Published:
     body = made_up(one.queue, number)
-    return Published(one.queue, {HEADER: THEIRS.sign(one.queue, {}, body)}, body)
+    return Published(one.queue, {SIGNATURE_HEADER: THEIRS.sign(one.queue, {}, body)}, body)
 
 
 def with_another_s_signature(one: Published, number: int) -> Published:

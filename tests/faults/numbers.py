@@ -33,7 +33,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_an_outcome_waits_for_postgresql",
         Remedy(
             "workshed/transport/consuming/settlement.py",
-            "        except PASSING_ERRORS as passing:",
+            "        except TRANSIENT_ERRORS as passing:",
             "        except ZeroDivisionError as passing:",
         ),
         "the failing job leaves its queue while PostgreSQL is away, with no retry stored",
@@ -44,9 +44,9 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_an_ack_of_a_lost_channel_touches_no_other_job",
         Remedy(
             "workshed/transport/consuming/consumer.py",
-            "            channel, tag, verb = self._settled.popleft()\n",
-            "            channel, tag, verb = self._settled.popleft()\n"
-            "            channel = self._consumers[-1]._acks\n",
+            "            channel, tag, verb = self._pending_settlements.popleft()\n",
+            "            channel, tag, verb = self._pending_settlements.popleft()\n"
+            "            channel = self._consumers[-1]._acking_channel\n",
         ),
         "the tag of the old channel acks a job that has not ended on the new one",
     ),
@@ -145,7 +145,9 @@ NUMBERS = (
         "after SIGTERM jobs stay with an idle worker, and are interrupted at the end",
         f"{INTEGRATION}/test_leaving.py::test_what_waits_is_given_back_while_a_job_still_runs",
         Remedy(
-            "workshed/transport/worker/lifecycle.py", "        self._leaving.chain_signals()\n", ""
+            "workshed/transport/worker/lifecycle.py",
+            "        self._shutdown.install_signal_handlers()\n",
+            "",
         ),
         "waiting jobs are requeued only when dramatiq has checked for the signal",
     ),
@@ -155,8 +157,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_alarms.py::test_an_alarm_is_told_to_senders_and_copies_nothing",
         Remedy(
             "workshed/transport/publishing/publisher.py",
-            "        blocked = self._link is None or self._link.blocked is not None",
-            "        blocked = self._link is None",
+            "        blocked = self._link is None or self._link.blocked_reason is not None",
+            "        blocked_reason = self._link is None",
         ),
         "messages that were given up stay in the socket, and arrive after the alarm",
     ),
@@ -200,8 +202,8 @@ NUMBERS = (
         "test_a_process_has_one_connection_to_consume_and_one_to_publish",
         Remedy(
             "workshed/transport/rabbitmq.py",
-            "            self._inbox, queue, wanted, timeout_s",
-            '            ConsumerConnection(self.urls, "consumer"), queue, wanted, timeout_s',
+            "            self._consumer_connection,\n            queue,\n",
+            '            ConsumerConnection(self.urls, "consumer"),\n            queue,\n',
         ),
         "each queue opens a connection of its own",
     ),

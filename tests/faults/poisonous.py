@@ -19,7 +19,7 @@ ROOM_BYTES = 2 << 30
 PIECE_BYTES = 1 << 20
 STARTS = Path(os.environ["STARTS"])
 
-watchdog.FROZEN_S = 8.0
+watchdog.INTERPRETER_STUCK_S = 8.0
 resource.setrlimit(resource.RLIMIT_AS, (ROOM_BYTES, ROOM_BYTES))
 broker.add_queue(Queue("parts"))
 

@@ -8,7 +8,7 @@ from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.faults.pair import Lane, Pair, Way
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, find_free_ports
 
 
 class Proxy:
@@ -21,7 +21,7 @@ class Proxy:
     def __init__(self, host: str, port: int, at: str = HOST) -> None:
         """Choose a port of the address `at`; it starts to listen when the block is entered."""
         self.at = at
-        self.port = free_ports(1)[0]
+        self.port = find_free_ports(1)[0]
         self.accepted = 0
         """Number of accepted connections, including closed ones."""
         self.lanes: dict[Way, Lane] = {"up": Lane(), "down": Lane()}

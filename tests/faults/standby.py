@@ -4,9 +4,9 @@ import contextlib
 import subprocess
 from collections.abc import Generator
 
-from workshed.devserver.account import account
-from workshed.devserver.postgres import PASSWORD, PostgreSQLServer
-from workshed.devserver.state import temporary
+from workshed.devserver.account import server_account
+from workshed.devserver.postgres import PASSWORD_NOTE, PostgreSQLServer
+from workshed.devserver.state import lock_temporary_folder
 
 
 class Standby(PostgreSQLServer):
@@ -22,8 +22,8 @@ class Standby(PostgreSQLServer):
 @contextlib.contextmanager
 def standby(primary: PostgreSQLServer, lag_ms: int) -> Generator[Standby]:
     """Run a replica for the duration of the block."""
-    with temporary() as state:
-        state.note(**{PASSWORD: primary.password})
+    with lock_temporary_folder() as state:
+        state.write_notes(**{PASSWORD_NOTE: primary.password})
         replica = Standby(state)
         replica.lag_ms = lag_ms
         words = [
@@ -38,7 +38,7 @@ def standby(primary: PostgreSQLServer, lag_ms: int) -> Generator[Standby]:
             check=True,
         )
         for path in (replica.data, *replica.data.rglob("*")):
-            account().give(path)
+            server_account().make_owner(path)
         replica.start()
         try:
             yield replica

@@ -79,7 +79,7 @@ def site(ledger, broker, scale):
     load=f"{PER_S} jobs a second",
     remedy=Remedy(
         "workshed/transport/amqp/connection.py",
-        "        self.blocked = str(frame.method.reason)\n",
+        "        self.blocked_reason = str(frame.method.reason)\n",
         "        pass\n",
     ),
 )

@@ -46,7 +46,7 @@ def program(broker, tmp_path, connect):
     for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 @experiment(

@@ -100,7 +100,7 @@ def mail_to_one(address):
     load="a campaign of 10 000",
     remedy=Remedy(
         "shop/campaigns/recipients.py",
-        "if email_id is not None and emails.mark_unknown(conn, email_id):",
+        "if email_id is not None and stored_mails.mark_unknown(conn, email_id):",
         "if False:",
     ),
 )
@@ -119,7 +119,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
             copied.append(user_id)
 
     def is_over():
-        return campaigns.find(conn, number).state == "sent"
+        return campaigns.get_campaign(conn, number).state == "sent"
 
     with db.transaction() as own:
         start_campaign(own, number)
@@ -133,7 +133,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
 
     states = dict(conn.execute(STATES, (number,)).fetchall())
     came = Counter(one.recipients[0] for one in mail_server.received)
-    of = campaigns.progress(conn, number)
+    of = campaigns.get_progress(conn, number)
     addresses = {f"ada{n}@example.org" for n in range(1, wanted + 1)}
     judged(
         Result(
@@ -141,7 +141,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
             lost=sum(states[one] != "unknown" for one in addresses - came.keys()),
             ghost=len(came.keys() - addresses),
             duplicated=sum(came.values()) - len(came),
-            stuck=conn.execute(LEFT).fetchone()[0] + (not is_over()) + wanted - of.ended,
+            stuck=conn.execute(LEFT).fetchone()[0] + (not is_over()) + wanted - of.with_outcome,
             notes={
                 "recipients": wanted,
                 "copies": len(copied) - 1,
@@ -175,14 +175,14 @@ def test_mails_to_one_pass_all_mails_of_a_campaign(
             eventually(functools.partial(has_come, mail_server, address))
             late.append(time.monotonic() - begun)
             passed_by.append(place(mail_server, address) - before)
-            assert campaigns.find(conn, number).state == "sending"
+            assert campaigns.get_campaign(conn, number).state == "sending"
 
     # On a busy machine, single emails may reach the queue late; hence the median.
     assert median(passed_by) <= HELD
     if full:  # on an otherwise idle machine
         assert max(late) < WELCOME_S
-    eventually(lambda: campaigns.find(conn, number).state == "sent", within_s=300)
-    assert campaigns.progress(conn, number).sent == wanted
+    eventually(lambda: campaigns.get_campaign(conn, number).state == "sent", within_s=300)
+    assert campaigns.get_progress(conn, number).sent == wanted
 
 
 def has_come(mail_server, address):

@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from tests.faults.experiment import Remedy, experiment
-from workshed.devserver.cluster import NAMES
+from workshed.devserver.cluster import NODE_NAMES
 from workshed.settings import settings
 from workshed.transport import build
 from workshed.transport.errors import PublishRefusedError
 
-NODES = [f"{name}@localhost" for name in NAMES]
+NODES = [f"{name}@localhost" for name in NODE_NAMES]
 KILLS = 3
 FAULTS = 1 + KILLS + 1 + len(NODES)
 CUT_S = 10
@@ -138,7 +138,7 @@ def brokers(broker, orders):
     for order in orders[1:]:
         config = settings().model_copy(update={"broker_url": SecretStr(order)})
         others.append(build.build_broker(config))
-        others[-1].declared.update(broker.declared)
+        others[-1].declared_queues.update(broker.declared_queues)
     yield [broker, *others]
     for one in others:
         one.close()
@@ -179,8 +179,9 @@ def send(ledger, brokers, refused):
     load="20 000 jobs, direct to each node and transactional",
     remedy=Remedy(
         "workshed/transport/amqp/arguments.py",
-        "    taken = TABLE[queue.kind]\n",
-        '    queue = type(queue)(queue.name, kind="classic")\n    taken = TABLE[queue.kind]\n',
+        "    taken = ARGUMENT_VERSIONS[queue.kind]\n",
+        '    queue = type(queue)(queue.name, kind="classic")\n'
+        "    taken = ARGUMENT_VERSIONS[queue.kind]\n",
     ),
 )
 def test_nodes_are_lost_killed_cut_off_and_restarted(

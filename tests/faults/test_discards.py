@@ -55,7 +55,7 @@ def rows(broker, connect, replica_url, tmp_path, start_worker):
     }
     start_worker("looking", threads=8, env=env)
     yield lambda query: conn.execute(query).fetchall()
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 class Senders:

@@ -88,4 +88,4 @@ def test_django_cut(broker, database_url, start_worker, rabbitmq, tmp_path, quie
         )
     )
     assert cut >= cuts
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]

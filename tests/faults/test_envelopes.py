@@ -10,7 +10,7 @@ from tests.faults.bodies import fuzzed
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed.transport.errors import EnvelopeError
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
 PROGRAM = (Path(__file__).parent / "fuzzed.py").read_text()
 HEALTHY_OF = 20
@@ -70,7 +70,7 @@ def test_each_body_is_run_or_dead(ledger, taken, publishing, start_worker, quiet
             one = fuzzed(number)
             publish(one)
             try:
-                readable.add(decode(one.body, one.queue).message_id)
+                readable.add(decode_message(one.body, one.queue).message_id)
             except EnvelopeError:
                 unreadable.add(one.body)
             if number % HEALTHY_OF == 0:

@@ -63,7 +63,8 @@ POINTS = (
         "sender",
         "stored",
         "workshed/transport/publishing/sender.py",
-        "            await waiting.database(functools.partial(self._lease, batch, need_row, span))",
+        "            await waiting.run_database_work("
+        "functools.partial(self._lease, batch, need_row, span))",
     ),
     Point(
         "sender",
@@ -97,14 +98,14 @@ POINTS = (
     Point(
         "relay", "published", RELAY, "            self._in_flight.append(self._publish(conn, rows))"
     ),
-    Point("relay", "answered", RELAY, "        self._wait(window.ticket)"),
+    Point("relay", "answered", RELAY, "        self._await_confirms(window.confirms)"),
     Point("relay", "marked", RELAY, "        claims.delete_sent(conn, window.owner, gone)"),
-    Point("worker", "delivered", CONSUMER, "            self._came.append(delivery)"),
+    Point("worker", "delivered", CONSUMER, "            self._received.append(delivery)"),
     Point(
         "worker",
         "started",
         "workshed/transport/consuming/execution.py",
-        "        delivery.begun = True",
+        "        delivery.is_running = True",
     ),
     Point(
         "worker",
@@ -118,7 +119,7 @@ POINTS = (
         "worker",
         "settled",
         ONCE,
-        "                    broker.settle(conn, job, SUCCEEDED)",
+        "                    broker.write_outcome(conn, job, SUCCEEDED)",
     ),
     Point("worker", "kept", ONCE, "            job.outcome = outcome", before=True),
     Point(

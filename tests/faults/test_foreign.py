@@ -49,7 +49,7 @@ def gated(broker, connect, start_worker, tmp_path):
         start_worker("gated", threads=4)
     yield lambda query: conn.execute(query).fetchall()
     for name in ("parts", "letters"):
-        del broker.declared[name]
+        del broker.declared_queues[name]
 
 
 @pytest.mark.timeout(900)
@@ -62,7 +62,7 @@ def gated(broker, connect, start_worker, tmp_path):
     load="5 000 jobs, direct and transactional",
     remedy=Remedy(
         "workshed/transport/hooks.py",
-        "hooks.append(hook if ours else Tolerant(middleware, hook))",
+        "hooks.append(hook if ours else TolerantHook(middleware, hook))",
         "hooks.append(hook)",
     ),
 )
@@ -95,7 +95,7 @@ def test_hooks_that_fail_cost_no_job(
     "and 500 groups of six jobs each",
     remedy=Remedy(
         "workshed/transport/hooks.py",
-        "raise OutcomeKnown(skipped_outcome(self._of, err)) from err",
+        "raise OutcomeKnown(skipped_outcome(self._middleware_name, err)) from err",
         "raise",
     ),
 )

@@ -91,18 +91,18 @@ def test_each_row_is_counted_once(hand_in, kill_a_worker, connect, judged, scale
 
     with Every(1, kill_a_worker):
         number = hand_in(content)
-        eventually(lambda: imports.find(conn, number).state != "pending", within_s=120)
+        eventually(lambda: imports.get_import(conn, number).state != "pending", within_s=120)
         for first in range(1, rows, CHUNK):
             for _ in range(COPIES):
                 import_user_rows.send(number, first, CHUNK)
         judged.all_sent()
         with contextlib.suppress(AssertionError):  # what is missing is counted
-            eventually(lambda: imports.find(conn, number).is_over, within_s=120)
+            eventually(lambda: imports.get_import(conn, number).is_over, within_s=120)
             eventually(lambda: kill_a_worker.times > 0)
     with contextlib.suppress(AssertionError):
         eventually(lambda: one(WAITING) == 0, within_s=60)
 
-    found = imports.find(conn, number)
+    found = imports.get_import(conn, number)
     came = {email for (email,) in conn.execute("SELECT email FROM shop.users")} - {OWNER}
     ended = found.succeeded + found.failed
     judged(

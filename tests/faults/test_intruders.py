@@ -65,8 +65,8 @@ def refused(numbers):
     load="20 000 of them among as many good jobs, direct and transactional",
     remedy=Remedy(
         "workshed/transport/messages/signing.py",
-        "    if signing is not None:\n        signing.check(",
-        "    if signing is None:\n        signing.check(",
+        "    if signing is not None:\n        signing.verify(",
+        "    if signing is None:\n        signing.verify(",
     ),
 )
 def test_what_no_key_has_signed_is_dead_and_counted(

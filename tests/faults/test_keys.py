@@ -109,5 +109,5 @@ def test_one_job_per_key_is_alive(broker, rows, senders, start_worker, judged, s
             "sends": rows("SELECT count(*) FROM sends")[0][0],
         },
     )
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
     judged(result)

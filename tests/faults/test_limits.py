@@ -108,4 +108,4 @@ def test_no_more_run_together_and_none_waits_for_ever(
     )
     assert together == AT_A_TIME
     assert killed >= HELD * AT_A_TIME
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]

@@ -117,7 +117,7 @@ class Post:
             outside=came.total() - len(came),
             counted=conn.execute(query).fetchone()[0],
             stuck=conn.execute(LEFT, {"actors": ACTORS}).fetchone()[0]
-            + (campaigns.find(conn, self.campaign).state != "sent"),
+            + (campaigns.get_campaign(conn, self.campaign).state != "sent"),
             notes={
                 "mails": len(sent),
                 "dead": conn.execute(DEAD).fetchone()[0],
@@ -144,7 +144,7 @@ def passes(**span):
     "steps of six hours",
     load="2 000 mails to one person each, and a campaign of 2 000",
     remedy=Remedy(
-        "workshed/contrib/mail/delivery.py", "    if error.of_server:\n", "    if False:\n"
+        "workshed/contrib/mail/delivery.py", "    if error.is_server_failure:\n", "    if False:\n"
     ),
 )
 def test_an_outage_of_days_costs_no_mail(
@@ -176,7 +176,7 @@ def test_an_outage_of_days_costs_no_mail(
         return len(server.received), conn.execute(LEFT, {"actors": ACTORS}).fetchone()[0]
 
     def is_over():
-        return campaigns.find(conn, post.campaign).state == "sent" and moved()[1] == 0
+        return campaigns.get_campaign(conn, post.campaign).state == "sent" and moved()[1] == 0
 
     with Every(1, functools.partial(passes, minutes=10)):
         quiet(is_over, moved, within_s=600, still_s=60)
@@ -193,8 +193,8 @@ def test_an_outage_of_days_costs_no_mail(
     load="1 200 mails to one person each, and a campaign of 300",
     remedy=Remedy(
         "workshed/contrib/mail/errors.py",
-        "OF_SERVER = (CONNECTION, LOGIN, SENDER)",
-        "OF_SERVER = (CONNECTION, LOGIN)",
+        "SERVER_STEPS = (CONNECTION, LOGIN, SENDER)",
+        "SERVER_STEPS = (CONNECTION, LOGIN)",
     ),
 )
 def test_a_quota_of_days_costs_no_mail(
@@ -213,7 +213,7 @@ def test_a_quota_of_days_costs_no_mail(
 
     def is_over():
         left = conn.execute(LEFT, {"actors": ACTORS}).fetchone()[0]
-        return campaigns.find(conn, post.campaign).state == "sent" and left == 0
+        return campaigns.get_campaign(conn, post.campaign).state == "sent" and left == 0
 
     def moved():
         return len(server.received), server.refused, conn.execute(DEAD).fetchone()[0]

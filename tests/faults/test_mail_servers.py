@@ -14,7 +14,7 @@ from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
 from workshed import db
 from workshed.contrib import mail
-from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
+from workshed.devserver.mail import ACCEPTED_REPLY, BUSY_REPLY, MailCatcher
 from workshed.jobs.dead import dead_jobs
 from workshed.settings import settings
 
@@ -58,7 +58,7 @@ class Moody(MailCatcher):
     async def handle_RCPT(self, *words):  # noqa: N802 -- its name in aiosmtpd
         if not self.calm and self.chance.random() < 0.1:
             self.done["4xx"] += 1
-            return BUSY
+            return BUSY_REPLY
         return await super().handle_RCPT(*words)
 
     async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
@@ -68,11 +68,11 @@ class Moody(MailCatcher):
         if way in {"kept", "not kept"}:
             self.close_after_dot(keep=way == "kept")
         elif way == "busy":
-            return BUSY
+            return BUSY_REPLY
         elif way == "slow":
-            self._keep(envelope)
+            self._store(envelope)
             await asyncio.sleep(TIMEOUT_S * self.chance.uniform(0.5, 1.5))
-            return TAKEN
+            return ACCEPTED_REPLY
         return await super().handle_DATA(conversation, session, envelope)
 
 
@@ -109,7 +109,7 @@ def release_all(conn):
     """Release the held emails, which were in doubt twice, as an operator may."""
     for (email_id,) in conn.execute(HELD).fetchall():
         with db.transaction() as own:
-            mail.decide(own, email_id, arrived=False)
+            mail.decide_held(own, email_id, arrived=False)
 
 
 @pytest.mark.timeout(1800)
@@ -123,8 +123,8 @@ def release_all(conn):
     load="10 000 mails to one person each, a fifth asked for twice",
     remedy=Remedy(
         "workshed/contrib/mail/protocol/smtp.py",
-        "            raise MailDeliveryUnknownError(str(server), reason(err)) from err",
-        "            raise MailServerUnreachableError(str(server), reason(err)) from err",
+        "            raise MailDeliveryUnknownError(str(server), describe_failure(err)) from err",
+        "            raise MailServerUnreachableError(str(server), describe_failure(err)) from err",
     ),
 )
 def test_each_mail_comes_and_what_comes_twice_is_counted(

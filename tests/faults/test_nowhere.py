@@ -11,7 +11,7 @@ from psycopg import sql
 
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
-from workshed.console.rabbitmq.dead_letter_queue import put_back
+from workshed.console.rabbitmq.dead_letter_queue import requeue_messages
 from workshed.transport.errors import BrokerError
 
 LET_IN = "ALTER ROLE {role} PASSWORD {password} CONNECTION LIMIT -1"
@@ -121,7 +121,7 @@ def test_none_is_acked_without_its_successor(
 
     def is_over():
         with contextlib.suppress(BrokerError):
-            back.append(put_back(broker.urls, "parts", 1_000, lambda: None))
+            back.append(requeue_messages(broker.urls, "parts", 1_000, lambda: None))
         return is_empty() and ledger.done()
 
     quiet(is_over, ledger.moved, within_s=240)

@@ -13,7 +13,7 @@ from dramatiq import Message
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import Queue
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")
@@ -74,7 +74,7 @@ class Disk:
         words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0755", "tmpfs", self.folder]
         subprocess.run(words, check=True)
         (self.folder / "tables").mkdir()
-        account().give(self.folder / "tables")
+        server_account().make_owner(self.folder / "tables")
         return self
 
     def __exit__(self, *_):
@@ -161,7 +161,7 @@ def hurt(database_url, open_folder):
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "workshed/transport/consuming/settlement.py",
-        "        except PASSING_ERRORS as passing:",
+        "        except TRANSIENT_ERRORS as passing:",
         "        except ZeroDivisionError as passing:",
     ),
 )
@@ -211,4 +211,4 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
         )
     )
     assert all(notes.values())
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]

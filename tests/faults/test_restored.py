@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed import db, schedule
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 
 LATER = {1, 3}
 """Of every five jobs, these are sent in a transaction; the others are sent directly."""
@@ -137,7 +137,7 @@ def base_copy(servers, open_folder, count, eventually):
         shutil.rmtree(postgres.data)
         shutil.copytree(copy, postgres.data)
         for path in (postgres.data, *postgres.data.rglob("*")):
-            account().give(path)
+            server_account().make_owner(path)
         postgres.start()
 
     def base_copy():
@@ -160,8 +160,9 @@ def base_copy(servers, open_folder, count, eventually):
     "it, a third still in the queues",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "        ClassicQueueRedelivery("
-        "publisher, found.declared, settings().classic_queue_resend_after),\n",
+        "        ClassicQueueRedelivery(\n"
+        "            publisher, found.declared_queues, settings().classic_queue_resend_after\n"
+        "        ),\n",
         "",
     ),
 )

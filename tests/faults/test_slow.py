@@ -126,8 +126,9 @@ def acquitted(drained, count, workshed):
     load="2 000 jobs of 1 to 10 s, direct and transactional",
     remedy=Remedy(
         "workshed/transport/consuming/consumer.py",
-        "            self._inbox.give(message,",
-        "            message.channel = self._acks\n            self._inbox.give(message,",
+        "            self._consumer_connection.settle_delivery(\n",
+        "            message.channel = self._acking_channel\n"
+        "            self._consumer_connection.settle_delivery(\n",
     ),
 )
 def test_an_ack_of_a_lost_channel_loses_no_other_job(

@@ -79,7 +79,7 @@ def keep_nothing():
     "connections of which more are left than belong to processes count as stuck",
     remedy=Remedy(
         "workshed/transport/relay/maintenance.py",
-        "                once_keys.prune_keys,\n",
+        "                once_keys.prune_once_keys,\n",
         "",
     ),
 )

@@ -21,7 +21,7 @@ from workshed.jobs import step
 
 def write(progress, job, blocks):
     while (number := (progress.cursor or 0) + 1) <= blocks:
-        with progress.saving() as conn:
+        with progress.transaction() as conn:
             conn.execute("INSERT INTO blocks VALUES (%s, %s, pg_sleep(0.02)::text)", (job, number))
             progress.cursor = number
 

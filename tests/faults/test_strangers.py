@@ -90,7 +90,7 @@ class Strangers:
     load="each of them 20 times, with 8 jobs beside each, of which one waits for 2 s",
     remedy=Remedy(
         "workshed/console/web/auth/csrf.py",
-        "    if not _is_ours(request, name, form.one(FIELD)):",
+        "    if not _is_valid_token(request, name, form.one(FIELD)):",
         "    if form is None:",
     ),
 )

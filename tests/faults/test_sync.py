@@ -8,7 +8,7 @@ import pytest
 
 from actors import start_syncs, sync_critical_data, sync_record
 from shop import sync
-from shop.demo.api import Api
+from shop.demo.faulty_api import FaultyApi
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
@@ -39,7 +39,7 @@ def start_one(start_worker):
 @pytest.fixture
 def source(broker, monkeypatch):
     """A misbehaving source; request it before the workers start, to set their environment."""
-    with Api(page=100) as api:
+    with FaultyApi(page=100) as api:
         monkeypatch.setenv("SHOP_SYNC_ORIGINS", api.origin)
         monkeypatch.setenv("SHOP_SYNC_TIMEOUT", "5")
         settings.cache_clear()
@@ -146,14 +146,14 @@ def test_each_change_is_written_and_logged_once(
         for version in (1, 2, 3):
             if version > 1:
                 mirror.change(chance, version)
-            source.mood = lambda: chance.choice(WAYS) if chance.random() < BADLY else None
+            source.choose_fault = lambda: chance.choice(WAYS) if chance.random() < BADLY else None
             sync_critical_data.send("crm")
             for name in sorted(source.records) * MORE:
                 sync_record.send("crm", name)
             judged.all_sent()
             with contextlib.suppress(AssertionError):  # what is missing is counted
                 eventually(mirror.is_done, within_s=180)
-            source.mood = lambda: None
+            source.choose_fault = lambda: None
         with contextlib.suppress(AssertionError):
             eventually(lambda: kill_a_worker.times > 0)
     with contextlib.suppress(AssertionError), Every(0.5, hurry):

@@ -28,7 +28,7 @@ def database_url(owned_database_url):
 @pytest.fixture
 def parts(vhost, database, rabbitmq, programs, broker, ledger):
     """The parts of an installation with the queues of the load."""
-    queues = [broker.declared[name] for names in POOLS.values() for name in names]
+    queues = [broker.declared_queues[name] for names in POOLS.values() for name in names]
     found = Parts(vhost, database, rabbitmq, programs, queues, POOLS)
     yield found
     found.end()
@@ -78,7 +78,7 @@ def shuffled(forbidden, rounds):
 )
 def test_no_account_does_what_is_not_its_part(ledger, broker, parts, workers, all_refused, scale):
     numbers = iter(range(1, 1_000_000))
-    queues = broker.declared["letters"], broker.declared["parts"]
+    queues = broker.declared_queues["letters"], broker.declared_queues["parts"]
     with contextlib.closing(OnRabbitMQ(parts, *queues)) as thief:
         for part, name in shuffled(thief.forbidden, scale(ROUNDS)):
             for _ in range(JOBS_AN_OPERATION):

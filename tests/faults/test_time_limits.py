@@ -35,7 +35,7 @@ def rows(connect):
     load="10 000 jobs",
     remedy=Remedy(
         "workshed/middleware/runtime/time_limit.py",
-        "        with self.lock:\n            self.over = True",
+        "        with self.lock:\n            self.is_over = True",
         "        pass",
     ),
 )
@@ -85,4 +85,4 @@ def test_a_limit_strikes_in_the_function_alone(
     )
     assert struck > 0
     assert count("DISTINCT number", "kind = 'retry'") < wanted
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]

@@ -135,7 +135,7 @@ class Operator:
     "quorum queue goes with it",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "        if known := lost & set(self._declared):",
+        "        if known := lost & set(self._declared_queues):",
         "        if known := set[str]():",
     ),
 )

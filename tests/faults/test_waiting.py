@@ -71,7 +71,7 @@ def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
     eventually(lambda: all(RELAY_READY in worker.text() for worker in started), within_s=60)
     yield started
     for name in ("parts", "long"):
-        del broker.declared[name]
+        del broker.declared_queues[name]
 
 
 @pytest.mark.timeout(1800)

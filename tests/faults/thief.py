@@ -12,7 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
 from tests.library.e2e.parts import Parts
 from workshed import Queue
-from workshed.roles import ROLES, all_grants
+from workshed.roles import ROLES, list_grants
 
 LONGEST = "2s"
 """Longest wait for a lock; a refused statement waits for none."""
@@ -79,11 +79,11 @@ class OnPostgreSQL(Thief):
             each.execute(f"SET lock_timeout = '{LONGEST}'")
         self._does: dict[tuple[str, str], sql.Composed] = {
             (table, right): statement
-            for grants in all_grants()
+            for grants in list_grants()
             for table in grants.tables
             for right, statement in attempts(table, columns_of(conn, table), "true").items()
         }
-        rights = {table: roles for one in all_grants() for table, roles in one.tables.items()}
+        rights = {table: roles for one in list_grants() for table, roles in one.tables.items()}
         self.forbidden = [
             (role, table, right)
             for role in ROLES

@@ -30,10 +30,10 @@ class Slow(Middleware):
 class Outcomes(OutcomeMiddleware):
     """Writes each outcome, and whether the function had returned; this is slow too."""
 
-    def concerns(self, job, outcome):
+    def handles(self, job, outcome):
         return True
 
-    def settle(self, conn, job, outcome):
+    def on_outcome(self, conn, job, outcome):
         returned = here.__dict__.get("returned") == job.run_id
         values = (*job.message.args, outcome.kind, returned)
         conn.execute("INSERT INTO outcomes VALUES (%s, %s, %s)", values)

@@ -1,8 +1,8 @@
 """All commands of `workshed` and of the shop, by the kind of their effect."""
 
-from tools.reference import commands
+from tools.reference import list_commands
 
-KNOWN = commands()
+KNOWN = list_commands()
 LIST = "list"
 FINAL = {
     "batches cancel",

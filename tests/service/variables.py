@@ -2,11 +2,11 @@
 
 from shop.settings import ShopSettings
 from tests import variables
-from workshed.settings import Settings, prefix_of
+from workshed.settings import Settings, get_prefix
 
-SHOP = prefix_of(ShopSettings)
+SHOP = get_prefix(ShopSettings)
 KINDS = (Settings, ShopSettings)
-NAMES = {prefix_of(kind) + name.upper() for kind in KINDS for name in kind.model_fields}
+NAMES = {get_prefix(kind) + name.upper() for kind in KINDS for name in kind.model_fields}
 
 
 def variable(name):

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from workshed import db
 from workshed.middleware import Observer, PostgresRateLimiterBackend, Results
-from workshed.middleware.built_in import INSTEAD
+from workshed.middleware.built_in import REFUSED_MIDDLEWARE
 from workshed.transport import Queue, build
 
 from .clocks import CLOCKS, PATIENCE_S, Clock, until
@@ -72,7 +72,7 @@ class Events(Observer):
     def after_enqueue(self, broker, message, delay):
         self.sent.append(message.message_id)
 
-    def ended(self, job, outcome):
+    def on_outcome_stored(self, job, outcome):
         self.outcomes.append(outcome.kind)
         if outcome.kind == "dead" and outcome.error is not None:
             self.errors.append(outcome.error)
@@ -110,8 +110,8 @@ def clock(request, events, monkeypatch):
 @pytest.fixture
 def stub_broker(events, clock):
     dramatiq.broker.global_broker = None  # the previous test's broker has actors
-    build.broker.cache_clear()
-    broker = build.broker()
+    build.get_broker.cache_clear()
+    broker = build.get_broker()
     broker.add_middleware(events)
     broker.clock = clock
     declare, add, join, enqueue = (
@@ -122,12 +122,12 @@ def stub_broker(events, clock):
     )
 
     def declare_queue(name):
-        if name not in broker.declared:  # as with stock dramatiq, tests use any queue name
+        if name not in broker.declared_queues:  # as with stock dramatiq, tests use any queue name
             broker.add_queue(Queue(name))
         declare(name)
 
     def add_middleware(middleware, **place):
-        if type(middleware) not in INSTEAD:  # "leave out …": it is built in
+        if type(middleware) not in REFUSED_MIDDLEWARE:  # "leave out …": it is built in
             add(middleware, **place)
 
     def enqueue_later(message, *, delay=None):

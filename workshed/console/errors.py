@@ -5,7 +5,7 @@ WorkshedError
 │   └── UnknownActorError  no actor with this name in the imported packages
 ├── NotConfirmedError      no terminal to confirm at, and no `--yes`
 ├── StillWaitingError      a job has not ended within `--timeout`
-├── PartlyError            only part was done; the result of each item was printed
+├── PartialFailureError    only part was done; the result of each item was printed
 ├── PasswordFileError      a file of passwords cannot be read or written
 └── ManagementError        RabbitMQ's management API does not answer, or not as expected
 """
@@ -46,7 +46,7 @@ class PasswordFileError(WorkshedError):
     """A file of passwords cannot be read or written; the message shows no line of it."""
 
 
-class PartlyError(WorkshedError):
+class PartialFailureError(WorkshedError):
     """Only part was done; the result of each item was printed."""
 
 

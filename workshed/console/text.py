@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 # Control characters, except tab and line feed, because a terminal would execute them. Anyone who
 # can send a job can write them into a body or an error.
-CONTROLS = {
+CONTROL_ESCAPES = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
 }
 
 
-def plain(value: object) -> object:
+def to_json_type(value: object) -> object:
     """Convert a value for JSON: times to ISO 8601, spans to seconds, dataclasses to objects."""
     match value:
         case datetime():
@@ -22,6 +22,6 @@ def plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def visible(text: str) -> str:
+def escape_control(text: str) -> str:
     """Escape control characters, and surrogates, which a terminal cannot show."""
-    return text.translate(CONTROLS).encode(errors="backslashreplace").decode()
+    return text.translate(CONTROL_ESCAPES).encode(errors="backslashreplace").decode()

@@ -5,6 +5,6 @@ with DevServers(fresh=True) as servers:
 """
 
 from workshed.devserver.errors import NotInstalledError, ServerError
-from workshed.devserver.stack import ALL, DevServers
+from workshed.devserver.stack import ALL_KINDS, DevServers
 
-__all__ = ["ALL", "DevServers", "NotInstalledError", "ServerError"]
+__all__ = ["ALL_KINDS", "DevServers", "NotInstalledError", "ServerError"]

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from workshed.devserver.epmd import PortMapper
 from workshed.devserver.errors import ServerError
-from workshed.devserver.ports import free_ports
-from workshed.devserver.process import secret_file
-from workshed.devserver.rabbitmq import PASSWORD, RabbitMQServer
+from workshed.devserver.ports import find_free_ports
+from workshed.devserver.process import write_secret_file
+from workshed.devserver.rabbitmq import PASSWORD_NOTE, RabbitMQServer
 from workshed.devserver.state import StateFolder
 
-NAMES = ("a", "b", "c")
+NODE_NAMES = ("a", "b", "c")
 FOLDER = "cluster"
 COOKIE = "cluster_cookie"
 RESTARTS = 3
@@ -35,14 +35,14 @@ class ClusterNode(RabbitMQServer):
     ) -> None:
         """Prepare a node in a folder of its own."""
         super().__init__(state, scripts, config=config)
-        self.node = at_localhost(name)
+        self.node = full_node_name(name)
         self.mapper = mapper
         self.cookie = cookie
 
     def prepare(self) -> None:
         """Write its configuration, and the cookie that authenticates the nodes to each other."""
         super().prepare()
-        secret_file(self.folder / ".erlang.cookie", self.cookie)
+        write_secret_file(self.folder / ".erlang.cookie", self.cookie)
 
     def map_ports(self) -> None:
         """Do nothing: the cluster runs the port mapper for all nodes."""
@@ -55,7 +55,7 @@ class ClusterNode(RabbitMQServer):
         peers = "cluster_formation.classic_config.nodes"
         return {
             "cluster_formation.peer_discovery_backend": "classic_config",
-            **{f"{peers}.{name}": at_localhost(name) for name in NAMES},
+            **{f"{peers}.{name}": full_node_name(name) for name in NODE_NAMES},
             "cluster_partition_handling": "pause_minority",
         }
 
@@ -72,16 +72,16 @@ class Cluster:
         talk: Callable[[str], None] = print,
     ) -> None:
         """Prepare the nodes; `config` applies to each, and `talk` reports a node that has ended."""
-        self.talk = talk
-        kept = {PASSWORD: secrets.token_urlsafe(16), COOKIE: secrets.token_hex(16)}
-        kept |= {name: value for name, value in state.notes().items() if name in kept}
-        state.note(**kept)
+        self.report = talk
+        kept = {PASSWORD_NOTE: secrets.token_urlsafe(16), COOKIE: secrets.token_hex(16)}
+        kept |= {name: value for name, value in state.read_notes().items() if name in kept}
+        state.write_notes(**kept)
         self.mapper = PortMapper()
-        state.subfolder(FOLDER)
+        state.create_subfolder(FOLDER)
         self.nodes = []
-        for name in NAMES:
-            own = StateFolder(state.subfolder(f"{FOLDER}/{name}"), state.lock)
-            own.note(**{PASSWORD: kept[PASSWORD]})
+        for name in NODE_NAMES:
+            own = StateFolder(state.create_subfolder(f"{FOLDER}/{name}"), state.lock)
+            own.write_notes(**{PASSWORD_NOTE: kept[PASSWORD_NOTE]})
             node = ClusterNode(own, scripts, name, self.mapper, kept[COOKIE], config=config)
             self.nodes.append(node)
 
@@ -93,15 +93,15 @@ class Cluster:
     @property
     def management_url(self) -> str:
         """The management UI and API of a running node."""
-        return self._one_that_runs().management_url
+        return self._running_node().management_url
 
     def ctl(self, *words: str) -> str:
         """Run `rabbitmqctl` on a running node, as `RabbitMQServer.ctl` does."""
-        return self._one_that_runs().ctl(*words)
+        return self._running_node().ctl(*words)
 
     def launch(self) -> None:
         """Start all at once: new nodes find each other, old ones wait for each other's data."""
-        self.mapper.start(free_ports(1)[0])
+        self.mapper.start(find_free_ports(1)[0])
         for node in self.nodes:
             node.launch()
 
@@ -112,7 +112,7 @@ class Cluster:
         seconds: such a member is started again.
         """
         left = RESTARTS
-        while not all(node.answers() for node in self.nodes):
+        while not all(node.is_ready() for node in self.nodes):
             for node in self.nodes:
                 try:
                     node.wait()
@@ -120,7 +120,7 @@ class Cluster:
                     if not left or node.pid is not None:
                         raise
                     left -= 1
-                    self.talk(node.log_end())
+                    self.report(node.log_tail())
                     self.check()
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class Cluster:
         """Start killed nodes again, because surviving that is what a cluster is tested for."""
         for node in self.nodes:
             if node.pid is None:
-                self.talk(f"{node.node} has ended; it is started again")
+                self.report(f"{node.node} has ended; it is started again")
                 node.launch()
 
     def stop(self) -> None:
@@ -141,10 +141,10 @@ class Cluster:
             node.stop()
         self.mapper.stop()
 
-    def _one_that_runs(self) -> ClusterNode:
+    def _running_node(self) -> ClusterNode:
         return next((node for node in self.nodes if node.pid), self.nodes[0])
 
 
-def at_localhost(name: str) -> str:
+def full_node_name(name: str) -> str:
     """Return the full name of a node: at localhost, because the machine's name may change."""
     return f"{name}@localhost"

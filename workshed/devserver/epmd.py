@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 from workshed.devserver.ports import HOST
 
 # If no port mapper answers, a node starts one on port 4369 of all addresses, which outlives it.
 # So it gets a port mapper of ours, which ends with us.
-NO_OTHER = "-start_epmd false"
+NO_START_EPMD = "-start_epmd false"
 
 
 class PortMapper:
@@ -25,7 +25,9 @@ class PortMapper:
         self.stop()
         self.port = port
         self.process = subprocess.Popen(
-            account().command("epmd", "-address", HOST, "-port", str(port), death=signal.SIGKILL),
+            server_account().wrap_command(
+                "epmd", "-address", HOST, "-port", str(port), death=signal.SIGKILL
+            ),
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath)},
             stdin=subprocess.DEVNULL,
@@ -46,5 +48,5 @@ class PortMapper:
         return {
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(self.port),
-            "ERL_ZFLAGS": NO_OTHER,
+            "ERL_ZFLAGS": NO_START_EPMD,
         }

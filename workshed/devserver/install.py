@@ -14,7 +14,7 @@ PROGRAM = "rabbitmq-server"
 
 # Folders of RabbitMQ's own scripts. Debian's /usr/sbin/rabbitmq-server is a wrapper that refuses
 # every user but root and rabbitmq, so it is not among them.
-PLACES = (
+SCRIPT_FOLDERS = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",  # Fedora
     "/usr/lib64/rabbitmq/lib/rabbitmq_server-*/sbin",
@@ -24,28 +24,28 @@ PLACES = (
     "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin",
 )
 
-HOW = """RabbitMQ is not installed. Install it and run this again:
+INSTALL_HINT = """RabbitMQ is not installed. Install it and run this again:
   Debian, Ubuntu   sudo apt-get install --no-install-recommends rabbitmq-server
   Fedora           sudo dnf install rabbitmq-server
   macOS            brew install rabbitmq
 or set WORKSHED_BROKER_URL to your own server. Its system service is not needed: Workshed runs
 a private copy of it."""
 
-AS_ROOT = ("sudo", sys.executable, "-m", "workshed.devserver.install")
+INSTALL_AS_ROOT = ("sudo", sys.executable, "-m", "workshed.devserver.install")
 
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
-POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_FILE = Path("/usr/sbin/policy-rc.d")
 # Asked by Debian's packages before they start a service; 101 is "not allowed".
-REFUSAL = "#!/bin/sh\nexit 101\n"
+REFUSE_ALL = "#!/bin/sh\nexit 101\n"
 
 
-def find(places: Iterable[str] = PLACES) -> Path | None:
+def find_scripts(places: Iterable[str] = SCRIPT_FOLDERS) -> Path | None:
     """Return the folder of RabbitMQ's scripts, the newest if there are several."""
     for place in places:
         for folder in sorted(Path("/").glob(place.lstrip("/")), reverse=True):
             if os.access(folder / PROGRAM, os.X_OK):
                 return folder
-    on_path = shutil.which(PROGRAM) if places is PLACES else None
+    on_path = shutil.which(PROGRAM) if places is SCRIPT_FOLDERS else None
     if on_path:
         folder = Path(on_path).resolve().parent
         # RabbitMQ's scripts are in the same folder, but not in that of a wrapper.
@@ -53,25 +53,25 @@ def find(places: Iterable[str] = PLACES) -> Path | None:
     return None
 
 
-def ensure(talk: Callable[[str], None], places: Iterable[str] = PLACES) -> Path:
+def ensure_installed(talk: Callable[[str], None], places: Iterable[str] = SCRIPT_FOLDERS) -> Path:
     """Return the folder of RabbitMQ's scripts, after installing it from Debian if necessary.
 
     Installs it as root, or by `sudo` after a person at the terminal has agreed. Otherwise raises
     `NotInstalledError` with what to install.
     """
-    found = find(places)
-    if found is None and shutil.which("apt-get") and places is PLACES:
+    found = find_scripts(places)
+    if found is None and shutil.which("apt-get") and places is SCRIPT_FOLDERS:
         if os.geteuid() == 0:
-            install(talk)
-        elif agreed():
-            subprocess.run(AS_ROOT, check=False)
-        found = find(places)
+            install_package(talk)
+        elif ask_to_install():
+            subprocess.run(INSTALL_AS_ROOT, check=False)
+        found = find_scripts(places)
     if found is None:
-        raise NotInstalledError(HOW)
+        raise NotInstalledError(INSTALL_HINT)
     return found
 
 
-def agreed() -> bool:
+def ask_to_install() -> bool:
     """Ask the person at the terminal; without a terminal the answer is no."""
     if not (shutil.which("sudo") and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
@@ -80,10 +80,10 @@ def agreed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def install(talk: Callable[[str], None]) -> None:
+def install_package(talk: Callable[[str], None]) -> None:
     """Install it from Debian's packages, as root; raises `ServerError` with apt's output."""
     talk(f"Installing {PROGRAM} with apt-get; its system service is not started …")
-    with no_services_started():
+    with prevent_service_start():
         output = _apt("update", "--quiet")
         done = _apt("install", "--yes", "--quiet", "--no-install-recommends", PROGRAM)
     if done.returncode:
@@ -108,11 +108,11 @@ def _apt(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def no_services_started(policy: Path = POLICY) -> Generator[None]:
+def prevent_service_start(policy: Path = POLICY_FILE) -> Generator[None]:
     """Prevent packages from starting services; an existing policy is left unchanged."""
     try:
         with policy.open("x") as file:
-            file.write(REFUSAL)
+            file.write(REFUSE_ALL)
     except FileExistsError:
         yield
         return
@@ -124,4 +124,4 @@ def no_services_started(policy: Path = POLICY) -> Generator[None]:
 
 
 if __name__ == "__main__":
-    install(print)
+    install_package(print)

@@ -12,26 +12,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, AnyStr, Literal, Self
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("dev"):
+with require_extra("dev"):
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from workshed.devserver.errors import ServerError
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, find_free_ports
 
 Stage = Literal["connect", "helo", "mail", "rcpt", "data", "dot"]
 """The stage of a session: the greeting, four commands, and the dot that ends a mail."""
 
 START_S = 10
 PORT_TRIES = 5
-BUSY = "451 4.3.0 Busy, try again"
-TAKEN = "250 OK"
-DOWN = "421 4.3.2 Down for maintenance"
+BUSY_REPLY = "451 4.3.0 Busy, try again"
+ACCEPTED_REPLY = "250 OK"
+DOWN_REPLY = "421 4.3.2 Down for maintenance"
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedMail:
     """A mail as it was accepted, with LF line ends, and with its envelope."""
 
     sender: str
@@ -59,13 +59,13 @@ class MailCatcher:
         self.port = port
         self.connections = 0
         self.attempts: list[str] = []
-        self.received: list[Received] = []
+        self.received: list[ReceivedMail] = []
         self._busy = set(busy_once)
         self._refusals: dict[str | None, int] = {}
         self._stalled: set[Stage] = set()
         self._closes_after_dot: list[bool] = []
         self._is_down = False
-        self._open: set[_Conversation] = set()
+        self._sessions: set[_SmtpSession] = set()
         self.thread: threading.Thread | None = None
 
     @property
@@ -93,7 +93,7 @@ class MailCatcher:
         """Accept mails again; other faults stay."""
         self._is_down = False
 
-    def behave(self) -> None:
+    def clear_faults(self) -> None:
         """End all faults; a session that has stalled stays so."""
         self._is_down = False
         self._busy.clear()
@@ -116,7 +116,7 @@ class MailCatcher:
     def stop(self) -> None:
         """Close all connections and stop serving."""
         if self.thread and self.thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
+            self._loop.call_soon_threadsafe(self._stop_event.set)
             self.thread.join()
 
     def __enter__(self) -> Self:
@@ -138,7 +138,7 @@ class MailCatcher:
         self, _: SMTP, session: Session, _envelope: Envelope, name: str, replies: list[str]
     ) -> list[str]:
         """Answer the client's greeting."""
-        await self.pause("helo")
+        await self.wait_if_stalled("helo")
         session.host_name = name
         return replies
 
@@ -146,89 +146,89 @@ class MailCatcher:
         self, _: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Accept the sender."""
-        await self.pause("mail")
+        await self.wait_if_stalled("mail")
         if self._is_down:
-            return DOWN
+            return DOWN_REPLY
         envelope.mail_from = address
         envelope.mail_options.extend(options)
-        return TAKEN
+        return ACCEPTED_REPLY
 
     async def handle_RCPT(  # noqa: N802
         self, _: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         """Accept a recipient, or refuse it if a fault is set."""
         self.attempts.append(address)
-        await self.pause("rcpt")
+        await self.wait_if_stalled("rcpt")
         if address in self._busy:
             self._busy.remove(address)
-            return BUSY
+            return BUSY_REPLY
         code = self._refusals.get(address, self._refusals.get(None))
         if code is not None:
             return f"{code} {code // 100}.0.0 Refused"
         envelope.rcpt_tos.append(address)
-        return TAKEN
+        return ACCEPTED_REPLY
 
     async def handle_DATA(  # noqa: N802
-        self, conversation: "_Conversation", _session: Session, envelope: Envelope
+        self, conversation: "_SmtpSession", _session: Session, envelope: Envelope
     ) -> str:
         """Store the mail; hang up instead of replying if that fault is set."""
-        await self.pause("dot")
+        await self.wait_if_stalled("dot")
         hang_up = bool(self._closes_after_dot)
         if not hang_up or self._closes_after_dot.pop(0):
-            self._keep(envelope)
+            self._store(envelope)
         if hang_up:
             conversation.hang_up()
-            await _for_ever()
-        return TAKEN
+            await _wait_forever()
+        return ACCEPTED_REPLY
 
-    async def pause(self, stage: Stage) -> None:
+    async def wait_if_stalled(self, stage: Stage) -> None:
         """Wait until the client gives up, if a stall is set for this stage."""
         if stage in self._stalled:
-            await _for_ever()
+            await _wait_forever()
 
-    def connected(self, conversation: "_Conversation") -> None:
+    def add_session(self, conversation: "_SmtpSession") -> None:
         """Count a connection."""
         self.connections += 1
-        self._open.add(conversation)
+        self._sessions.add(conversation)
 
-    def disconnected(self, conversation: "_Conversation") -> None:
+    def remove_session(self, conversation: "_SmtpSession") -> None:
         """Forget a connection."""
-        self._open.remove(conversation)
+        self._sessions.remove(conversation)
 
-    def _keep(self, envelope: Envelope) -> None:
+    def _store(self, envelope: Envelope) -> None:
         content = (envelope.original_content or b"").replace(b"\r\n", b"\n")
-        mail = Received(str(envelope.mail_from), tuple(envelope.rcpt_tos), content)
+        mail = ReceivedMail(str(envelope.mail_from), tuple(envelope.rcpt_tos), content)
         delivered = "".join(f"Delivered-To: {address}\n" for address in mail.recipients)
         mailbox.Maildir(self.maildir).add(delivered.encode() + content)
         self.received.append(mail)
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(_unless_hung_up)
-        self._end = asyncio.Event()
+        self._loop.set_exception_handler(_ignore_disconnects)
+        self._stop_event = asyncio.Event()
         try:
             server = await self._listen()
         finally:
             ready.set()
-        await self._end.wait()
+        await self._stop_event.wait()
         server.close()
-        leaving = list(self._open)
+        leaving = list(self._sessions)
         for conversation in leaving:
             conversation.hang_up()
         for conversation in leaving:
-            await conversation.ended.wait()
+            await conversation.session_closed.wait()
 
     async def _listen(self) -> asyncio.Server:
         for _ in range(PORT_TRIES):
-            port = self.port or free_ports(1)[0]
+            port = self.port or find_free_ports(1)[0]
             with contextlib.suppress(OSError):
-                server = await self._loop.create_server(lambda: _Conversation(self), HOST, port)
+                server = await self._loop.create_server(lambda: _SmtpSession(self), HOST, port)
                 self.port = port
                 return server
         raise ServerError("no free port for the mail catcher")
 
 
-class _Conversation(SMTP):
+class _SmtpSession(SMTP):
     """One session; it also stalls at the two replies for which aiosmtpd calls no handler."""
 
     def __init__(self, catcher: MailCatcher) -> None:
@@ -240,16 +240,16 @@ class _Conversation(SMTP):
             loop=asyncio.get_running_loop(),
         )
         self.catcher = catcher
-        self.ended = asyncio.Event()
+        self.session_closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.catcher.connected(self)
+        self.catcher.add_session(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self.catcher.disconnected(self)
-        self.ended.set()
+        self.catcher.remove_session(self)
+        self.session_closed.set()
 
     def hang_up(self) -> None:
         if self.transport is not None:
@@ -258,18 +258,18 @@ class _Conversation(SMTP):
     async def push(self, status: AnyStr) -> None:
         code = str(status)[:4]
         if code == "220 ":
-            await self.catcher.pause("connect")
+            await self.catcher.wait_if_stalled("connect")
         if code == "354 ":
-            await self.catcher.pause("data")
+            await self.catcher.wait_if_stalled("data")
         await super().push(status)
 
 
-async def _for_ever() -> None:
+async def _wait_forever() -> None:
     """Wait until the connection is lost, which cancels the session."""
     await asyncio.Event().wait()
 
 
-def _unless_hung_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _ignore_disconnects(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Ignore clients that disconnect in the middle of a session."""
     if not isinstance(context.get("exception"), ConnectionError):
         loop.default_exception_handler(context)

@@ -8,15 +8,15 @@ import sys
 HOST = "127.0.0.1"
 # Below 32768, because Linux takes the ports of outgoing connections from there: one of those could
 # use a port between our check and the server's bind, and RabbitMQ takes 3 s to notice.
-RANGE = range(21_000, 32_000)
+PORT_RANGE = range(21_000, 32_000)
 
 
-def free_ports(count: int) -> list[int]:
+def find_free_ports(count: int) -> list[int]:
     """Return different ports on which nothing listens at this moment."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
         while len(ports) < count:
-            port = secrets.choice(RANGE)
+            port = secrets.choice(PORT_RANGE)
             sock = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 sock.bind((HOST, port))
@@ -36,11 +36,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def reserved(port: int) -> socket.socket:
-    """Return a socket that keeps `free_ports`, in any process, from choosing this port.
+def reserve_port(port: int) -> socket.socket:
+    """Return a socket that keeps `find_free_ports`, in any process, from choosing this port.
 
-    A server can listen there all the same, because servers set SO_REUSEADDR and `free_ports` does
-    not. Elsewhere than on Linux it could not, so there the port is not reserved.
+    A server can listen there all the same, because servers set SO_REUSEADDR and `find_free_ports`
+    does not. Elsewhere than on Linux it could not, so there the port is not reserved.
     """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

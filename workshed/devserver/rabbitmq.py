@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 from workshed.devserver.epmd import PortMapper
 from workshed.devserver.errors import NotInstalledError, ServerError
 from workshed.devserver.ports import HOST
-from workshed.devserver.process import DevServer, secret_file
+from workshed.devserver.process import DevServer, write_secret_file
 from workshed.devserver.state import StateFolder
 
 USER = "workshed"
 # At localhost, so that data stay readable if the machine's name changes.
 NODE = "workshed@localhost"
-PASSWORD = "rabbitmq_password"  # noqa: S105 - its name in the notes
+PASSWORD_NOTE = "rabbitmq_password"  # noqa: S105 - its name in the notes
 OLDEST = (4, 0)
 CTL_S = 180
 
@@ -30,7 +30,7 @@ class RabbitMQServer(DevServer):
     """RabbitMQ with its management UI on loopback ports; it reads nothing from /etc."""
 
     name = "RabbitMQ"
-    death = signal.SIGTERM
+    death_signal = signal.SIGTERM
     port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution", "epmd")
 
     def __init__(
@@ -40,8 +40,8 @@ class RabbitMQServer(DevServer):
         super().__init__(state)
         self.scripts = scripts
         self.config = config or {}
-        self.folder = state.subfolder("rabbitmq")
-        self.password = state.notes().get(PASSWORD) or secrets.token_urlsafe(16)
+        self.folder = state.create_subfolder("rabbitmq")
+        self.password = state.read_notes().get(PASSWORD_NOTE) or secrets.token_urlsafe(16)
         self.node = NODE
         self.mapper = PortMapper()
 
@@ -62,7 +62,9 @@ class RabbitMQServer(DevServer):
         """
         program = str(self.scripts / "rabbitmqctl")
         done = subprocess.run(
-            account().command(program, "--quiet", "-n", self.node, *words, death=signal.SIGTERM),
+            server_account().wrap_command(
+                program, "--quiet", "-n", self.node, *words, death=signal.SIGTERM
+            ),
             cwd="/",
             env=self.environment() | {"RABBITMQ_CTL_ERL_ARGS": "-dist_listen false"},
             stdin=subprocess.DEVNULL,
@@ -75,16 +77,16 @@ class RabbitMQServer(DevServer):
             raise ServerError(f"rabbitmqctl {words[0]}: {done.stderr.strip()}")
         return done.stdout
 
-    def end_by(self, number: signal.Signals) -> None:
+    def end_with_signal(self, number: signal.Signals) -> None:
         """Send a signal, and stop the port mapper once the node has ended."""
-        super().end_by(number)
+        super().end_with_signal(number)
         self.unmap_ports()
 
     def prepare(self) -> None:
         """Start its port mapper; write its configuration, with the ports and the password."""
         self.map_ports()
         # The password creates the user on the first run and is ignored on later ones.
-        self.state.note(**{PASSWORD: self.password})
+        self.state.write_notes(**{PASSWORD_NOTE: self.password})
         config = {
             "listeners.tcp.1": f"{HOST}:{self.ports['amqp']}",
             "management.tcp.ip": HOST,
@@ -94,8 +96,8 @@ class RabbitMQServer(DevServer):
             "default_user_tags.administrator": "true",
         } | self.settings()
         lines = "".join(f"{name} = {value}\n" for name, value in config.items())
-        secret_file(self.folder / "rabbitmq.conf", lines)
-        secret_file(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
+        write_secret_file(self.folder / "rabbitmq.conf", lines)
+        write_secret_file(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
 
     def map_ports(self) -> None:
         """Start its port mapper."""
@@ -142,7 +144,7 @@ class RabbitMQServer(DevServer):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(options),
         } | self.mapper.environment()
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         """Ask the management API, with the password, whether the node listens for AMQP.
 
         Raises `NotInstalledError` if it is too old for what the queues need.

@@ -13,20 +13,20 @@ from workshed.devserver.errors import NotInstalledError
 from workshed.devserver.ports import is_free
 from workshed.devserver.postgres import PostgreSQLServer
 from workshed.devserver.rabbitmq import RabbitMQServer
-from workshed.devserver.state import StateFolder, claimed, temporary
+from workshed.devserver.state import StateFolder, lock_folder, lock_temporary_folder
 from workshed.settings import PREFIX, Settings, settings
 
 if TYPE_CHECKING:
     from workshed.devserver.mail import MailCatcher
 
-Kind = Literal["postgres", "rabbitmq", "mail"]
-ALL: tuple[Kind, ...] = ("postgres", "rabbitmq", "mail")
+ServerKind = Literal["postgres", "rabbitmq", "mail"]
+ALL_KINDS: tuple[ServerKind, ...] = ("postgres", "rabbitmq", "mail")
 MAIL_PORT = "mail_port"
 MAIL_FOLDER = "mail"
 SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
 
 
-def silent(_: str) -> None:
+def ignore_message(_: str) -> None:
     """Discard a message."""
 
 
@@ -48,10 +48,10 @@ class DevServers:
         folder: Path | None = None,
         *,
         fresh: bool = False,
-        kinds: Collection[Kind] = ALL,
+        kinds: Collection[ServerKind] = ALL_KINDS,
         nodes: int = 1,
         given: Settings | None = None,
-        talk: Callable[[str], None] = silent,
+        talk: Callable[[str], None] = ignore_message,
         broker_config: Mapping[str, str] | None = None,
         busy_once: Collection[str] = (),
     ) -> None:
@@ -62,36 +62,40 @@ class DevServers:
         RabbitMQ are 1 or 3. `broker_config` and `busy_once` are passed to RabbitMQ and the mail
         catcher.
         """
-        self.given = settings() if given is None else given
+        self.settings = settings() if given is None else given
         self.kinds = kinds
         self.nodes = nodes
-        self.talk = talk
+        self.report = talk
         self.broker_config = broker_config
         self.busy_once = busy_once
-        self._claim = temporary() if fresh else claimed(folder)
-        self._exit = ExitStack()
+        self._state_context = lock_temporary_folder() if fresh else lock_folder(folder)
+        self._exit_stack = ExitStack()
 
     @property
     def database_url(self) -> str:
         """The value for `WORKSHED_DATABASE_URL`."""
-        return self.postgres.url if self.postgres else self.given.database_url.get_secret_value()
+        return self.postgres.url if self.postgres else self.settings.database_url.get_secret_value()
 
     @property
     def broker_url(self) -> str:
         """The value for `WORKSHED_BROKER_URL`."""
-        return self.rabbitmq.url if self.rabbitmq else self.given.broker_url.get_secret_value()
+        return self.rabbitmq.url if self.rabbitmq else self.settings.broker_url.get_secret_value()
 
     @property
     def management_url(self) -> str | None:
         """The value for `WORKSHED_MANAGEMENT_URL`, if one is known."""
         if self.rabbitmq:
             return self.rabbitmq.management_url
-        return self.given.management_url.get_secret_value() if self.given.management_url else None
+        return (
+            self.settings.management_url.get_secret_value()
+            if self.settings.management_url
+            else None
+        )
 
     @property
     def smtp_url(self) -> str:
         """The value for `WORKSHED_SMTP_URL`."""
-        return self.mail.url if self.mail else self.given.smtp_url.get_secret_value()
+        return self.mail.url if self.mail else self.settings.smtp_url.get_secret_value()
 
     @property
     def maildir(self) -> Path | None:
@@ -104,18 +108,18 @@ class DevServers:
     @property
     def storage_url(self) -> str:
         """The value for `WORKSHED_STORAGE_URL`."""
-        if "storage_url" in self.given.model_fields_set:
-            return self.given.storage_url.get_secret_value()
+        if "storage_url" in self.settings.model_fields_set:
+            return self.settings.storage_url.get_secret_value()
         return f"file:{self.state.folder / 'storage'}"
 
     @property
     def secret_key(self) -> str:
         """The value for `WORKSHED_SECRET_KEY`; it stays the same for a folder that is kept."""
-        if key := self.given.secret_key.get_secret_value():
+        if key := self.settings.secret_key.get_secret_value():
             return key
-        if SECRET_KEY not in self.state.notes():
-            self.state.note(**{SECRET_KEY: secrets.token_urlsafe(32)})
-        return self.state.notes()[SECRET_KEY]
+        if SECRET_KEY not in self.state.read_notes():
+            self.state.write_notes(**{SECRET_KEY: secrets.token_urlsafe(32)})
+        return self.state.read_notes()[SECRET_KEY]
 
     def environment(self) -> dict[str, str]:
         """Return the `WORKSHED_…` variables with which a process finds these servers.
@@ -131,7 +135,7 @@ class DevServers:
         found = {
             name: url
             for name, (server, url) in urls.items()
-            if url and (server or name in self.given.model_fields_set)
+            if url and (server or name in self.settings.model_fields_set)
         }
         found |= {"storage_url": self.storage_url, "secret_key": self.secret_key}
         return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
@@ -145,9 +149,9 @@ class DevServers:
     def __enter__(self) -> Self:
         """Start the missing servers, all at once."""
         with ExitStack() as stack:
-            self.state = stack.enter_context(self._claim)
+            self.state = stack.enter_context(self._state_context)
             self._start(stack, self.state)
-            self._exit = stack.pop_all()
+            self._exit_stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -157,32 +161,32 @@ class DevServers:
         traceback: TracebackType | None,
     ) -> None:
         """Stop the started servers."""
-        self._exit.close()
+        self._exit_stack.close()
 
     def _start(self, stack: ExitStack, state: StateFolder) -> None:
-        if self._is_wanted("rabbitmq", "broker_url"):
-            self.rabbitmq = self._prepared(state, install.ensure(self.talk))
+        if self._is_needed("rabbitmq", "broker_url"):
+            self.rabbitmq = self._create_rabbitmq(state, install.ensure_installed(self.report))
             stack.callback(self.rabbitmq.stop)
             self.rabbitmq.launch()  # takes 3 to 4 s, everything else less than one
-        if self._is_wanted("postgres", "database_url"):
+        if self._is_needed("postgres", "database_url"):
             self.postgres = PostgreSQLServer(state)
             stack.callback(self.postgres.stop)
             self.postgres.start()
-        if self._is_wanted("mail", "smtp_url"):
-            self.mail = stack.enter_context(self._mail_catcher(state))
-            state.note(**{MAIL_PORT: str(self.mail.port)})
+        if self._is_needed("mail", "smtp_url"):
+            self.mail = stack.enter_context(self._create_mail_catcher(state))
+            state.write_notes(**{MAIL_PORT: str(self.mail.port)})
         if self.rabbitmq:
             self.rabbitmq.wait()
 
-    def _prepared(self, state: StateFolder, scripts: Path) -> RabbitMQServer | Cluster:
+    def _create_rabbitmq(self, state: StateFolder, scripts: Path) -> RabbitMQServer | Cluster:
         if self.nodes == 1:
             return RabbitMQServer(state, scripts, config=self.broker_config)
-        return Cluster(state, scripts, config=self.broker_config, talk=self.talk)
+        return Cluster(state, scripts, config=self.broker_config, talk=self.report)
 
-    def _is_wanted(self, kind: Kind, setting: str) -> bool:
-        return kind in self.kinds and setting not in self.given.model_fields_set
+    def _is_needed(self, kind: ServerKind, setting: str) -> bool:
+        return kind in self.kinds and setting not in self.settings.model_fields_set
 
-    def _mail_catcher(self, state: StateFolder) -> "MailCatcher":
+    def _create_mail_catcher(self, state: StateFolder) -> "MailCatcher":
         try:
             from workshed.devserver.mail import MailCatcher  # an extra, needed only here
         except ModuleNotFoundError as err:
@@ -190,7 +194,7 @@ class DevServers:
                 "the mail catcher comes with the extra `dev`, which is not installed: "
                 "pip install 'workshed[dev]', or set WORKSHED_SMTP_URL"
             ) from err
-        port = int(state.notes().get(MAIL_PORT, "0"))
+        port = int(state.read_notes().get(MAIL_PORT, "0"))
         return MailCatcher(
             state.folder / MAIL_FOLDER,
             port=port if port and is_free(port) else None,

@@ -11,16 +11,16 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from workshed.devserver.account import account
+from workshed.devserver.account import server_account
 from workshed.devserver.errors import ServerError
 
-NAME = "workshed-dev"
-NOTES = "servers.json"
-WIPED = ("postgres", "rabbitmq", "cluster", "mail", "storage", "logs", NOTES)
+FOLDER_NAME = "workshed-dev"
+NOTES_FILE = "servers.json"
+WIPED_NAMES = ("postgres", "rabbitmq", "cluster", "mail", "storage", "logs", NOTES_FILE)
 
 # Servers whose parent was killed stop within about a second and hold the lock until then.
-LEFTOVER_S = 15
-COPIES = 20
+LOCK_TIMEOUT_S = 15
+MOST_FOLDERS = 20
 
 
 class StateFolder:
@@ -31,31 +31,31 @@ class StateFolder:
         self.folder = folder
         self.lock = lock
 
-    def subfolder(self, name: str) -> Path:
+    def create_subfolder(self, name: str) -> Path:
         """Create a folder that only the servers' user may enter."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)
-        return account().give(path)
+        return server_account().make_owner(path)
 
-    def log(self, name: str) -> Path:
+    def log_path(self, name: str) -> Path:
         """Return the path of a server's output."""
-        return self.subfolder("logs") / f"{name}.log"
+        return self.create_subfolder("logs") / f"{name}.log"
 
-    def notes(self) -> dict[str, str]:
+    def read_notes(self) -> dict[str, str]:
         """Return the values of earlier runs: ports, and passwords that the data depend on."""
-        return noted(self.folder)
+        return read_notes(self.folder)
 
-    def note(self, **values: str) -> None:
+    def write_notes(self, **values: str) -> None:
         """Keep values for the next run, readable only by our user."""
-        draft = self.folder / f"{NOTES}.new"
+        draft = self.folder / f"{NOTES_FILE}.new"
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(self.notes() | values, indent=1) + "\n")
-        draft.replace(self.folder / NOTES)
+        draft.write_text(json.dumps(self.read_notes() | values, indent=1) + "\n")
+        draft.replace(self.folder / NOTES_FILE)
 
-    def left(self) -> list[Path]:
+    def leftover_files(self) -> list[Path]:
         """Return the files that `wipe` would delete."""
         found = []
-        for name in WIPED:
+        for name in WIPED_NAMES:
             path = self.folder / name
             if path.is_file() or path.is_symlink():
                 found.append(path)
@@ -65,7 +65,7 @@ class StateFolder:
 
     def wipe(self) -> None:
         """Delete what the servers created; anything else in the folder stays."""
-        for name in WIPED:
+        for name in WIPED_NAMES:
             path = self.folder / name
             if path.is_dir():
                 shutil.rmtree(path)
@@ -74,14 +74,14 @@ class StateFolder:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path | None = None) -> Generator[StateFolder]:
+def lock_folder(folder: Path | None = None) -> Generator[StateFolder]:
     """Lock `folder`, or by default the user's own; if that is in use, `…-2`, `…-3` and so on.
 
     Raises `ServerError` if a given folder is in use.
     """
-    candidates = own_folders() if folder is None else [folder.absolute()]
+    candidates = list_own_folders() if folder is None else [folder.absolute()]
     for candidate in candidates:
-        lock = _lock(_made(candidate))
+        lock = _acquire_lock(_create_folder(candidate))
         if lock is not None:
             try:
                 yield StateFolder(candidate, lock)
@@ -92,45 +92,45 @@ def claimed(folder: Path | None = None) -> Generator[StateFolder]:
 
 
 @contextlib.contextmanager
-def temporary() -> Generator[StateFolder]:
+def lock_temporary_folder() -> Generator[StateFolder]:
     """Lock a new folder, and remove it afterwards."""
     for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp names a fresh one
-        if parent.is_dir() and account().enters(parent):
+        if parent.is_dir() and server_account().can_traverse(parent):
             break
-    folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-", dir=parent))
-    folder.chmod(_mode())
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_NAME}-", dir=parent))
+    folder.chmod(_folder_mode())
     try:
-        with claimed(folder) as state:
+        with lock_folder(folder) as state:
             yield state
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def noted(folder: Path) -> dict[str, str]:
+def read_notes(folder: Path) -> dict[str, str]:
     """Return the values kept in a folder; empty if there are none."""
     with contextlib.suppress(FileNotFoundError):
-        notes: dict[str, str] = json.loads((folder / NOTES).read_text())
+        notes: dict[str, str] = json.loads((folder / NOTES_FILE).read_text())
         return notes
     return {}
 
 
-def own_folders() -> list[Path]:
+def list_own_folders() -> list[Path]:
     """Return the folders that this user's servers may use, in order."""
     first = default_folder()
-    return [first, *(first.with_name(f"{NAME}-{n}") for n in range(2, COPIES + 1))]
+    return [first, *(first.with_name(f"{FOLDER_NAME}-{n}") for n in range(2, MOST_FOLDERS + 1))]
 
 
 def default_folder() -> Path:
     """Return the folder of this user, outside of homes that the servers' user cannot enter."""
-    if account().differs:
-        return Path("/var/lib") / NAME
+    if server_account().is_other_user:
+        return Path("/var/lib") / FOLDER_NAME
     base = os.environ.get("XDG_STATE_HOME", "")
     if os.path.isabs(base):  # relative ones are to be ignored  # noqa: PTH117
-        return Path(base) / NAME
+        return Path(base) / FOLDER_NAME
     home = os.environ.get("HOME") or _home_of_account()
     if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):  # noqa: PTH117
-        return Path(home) / ".local" / "state" / NAME
-    return Path(tempfile.gettempdir()) / f"{NAME}-of-{os.geteuid()}"
+        return Path(home) / ".local" / "state" / FOLDER_NAME
+    return Path(tempfile.gettempdir()) / f"{FOLDER_NAME}-of-{os.geteuid()}"
 
 
 def _home_of_account() -> str:
@@ -140,34 +140,34 @@ def _home_of_account() -> str:
         return ""
 
 
-def _made(folder: Path) -> Path:
+def _create_folder(folder: Path) -> Path:
     if not folder.exists():
         folder.mkdir(parents=True)
-        folder.chmod(_mode())
+        folder.chmod(_folder_mode())
     if folder.stat().st_uid != os.geteuid():
         # In a shared folder such as /tmp, another user may have created it first.
         raise ServerError(f"{folder} belongs to another user; choose one with --state")
-    if not account().enters(folder):
+    if not server_account().can_traverse(folder):
         raise ServerError(
             f"the servers run as user nobody, who cannot enter {folder}; choose one with --state"
         )
     return folder
 
 
-def _mode() -> int:
+def _folder_mode() -> int:
     """Close the folder, but let root's servers, which run as nobody, reach their subfolders."""
-    return 0o711 if account().differs else 0o700
+    return 0o711 if server_account().is_other_user else 0o700
 
 
-def _lock(folder: Path) -> int | None:
+def _acquire_lock(folder: Path) -> int | None:
     """Take the folder's lock, which the servers inherit, so it is held until the last has ended."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + LEFTOVER_S
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if _runs(os.pread(fd, 20, 0)) or time.monotonic() > deadline:
+            if _is_running(os.pread(fd, 20, 0)) or time.monotonic() > deadline:
                 os.close(fd)
                 return None
             time.sleep(0.05)
@@ -177,7 +177,7 @@ def _lock(folder: Path) -> int | None:
             return fd
 
 
-def _runs(pid: bytes) -> bool:
+def _is_running(pid: bytes) -> bool:
     if not pid.isdigit():  # the holder of the lock is about to write its pid
         return True
     try:

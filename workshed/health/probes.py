@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from workshed.health.status import Kind, ProcessStatus
-from workshed.http import PageAnswer, Pages
+from workshed.health.status import ProcessKind, ProcessStatus
+from workshed.http import PageAnswer, PageHandlers
 from workshed.settings import settings
 
 SILENT_S = 10.0
@@ -13,10 +13,10 @@ SILENT_S = 10.0
 STUCK_S = 90.0
 """After this long without a report it is stuck; a worker that can exits by itself after 60 s."""
 
-Source = Callable[[], list[ProcessStatus]]
+StatusSource = Callable[[], list[ProcessStatus]]
 
 
-def probe_pages(source: Source, of: Kind) -> Pages:
+def probe_pages(source: StatusSource, of: ProcessKind) -> PageHandlers:
     """Return both pages, by path; being ready needs at least one process of the kind `of`.
 
     Empty if probes are switched off.
@@ -41,18 +41,18 @@ def fatal_problems(pulses: Iterable[ProcessStatus]) -> list[str]:
     """Return the problems that only a restart fixes; a server that is down is not one."""
     problems = []
     for pulse in pulses:
-        problems += pulse.stuck
+        problems += pulse.fatal_problems
         silent_s = time.monotonic() - pulse.at
         if silent_s > STUCK_S:
             problems.append(f"{pulse.kind} {pulse.pid} is stuck: no report for {silent_s:.0f} s")
     return problems
 
 
-def readiness_problems(pulses: list[ProcessStatus], of: Kind) -> list[str]:
+def readiness_problems(pulses: list[ProcessStatus], of: ProcessKind) -> list[str]:
     """Return the reasons why this master is not ready."""
-    if any(pulse.leaving for pulse in pulses if pulse.kind == "supervisor"):
+    if any(pulse.is_shutting_down for pulse in pulses if pulse.kind == "supervisor"):
         return ["it is shutting down"]
-    staying = [pulse for pulse in pulses if not pulse.leaving]
+    staying = [pulse for pulse in pulses if not pulse.is_shutting_down]
     problems = [problem for pulse in staying for problem in process_problems(pulse)]
     if not any(pulse.kind == of for pulse in staying):
         stops = any(pulse.kind == of for pulse in pulses)
@@ -66,4 +66,4 @@ def process_problems(pulse: ProcessStatus) -> list[str]:
     silent_s = time.monotonic() - pulse.at
     if silent_s > SILENT_S:
         return [f"{who}: no report for {silent_s:.0f} s"]
-    return [f"{who}: {trouble}" for trouble in pulse.troubles]
+    return [f"{who}: {trouble}" for trouble in pulse.problems]

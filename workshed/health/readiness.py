@@ -3,18 +3,18 @@
 import contextlib
 import os
 
-from workshed.parent import inherits_files
+from workshed.parent import has_parent_files
 from workshed.settings import settings
 
 
-def say_up(pid: int) -> None:
+def notify_ready(pid: int) -> None:
     """Notify `workshed worker`, if it started this process, that its child `pid` is up."""
     ready_fd = settings().ready_fd
     if ready_fd is None:
         return
     line = b"%d\n" % pid
     with contextlib.suppress(OSError):  # the supervisor has died, and SIGTERM will follow
-        if inherits_files():
+        if has_parent_files():
             os.write(ready_fd, line)
             return
         # Only the child has the pipe: in this process, the number may belong to any other file.

@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 
 from workshed.errors import WorkshedError
-from workshed.settings import MULTIPROCESS, SHARED, settings, use
+from workshed.settings import MULTIPROCESS_VARIABLE, SHARED_VARIABLE, settings, update_environment
 
 logger = logging.getLogger(__name__)
 
-OURS = 0o700
-NUMBERS = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
-FILES = {
+FOLDER_MODE = 0o700
+LIVE_GAUGE_FILE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
+METRIC_FILES = {
     "counter": 128 * 1024,
     "histogram": 512 * 1024,
     "gauge_livesum": 64 * 1024,
@@ -24,7 +24,7 @@ FILES = {
     "gauge_livemax": 64 * 1024,
 }
 """Files of `prometheus_client`, with sizes in bytes that fit the metrics of some twenty actors."""
-STARTED = 19
+START_TIME_FIELD = 19
 """Index of the start time in /proc/PID/stat, counted from the field after the name."""
 
 
@@ -40,19 +40,19 @@ def share_folder(master: int) -> Path | None:
     """
     try:
         folder = base_folder() / process_name(master)
-        folder.mkdir(OURS, exist_ok=True)
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
         return None
-    use({SHARED: str(folder)})
+    update_environment({SHARED_VARIABLE: str(folder)})
     return folder
 
 
-def gather_metrics(master: int) -> Path | None:
+def share_metrics_folder(master: int) -> Path | None:
     """Let them also keep their metrics there."""
     folder = share_folder(master)
     if folder is not None:
-        use({MULTIPROCESS: str(folder)})
+        update_environment({MULTIPROCESS_VARIABLE: str(folder)})
     return folder
 
 
@@ -61,15 +61,15 @@ def folder_for_master(master: int) -> Path | None:
 
     A program with its own folder for metrics exposes them itself.
     """
-    return gather_metrics(master) if settings().counts_in_folder else share_folder(master)
+    return share_metrics_folder(master) if settings().has_shared_metrics else share_folder(master)
 
 
 def join_folder(folder: Path) -> bool:
     """Register this process in the folder, if it is one of Workshed's; `False` if that fails."""
     try:
         if folder.parent == base_folder():
-            (folder / process_name(os.getpid())).touch(OURS)
-            for kind, size in FILES.items():
+            (folder / process_name(os.getpid())).touch(FOLDER_MODE)
+            for kind, size in METRIC_FILES.items():
                 reserve_blocks(folder / f"{kind}_{os.getpid()}.db", size)
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
@@ -86,20 +86,20 @@ def reserve_blocks(file: Path, size_bytes: int) -> None:
 
 def base_folder() -> Path:
     """Return the folder of all masters of this user; create it if needed."""
-    found = default_base()
-    found.mkdir(OURS, exist_ok=True)
-    if not is_ours(found):
+    found = default_base_folder()
+    found.mkdir(FOLDER_MODE, exist_ok=True)
+    if not is_own_folder(found):
         raise ForeignFolderError(f"{found} is not a folder of this user; remove it to get metrics")
-    found.chmod(OURS)
+    found.chmod(FOLDER_MODE)
     return found
 
 
-def default_base() -> Path:
+def default_base_folder() -> Path:
     """Return the path of that folder, whether it exists or not."""
     return Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{pid_namespace()}"
 
 
-def is_ours(folder: Path) -> bool:
+def is_own_folder(folder: Path) -> bool:
     """Tell whether a path is a folder, and belongs to this user."""
     state = folder.lstat()  # not `stat`: a link could lead anywhere
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
@@ -116,7 +116,7 @@ def remove_dead_process_files(folder: Path) -> None:
     """Delete the live gauges of dead processes; their counters stay."""
     living = {one.name.partition("-")[0] for one in folder.glob("*-*") if is_alive(one.name)}
     for file in folder.glob("gauge_live*.db"):
-        found = NUMBERS.fullmatch(file.name)
+        found = LIVE_GAUGE_FILE.fullmatch(file.name)
         if found and found[1] not in living:
             file.unlink(missing_ok=True)
 
@@ -134,7 +134,7 @@ def process_name(pid: int) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     except OSError:  # the process is gone; or this is not Linux, and the pid has to do
         return f"{pid}-"
-    return f"{pid}-{words[STARTED]}-{boot}"
+    return f"{pid}-{words[START_TIME_FIELD]}-{boot}"
 
 
 def process_exists(pid: int) -> bool:

@@ -17,26 +17,26 @@ from workshed.parent import parent_pid
 logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-ROOM_BYTES = 4096
-MANY = 20
+FILE_BYTES = 4096
+MOST_PROBLEMS = 20
 """Problems that one file has room for."""
-QUIET = "quiet"
+QUIET_FILE = "quiet"
 """The file that exists while workers must start no more jobs."""
-TRIES = 3
+READ_ATTEMPTS = 3
 
-Kind = Literal["supervisor", "worker", "relay", "clock"]
+ProcessKind = Literal["supervisor", "worker", "relay", "clock"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
     """The status of a process; `parent` is the pid of the supervisor's child that it belongs to."""
 
-    kind: Kind
-    troubles: list[str] = field(default_factory=list)
+    kind: ProcessKind
+    problems: list[str] = field(default_factory=list)
     """Why it is not ready."""
-    stuck: list[str] = field(default_factory=list)
+    fatal_problems: list[str] = field(default_factory=list)
     """Problems that only a restart fixes."""
-    leaving: bool = False
+    is_shutting_down: bool = False
     """It is shutting down."""
     jobs: int = 0
     """Jobs it has run."""
@@ -60,9 +60,9 @@ class StatusFile:
         try:
             self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._fd, 0, ROOM_BYTES)
+                os.posix_fallocate(self._fd, 0, FILE_BYTES)
         except OSError as err:
-            self._give_up(err)
+            self._stop_reporting(err)
 
     def __call__(self, pulse: ProcessStatus) -> None:
         """Write the status; never raises."""
@@ -70,11 +70,11 @@ class StatusFile:
             return
         text = json.dumps(asdict(pulse) | shorten_problems(pulse)).encode()
         try:
-            os.pwrite(self._fd, text.ljust(ROOM_BYTES), 0)
+            os.pwrite(self._fd, text.ljust(FILE_BYTES), 0)
         except OSError as err:
-            self._give_up(err)
+            self._stop_reporting(err)
 
-    def _give_up(self, err: OSError) -> None:
+    def _stop_reporting(self, err: OSError) -> None:
         """Remove the file, because a file that never changes looks like a stuck process."""
         logger.warning("this process cannot report its status to probes: %s", err)
         self._file.unlink(missing_ok=True)
@@ -86,7 +86,8 @@ class StatusFile:
 def shorten_problems(pulse: ProcessStatus) -> dict[str, list[str]]:
     """Return its problems, shortened to fit into the file."""
     return {
-        which: [one[:70] for one in getattr(pulse, which)[:MANY]] for which in ("troubles", "stuck")
+        which: [one[:70] for one in getattr(pulse, which)[:MOST_PROBLEMS]]
+        for which in ("problems", "fatal_problems")
     }
 
 
@@ -96,18 +97,18 @@ def read_statuses(folder: Path) -> list[ProcessStatus]:
     for file in folder.glob("*-*"):
         if not is_alive(file.name):
             file.unlink(missing_ok=True)
-        elif pulse := _read(file):
+        elif pulse := _read_status(file):
             found.append(pulse)
     return sorted(found, key=lambda pulse: (pulse.kind, pulse.pid))
 
 
-def _read(file: Path) -> ProcessStatus | None:
+def _read_status(file: Path) -> ProcessStatus | None:
     """Read a file, again if it is just being written."""
-    for _ in range(TRIES):
+    for _ in range(READ_ATTEMPTS):
         try:
             text = file.read_bytes().strip(b"\0 ")
             # During a rolling restart, another release may write other fields: keep known ones.
-            return ProcessStatus(**{k: v for k, v in json.loads(text).items() if k in KNOWN})
+            return ProcessStatus(**{k: v for k, v in json.loads(text).items() if k in KNOWN_FIELDS})
         except OSError:
             return None
         except (ValueError, TypeError):
@@ -116,22 +117,22 @@ def _read(file: Path) -> ProcessStatus | None:
     return None
 
 
-KNOWN = frozenset(one.name for one in fields(ProcessStatus))
+KNOWN_FIELDS = frozenset(one.name for one in fields(ProcessStatus))
 
 
 def is_quiet(folder: Path) -> bool:
     """Tell whether workers must start no more jobs."""
-    return (folder / QUIET).exists()
+    return (folder / QUIET_FILE).exists()
 
 
-def be_quiet(folder: Path, *, wanted: bool) -> bool:
+def set_quiet(folder: Path, *, wanted: bool) -> bool:
     """Quiet or resume all workers of a folder, including those that start later.
 
     They see it within a second. Returns whether this is a change. Raises `OSError`.
     """
     changes = is_quiet(folder) != wanted
     if wanted:
-        (folder / QUIET).touch()
+        (folder / QUIET_FILE).touch()
     else:
-        (folder / QUIET).unlink(missing_ok=True)
+        (folder / QUIET_FILE).unlink(missing_ok=True)
     return changes

@@ -19,7 +19,7 @@ class JobContext(Protocol):
     """Whether it has saved a cursor since it started."""
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether its worker is stopping, so that it should stop at a point where it can resume."""
 
     @property

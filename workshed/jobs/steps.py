@@ -19,13 +19,13 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
-from workshed.pruning import WITHOUT_JOB, delete_old
+from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 P = ParamSpec("P")
 
 LONGEST_NAME = 100
 LARGEST_CURSOR_BYTES = 8 << 10
-COPY_LOOKS_AGAIN = timedelta(seconds=10)
+COPY_RETRY_DELAY = timedelta(seconds=10)
 
 
 class OpenTransactionError(WorkshedError):
@@ -51,12 +51,12 @@ class Progress:
         """Continue from the saved state; outside a job there is none."""
         self.name = name
         self.cursor = saved.cursor
-        """The cursor saved last, decoded from JSON; `None` at first. Set it inside `saving`."""
+        """The cursor saved last, decoded from JSON; `None` at first. Set it in `transaction`."""
         self._job = job
         self._owner: UUID | None = owner
 
     @contextmanager
-    def saving(self) -> Generator[Connection]:
+    def transaction(self) -> Generator[Connection]:
         """Run the block in one transaction, and save the cursor at its end.
 
         If the job was cancelled, raises `Cancelled` before the block. If its worker is stopping,
@@ -65,13 +65,14 @@ class Progress:
         Do not catch these. Raises `OpenTransactionError` inside `db.transaction()` and in an actor
         with `once=True`, because a failure rolls back the whole transaction there.
         """
-        if db.is_open():
+        if db.is_in_transaction():
             raise OpenTransactionError(
-                f"step {self.name!r}: saving() is a transaction of its own, and one is open here: "
+                f"step {self.name!r}: transaction() is a transaction of its own, and one is open "
+                "here: "
                 "leave out that one, or once=True of the actor"
             )
         checkpoint()
-        if self._job is not None and self._job.stopping:
+        if self._job is not None and self._job.is_stopping:
             raise Snooze(timedelta(), f"its worker is stopping; it resumes in step {self.name!r}")
         before = json.dumps(self.cursor)
         saved = False
@@ -89,7 +90,7 @@ class Progress:
             self._job.made_progress = True
 
     def save(self, conn: Connection, cursor: object) -> None:
-        """Save the cursor in the caller's transaction, as `saving` does at its end.
+        """Save the cursor in the caller's transaction, as `transaction` does at its end.
 
         Raises `OpenTransactionError` if `conn` has no transaction open, `StepError` for a cursor
         that is not JSON or has more than 8 KiB, and `Snooze` if another run of the job has begun
@@ -133,10 +134,12 @@ class Progress:
             if self._owner is None:
                 reason = f"a block of step {self.name!r} may have committed without an answer"
             # Retry later instead of leaving it to the other run, whose delivery may be gone.
-            raise Snooze(COPY_LOOKS_AGAIN, reason)
+            raise Snooze(COPY_RETRY_DELAY, reason)
 
 
-_begun: ContextVar[tuple[JobContext, set[str]] | None] = ContextVar("steps begun", default=None)
+_claimed_steps: ContextVar[tuple[JobContext, set[str]] | None] = ContextVar(
+    "steps begun", default=None
+)
 
 
 def step(
@@ -153,14 +156,14 @@ def step(
     `OpenTransactionError` if a transaction is open.
     """
     _check_name(name)
-    if db.is_open():
+    if db.is_in_transaction():
         raise OpenTransactionError(
             f"step {name!r} is begun in an open transaction, whose rollback would undo all of it: "
             "leave out that one, or once=True of the actor"
         )
     checkpoint()
     job, owner = current_job(), uuid4()
-    saved = SavedStep() if job is None else _begun_by(job, name, owner)
+    saved = SavedStep() if job is None else _claim_step(job, name, owner)
     if not saved.done:
         progress = Progress(name, saved, job, owner)
         function(progress, *args, **kwargs)
@@ -183,18 +186,18 @@ def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:
                   FOR UPDATE SKIP LOCKED)
     """
     conn.execute(renew, {"older_than": older_than})
-    return delete_old(conn, "workshed.steps", "saved_at", older_than, limit, WITHOUT_JOB)
+    return delete_old_rows(conn, "workshed.steps", "saved_at", older_than, limit, WITHOUT_JOB)
 
 
-def _begun_by(job: JobContext, name: str, owner: UUID) -> SavedStep:
+def _claim_step(job: JobContext, name: str, owner: UUID) -> SavedStep:
     """Begin a step: from now on no other run of the job can save it.
 
     This also renews completed steps, because the job may run for longer than its steps are kept.
     """
-    begun = _begun.get()
+    begun = _claimed_steps.get()
     if begun is None or begun[0] is not job:
         begun = (job, set())
-        _begun.set(begun)
+        _claimed_steps.set(begun)
     if name in begun[1]:
         raise StepError(f"step {name!r} comes twice in one job; give each step its own name")
     begun[1].add(name)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-MOST = 10
-LONGEST_BYTES = 100
+MOST_TAGS = 10
+LONGEST_TAG_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class CancelTraits:
 
 def tags_problem(value: object) -> str | None:
     """Return why a value is not a list of tags; `None` if it is one."""
-    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MOST:
-        return f"must be a list of 1 to {MOST} tags, not {value!r:.80}"
+    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MOST_TAGS:
+        return f"must be a list of 1 to {MOST_TAGS} tags, not {value!r:.80}"
     for tag in value:
-        if not isinstance(tag, str) or "\0" in tag or not 0 < utf8_size(tag) <= LONGEST_BYTES:
-            return f"has a tag that is no string of 1 to {LONGEST_BYTES} bytes: {tag!r:.50}"
+        if not isinstance(tag, str) or "\0" in tag or not 0 < utf8_size(tag) <= LONGEST_TAG_BYTES:
+            return f"has a tag that is no string of 1 to {LONGEST_TAG_BYTES} bytes: {tag!r:.50}"
     return None
 
 

@@ -21,7 +21,7 @@ def headers_problem(value: object) -> str | None:
     return None
 
 
-def carry_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
+def add_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
     """Add headers to the options of a message, which keeps those it has.
 
     Headers that are too long are left out, because the job would be refused on delivery.
@@ -35,7 +35,7 @@ def carry_headers(options: dict[str, Any], headers: Mapping[str, str]) -> None:
         options["trace"] = {**before, **found}  # a new dict, because copies share the old one
 
 
-def trace_id(options: Mapping[str, Any]) -> str | None:
+def find_trace_id(options: Mapping[str, Any]) -> str | None:
     """Return the ID of the trace in which a message was sent, if any."""
     headers: dict[str, str] = options.get("trace", {})
     for name in ("traceparent", "sentry-trace"):

@@ -12,21 +12,21 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from workshed.health import shared_folder
-from workshed.http import Page, PageAnswer
-from workshed.metrics import meter, remains
+from workshed.http import PageAnswer, PageHandler
+from workshed.metrics import compaction, metric
 
 logger = logging.getLogger(__name__)
 
-TRIES = 3
+READ_ATTEMPTS = 3
 
 # Reading also merges files of dead processes; a concurrent read would count those twice.
-_one_at_a_time = threading.Lock()
+_read_lock = threading.Lock()
 
-Source = Callable[[], Any]
+MetricsSource = Callable[[], Any]
 """Returns the metrics to expose, as a registry of `prometheus_client`."""
 
 
-def metrics_page(source: Source) -> Page:
+def metrics_page(source: MetricsSource) -> PageHandler:
     """Return the page `/metrics` of a source."""
 
     def answer(accept: str) -> PageAnswer:
@@ -40,33 +40,33 @@ def metrics_page(source: Source) -> Page:
     return answer
 
 
-def collect_own() -> Any:
+def collect_own_metrics() -> Any:
     """Return the metrics of this process, including the application's own."""
-    meter.import_prometheus()
+    metric.import_prometheus()
     return REGISTRY
 
 
-def collect_shared(folder: Path) -> CollectorRegistry:
+def collect_shared_metrics(folder: Path) -> CollectorRegistry:
     """Return the metrics of all processes of a folder."""
     shared_folder.remove_dead_process_files(folder)
-    remains.add_up(folder)
+    compaction.compact_files(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return registry
 
 
-def read_registry(source: Source) -> Any:
+def read_registry(source: MetricsSource) -> Any:
     """Collect the metrics now; try again if a file was just created and is still empty."""
-    with _one_at_a_time:
-        for _ in range(TRIES - 1):
+    with _read_lock:
+        for _ in range(READ_ATTEMPTS - 1):
             try:
-                return Collected(list(source().collect()))
+                return CollectedMetrics(list(source().collect()))
             except Exception:  # noqa: BLE001 -- the last try raises
                 threading.Event().wait(0.01)
-        return Collected(list(source().collect()))
+        return CollectedMetrics(list(source().collect()))
 
 
-class Collected:
+class CollectedMetrics:
     """Collected metrics, with the interface that an encoder expects."""
 
     def __init__(self, metrics: list[Any]) -> None:

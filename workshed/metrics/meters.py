@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from workshed.metrics.meter import METERS as ALL
-from workshed.metrics.meter import Counter, Gauge, Histogram
+from workshed.metrics.metric import METRICS as ALL
+from workshed.metrics.metric import Counter, Gauge, Histogram
 
 __all__ = ["ALL"]
 
-How = Literal["published", "stored", "scheduled", "duplicate", "refused"]
+SendResult = Literal["published", "stored", "scheduled", "duplicate", "refused"]
 """The result of a send."""
 
 OTHER = "other"
@@ -22,26 +22,26 @@ JOBS = Counter(
     "Deliveries by outcome: `dead` failed permanently, `retry` runs again, `duplicate` was a copy.",
     ("actor", "queue", "outcome"),
 )
-RUN = Histogram("job_run_seconds", "Run time of the actor, per attempt.", ("actor", "queue"))
-WAIT = Histogram(
+JOB_RUN = Histogram("job_run_seconds", "Run time of the actor, per attempt.", ("actor", "queue"))
+JOB_WAIT = Histogram(
     "job_wait_seconds",
     "Time from publish to the start of the actor: in the queue, and in the worker's memory.",
     ("actor", "queue"),
 )
-RUNNING = Gauge("jobs_running", "Running jobs, sampled every second.", ("actor", "queue"))
-WITHOUT_LOCK = Counter(
+JOBS_RUNNING = Gauge("jobs_running", "Running jobs, sampled every second.", ("actor", "queue"))
+UNIQUE_LOCK_LOST = Counter(
     "unique_lock_lost",
     "Unique jobs that ran without their key, because it had expired or was released manually.",
     ("actor",),
 )
-LIMITED = Counter(
+JOBS_OVER_LIMIT = Counter(
     "jobs_over_limit", "Starts postponed because the job was over a limit.", ("actor",)
 )
-GIVEN_BACK = Counter(
+DELIVERIES_REQUEUED = Counter(
     "deliveries_requeued",
     "Deliveries requeued: not started in time, or while their outcome could not be stored.",
 )
-DEAD_QUEUE = Counter(
+DELIVERIES_DEAD_LETTERED = Counter(
     "deliveries_dead_lettered",
     "Deliveries sent to `<queue>.dead`, because their outcome cannot be stored.",
 )
@@ -63,8 +63,10 @@ HISTORY_ROWS_DROPPED = Counter(
 
 # Worker processes.
 WORKERS = Gauge("workers", "Worker processes.")
-THREADS = Gauge("worker_threads", "Threads that run jobs.")
-BUSY = Gauge("worker_threads_busy", "Threads that are running a job, sampled every second.")
+WORKER_THREADS = Gauge("worker_threads", "Threads that run jobs.")
+WORKER_THREADS_BUSY = Gauge(
+    "worker_threads_busy", "Threads that are running a job, sampled every second."
+)
 RELAY_ALIVE = Gauge(
     "relay_alive",
     "1 while any relay has a heartbeat, as workers see it; if 0, delayed jobs and retries wait.",
@@ -72,13 +74,13 @@ RELAY_ALIVE = Gauge(
 )
 
 # Connections to RabbitMQ, reported by every process that has one.
-UP = Gauge(
+RABBITMQ_UP = Gauge(
     "rabbitmq_up",
     "1 while connected; the minimum over processes.",
     ("connection",),
     mode="livemin",
 )
-BLOCKED = Gauge(
+RABBITMQ_BLOCKED = Gauge(
     "rabbitmq_blocked",
     "1 while RabbitMQ takes no messages, because it is short of memory or disk; the maximum over "
     "processes.",
@@ -128,16 +130,16 @@ PERIODIC_RUNS = Counter(
 
 # Figures of the whole system, measured by relays every 10 s, or less often so that this takes at
 # most 1 % of the time. Every relay reports the same: use `max`.
-LAG = Gauge(
+SCHEDULE_LAG = Gauge(
     "schedule_lag_seconds", "How long the oldest due job has waited for a relay.", mode="livemax"
 )
-SCHEDULE = Gauge(
+SCHEDULE_JOBS = Gauge(
     "schedule_jobs",
     "Jobs in PostgreSQL: `due` now, due `later`, or `sent` and kept until their outcome is stored.",
     ("queue", "state"),
     mode="livemax",
 )
-DEAD = Gauge(
+DEAD_JOBS = Gauge(
     "dead_jobs", "Dead jobs, until they are retried or discarded.", ("queue",), mode="livemax"
 )
 DEAD_AGE = Gauge(
@@ -146,16 +148,16 @@ DEAD_AGE = Gauge(
     ("queue",),
     mode="livemin",
 )
-READY = Gauge(
+QUEUE_READY = Gauge(
     "queue_ready",
     "Messages on RabbitMQ that no worker holds; NaN while RabbitMQ does not answer.",
     ("queue",),
     mode="livemax",
 )
-CONSUMERS = Gauge(
+QUEUE_CONSUMERS = Gauge(
     "queue_consumers", "Worker processes that consume the queue.", ("queue",), mode="livemax"
 )
-OLDEST = Gauge(
+OLDEST_WAITING = Gauge(
     "oldest_waiting_seconds",
     "How long, at most, the oldest due job has waited: in PostgreSQL, on RabbitMQ, or unstarted in "
     "a worker.",

@@ -26,7 +26,7 @@ from workshed.middleware.runtime.event_loop import EventLoop
 from workshed.middleware.runtime.parent_watch import ParentWatch
 from workshed.middleware.runtime.time_limit import TimeLimit as OurTimeLimit
 
-INSTEAD: dict[type[Middleware], str] = {
+REFUSED_MIDDLEWARE: dict[type[Middleware], str] = {
     Retries: "retries are built in, and it would send each failed job a second time: set "
     "retry_on=, max_retries=, min_backoff= or max_backoff= on the actor",
     Pipelines: "pipelines are built in, and it would send each next step a second time: use "
@@ -72,13 +72,15 @@ def refuse_harmful(middleware: Middleware) -> None:
             f"{name} of periodiq drops each run that starts more than 30 s late, and each retry: "
             "leave it out, `periodic=` works without it"
         )
-    for stock, instead in INSTEAD.items():
+    for stock, instead in REFUSED_MIDDLEWARE.items():
         if isinstance(middleware, stock):
             called = name if type(middleware) is stock else f"{name}, a {stock.__name__}"
             raise WorkshedError(f"leave out {called} of dramatiq: {instead}")
 
 
-def place_of(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Middleware] | None:
+def find_anchor(
+    chain: list[Middleware], wanted: type[Middleware] | None
+) -> type[Middleware] | None:
     """Return the class in the chain that `before=` or `after=` refers to.
 
     Raises `WorkshedError`, which names the classes in the chain, for a class that is neither in the

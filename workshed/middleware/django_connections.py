@@ -20,7 +20,7 @@ R = TypeVar("R")
 async def _no_job() -> None: ...
 
 
-OF_ASYNC_ACTORS = async_to_sync(_no_job).__code__
+ASYNC_WRAPPER_CODE = async_to_sync(_no_job).__code__
 """The code of dramatiq's wrapper around the function of each async actor."""
 
 
@@ -41,7 +41,7 @@ class DjangoConnections(Middleware):
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Wrap an async actor, so that it closes the connections that Django opens for it."""
-        if getattr(actor.fn, "__code__", None) is OF_ASYNC_ACTORS:
+        if getattr(actor.fn, "__code__", None) is ASYNC_WRAPPER_CODE:
             actor.fn = async_to_sync(_with_own_thread(vars(actor.fn)["__wrapped__"]))
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -65,11 +65,11 @@ class DjangoConnections(Middleware):
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         """Close all connections of a thread that ends."""
-        close_all()
+        close_connections()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Close all connections of the thread that ends the worker."""
-        close_all()
+        close_connections()
 
 
 def renew_connections() -> None:
@@ -78,7 +78,7 @@ def renew_connections() -> None:
     A connection inside `transaction.atomic` stays as it is: it belongs to a test of the application
     that runs its jobs in its own thread. An error is logged, because it must not fail the job.
     """
-    for connection in open_connections():
+    for connection in list_connections():
         try:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
@@ -87,23 +87,23 @@ def renew_connections() -> None:
             logger.exception("Could not check Django's connection %r", connection.alias)
 
 
-def close_all() -> None:
+def close_connections() -> None:
     """Close all connections of this thread."""
-    for connection in open_connections():
+    for connection in list_connections():
         try:
             connection.close()
         except Exception:
             logger.exception("Could not close Django's connection %r", connection.alias)
 
 
-def open_connections() -> list[Any]:
+def list_connections() -> list[Any]:
     """Return Django's connections of this thread; none where Django is not in use."""
-    if not is_in_use():
+    if not is_django_in_use():
         return []
     return list(sys.modules["django.db"].connections.all(initialized_only=True))
 
 
-def is_in_use() -> bool:
+def is_django_in_use() -> bool:
     """Return whether this process has loaded Django's database layer and its settings."""
     # Another thread may be in the middle of importing either.
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
@@ -114,13 +114,13 @@ def is_in_use() -> bool:
 def _with_own_thread(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
     @functools.wraps(function)
     async def with_own_thread(*args: Any, **kwargs: Any) -> R:
-        if not is_in_use():
+        if not is_django_in_use():
             return await function(*args, **kwargs)
         sync = sys.modules["asgiref.sync"]  # Django has loaded it
         async with sync.ThreadSensitiveContext():
             try:
                 return await function(*args, **kwargs)
             finally:
-                await sync.sync_to_async(close_all)()
+                await sync.sync_to_async(close_connections)()
 
     return with_own_thread

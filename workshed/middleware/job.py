@@ -28,11 +28,11 @@ class Job:
     """Nothing else runs in this process."""
     outcome: "Outcome | None" = None
     """The outcome that is stored, by this delivery or by a copy; `None` until then."""
-    observed = False
+    observers_called = False
     """The observers know its outcome."""
     unique: UniqueClaim | None = None
     slots: SlotClaim | None = None
-    returned: ReturnValue | None = None
+    return_value: ReturnValue | None = None
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
     made_progress = False
@@ -63,12 +63,12 @@ class Job:
         """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
         self.redelivered = redelivered
         """It was delivered before, or may have been, so it may have been started."""
-        self.published = published
+        self.published_at = published
         """When this copy was published to RabbitMQ, by the sender's clock."""
         self.notes: dict[str, Any] = {}
         """What observers keep about it while it runs, each under its own name."""
         options = message.options
-        self.trace = traces.trace_id(options) if "trace" in options else None
+        self.trace = traces.find_trace_id(options) if "trace" in options else None
         """The id of its trace: the sender's, unless an observer has started another."""
         if isolated:
             self.isolated = True
@@ -101,7 +101,7 @@ class Job:
         return self.message.message_id
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether its worker stops."""
         return self.worker_stopping is not None and self.worker_stopping.is_set()
 
@@ -152,9 +152,9 @@ class Job:
 
         In seconds, from when this copy was published to RabbitMQ, by the sender's clock.
         """
-        if self.started_at is None or self.published is None:
+        if self.started_at is None or self.published_at is None:
             return None
-        return max(self.started_at - self.published.timestamp(), 0.0)
+        return max(self.started_at - self.published_at.timestamp(), 0.0)
 
     @property
     def batch(self) -> str | None:
@@ -174,7 +174,7 @@ class Job:
         return datetime.fromtimestamp(self.message.message_timestamp / 1000, UTC)
 
     @property
-    def transactional(self) -> bool:
+    def is_transactional(self) -> bool:
         """Whether it was stored with its sender's data, which is then visible or deleted."""
         return self.message.options.get("origin") == "transaction"
 
@@ -200,7 +200,7 @@ class Outcome:
     """Options that are added to the message of the next run."""
     queue: str | None = None
     """The queue of the next run; `None`: the same queue."""
-    spent: RetriesExhausted | None = None
+    retries_exhausted: RetriesExhausted | None = None
     """Set for a dead job whose retries were exhausted."""
 
     @property
@@ -226,19 +226,19 @@ SUCCEEDED = Outcome("succeeded")
 class OutcomeMiddleware(Middleware):
     """Middleware that writes a part of each outcome.
 
-    `settle` runs in the transaction that stores the outcome. It is not a hook, so its errors are
-    not swallowed: a transient error is retried in place, and any other error sends the delivery to
-    the dead queue.
+    `on_outcome` runs in the transaction that stores the outcome. It is not a hook, so its errors
+    are not swallowed: a transient error is retried in place, and any other error sends the delivery
+    to the dead queue.
     """
 
     is_one_statement = False
     """Whether its step needs no transaction when no other middleware writes."""
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether this middleware writes anything; if none does, no transaction starts."""
         return outcome.kind != "succeeded"
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Write what follows from the outcome.
 
         May return the same outcome with another time or reason, for later middleware and for
@@ -248,7 +248,7 @@ class OutcomeMiddleware(Middleware):
 
 
 class DuplicateDelivery(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by a check, or by `settle`, when another copy of the job has stored its outcome."""
+    """Raised by a check, or by `on_outcome`, if another copy of the job has stored its outcome."""
 
 
 class OutcomeKnown(Exception):  # noqa: N818 -- control flow, no error
@@ -265,7 +265,7 @@ class RunIsolated(Exception):  # noqa: N818 -- control flow, no error
 
 
 class RunLockLost(Exception):  # noqa: N818 -- control flow, no error
-    """Raised by `settle` when another job may have run meanwhile, so this run stores no outcome."""
+    """Raised by `on_outcome` if another job may have run, so this run stores no outcome."""
 
     def __init__(self, key: str) -> None:
         """Keep the key of the run lock."""

@@ -8,11 +8,11 @@ from typing import Any
 import dramatiq
 
 from workshed.db import Connection
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
 
 @dataclass(frozen=True, slots=True)
-class Enqueued:
+class EnqueuedJob:
     """A job that waits to run."""
 
     message: dramatiq.Message[Any]
@@ -46,7 +46,7 @@ class Enqueued:
         return self.due_at - self.sent_at
 
 
-def list_enqueued(conn: Connection) -> list[Enqueued]:
+def list_enqueued(conn: Connection) -> list[EnqueuedJob]:
     """Return the waiting jobs in the order in which they will run."""
     query = """
         SELECT body, queue, due_at, created_at, due_at <= workshed.now()
@@ -54,12 +54,12 @@ def list_enqueued(conn: Connection) -> list[Enqueued]:
          ORDER BY due_at, number
     """
     return [
-        Enqueued(decode(body.encode(), queue), due_at, created_at, is_due)
+        EnqueuedJob(decode_message(body.encode(), queue), due_at, created_at, is_due)
         for body, queue, due_at, created_at, is_due in conn.execute(query)
     ]
 
 
-def take_next(
+def dequeue_job(
     conn: Connection, message_id: str | None = None, *, excluding: Collection[str] = ()
 ) -> dramatiq.Message[Any] | None:
     """Take the next due job whose id is not in `excluding`, or the job `message_id`, due or not."""
@@ -77,10 +77,10 @@ def take_next(
     """
     values = {"id": message_id, "excluding": list(excluding)}
     found = conn.execute(query, values).fetchone()
-    return None if found is None else decode(found[0].encode(), found[1])
+    return None if found is None else decode_message(found[0].encode(), found[1])
 
 
-def of_plain_send(message: dramatiq.Message[Any]) -> Enqueued:
+def to_enqueued(message: dramatiq.Message[Any]) -> EnqueuedJob:
     """Return a recorded message that was sent without a delay."""
     at = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
-    return Enqueued(message, due_at=at, sent_at=at, is_due=True)
+    return EnqueuedJob(message, due_at=at, sent_at=at, is_due=True)

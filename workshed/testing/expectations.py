@@ -7,7 +7,7 @@ from workshed.testing import text
 from workshed.testing.fake_broker import KitRun
 
 JITTER = 0.25
-LEAST = timedelta(seconds=1)
+LEAST_MARGIN = timedelta(seconds=1)
 
 
 def expect_retried(
@@ -18,12 +18,12 @@ def expect_retried(
     if after is None:
         found, wanted = bool(waits), "no job is to be retried"
     else:
-        margin = max(after * JITTER, LEAST) if within is None else within
+        margin = max(after * JITTER, LEAST_MARGIN) if within is None else within
         found = any(abs(wait - after) <= margin for wait in waits)
         span = f"{text.span_text(after)} (within {text.span_text(margin)})"
         wanted = f"no job is to be retried after {span}"
     if not found:
-        raise AssertionError(_what_happened(wanted, runs))
+        raise AssertionError(_failure_text(wanted, runs))
 
 
 def expect_discarded(runs: Sequence[KitRun], reason: str) -> None:
@@ -31,9 +31,9 @@ def expect_discarded(runs: Sequence[KitRun], reason: str) -> None:
     reasons = [run.outcome.reason for run in runs if run.outcome.is_discarded]
     if not any(reason in found for found in reasons):
         wanted = f"no job was discarded: {reason!r}" if reason else "no job was discarded"
-        raise AssertionError(_what_happened(wanted, runs))
+        raise AssertionError(_failure_text(wanted, runs))
 
 
-def _what_happened(wanted: str, runs: Sequence[KitRun]) -> str:
-    lines = text.titled_list("ran meanwhile", [text.of_run(run) for run in runs])
+def _failure_text(wanted: str, runs: Sequence[KitRun]) -> str:
+    lines = text.format_titled_list("ran meanwhile", [text.run_columns(run) for run in runs])
     return "\n".join([wanted, "", *lines])

@@ -24,16 +24,16 @@ from workshed.transport.base import WorkshedBroker
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
-from workshed.transport.executing import ExecutingBroker
+from workshed.transport.executing_broker import ExecutingBroker
 from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.outgoing import Message
 
 Actor = dramatiq.Actor[..., Any]
 Error = BaseException | type[BaseException]
 
-TAKEN_OVER = ("enqueue", "enqueue_many", "send_async", "settle")
+REPLACED_METHODS = ("enqueue", "enqueue_many", "send_async", "write_outcome")
 """The methods of a broker that a program and its actors call."""
-GRACE_OF_STRANGERS = timedelta(hours=1)
+UNKNOWN_ACTOR_GRACE = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -69,29 +69,29 @@ class KitDelivery(Delivery):
         letter = RawDelivery(
             0, redelivered, properties=message_properties(message, **headers), body=b""
         )
-        queue = broker.declared[message.queue_name]
-        self.trouble: BaseException | None = None
+        queue = broker.declared_queues[message.queue_name]
+        self.storage_error: BaseException | None = None
         """Why its outcome could not be stored."""
         super().__init__(message, queue, channel, letter)
 
     @property
-    def is_ours(self) -> bool:
+    def can_be_settled(self) -> bool:
         """Return False, so that no step is retried: waiting would cure no error here."""
         return False
 
     @property
-    def held(self) -> bool:
+    def requeue_on_settle(self) -> bool:
         """Return whether a worker would requeue it."""
         return self._held
 
-    @held.setter
-    def held(self, value: bool) -> None:
+    @requeue_on_settle.setter
+    def requeue_on_settle(self, value: bool) -> None:
         self._held = value
-        self.trouble = sys.exc_info()[1] if value else None
+        self.storage_error = sys.exc_info()[1] if value else None
 
     def fail(self) -> None:
         """Keep the error for the test."""
-        self.trouble = sys.exc_info()[1]
+        self.storage_error = sys.exc_info()[1]
         super().fail()
 
 
@@ -105,21 +105,21 @@ class OutcomeSpy(OutcomeMiddleware):
         """Start without an outcome."""
         self._outcome: Outcome | None = None
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:  # noqa: ARG002 -- of every job
+    def handles(self, job: Job, outcome: Outcome) -> bool:  # noqa: ARG002 -- of every job
         """Return True: it needs every outcome."""
         return True
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
         """Remember the outcome."""
         self._outcome = outcome
 
-    def asked(self) -> Outcome:
+    def pop_outcome(self) -> Outcome:
         """Return the outcome; a run that stored none was a duplicate."""
         found = self._outcome
-        self.forget()
+        self.reset()
         return found or Outcome("discarded", "a copy of it had already run")
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget the outcome."""
         self._outcome = None
 
@@ -132,15 +132,15 @@ class FakeBroker(ExecutingBroker):
 
     def __init__(self, other: WorkshedBroker) -> None:
         """Replace a program's broker: share its actors, queues and middleware."""
-        super().__init__(other.declared, [])
+        super().__init__(other.declared_queues, [])
         share_actors(self, other)
-        self._witness = OutcomeSpy()
-        self.middleware = [*other.middleware, self._witness]
-        self._begin()
+        self._outcome_spy = OutcomeSpy()
+        self.middleware = [*other.middleware, self._outcome_spy]
+        self._reset_worker()
 
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Store a message, due now or after `delay` milliseconds."""
-        return self._later(message, delay or 0)
+        return self._store_delayed(message, delay or 0)
 
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
         """Store messages, all of them or none."""
@@ -150,7 +150,9 @@ class FakeBroker(ExecutingBroker):
 
     async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
         """Store a message."""
-        return self._later(message, 0 if delay is None else delay // timedelta(milliseconds=1))
+        return self._store_delayed(
+            message, 0 if delay is None else delay // timedelta(milliseconds=1)
+        )
 
     def process(self, message: Message, error: Error | None = None) -> KitRun:
         """Run a job now, in this thread, and store its outcome; or fail with `error` instead.
@@ -159,8 +161,8 @@ class FakeBroker(ExecutingBroker):
         """
         # As if a relay had sent it, so that deduplication treats it as a possible copy.
         delivery = KitDelivery(message, self, outbox=True)
-        around = nullcontext() if error is None else self._failing(message, error)
-        return self._work(delivery, around)
+        around = nullcontext() if error is None else self._inject_error(message, error)
+        return self._run_delivery(delivery, around)
 
     def deliver(
         self, message: Message, around: AbstractContextManager[None], *, again: bool
@@ -170,9 +172,9 @@ class FakeBroker(ExecutingBroker):
         The actor runs inside `around`. If that raises `SimulatedCrash`, the job's process has
         crashed: the error is raised here, and the next job runs as in a new process.
         """
-        return self._work(KitDelivery(message, self, redelivered=again), around)
+        return self._run_delivery(KitDelivery(message, self, redelivered=again), around)
 
-    def _work(self, delivery: KitDelivery, around: AbstractContextManager[None]) -> KitRun:
+    def _run_delivery(self, delivery: KitDelivery, around: AbstractContextManager[None]) -> KitRun:
         message, result = delivery.job.message, None
         actor = self.get_actor(message.actor_name)
         try:
@@ -183,20 +185,20 @@ class FakeBroker(ExecutingBroker):
         except SkipMessage:
             self.emit_after("skip_message", delivery)
         except SimulatedCrash:
-            self._begin()
+            self._reset_worker()
             raise
         except BaseException as err:
             self.emit_after("process_message", delivery, exception=err)
             if isinstance(err, (KeyboardInterrupt, SystemExit)):
                 raise
-        if delivery.failed or delivery.held:
+        if delivery.failed or delivery.requeue_on_settle:
             raise NotStoredError(
                 f"the outcome of {message} could not be stored"
-            ) from delivery.trouble
-        return KitRun(message, self._witness.asked(), result)
+            ) from delivery.storage_error
+        return KitRun(message, self._outcome_spy.pop_outcome(), result)
 
     @contextmanager
-    def _failing(self, message: Message, error: Error) -> Generator[None]:
+    def _inject_error(self, message: Message, error: Error) -> Generator[None]:
         """Replace the actor's own function, inside its wrappers, by one that fails."""
         actor = self.get_actor(message.actor_name)
         function = actor.fn
@@ -212,13 +214,13 @@ class FakeBroker(ExecutingBroker):
         finally:
             actor.fn = function
 
-    def _begin(self) -> None:
+    def _reset_worker(self) -> None:
         """Reset to a worker that has just started: nothing runs, and this thread has no job."""
         context.leave_job()
-        logs.subject.set(None)
-        self._witness.forget()
-        self._execution = JobExecutor(ConsumerConnection([], "test kit"), GRACE_OF_STRANGERS)
-        self._execution.use(self.middleware)
+        logs.log_subject.set(None)
+        self._outcome_spy.reset()
+        self._execution = JobExecutor(ConsumerConnection([], "test kit"), UNKNOWN_ACTOR_GRACE)
+        self._execution.set_middleware(self.middleware)
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- no worker can run here
         """Refuse, because nothing can be consumed here."""
@@ -231,21 +233,21 @@ class FakeBroker(ExecutingBroker):
 
 def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
     """Give a broker the actors and queues of another, including those declared later."""
-    names = ("actors", "queues", "declared", "actor_options", "added_options")
-    for name in (*names, "_signatures", "_names", "_checks", "_added"):
+    names = ("actors", "queues", "declared_queues", "actor_options", "added_options")
+    for name in (*names, "_signatures", "_parameter_names", "_checks", "_added_queues"):
         setattr(new, name, getattr(other, name))
 
 
 @contextmanager
-def in_place_of(other: WorkshedBroker, new: WorkshedBroker) -> Generator[None]:
+def replace_broker(other: WorkshedBroker, new: WorkshedBroker) -> Generator[None]:
     """Redirect messages sent through `other` to `new` inside the block.
 
     Replaces methods instead of the object, because modules and actors hold references to it.
     """
-    for name in TAKEN_OVER:
+    for name in REPLACED_METHODS:
         setattr(other, name, getattr(new, name))
     try:
         yield
     finally:
-        for name in TAKEN_OVER:
+        for name in REPLACED_METHODS:
             delattr(other, name)

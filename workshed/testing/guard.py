@@ -47,7 +47,7 @@ class DatabaseAddress(NamedTuple):
         return self.name, "" if is_local else self.host, self.port
 
 
-def place_of(url: str) -> DatabaseAddress:
+def parse_address(url: str) -> DatabaseAddress:
     """Return the address in a URL."""
     parts = conninfo_to_dict(url)
     name = parts.get("dbname") or parts.get("user") or ""
@@ -70,10 +70,10 @@ class Guard:
         if self.own is None:
             return
         found = place()
-        if found.key != self.own.key and not self._is_let_through(found.name):
+        if found.key != self.own.key and not self._is_allowed(found.name):
             raise OtherDatabaseError(str(found), str(self.own))
 
-    def _is_let_through(self, name: str) -> bool:
+    def _is_allowed(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.others)
 
 
@@ -85,7 +85,7 @@ def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
     """Refuse statements on connections to databases other than that of `url` inside the block."""
     install_guard()
     before = guard.own, guard.others
-    guard.own, guard.others = place_of(url), others
+    guard.own, guard.others = parse_address(url), others
     try:
         yield
     finally:
@@ -96,10 +96,10 @@ def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
 def install_guard() -> None:
     """Make the drivers call the guard before each statement, including drivers imported later."""
     _watch_psycopg()
-    for name, watch in LATER.items():
+    for name, watch in OPTIONAL_DRIVERS.items():
         if name in sys.modules:
             watch(sys.modules[name])
-    sys.meta_path.insert(0, Importing())
+    sys.meta_path.insert(0, DriverImportHook())
 
 
 def _watch(cls: type, names: Sequence[str], place: Callable[[Any], DatabaseAddress]) -> None:
@@ -117,23 +117,23 @@ def _watch(cls: type, names: Sequence[str], place: Callable[[Any], DatabaseAddre
 
 def _watch_psycopg() -> None:
     ways = ("execute", "executemany", "stream", "copy")
-    _watch(psycopg.Cursor, ways, _of_psycopg)
-    _watch(psycopg.AsyncCursor, ways, _of_psycopg)
-    _watch(psycopg.ServerCursor, ("execute",), _of_psycopg)
-    _watch(psycopg.AsyncServerCursor, ("execute",), _of_psycopg)
+    _watch(psycopg.Cursor, ways, _psycopg_address)
+    _watch(psycopg.AsyncCursor, ways, _psycopg_address)
+    _watch(psycopg.ServerCursor, ("execute",), _psycopg_address)
+    _watch(psycopg.AsyncServerCursor, ("execute",), _psycopg_address)
 
 
-def _of_psycopg(cursor: Any) -> DatabaseAddress:
+def _psycopg_address(cursor: Any) -> DatabaseAddress:
     info = cursor.connection.info
     return DatabaseAddress(info.dbname, info.host, info.port)
 
 
 HEAP_TYPE = 1 << 9
 """The flag of a class that was created in Python, so that its methods can be replaced."""
-WAYS_OF_PSYCOPG2 = ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to")
+PSYCOPG2_METHODS = ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to")
 
 
-class Psycopg2:
+class Psycopg2Guard:
     """Makes each cursor of any class call the guard, including those of open connections.
 
     The classes of psycopg2 are written in C, so their methods cannot be replaced.
@@ -145,8 +145,8 @@ class Psycopg2:
         importlib.import_module("psycopg2.extras")  # the most used cursors
         self._cursor: type = extensions.cursor
         self._connection: type = extensions.connection
-        self._watched: dict[type, type] = {}
-        asking = self.asking
+        self._watched_classes: dict[type, type] = {}
+        asking = self.watch_cursor_class
 
         class Connection(extensions.connection):  # type: ignore[misc]  # not known here
             """A connection whose cursors call the guard, including those of a named class."""
@@ -157,33 +157,37 @@ class Psycopg2:
                 factory = asking(cursor_factory or self.cursor_factory)
                 return super().cursor(name, factory, *args, **kwargs)
 
-        self._asking_connection: type = Connection
+        self._watched_connection: type = Connection
 
-    def asking(self, factory: Any) -> Any:
+    def watch_cursor_class(self, factory: Any) -> Any:
         """Return a cursor class that calls the guard: this one, or a subclass of a class in C."""
         cls = factory or self._cursor
         if not isinstance(cls, type):
             return cls
-        if cls not in self._watched:
+        if cls not in self._watched_classes:
             is_in_c = not cls.__flags__ & HEAP_TYPE
-            self._watched[cls] = type(cls.__name__, (cls,), {}) if is_in_c else cls
-            _watch(self._watched[cls], WAYS_OF_PSYCOPG2, lambda one: _of_psycopg2(one.connection))
-        return self._watched[cls]
+            self._watched_classes[cls] = type(cls.__name__, (cls,), {}) if is_in_c else cls
+            _watch(
+                self._watched_classes[cls],
+                PSYCOPG2_METHODS,
+                lambda one: _psycopg2_address(one.connection),
+            )
+        return self._watched_classes[cls]
 
-    def connecting(self, connect: Query) -> Query:
+    def watch_connect(self, connect: Query) -> Query:
         """Wrap `connect`, so that cursors of its connections call the guard."""
 
         @functools.wraps(connect)
         def connect_asking(*args: Any, **kwargs: Any) -> Any:
             factory = kwargs.get("connection_factory") or self._connection
             if factory is self._connection:
-                kwargs["connection_factory"] = self._asking_connection
+                kwargs["connection_factory"] = self._watched_connection
             elif isinstance(factory, type):  # its own `cursor` chooses a class and calls ours
-                bases = (factory, self._asking_connection)
+                bases = (factory, self._watched_connection)
                 kwargs["connection_factory"] = type(factory.__name__, bases, {})
             conn = connect(*args, **kwargs)
-            if not isinstance(conn, self._asking_connection):  # created by a function
-                self.watch_open(conn)
+            if not isinstance(conn, self._watched_connection):  # created by a function
+                self.watch_connection(conn)
             return conn
 
         return connect_asking
@@ -192,19 +196,19 @@ class Psycopg2:
         """Watch the open connections, and each cursor class that they may use."""
         for one in gc.get_objects():
             if issubclass(type(one), self._connection):
-                self.watch_open(one)
+                self.watch_connection(one)
         for cls in _subclasses(self._cursor):
-            self.asking(cls)
+            self.watch_cursor_class(cls)
 
-    def watch_open(self, conn: Any) -> None:
+    def watch_connection(self, conn: Any) -> None:
         """Watch a connection of a class other than ours."""
-        conn.cursor_factory = self.asking(conn.cursor_factory)
+        conn.cursor_factory = self.watch_cursor_class(conn.cursor_factory)
 
 
 def _watch_psycopg2(module: ModuleType) -> None:
-    psycopg2 = Psycopg2()
+    psycopg2 = Psycopg2Guard()
     connect = module._connect  # noqa: SLF001 -- what every `connect` calls, however it was imported
-    module._connect = psycopg2.connecting(connect)  # type: ignore[attr-defined]  # noqa: SLF001
+    module._connect = psycopg2.watch_connect(connect)  # type: ignore[attr-defined]  # noqa: SLF001
     psycopg2.watch_all_open()
 
 
@@ -215,7 +219,7 @@ def _subclasses(cls: type) -> Generator[type]:
         yield from _subclasses(subclass)
 
 
-def _of_psycopg2(conn: Any) -> DatabaseAddress:
+def _psycopg2_address(conn: Any) -> DatabaseAddress:
     return DatabaseAddress(conn.info.dbname, conn.info.host or "", conn.info.port)
 
 
@@ -224,37 +228,37 @@ def _watch_asyncpg(_: ModuleType) -> None:
     statement: Any = importlib.import_module("asyncpg.prepared_stmt").PreparedStatement
     reading = ("fetch", "fetchval", "fetchrow", "fetchmany", "executemany", "cursor")
     copying = ("copy_from_table", "copy_from_query", "copy_to_table", "copy_records_to_table")
-    _watch(connection, ("execute", "prepare", *reading, *copying), _of_asyncpg)
-    _watch(statement, ("explain", *reading), lambda one: _of_asyncpg(one._connection))  # noqa: SLF001
+    _watch(connection, ("execute", "prepare", *reading, *copying), _asyncpg_address)
+    _watch(statement, ("explain", *reading), lambda one: _asyncpg_address(one._connection))  # noqa: SLF001
 
 
-def _of_asyncpg(conn: Any) -> DatabaseAddress:
+def _asyncpg_address(conn: Any) -> DatabaseAddress:
     # asyncpg has no public attributes for them.
     address, database = conn._addr, conn._params.database  # noqa: SLF001
-    host, port = address if isinstance(address, tuple) else _of_socket(address)
+    host, port = address if isinstance(address, tuple) else _socket_address(address)
     return DatabaseAddress(database, host, port)
 
 
-def _of_socket(path: str) -> tuple[str, int]:
+def _socket_address(path: str) -> tuple[str, int]:
     folder, _, port = path.rpartition("/.s.PGSQL.")
     return folder, int(port)
 
 
-LATER: dict[str, Callable[[ModuleType], None]] = {
+OPTIONAL_DRIVERS: dict[str, Callable[[ModuleType], None]] = {
     "psycopg2": _watch_psycopg2,
     "asyncpg": _watch_asyncpg,
 }
 """Optional drivers, and the functions that make them call the guard."""
 
 
-class Importing(importlib.abc.MetaPathFinder):
+class DriverImportHook(importlib.abc.MetaPathFinder):
     """Makes drivers that are imported during or after the first test call the guard."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find such a driver as Python does, and extend its loader."""
-        if fullname not in LATER:
+        if fullname not in OPTIONAL_DRIVERS:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
@@ -262,7 +266,7 @@ class Importing(importlib.abc.MetaPathFinder):
 
             def load_and_watch(module: ModuleType) -> None:
                 load(module)
-                LATER[fullname](module)
+                OPTIONAL_DRIVERS[fullname](module)
 
             spec.loader.exec_module = load_and_watch  # type: ignore[method-assign]
         return spec

@@ -8,15 +8,15 @@ from typing import Any, ParamSpec, TypeVar, overload
 import dramatiq
 
 from workshed.testing.crashes.idempotence import IdempotenceReport
+from workshed.testing.expected_job import Actor
 from workshed.testing.fake_broker import KitRun
 from workshed.testing.jobs import LONGEST_DRAIN, Jobs
-from workshed.testing.wanted import Actor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Inline(Jobs):
+class InlineJobs(Jobs):
     """Runs due jobs in the sending thread, once what it has sent is committed.
 
     Jobs that a job sends run when that job has ended. The first error is raised at the send.
@@ -26,25 +26,25 @@ class Inline(Jobs):
         """Take the arguments of `Jobs`."""
         super().__init__(*args)
         self._thread = threading.local()
-        self._connections.committed = self._run_at_once
+        self._connections.on_commit = self._run_at_once
 
     def perform(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R | None:
         """Run one job now; the jobs that it sent have run when this returns."""
-        with self._leaving_the_rest():
+        with self._suspend_runs():
             result = super().perform(actor, *args, **kwargs)
         self._run_at_once()
         return result
 
     def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
         """Run all jobs that became due as time moved, and the jobs that they send."""
-        with self._leaving_the_rest():
+        with self._suspend_runs():
             return super().drain(at_most=at_most)
 
     def run_next(self) -> KitRun | None:
         """Run one job that became due as time moved; the jobs that it sends wait for `drain`."""
-        with self._leaving_the_rest():
+        with self._suspend_runs():
             return super().run_next()
 
     @overload
@@ -61,7 +61,7 @@ class Inline(Jobs):
         self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
     ) -> IdempotenceReport:
         """Fail unless a job leaves the same however often it is delivered, as in `Jobs`."""
-        with self._leaving_the_rest():
+        with self._suspend_runs():
             return super().assert_idempotent(actor, *args, ignore=ignore, **kwargs)
 
     def _run_at_once(self) -> None:
@@ -69,7 +69,7 @@ class Inline(Jobs):
             self.drain()
 
     @contextmanager
-    def _leaving_the_rest(self) -> Generator[None]:
+    def _suspend_runs(self) -> Generator[None]:
         """Let jobs that are sent inside the block wait."""
         before = getattr(self._thread, "is_busy", False)
         self._thread.is_busy = True

@@ -17,9 +17,9 @@ from workshed.testing.crashes.idempotence import IdempotenceCheck, IdempotenceRe
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.errors import DiedError, EndlessError, KitError
+from workshed.testing.expected_job import Actor, name_arguments
 from workshed.testing.fake_broker import Error, FakeBroker, KitRun
 from workshed.testing.stored import StoredJobs
-from workshed.testing.wanted import Actor, name_arguments
 from workshed.transport.batch import Batch
 from workshed.transport.publishing.outgoing import Message
 
@@ -65,8 +65,8 @@ class Jobs(StoredJobs):
 
         Raises `KitError` if another job holds its unique key.
         """
-        run = self._run(self._sent(actor, args, kwargs).message_id)
-        if error := self._failure_of(run):
+        run = self._run(self._send(actor, args, kwargs).message_id)
+        if error := self._find_error(run):
             raise error
         return None if run is None else run.result
 
@@ -80,10 +80,10 @@ class Jobs(StoredJobs):
         count = 0
         while run := self._run():
             count += 1
-            if error := self._failure_of(run):
+            if error := self._find_error(run):
                 errors.append(error)
             if count >= at_most and any(job.is_due for job in self.enqueued):
-                raise EndlessError(self._endless(count)) from next(iter(errors), None)
+                raise EndlessError(self._describe_endless(count)) from next(iter(errors), None)
         if errors:
             raise errors[0]
         return count
@@ -94,7 +94,7 @@ class Jobs(StoredJobs):
         Raises its error, as `drain` does.
         """
         run = self._run()
-        if error := self._failure_of(run):
+        if error := self._find_error(run):
             raise error
         return run
 
@@ -132,7 +132,7 @@ class Jobs(StoredJobs):
 
         Raises `KitError` if another job holds its unique key, or if the job has already run.
         """
-        message = enqueued.take_next(self._conn, self._sent(actor, args, kwargs).message_id)
+        message = enqueued.dequeue_job(self._conn, self._send(actor, args, kwargs).message_id)
         if message is None:
             raise KitError(f"{actor.actor_name} was sent, and has already run")
         before = len(self._runs)
@@ -143,7 +143,7 @@ class Jobs(StoredJobs):
             self._broker, self._conn, self._clock, self._connections, self._folder, run_next
         )
         try:
-            return trial.of(message, ignore)
+            return trial.run(message, ignore)
         finally:
             del self._runs[before:]
 
@@ -191,7 +191,7 @@ class Jobs(StoredJobs):
         yield
         expectations.expect_discarded(self._runs[start:], reason)
 
-    def _sent(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+    def _send(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
         name_arguments(actor, args, kwargs)
         message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
         sent = self._broker.enqueue(message)
@@ -202,7 +202,7 @@ class Jobs(StoredJobs):
     def _run(
         self, message_id: str | None = None, *, excluding: Collection[str] = ()
     ) -> KitRun | None:
-        message = enqueued.take_next(self._conn, message_id, excluding=excluding)
+        message = enqueued.dequeue_job(self._conn, message_id, excluding=excluding)
         if message is None:
             return None
         errors = self._errors[message.actor_name]
@@ -210,20 +210,20 @@ class Jobs(StoredJobs):
         self._runs.append(run)
         return run
 
-    def _failure_of(self, run: KitRun | None) -> BaseException | None:
+    def _find_error(self, run: KitRun | None) -> BaseException | None:
         if run is None or not (run.outcome.is_dead or run.outcome.kind == "retry"):
             return None
         if self._may_retry and not run.outcome.is_dead:
             return None
         return run.outcome.error or DiedError(f"{run.title}: {run.outcome.reason}")
 
-    def _endless(self, count: int) -> str:
+    def _describe_endless(self, count: int) -> str:
         due = [job for job in self.enqueued if job.is_due]
-        last = [text.of_run(run) for run in self._runs[-5:]]
+        last = [text.run_columns(run) for run in self._runs[-5:]]
         lines = [
             f"{count} jobs have run, and there are still {len(due)} due: do they send each other?",
             "`drain(at_most=…)` lets more run.",
-            *text.titled_list("the last to run", last),
-            *text.titled_list("due", [text.job_line(job) for job in due]),
+            *text.format_titled_list("the last to run", last),
+            *text.format_titled_list("due", [text.job_columns(job) for job in due]),
         ]
         return "\n".join(lines)

@@ -10,9 +10,9 @@ from typing import Any, NoReturn, Protocol
 import psycopg
 from psycopg import sql
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("test"):
+with require_extra("test"):
     import pytest
 
 from workshed import db
@@ -24,9 +24,9 @@ from workshed.testing.database import maildir, scratch
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.errors import KitError, NeedsDatabaseError
-from workshed.testing.fake_broker import FakeBroker, in_place_of, share_actors
+from workshed.testing.fake_broker import FakeBroker, replace_broker, share_actors
 from workshed.testing.guard import guard_connections
-from workshed.testing.inline import Inline
+from workshed.testing.inline import InlineJobs
 from workshed.testing.jobs import Jobs
 from workshed.testing.plain import PlainJobs
 from workshed.testing.real_worker.real import RealJobs
@@ -34,15 +34,15 @@ from workshed.testing.real_worker.recorder import RunRecorder
 from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.testing.real_worker.vhosts import virtual_host
 from workshed.testing.real_worker.worker import WorkerProcess
-from workshed.testing.sends import Sends
+from workshed.testing.sends import SentJobs
 from workshed.transport import build
-from workshed.transport.base import WorkshedBroker, known_actors
+from workshed.transport.base import WorkshedBroker, describe_actors
 from workshed.transport.stub import Stub
 
 LOCK_WAIT = "2s"
 FAKE = "fake"
 REAL = "real"
-MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: RealJobs}
+MODES: dict[str, type[SentJobs]] = {FAKE: Jobs, "inline": InlineJobs, REAL: RealJobs}
 """Values of `@pytest.mark.jobs(mode=…)`."""
 
 
@@ -54,11 +54,11 @@ class Kit(Protocol):
         """The database of the tests; raises `NeedsDatabaseError` if there is none."""
 
     @contextmanager
-    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
+    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Iterator[SentJobs]:
         """Run the block as one test, in one of the `MODES`; only `real` calls `rabbitmq`."""
 
 
-class OnDatabase:
+class DatabaseKit:
     """The kit over PostgreSQL: one database, emptied after each test."""
 
     def __init__(
@@ -74,7 +74,7 @@ class OnDatabase:
         """
         self.database_url = database_url
         self._conn = conn
-        self._others = other_databases
+        self._other_databases = other_databases
         self._worker_modules = worker_modules
         self._connections = Connections(database_url)
 
@@ -84,7 +84,7 @@ class OnDatabase:
         return scratch.list_empty_tables(self._conn)
 
     @contextmanager
-    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[Sends]:
+    def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[SentJobs]:
         """Redirect everything that the program sends to the database of the tests.
 
         Mails and stored contents go to a folder of the test.
@@ -102,55 +102,55 @@ class OnDatabase:
             }
             if mode == REAL:
                 urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
-            stack.enter_context(environment(**urls))
-            stack.enter_context(guard_connections(self.database_url, self._others))
+            stack.enter_context(patch_environment(**urls))
+            stack.enter_context(guard_connections(self.database_url, self._other_databases))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(db, "get_pool", cache(lambda: self._connections))
-            stack.callback(self._empty, tables)
+            stack.callback(self._empty_tables, tables)
             stack.callback(self._connections.reset)
-            made = self._with_worker if mode == REAL else self._in_this_thread
+            made = self._create_real_jobs if mode == REAL else self._create_fake_jobs
             yield made(stack, patch, folder, MODES[mode])
 
-    def _in_this_thread(
+    def _create_fake_jobs(
         self, stack: ExitStack, patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
-    ) -> Sends:
-        real = build.broker()
+    ) -> SentJobs:
+        real = build.get_broker()
         for middleware in real.middleware:
             if isinstance(middleware, TimeLimit):
-                patch.setattr(middleware, "clock", Unwatched())
+                patch.setattr(middleware, "timeout_thread", NullTimeoutThread())
         self._declare(real)
         fake = FakeBroker(real)
-        stack.enter_context(in_place_of(real, fake))
+        stack.enter_context(replace_broker(real, fake))
         clock = KitClock(self._conn)
         stack.callback(clock.reset)
-        made: Sends = kind(fake, self._conn, clock, self._connections, folder)
+        made: SentJobs = kind(fake, self._conn, clock, self._connections, folder)
         return made
 
-    def _with_worker(
+    def _create_real_jobs(
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
-    ) -> Sends:
-        real = build.broker()
-        sending = build.build_broker(settings(), real.declared)
+    ) -> SentJobs:
+        real = build.get_broker()
+        sending = build.build_broker(settings(), real.declared_queues)
         share_actors(sending, real)
         sending.middleware = [*real.middleware, RunRecorder(real.actors)]
         self._declare(real)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
-        worker = WorkerProcess([*self._worker_modules, *modules], folder, self._others)
+        worker = WorkerProcess([*self._worker_modules, *modules], folder, self._other_databases)
         stack.callback(scratch.end_transactions, self._conn)
         stack.callback(sending.close)
         stack.callback(worker.kill)
-        stack.enter_context(in_place_of(real, sending))
-        made: Sends = kind(self._conn, worker, folder)
+        stack.enter_context(replace_broker(real, sending))
+        made: SentJobs = kind(self._conn, worker, folder)
         return made
 
     def _declare(self, broker: WorkshedBroker) -> None:
         """Declare queues and actors as a worker does: a job sent by SQL names only its actor."""
         queues.declare_queues(
-            self._conn, {queue.name: queue.kind for queue in broker.declared.values()}
+            self._conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
         )
-        queues.declare_actors(self._conn, known_actors(broker))
+        queues.declare_actors(self._conn, describe_actors(broker))
 
-    def _empty(self, tables: list[sql.Identifier]) -> None:
+    def _empty_tables(self, tables: list[sql.Identifier]) -> None:
         """Empty the tables; raises `KitError` if the test left a transaction open, and ends it."""
         try:
             self._delete_rows(tables)
@@ -166,7 +166,7 @@ class OnDatabase:
         try:
             self._conn.execute(scratch.delete_all(tables))
         except psycopg.errors.UndefinedTable:  # a fixture has dropped one that it had created
-            tables[:] = scratch.existing_tables(self._conn, tables)
+            tables[:] = scratch.list_existing_tables(self._conn, tables)
             self._conn.execute(scratch.delete_all(tables))
 
     def close(self) -> None:
@@ -174,48 +174,48 @@ class OnDatabase:
         self._connections.close()
 
 
-class WithoutDatabase:
+class PlainKit:
     """The kit without PostgreSQL: it records plain sends."""
 
     def __init__(self, why: str) -> None:
         """Keep the reason why there is no PostgreSQL."""
-        self._why = why
+        self._reason = why
 
     @property
     def database_url(self) -> str:
         """Raise `NeedsDatabaseError`."""
-        raise NeedsDatabaseError("jobs_database", self._why)
+        raise NeedsDatabaseError("jobs_database", self._reason)
 
     @contextmanager
     def test(self, _rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Generator[PlainJobs]:
         """Record what the program sends."""
         if mode != FAKE:
-            raise NeedsDatabaseError(f"mode={mode!r}", self._why)
-        real = build.broker()
-        stub = Stub(real.declared, [])
+            raise NeedsDatabaseError(f"mode={mode!r}", self._reason)
+        real = build.get_broker()
+        stub = Stub(real.declared_queues, [])
         share_actors(stub, real)
         stub.middleware = real.middleware
-        with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
+        with replace_broker(real, stub), pytest.MonkeyPatch.context() as patch:
             # The application's connection does not lead to a test database.
-            patch.setattr(real, "storing", self._refuse)
-            yield PlainJobs(stub, self._why)
+            patch.setattr(real, "outbox_statement", self._refuse)
+            yield PlainJobs(stub, self._reason)
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise NeedsDatabaseError("schedule.send", self._why)
+        raise NeedsDatabaseError("schedule.send", self._reason)
 
 
-class Unwatched:
+class NullTimeoutThread:
     """Replaces the thread that enforces time limits, because tests have their own."""
 
-    def set(self, alarm: Any) -> None:
+    def add(self, alarm: Any) -> None:
         """Ignore the alarm."""
 
-    def ring_all(self, error: type[BaseException]) -> None:
+    def interrupt_all(self, error: type[BaseException]) -> None:
         """Do nothing."""
 
 
 @contextmanager
-def kit(
+def create_kit(
     server: str | Exception,
     worker: str,
     other_databases: Sequence[str] = (),
@@ -223,14 +223,14 @@ def kit(
 ) -> Generator[Kit]:
     """Create the resources that the tests of one process share."""
     if isinstance(server, Exception):
-        yield WithoutDatabase(str(server))
+        yield PlainKit(str(server))
         return
     with (
         scratch.scratch_database(server, worker) as url,
-        db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
+        db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS) as conn,
     ):
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        made = OnDatabase(url, conn, other_databases, worker_modules)
+        made = DatabaseKit(url, conn, other_databases, worker_modules)
         try:
             yield made
         finally:
@@ -238,7 +238,7 @@ def kit(
 
 
 @contextmanager
-def environment(**values: str) -> Generator[None]:
+def patch_environment(**values: str) -> Generator[None]:
     """Set these values for the settings inside the block, including those of child processes."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():

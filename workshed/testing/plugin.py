@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("test"):
+with require_extra("test"):
     import pytest
 
 if TYPE_CHECKING:
     from workshed.testing.kit import Kit
     from workshed.testing.real_worker.servers import KitRabbitMQ
-    from workshed.testing.sends import Sends
+    from workshed.testing.sends import SentJobs
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,10 +48,10 @@ def jobs_kit(
     request: pytest.FixtureRequest,
 ) -> "Iterator[Kit]":
     """Share a database, and connections to it, among the tests of a process."""
-    from workshed.testing.kit import kit
+    from workshed.testing.kit import create_kit
 
     worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    with kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules) as made:
+    with create_kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules) as made:
         yield made
 
 
@@ -71,7 +71,7 @@ def jobs_rabbitmq(jobs_database: str) -> "Iterator[KitRabbitMQ]":
 
 
 @pytest.fixture
-def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[Sends]":
+def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[SentJobs]":
     """Jobs that wait in PostgreSQL, and run in this thread when the test says so.
 
     `@pytest.mark.jobs(mode="inline")`: they run at once; `"real"`: they run in a worker process.

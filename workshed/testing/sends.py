@@ -5,18 +5,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.testing import text
-from workshed.testing.enqueued import Enqueued
+from workshed.testing.enqueued import EnqueuedJob
+from workshed.testing.expected_job import Actor, ExpectedJob, name_arguments
 from workshed.testing.fake_broker import KitRun
-from workshed.testing.wanted import Actor, ExpectedJob, name_arguments
 
 TOLERANCE = timedelta(seconds=1)
 
 
-class Sends:
+class SentJobs:
     """The jobs that were sent and have not run."""
 
     @property
-    def enqueued(self) -> list[Enqueued]:
+    def enqueued(self) -> list[EnqueuedJob]:
         """All waiting jobs in the order in which they will run."""
         raise NotImplementedError
 
@@ -37,7 +37,7 @@ class Sends:
         priority: int | None = None,
         times: int | None = None,
         **kwargs: Any,
-    ) -> Enqueued | None:
+    ) -> EnqueuedJob | None:
         """Fail unless such a job waits; return the first of them.
 
         You can give arguments by position or by name, whichever way the job was sent, and matchers
@@ -45,7 +45,7 @@ class Sends:
         was sent with, `at` the time at which it is due, and `within` how far off these may be;
         `priority` is RabbitMQ's. `times`: exactly so many must wait, instead of at least one.
         """
-        wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
+        wanted = _expected_job(actor, args, kwargs, queue, priority, in_, at, within)
         jobs = self.enqueued
         same, rest = wanted.split(jobs)
         if times is None and not same:
@@ -68,7 +68,7 @@ class Sends:
         **kwargs: Any,
     ) -> None:
         """Fail if such a job waits; without arguments, if any job of this actor waits."""
-        wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
+        wanted = _expected_job(actor, args, kwargs, queue, priority, in_, at, within)
         jobs = self.enqueued
         same, _ = wanted.split(jobs)
         if same:
@@ -76,7 +76,11 @@ class Sends:
             raise AssertionError("\n".join([title, "", *self._lists(jobs)]))
 
     def _failure(
-        self, title: str, wanted: ExpectedJob, rest: Sequence[Enqueued], jobs: Sequence[Enqueued]
+        self,
+        title: str,
+        wanted: ExpectedJob,
+        rest: Sequence[EnqueuedJob],
+        jobs: Sequence[EnqueuedJob],
     ) -> str:
         rows = [("wanted", str(wanted), "")]
         if rest:
@@ -84,10 +88,12 @@ class Sends:
             rows.append(("closest", text.sent_text(rest[0]), f"but {differences}"))
         return "\n".join([title, "", *text.align_table(rows), "", *self._lists(jobs)])
 
-    def _lists(self, jobs: Sequence[Enqueued]) -> list[str]:
-        lines = text.titled_list("enqueued", [text.job_line(job) for job in jobs])
+    def _lists(self, jobs: Sequence[EnqueuedJob]) -> list[str]:
+        lines = text.format_titled_list("enqueued", [text.job_columns(job) for job in jobs])
         if self.runs:
-            lines += text.titled_list("has run", [text.of_run(run) for run in self.runs])
+            lines += text.format_titled_list(
+                "has run", [text.run_columns(run) for run in self.runs]
+            )
         return lines
 
 
@@ -96,7 +102,7 @@ def times_text(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
-def _wanted(
+def _expected_job(
     actor: Actor,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

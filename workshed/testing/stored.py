@@ -5,16 +5,16 @@ from pathlib import Path
 
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs as dead
-from workshed.jobs.dead.dead_jobs import Dead
+from workshed.jobs.dead.dead_jobs import DeadJob
 from workshed.testing import enqueued as rows
 from workshed.testing.database import maildir
-from workshed.testing.enqueued import Enqueued
-from workshed.testing.sends import Sends
+from workshed.testing.enqueued import EnqueuedJob
+from workshed.testing.sends import SentJobs
 
 MOST_DEAD = 10_000
 
 
-class StoredJobs(Sends):
+class StoredJobs(SentJobs):
     """The waiting jobs, the dead jobs and the sent mails of a test."""
 
     def __init__(self, conn: Connection, folder: Path) -> None:
@@ -23,17 +23,17 @@ class StoredJobs(Sends):
         self._folder = folder
 
     @property
-    def enqueued(self) -> list[Enqueued]:
+    def enqueued(self) -> list[EnqueuedJob]:
         """All waiting jobs in the order in which they will run; a worker empties it at once."""
         return rows.list_enqueued(self._conn)
 
     @property
-    def scheduled(self) -> list[Enqueued]:
+    def scheduled(self) -> list[EnqueuedJob]:
         """Jobs that are not due yet, the next one first."""
         return [job for job in self.enqueued if not job.is_due]
 
     @property
-    def dead(self) -> list[Dead]:
+    def dead(self) -> list[DeadJob]:
         """The rows of dead jobs, the oldest first."""
         return dead.list_dead_jobs(self._conn, limit=MOST_DEAD)[::-1]
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 from workshed.middleware import Outcome
-from workshed.testing.enqueued import Enqueued
+from workshed.testing.enqueued import EnqueuedJob
 from workshed.testing.fake_broker import KitRun
 
 UNITS = (("days", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
-SHOWN = 20
+MOST_LISTED_JOBS = 20
 """The most jobs that are listed."""
 
 
@@ -20,7 +20,7 @@ def call_text(actor: str, arguments: Mapping[str, Any] | None) -> str:
     return f"{actor}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
-def sent_text(job: Enqueued) -> str:
+def sent_text(job: EnqueuedJob) -> str:
     """Return a job as it was sent."""
     words = [repr(arg) for arg in job.message.args]
     words += [f"{name}={value!r}" for name, value in job.message.kwargs.items()]
@@ -41,7 +41,7 @@ def span_text(time: timedelta) -> str:
     return " ".join(parts)
 
 
-def due_text(job: Enqueued) -> str:
+def due_text(job: EnqueuedJob) -> str:
     """Return the delay of a job in words."""
     return "now" if job.delay <= timedelta() else f"in {span_text(job.delay)}"
 
@@ -63,21 +63,21 @@ def align_table(rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def titled_list(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+def format_titled_list(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a titled list with its length, or say that it is empty."""
     if not rows:
         return [f"{title}: none"]
-    lines = [f"  {line}" for line in align_table(rows[:SHOWN])]
-    more = [f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    lines = [f"  {line}" for line in align_table(rows[:MOST_LISTED_JOBS])]
+    more = [f"  … and {len(rows) - MOST_LISTED_JOBS} more"] if len(rows) > MOST_LISTED_JOBS else []
     return [f"{title} ({len(rows)}):", *lines, *more]
 
 
-def job_line(job: Enqueued) -> tuple[str, str, str]:
+def job_columns(job: EnqueuedJob) -> tuple[str, str, str]:
     """Return the columns that are listed for a job."""
     priority = "" if job.priority is None else f"  priority {job.priority}"
     return sent_text(job), job.queue, due_text(job) + priority
 
 
-def of_run(run: KitRun) -> tuple[str, str]:
+def run_columns(run: KitRun) -> tuple[str, str]:
     """Return the columns that are listed for a run."""
     return run.title, outcome_text(run.outcome)

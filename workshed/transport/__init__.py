@@ -25,7 +25,7 @@ def __getattr__(name: str) -> object:
         case "Batch":
             return importlib.import_module("workshed.transport.batch").Batch
         case "broker":
-            return importlib.import_module("workshed.transport.build").broker()
+            return importlib.import_module("workshed.transport.build").get_broker()
         case "perform_now":
             return importlib.import_module("workshed.transport.direct").perform_now
         case "Queue":

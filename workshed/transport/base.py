@@ -22,14 +22,14 @@ from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason, Statement
 from workshed.metrics import meters
-from workshed.metrics.meters import OTHER, How
+from workshed.metrics.meters import OTHER, SendResult
 from workshed.middleware import built_in
 from workshed.middleware.observability.redaction import positional_parameters
-from workshed.middleware.observability.sentry import without_stock
-from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
+from workshed.middleware.observability.sentry import remove_sdk_integration
+from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.queues import Queue
 from workshed.transport import direct
-from workshed.transport.annotated import Checks, checks_of
+from workshed.transport.argument_checks import Checks, build_checks
 from workshed.transport.errors import (
     InvalidArgumentError,
     InvalidOptionError,
@@ -37,24 +37,24 @@ from workshed.transport.errors import (
     did_you_mean,
     exit_code,
 )
-from workshed.transport.hooks import Tolerant, hooks_of, is_ours
+from workshed.transport.hooks import TolerantHook, collect_hooks, is_workshed_class
 from workshed.transport.messages.envelope import (
     OPTIONS,
-    encode,
-    option_problem,
-    refuse_encoder,
-    refuse_fields,
-    refuse_inexact,
-    refuse_large,
+    encode_message,
+    find_option_problem,
+    refuse_foreign_encoder,
+    refuse_inexact_value,
+    refuse_invalid_fields,
+    refuse_large_arguments,
 )
 from workshed.transport.publishing.outgoing import awaiting_key_body, key_claim
-from workshed.transport.strays import refuse_strays
+from workshed.transport.strays import refuse_stray_actors
 
 logger = logging.getLogger(__name__)
 
 # These hooks may veto. dramatiq logs and drops most exceptions of hooks, so that a check that
 # crashed would count as passed.
-VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
+RAISING_HOOKS = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
 
 
 class WorkshedBroker(Broker):
@@ -65,10 +65,10 @@ class WorkshedBroker(Broker):
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Take the declared queues and the middleware chain; open no connection."""
-        self.declared = queues
-        self._added: set[str] = set()
+        self.declared_queues = queues
+        self._added_queues: set[str] = set()
         self._signatures: dict[str, inspect.Signature] = {}
-        self._names: dict[str, tuple[str, ...] | None] = {}
+        self._parameter_names: dict[str, tuple[str, ...] | None] = {}
         """By actor: its parameter names, or `None` if one is not a plain parameter."""
         self._checks: dict[str, Checks] = {}
         """By actor: checks of its annotated parameters."""
@@ -80,39 +80,39 @@ class WorkshedBroker(Broker):
         self._own_after: dict[str, Callable[..., None]] = {}
         """By signal: what this broker does before the hooks. None of it may raise."""
         super().__init__(middleware=middleware)
-        self.middleware = without_stock(self.middleware)
+        self.middleware = remove_sdk_integration(self.middleware)
 
     def add_queue(self, queue: Queue) -> None:
         """Declare a queue of your own, before the first actor on it."""
-        self.declared[queue.name] = replace(queue, prefix=self.prefix)
-        self._added.add(queue.name)
+        self.declared_queues[queue.name] = replace(queue, prefix=self.prefix)
+        self._added_queues.add(queue.name)
 
     def used_queues(self) -> dict[str, Queue]:
         """Return the queues of this program's actors, and those added by `add_queue`.
 
         A worker creates no other queues on RabbitMQ.
         """
-        names = self._added | self.queues.keys()
-        return {name: queue for name, queue in self.declared.items() if name in names}
+        names = self._added_queues | self.queues.keys()
+        return {name: queue for name, queue in self.declared_queues.items() if name in names}
 
     def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
         """Add an actor, or replace one of the same name, and give it `perform_now`."""
         super().declare_actor(actor)
-        direct.add_to(actor)
-        self._checks[actor.actor_name] = checks_of(actor.fn)
+        direct.add_perform_now(actor)
+        self._checks[actor.actor_name] = build_checks(actor.fn)
         signature = inspect.signature(actor.fn)
         self._signatures[actor.actor_name] = signature
         kinds = {parameter.kind for parameter in signature.parameters.values()}
         plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
-        self._names[actor.actor_name] = tuple(signature.parameters) if plain else None
+        self._parameter_names[actor.actor_name] = tuple(signature.parameters) if plain else None
 
     def declare_queue(self, queue_name: str) -> None:
         """Note that an actor of this program is on a declared queue; opens no connection.
 
         Raises `UndeclaredQueueError`.
         """
-        if queue_name not in self.declared:
-            raise UndeclaredQueueError(queue_name, self.declared)
+        if queue_name not in self.declared_queues:
+            raise UndeclaredQueueError(queue_name, self.declared_queues)
         if queue_name not in self.queues:
             self.emit_before("declare_queue", queue_name)
             self.queues[queue_name] = None
@@ -130,11 +130,11 @@ class WorkshedBroker(Broker):
         Raises `WorkshedError` for middleware that would break built-in middleware, and for a place
         that does not exist.
         """
-        if not is_ours(type(middleware)):
+        if not is_workshed_class(type(middleware)):
             built_in.refuse_harmful(middleware)
             self.added_options |= middleware.actor_options - self.actor_options
-        before = built_in.place_of(self.middleware, before)
-        after = built_in.place_of(self.middleware, after)
+        before = built_in.find_anchor(self.middleware, before)
+        after = built_in.find_anchor(self.middleware, after)
         super().add_middleware(middleware, before=before, after=after)
         self._hooks.clear()
 
@@ -143,15 +143,15 @@ class WorkshedBroker(Broker):
         own = self._own_before.get(signal)
         if own is not None:
             own(*args, **kwargs)
-        elif hooks := self._resolved("before_" + signal):
+        elif hooks := self._hooks_for("before_" + signal):
             self._emit(hooks, *args, **kwargs)
 
     def _boot(self, worker: Worker) -> None:
         """Run the start-up checks; if one fails, exit with one sentence and an exit code."""
-        logs.leave_out_misleading()
+        logs.filter_worker_logs()
         try:
             self.check_worker(worker)
-            self._emit(self._resolved("before_worker_boot"), worker)
+            self._emit(self._hooks_for("before_worker_boot"), worker)
         except WorkshedError as err:
             logger.critical("%s", err)
             raise SystemExit(exit_code(err)) from None
@@ -168,11 +168,11 @@ class WorkshedBroker(Broker):
                 "would end a job. Start the worker by `workshed worker` or `dramatiq`, not by "
                 "`dramatiq-gevent`, and leave out `gevent.monkey.patch_all()`"
             )
-        refuse_encoder(dramatiq.Message("default", "probe", (1, "é"), {"of": [None]}, {}))
-        refuse_strays(self)
+        refuse_foreign_encoder(dramatiq.Message("default", "probe", (1, "é"), {"of": [None]}, {}))
+        refuse_stray_actors(self)
         for name in sorted(set(worker.consumer_whitelist or ()) - set(self.queues)):
-            if name not in self.declared:
-                raise UndeclaredQueueError(name, self.declared)
+            if name not in self.declared_queues:
+                raise UndeclaredQueueError(name, self.declared_queues)
             raise WorkshedError(
                 f"-Q {name}: no actor of this program is on that queue; "
                 f"they are on {', '.join(sorted(self.queues)) or 'none'}"
@@ -183,7 +183,7 @@ class WorkshedBroker(Broker):
         own = self._own_after.get(signal)
         if own is not None:
             own(*args, **kwargs)
-        if hooks := self._resolved("after_" + signal):
+        if hooks := self._hooks_for("after_" + signal):
             self._emit(hooks, *args, **kwargs)
 
     def _emit(self, hooks: list[Any], *args: Any, **kwargs: Any) -> None:
@@ -191,15 +191,15 @@ class WorkshedBroker(Broker):
             try:
                 hook(self, *args, **kwargs)
             except Exception:
-                if hook.__name__ in VETOING:
+                if hook.__name__ in RAISING_HOOKS:
                     raise
                 logger.exception("%s failed", hook.__qualname__)
 
-    def _resolved(self, name: str) -> list[Any]:
+    def _hooks_for(self, name: str) -> list[Any]:
         """Return the hooks of that name that middleware overrides, in the order they run."""
         found = self._hooks.get(name)
         if found is None:
-            found = self._hooks[name] = hooks_of(self.middleware, name)
+            found = self._hooks[name] = collect_hooks(self.middleware, name)
         return found
 
     def _before_send(self, message: dramatiq.Message[Any], delay: int | None) -> None:
@@ -208,21 +208,23 @@ class WorkshedBroker(Broker):
         Raises what `check` raises, and the `MiddlewareError` by which a hook vetoes.
         """
         self.emit_before("enqueue", message, delay)
-        if any(isinstance(hook, Tolerant) for hook in self._resolved("before_enqueue")):
-            self.check(message)
+        if any(isinstance(hook, TolerantHook) for hook in self._hooks_for("before_enqueue")):
+            self.check_message(message)
 
-    def check(self, message: dramatiq.Message[Any]) -> None:
+    def check_message(self, message: dramatiq.Message[Any]) -> None:
         """Refuse a message that could not be delivered, read or run as intended.
 
         Raises `UndeclaredQueueError`, `InvalidOptionError`, `RefusedEncoderError`,
         `PublishRefusedError` for arguments of more than 64 KiB, or `InvalidArgumentError`, also for
         an argument that does not fit the actor's annotation.
         """
-        refuse_encoder(message)
+        refuse_foreign_encoder(message)
         self._check_queue(message.queue_name)
         for name, value in message.options.items():
-            if problem := option_problem(name, value, self.added_options):
-                known = name in OPTIONS or name in OF_A_MESSAGE or name in self.added_options
+            if problem := find_option_problem(name, value, self.added_options):
+                known = (
+                    name in OPTIONS or name in MESSAGE_OPTION_HINTS or name in self.added_options
+                )
                 hint = "" if known else did_you_mean(name, OPTIONS.keys() | self.added_options)
                 raise InvalidOptionError(f"{message.actor_name}: {name} {problem}{hint}")
         options = message.options
@@ -232,11 +234,11 @@ class WorkshedBroker(Broker):
         self._check_priority(message)
         checks = self._checks.get(message.actor_name, {})
         for name, value in self._arguments(message).items():
-            refuse_inexact(value, f"{message.actor_name}: argument {name}")
+            refuse_inexact_value(value, f"{message.actor_name}: argument {name}")
             if (check := checks.get(name)) is not None and (problem := check(value)):
                 raise InvalidArgumentError(f"{message.actor_name}: argument {name}: {problem}")
-        refuse_large(message)
-        refuse_fields(message)
+        refuse_large_arguments(message)
+        refuse_invalid_fields(message)
 
     def store(
         self,
@@ -248,12 +250,12 @@ class WorkshedBroker(Broker):
         reason: Reason,
     ) -> dramatiq.Message[Any]:
         """Check a message and store it in the schedule; return the message for its sender."""
-        message, statement = self.storing(message, delay, at, reason)
+        message, statement = self.outbox_statement(message, delay, at, reason)
         found = conn.execute(*statement)
         row = found.fetchone() if found.description else None
-        return self.stored(message, delay, None if row is None else row[0])
+        return self.finish_send(message, delay, None if row is None else row[0])
 
-    def storing(
+    def outbox_statement(
         self,
         message: dramatiq.Message[Any],
         delay: timedelta,
@@ -264,7 +266,7 @@ class WorkshedBroker(Broker):
 
         If the message has a key, the statement returns the key's holder; pass that to `stored`.
         """
-        message, row = self.prepared(message, delay, at, reason)
+        message, row = self.prepare_row(message, delay, at, reason)
         claim = key_claim(message, timedelta())
         if claim is None:
             return message, schedule.insert_statement(row, delay, at)
@@ -272,7 +274,7 @@ class WorkshedBroker(Broker):
             row, claim, delay, at, awaiting_key_body(message)
         )
 
-    def prepared(
+    def prepare_row(
         self,
         message: dramatiq.Message[Any],
         delay: timedelta,
@@ -280,7 +282,7 @@ class WorkshedBroker(Broker):
         reason: Reason,
     ) -> tuple[dramatiq.Message[Any], schedule.OutboxRow]:
         """Check a message; return it as it is stored, and its row."""
-        self.check(message)
+        self.check_message(message)
         if reason == "delayed":
             message = message.copy(options={"due": due_ms(delay, at)})
         self._before_send(message, delay // timedelta(milliseconds=1))
@@ -289,12 +291,12 @@ class WorkshedBroker(Broker):
             generation=int(message.options.get("generation", 0)),
             queue=message.queue_name,
             actor=message.actor_name,
-            body=encode(message).decode(),
+            body=encode_message(message).decode(),
             reason=reason,
         )
         return message, row
 
-    def stored(
+    def finish_send(
         self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
     ) -> dramatiq.Message[Any]:
         """Return the message for its sender, once its statement was executed.
@@ -305,16 +307,16 @@ class WorkshedBroker(Broker):
         how = message.options.get("on_conflict")
         if holder not in (None, message.message_id) and how != "reschedule":
             key = message.options["unique_key"]
-            self.counted(message.actor_name, message.queue_name, "duplicate")
+            self.count_send(message.actor_name, message.queue_name, "duplicate")
             if how == "raise":
                 raise DuplicateJobError(key, str(holder))
             logger.info("not sent: job %s has the key %r", holder, key)
             return message.copy(message_id=str(holder))
-        self.counted(message.actor_name, message.queue_name, "scheduled")
+        self.count_send(message.actor_name, message.queue_name, "scheduled")
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
         return message
 
-    def counted(self, actor: str, queue: str, how: How, amount: int = 1) -> None:
+    def count_send(self, actor: str, queue: str, how: SendResult, amount: int = 1) -> None:
         """Count sends; actors of other programs share the label `other`."""
         known = actor if actor in self.actors else OTHER
         meters.SENDS.add(known, queue, how, amount=amount)
@@ -322,7 +324,7 @@ class WorkshedBroker(Broker):
     def _check_priority(self, message: dramatiq.Message[Any]) -> None:
         """Refuse a priority above the highest level of its queue."""
         priority, queue = message.options.get("broker_priority", 0), message.queue_name
-        levels = self.declared[queue].levels
+        levels = self.declared_queues[queue].levels
         if priority > levels:
             has = f"has 0 to {levels}, and {levels} runs first" if levels else "has no priorities"
             raise InvalidOptionError(
@@ -330,15 +332,15 @@ class WorkshedBroker(Broker):
             )
 
     def _check_queue(self, name: str) -> None:
-        if name not in self.declared:
-            raise UndeclaredQueueError(name, self.declared)
+        if name not in self.declared_queues:
+            raise UndeclaredQueueError(name, self.declared_queues)
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
         """Return the arguments by parameter name; by number for an actor of another program."""
         signature = self._signatures.get(message.actor_name)
         if signature is None:
             return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
-        names = self._names.get(message.actor_name)
+        names = self._parameter_names.get(message.actor_name)
         if names is not None and not message.kwargs and len(names) == len(message.args):
             return dict(zip(names, message.args, strict=True))  # `bind` would double a send's time
         try:
@@ -348,13 +350,13 @@ class WorkshedBroker(Broker):
         return unpack_arguments(signature, bound.arguments)
 
 
-def known_actors(broker: WorkshedBroker) -> list[KnownActor]:
+def describe_actors(broker: WorkshedBroker) -> list[KnownActor]:
     """Describe a program's actors for processes that do not import them."""
     return [
         KnownActor(
             name=actor.actor_name,
             queue=actor.queue_name,
-            has_key=(rule := actor.options.get("unique")) is not None and rule.locks_when_sent,
+            has_key=(rule := actor.options.get("unique")) is not None and rule.locks_on_enqueue,
             parameters=positional_parameters(actor.fn),
             redact=actor.options.get("redact", ()),
         )

@@ -14,14 +14,14 @@ from workshed.errors import WorkshedError
 from workshed.jobs import context as current
 from workshed.jobs.batches import batches
 from workshed.jobs.batches import progress as batch_rows
-from workshed.jobs.batches.batches import Event
+from workshed.jobs.batches.batches import BatchEvent
 from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow, Reason
-from workshed.transport.build import broker
+from workshed.transport.build import get_broker
 from workshed.transport.errors import UnknownConnectionError
-from workshed.transport.messages.envelope import encode
+from workshed.transport.messages.envelope import encode_message
 from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, adapter_for
 from workshed.transport.publishing.outgoing import (
     Message,
@@ -30,13 +30,13 @@ from workshed.transport.publishing.outgoing import (
     key_claim,
 )
 
-Told = Message | dramatiq.Actor[..., Any] | None
+BatchCallback = Message | dramatiq.Actor[..., Any] | None
 """A callback: a message, or an actor that is sent the ID of the batch."""
 
 ORIGIN = "transaction"
-WINDOW = 500
+ROWS_PER_STATEMENT = 500
 """Most rows per statement."""
-NOW = timedelta()
+NO_DELAY = timedelta()
 
 
 class BatchError(WorkshedError):
@@ -68,20 +68,20 @@ class Batch:
     def __init__(
         self,
         *,
-        on_success: Told = None,
-        on_complete: Told = None,
-        on_death: Told = None,
+        on_success: BatchCallback = None,
+        on_complete: BatchCallback = None,
+        on_death: BatchCallback = None,
         description: str = "",
     ) -> None:
         """Create a batch, which `open` or `adding` stores; `description` is for people."""
         self.id = str(uuid4())
         self.description = description
-        given: dict[Event, Told] = {
+        given: dict[BatchEvent, BatchCallback] = {
             "success": on_success,
             "complete": on_complete,
             "death": on_death,
         }
-        self._told = {event: told for event, told in given.items() if told is not None}
+        self._callbacks = {event: told for event, told in given.items() if told is not None}
 
     @classmethod
     def with_id(cls, batch_id: str) -> "Batch":
@@ -113,8 +113,8 @@ class Batch:
 
     def open(self, conn: SyncConnection) -> None:
         """Store the batch; any transaction can add jobs to it until it is closed."""
-        rows = {event: _callback(told, self.id) for event, told in self._told.items()}
-        _kind(conn).execute(conn, batches.open_statement(self.id, self.description, rows))
+        rows = {event: _callback_row(told, self.id) for event, told in self._callbacks.items()}
+        _sync_adapter(conn).execute(conn, batches.open_statement(self.id, self.description, rows))
 
     def add(
         self,
@@ -134,20 +134,20 @@ class Batch:
             raise WorkshedError("give `delay` or `at`, not both")
         if at is not None and at.tzinfo is None:
             raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
-        kind, job = _kind(conn), current.current_job()
+        kind, job = _sync_adapter(conn), current.current_job()
         adder = None if job is None else job.message_id
         if problem := kind.execute(conn, batches.refusal_statement(self.id, adder)):
             raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
         reason: Reason = "transactional" if delay is None and at is None else "delayed"
         return [
             sent
-            for window in _windows(messages)
-            for sent in self._store(kind, conn, window, delay or NOW, at, reason)
+            for window in _split_messages(messages)
+            for sent in self._store(kind, conn, window, delay or NO_DELAY, at, reason)
         ]
 
     def close(self, conn: SyncConnection) -> bool:
         """Allow only the batch's own jobs to add more; returns False if it was closed already."""
-        return bool(_kind(conn).execute(conn, batches.close_statement(self.id)) == "true")
+        return bool(_sync_adapter(conn).execute(conn, batches.close_statement(self.id)) == "true")
 
     def cancel(self, conn: SyncConnection) -> bool:
         """Cancel the batch: none of its jobs starts any more, and none can be added.
@@ -155,7 +155,7 @@ class Batch:
         Running jobs are asked to stop, and are not retried. `on_complete` is sent when all have
         ended, `on_success` never. Returns False if all have ended already, or without a batch.
         """
-        return bool(_kind(conn).execute(conn, batches.cancel_statement(self.id)) == "true")
+        return bool(_sync_adapter(conn).execute(conn, batches.cancel_statement(self.id)) == "true")
 
     def progress(self, conn: Connection) -> BatchProgress:
         """Return how many of its jobs are in which state; raises `BatchError` without a batch."""
@@ -176,45 +176,46 @@ class Batch:
         """Store some messages: those with keys one by one, the others in one statement."""
         mine = {"origin": ORIGIN, "batch": self.id}
         ready = [
-            broker().prepared(message.copy(options=mine), delay, at, reason) for message in messages
+            get_broker().prepare_row(message.copy(options=mine), delay, at, reason)
+            for message in messages
         ]
-        plain = [row for message, row in ready if key_claim(message, NOW) is None]
+        plain = [row for message, row in ready if key_claim(message, NO_DELAY) is None]
         if plain:
             kind.execute(conn, schedule.insert_many_statement(plain, delay, at))
         sent, joined = [], []
         for message, row in ready:
-            holder, claim = None, key_claim(message, NOW)
+            holder, claim = None, key_claim(message, NO_DELAY)
             if claim is not None:
                 later = awaiting_key_body(message)
                 holder = kind.execute(
                     conn, unique.insert_with_key_statement(row, claim, delay, at, later)
                 )
-            sent.append(broker().stored(message, delay, holder))
+            sent.append(get_broker().finish_send(message, delay, holder))
             if sent[-1].message_id == message.message_id:
                 joined.append(message.message_id)
         kind.execute(conn, batches.join_statement(self.id, joined))
         return sent
 
 
-def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
+def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
     """Return the outbox row that a callback becomes when it is sent."""
     message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
-    message, row = broker().prepared(message, NOW, None, "transactional")
-    if key_claim(message, NOW) is None:
+    message, row = get_broker().prepare_row(message, NO_DELAY, None, "transactional")
+    if key_claim(message, NO_DELAY) is None:
         return row
     # It is sent even if another job has its key then, and takes the key when it starts.
-    return replace(row, body=encode(awaiting_key(message)).decode())
+    return replace(row, body=encode_message(awaiting_key(message)).decode())
 
 
-def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    for start in range(0, len(messages), WINDOW):
-        yield messages[start : start + WINDOW]
+def _split_messages(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    for start in range(0, len(messages), ROWS_PER_STATEMENT):
+        yield messages[start : start + ROWS_PER_STATEMENT]
 
 
-def _kind(conn: SyncConnection) -> ConnectionAdapter:
+def _sync_adapter(conn: SyncConnection) -> ConnectionAdapter:
     kind = adapter_for(conn)
-    if kind.waits:
+    if kind.is_async:
         raise UnknownConnectionError(
             "a batch needs a synchronous connection; in an event loop, use it in a thread: "
             "await asyncio.to_thread(…)"

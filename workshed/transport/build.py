@@ -11,7 +11,7 @@ from typing import Any
 import dramatiq
 from dramatiq.middleware import Middleware
 
-from workshed.app import app, load
+from workshed.app import get_app, load_object
 from workshed.errors import SettingsError, WorkshedError
 from workshed.middleware import (
     Batches,
@@ -48,9 +48,9 @@ from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.sidecars.metrics_fork import MetricsFork, enable_metrics
 from workshed.transport.sidecars.relay_fork import RelayFork
-from workshed.transport.strays import refuse_strays
+from workshed.transport.strays import refuse_stray_actors
 from workshed.transport.stub import Stub
-from workshed.transport.worker.dramatiq_master import stay_until_read
+from workshed.transport.worker.dramatiq_master import flush_stderr_before_exit
 
 logger = logging.getLogger(__name__)
 
@@ -58,27 +58,27 @@ Entry = type[Middleware] | Middleware
 """A class, or a middleware. A class of the library is instantiated from the settings, and so is a
 subclass of it, which must take the same arguments."""
 
-STUB = "stub://"
-OTHERS = {"dramatiq", "periodiq"}
+STUB_URL = "stub://"
+THIRD_PARTY_PROGRAMS = {"dramatiq", "periodiq"}
 """Third-party programs that import actors. They exit with 1, whatever the import raises."""
 
 
 @cache
-def broker() -> RabbitMQBroker | Stub:
+def get_broker() -> RabbitMQBroker | Stub:
     """Build this process's broker from its settings and set it in dramatiq; opens no connection.
 
     Raises `SettingsError`, or `StrayActorsError` if actors were declared on another broker before.
     In third-party programs, raises `SystemExit` with the documented code instead.
     """
-    stay_until_read()
+    flush_stderr_before_exit()
     try:
-        refuse_strays()
+        refuse_stray_actors()
         config = settings()
-        if (named := app().settings) is not None:
-            settings_of(load(named))  # a wrong value ends any process here, with exit code 2
+        if (named := get_app().settings) is not None:
+            settings_of(load_object(named))  # a wrong value ends any process here, with exit code 2
         found = build_broker(config)
     except WorkshedError as err:
-        if program_name() not in OTHERS:
+        if program_name() not in THIRD_PARTY_PROGRAMS:
             raise
         logger.critical("%s", err)
         raise SystemExit(exit_code(err)) from None
@@ -97,24 +97,24 @@ def program_name() -> str:
 def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
     """Build a broker; pass `queues` to share them, and those added later, with another broker."""
     if queues is None:
-        queues = weigh_queues(app().queues, config.queues, config.queue_prefix)
-    chain = middleware(config)
+        queues = weigh_queues(get_app().queues, config.queues, config.queue_prefix)
+    chain = build_middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
-    if STUB in urls:
+    if STUB_URL in urls:
         return Stub(queues, chain)
     for url in urls:
         address.connection_parameters(url, "check")  # refuses a bad URL now, not at the first send
     return RabbitMQBroker(urls, queues, chain, config)
 
 
-def middleware(config: Settings) -> list[Middleware]:
+def build_middleware(config: Settings) -> list[Middleware]:
     """Return the application's middleware chain, or `CHAIN`.
 
     Raises `SettingsError` if the application's chain lacks middleware that jobs depend on, or has
     it in another order.
     """
-    named = app().middleware
-    entries: Sequence[Entry] = CHAIN if named is None else load(named)
+    named = get_app().middleware
+    entries: Sequence[Entry] = CHAIN if named is None else load_object(named)
     chain = [
         made for made in (make_middleware(entry, config) for entry in entries) if made is not None
     ]
@@ -127,8 +127,8 @@ def make_middleware(entry: Entry, config: Settings) -> Middleware | None:
     """Return the middleware of an entry, or `None` if the settings switch it off."""
     if isinstance(entry, Middleware):
         return entry
-    known = next((kind for kind in entry.__mro__ if kind in MAKERS), None)
-    return entry() if known is None else MAKERS[known](entry, config)
+    known = next((kind for kind in entry.__mro__ if kind in FACTORIES), None)
+    return entry() if known is None else FACTORIES[known](entry, config)
 
 
 def check_chain(chain: list[Middleware], *, middleware: str) -> None:
@@ -148,7 +148,7 @@ def check_chain(chain: list[Middleware], *, middleware: str) -> None:
         )
 
 
-def _tracing(kind: type[Middleware], config: Settings) -> Middleware | None:
+def _make_tracing(kind: type[Middleware], config: Settings) -> Middleware | None:
     """Return the tracing middleware if tracing is on; otherwise import nothing of it.
 
     Raises `SettingsError` if OpenTelemetry is not installed, or for a subclass of `Spans`.
@@ -202,15 +202,15 @@ CHAIN: tuple[type[Middleware], ...] = (
     MetricsFork,
     ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
-"""The library's chain: `before_*` and `settle` run from first to last, `after_*` in reverse."""
+"""The library's chain: `before_*` and `on_outcome` run from first to last, `after_*` in reverse."""
 
 OPTIONAL: frozenset[type[Middleware]] = frozenset(
     {DjangoConnections, LogContext, Spans, Sentry, Metrics, History}
 )
 """Middleware that only observes or serves one framework; an application may leave it out."""
 
-MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
-    Spans: _tracing,
+FACTORIES: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
+    Spans: _make_tracing,
     Sentry: lambda kind, config: kind(config),
     Deduplication: lambda kind, config: kind(config.deduplication_retention),
     Retries: lambda kind, config: kind(
@@ -218,6 +218,8 @@ MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     ),
     History: lambda kind, config: kind(config.history, config.release),
     RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
-    MetricsFork: lambda kind, config: kind(wanted=config.shared_folder is None and config.shows),
+    MetricsFork: lambda kind, config: kind(
+        wanted=config.shared_folder is None and config.has_endpoints
+    ),
 }
 """How to instantiate classes that need settings, and their subclasses."""

@@ -18,8 +18,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Checks(Protocol):
-    def check(self, message: dramatiq.Message[object]) -> None: ...
+class _MessageChecker(Protocol):
+    def check_message(self, message: dramatiq.Message[object]) -> None: ...
 
 
 def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -31,24 +31,24 @@ def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwarg
 
     Raises `InvalidArgumentError`, and what the actor raises.
     """
-    broker: _Checks = actor.broker  # type: ignore[assignment]  # ours, as `declare_actor` adds this
-    broker.check(actor.message(*args, **kwargs))
+    broker: _MessageChecker = actor.broker  # type: ignore[assignment]  # ours, as `declare_actor` adds this
+    broker.check_message(actor.message(*args, **kwargs))
     try:
         return actor.fn(*args, **kwargs)
     except Exception as err:
-        if not is_discarded(err, _policy(actor)):
+        if not is_discarded(err, _discard_policy(actor)):
             raise
         logger.info("%s is discarded: %s", actor.actor_name, err)
         return None
 
 
-def add_to(actor: dramatiq.Actor[P, R]) -> None:
+def add_perform_now(actor: dramatiq.Actor[P, R]) -> None:
     """Make `actor.perform_now(7)` work."""
     method: Callable[P, R | None] = functools.partial(perform_now, actor)
     actor.perform_now = method  # type: ignore[attr-defined]  # dramatiq's class does not know it
 
 
-def _policy(actor: dramatiq.Actor[P, R]) -> Policy:
+def _discard_policy(actor: dramatiq.Actor[P, R]) -> Policy:
     """Return the part of the actor's retry policy that decides which errors discard its job."""
     said = actor.options
     return Policy(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dramatiq.middleware import Middleware
 
 from workshed.errors import SettingsError
-from workshed.middleware.built_in import INSTEAD
+from workshed.middleware.built_in import REFUSED_MIDDLEWARE
 from workshed.settings import settings
-from workshed.transport.build import broker
+from workshed.transport.build import get_broker
 from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.stub import Stub
 
@@ -28,8 +28,8 @@ def framework_broker(
             "the broker URL of the framework's configuration differs from WORKSHED_BROKER_URL, "
             "which relays and commands use as well: leave it out of the configuration"
         )
-    found = broker()
+    found = get_broker()
     for one in middleware:
-        if type(one) not in INSTEAD:
+        if type(one) not in REFUSED_MIDDLEWARE:
             found.add_middleware(one)
     return found

@@ -12,37 +12,37 @@ class Latch:
     leaves its lock taken, and the I/O thread, with all senders, would wait for that lock forever.
     """
 
-    __slots__ = ("_calls", "is_open")
+    __slots__ = ("_callbacks", "is_open")
 
     def __init__(self) -> None:
         """Start closed."""
         self.is_open = False
-        self._calls: deque[Callable[[], None]] = deque()
+        self._callbacks: deque[Callable[[], None]] = deque()
 
     def open(self) -> None:
         """Open it for good, and make the calls that wait for it."""
         self.is_open = True
-        self._call()
+        self._run_callbacks()
 
-    def then(self, call: Callable[[], None]) -> None:
+    def add_callback(self, call: Callable[[], None]) -> None:
         """Make a call once it is open: in the thread that opens it, or now in this one."""
-        self._calls.append(call)
+        self._callbacks.append(call)
         if self.is_open:
-            self._call()
+            self._run_callbacks()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait at most `timeout_s`; return whether it is open."""
         if not self.is_open:
             woken = threading.Lock()
             woken.acquire()
-            self.then(woken.release)
+            self.add_callback(woken.release)
             woken.acquire(timeout=min(max(timeout_s, 0.0), threading.TIMEOUT_MAX))
         return self.is_open
 
-    def _call(self) -> None:
-        while self._calls:
+    def _run_callbacks(self) -> None:
+        while self._callbacks:
             try:
-                call = self._calls.popleft()
+                call = self._callbacks.popleft()
             except IndexError:  # another thread took the last one
                 return
             call()

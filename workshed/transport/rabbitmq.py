@@ -17,7 +17,7 @@ from workshed import db
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import Settings
-from workshed.transport import joining, purging
+from workshed.transport import queue_flush, queue_join
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.declarations import QueueDeclarer
 from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
@@ -31,14 +31,14 @@ from workshed.transport.errors import (
     TopologyError,
     UnseenQueueError,
 )
-from workshed.transport.executing import ExecutingBroker
-from workshed.transport.messages.envelope import unknown_option
+from workshed.transport.executing_broker import ExecutingBroker
+from workshed.transport.messages.envelope import find_unknown_option
 from workshed.transport.messages.signing import build_signing
 from workshed.transport.publishing.outgoing import Message, metric_labels
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
-from workshed.transport.waiting import Blocking, EventLoopWait, WaitStrategy, run_blocking
-from workshed.transport.worker.dramatiq_master import wait_until_told
+from workshed.transport.waiting import BlockingWait, EventLoopWait, WaitStrategy, run_blocking
+from workshed.transport.worker.dramatiq_master import wait_until_registered
 from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
 
 R = TypeVar("R")
@@ -64,21 +64,23 @@ class RabbitMQBroker(ExecutingBroker):
         self.signing = build_signing(config)
         self.prefix = config.queue_prefix
         self._publisher = QueueDepthClient(urls, "publisher", self.signing, self.prefix)
-        self._ensured = QueueDeclarer(urls, queues)
+        self._declarer = QueueDeclarer(urls, queues)
         self._sender = Sender(
             self._publisher,
-            self._ensured,
+            self._declarer,
             queues,
             config.publish_timeout,
             storing=config.outbox_fallback,
         )
-        self._inbox = ConsumerConnection(urls, "consumer", self.signing)
-        self._execution = JobExecutor(self._inbox, config.unknown_actor_grace)
-        self._life = WorkerLifecycle(self._inbox, self._execution, config.shutdown_grace)
+        self._consumer_connection = ConsumerConnection(urls, "consumer", self.signing)
+        self._execution = JobExecutor(self._consumer_connection, config.unknown_actor_grace)
+        self._lifecycle = WorkerLifecycle(
+            self._consumer_connection, self._execution, config.shutdown_grace
+        )
         super().__init__(queues, middleware)
-        self._own_before["worker_shutdown"] = self._leave
-        self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._end}
-        self._execution.use(self.middleware)
+        self._own_before["worker_shutdown"] = self._begin_shutdown
+        self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._finish_shutdown}
+        self._execution.set_middleware(self.middleware)
 
     def enqueue(
         self, message: dramatiq.Message[R], *, delay: int | None = None
@@ -92,7 +94,7 @@ class RabbitMQBroker(ExecutingBroker):
         ID.
         """
         refuse_while_finalizing()
-        return run_blocking(self._enqueue(message, delay, Blocking()))
+        return run_blocking(self._enqueue(message, delay, BlockingWait()))
 
     async def send_async(
         self, message: dramatiq.Message[R], *, delay: timedelta | None = None
@@ -114,17 +116,17 @@ class RabbitMQBroker(ExecutingBroker):
         refuse_while_finalizing()
         batch = list(messages)
         for message in batch:
-            self.check(message)
+            self.check_message(message)
         for message in batch:
             self._before_send(message, None)
         joined = db.joined_connection() is not None
         sends = (
-            self._sender.join(batch)
+            self._sender.store_in_transaction(batch)
             if joined
-            else run_blocking(self._sender.send(batch, Blocking()))
+            else run_blocking(self._sender.send(batch, BlockingWait()))
         )
         for (actor, queue, how), count in Tally(map(metric_labels, sends)).items():
-            self.counted(actor, queue, how, count)
+            self.count_send(actor, queue, how, count)
         for outgoing in sends:
             if outgoing.error is None and outgoing.key_holder is None:
                 self.emit_after("enqueue", outgoing.message, None)
@@ -136,17 +138,24 @@ class RabbitMQBroker(ExecutingBroker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
         """Consume a declared queue, once this worker is up; `timeout` in milliseconds."""
-        wait_until_told()
-        queue = self.declared[queue_name]
-        wanted = self._life.prefetch(queue, prefetch)
-        timeout_s, missing = timeout / 1000, self._ensured.renew
+        wait_until_registered()
+        queue = self.declared_queues[queue_name]
+        wanted = self._lifecycle.choose_prefetch(queue, prefetch)
+        timeout_s, missing = timeout / 1000, self._declarer.redeclare_soon
         actors = [
             (actor.actor_name, actor.fn.__module__)
             for actor in self.actors.values()
             if queue_name in (actor.queue_name, *retry_queues(actor))
         ]
         return QueueConsumer(
-            self._inbox, queue, wanted, timeout_s, self._put, self._strange, missing, actors
+            self._consumer_connection,
+            queue,
+            wanted,
+            timeout_s,
+            self._queue_deliveries,
+            self._find_unrunnable,
+            missing,
+            actors,
         )
 
     def ensure_queues(self, names: set[str]) -> None:
@@ -156,7 +165,7 @@ class RabbitMQBroker(ExecutingBroker):
         them, and the others have jobs, too. Raises `BrokerUnreachableError`, or, once the others
         are declared, `TopologyError` for all queues that RabbitMQ refuses.
         """
-        problems = run_blocking(self._ensured.make(names, math.inf, Blocking()))
+        problems = run_blocking(self._declarer.declare(names, math.inf, BlockingWait()))
         refused = [err for err in problems.values() if isinstance(err, TopologyError)]
         if refused:
             raise topology.combine_problems(refused)
@@ -172,15 +181,17 @@ class RabbitMQBroker(ExecutingBroker):
         relay. Raises dramatiq's QueueJoinTimeout after `timeout`, and `UndeclaredQueueError`.
         """
         self._check_queue(queue_name)
-        joining.join_queue(self._publisher, self.declared[queue_name], self._execution, timeout)
+        queue_join.join_queue(
+            self._publisher, self.declared_queues[queue_name], self._execution, timeout
+        )
 
-    def get_queue_message_counts(self, queue_name: str) -> joining.JoinCounts:
+    def get_queue_message_counts(self, queue_name: str) -> queue_join.JoinCounts:
         """Count the messages of a queue that are in RabbitMQ, stored in PostgreSQL, and dead.
 
         Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
         self._check_queue(queue_name)
-        return joining.count_queue(self._publisher, self.declared[queue_name])
+        return queue_join.count_queue(self._publisher, self.declared_queues[queue_name])
 
     def flush(self, queue_name: str) -> None:
         """Drop all messages of a queue, including delayed and dead ones; for tests.
@@ -189,7 +200,7 @@ class RabbitMQBroker(ExecutingBroker):
         `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
         self._check_queue(queue_name)
-        purging.flush_queue(self, self.urls, self.declared[queue_name])
+        queue_flush.flush_queue(self, self.urls, self.declared_queues[queue_name])
 
     def flush_all(self) -> None:
         """Drop all messages of all queues of this program's actors; for tests."""
@@ -198,43 +209,47 @@ class RabbitMQBroker(ExecutingBroker):
 
     def close(self) -> None:
         """Close both connections gracefully."""
-        self._inbox.close()
+        self._consumer_connection.close()
         self._publisher.close()
         self._sender.close()
 
     def _boot(self, worker: Worker) -> None:
         super()._boot(worker)
-        self._life.begin(worker, self)
+        self._lifecycle.boot(worker, self)
 
     def _watch(self, worker: Worker) -> None:
-        self._life.watch(worker, lambda: [self._inbox.link, *self._publisher.links])
+        self._lifecycle.start_watching(
+            worker, lambda: [self._consumer_connection.link, *self._publisher.links]
+        )
 
-    def _leave(self, worker: Worker) -> None:
-        self._life.leave()
-        self._emit(self._resolved("before_worker_shutdown"), worker)
+    def _begin_shutdown(self, worker: Worker) -> None:
+        self._lifecycle.begin_shutdown()
+        self._emit(self._hooks_for("before_worker_shutdown"), worker)
 
-    def _end(self, _worker: Worker) -> None:
-        self._life.end()
+    def _finish_shutdown(self, _worker: Worker) -> None:
+        self._lifecycle.finish()
 
-    def _put(self, deliveries: list[Delivery]) -> None:
+    def _queue_deliveries(self, deliveries: list[Delivery]) -> None:
         actors = self.actors
         items = [QueuedJob(actors[one.actor_name].priority, one) for one in deliveries]
         self._execution.work.put_all(items)
 
-    def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
-        option = unknown_option(delivery.job.message, self.added_options)
+    def _find_unrunnable(self, delivery: Delivery) -> Callable[[], None] | None:
+        option = find_unknown_option(delivery.job.message, self.added_options)
         if delivery.actor_name in self.actors and option is None:
             return None
-        return lambda: self._execution.stranger(delivery, option)
+        return lambda: self._execution.handle_unknown_actor(delivery, option)
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: WaitStrategy) -> Message:
         # In an actor with `once=True`, sends commit together with its writes.
         if delay or db.joined_connection() is not None:
-            return await waiting.database(functools.partial(self._later, message, delay or 0))
-        self.check(message)
+            return await waiting.run_database_work(
+                functools.partial(self._store_delayed, message, delay or 0)
+            )
+        self.check_message(message)
         self._before_send(message, delay)
         [outgoing] = await self._sender.send([message], waiting)
-        self.counted(message.actor_name, message.queue_name, outgoing.how)
+        self.count_send(message.actor_name, message.queue_name, outgoing.final_state)
         if outgoing.error is not None:
             raise outgoing.error
         if outgoing.key_holder is None:

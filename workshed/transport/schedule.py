@@ -10,7 +10,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule as rows
 from workshed.jobs.outbox.schedule import Statement
-from workshed.transport.build import broker
+from workshed.transport.build import get_broker
 from workshed.transport.publishing.adapters import (
     AsyncConnection,
     ConnectionAdapter,
@@ -80,10 +80,10 @@ def send(
     reason: rows.Reason = "transactional" if delay is None and at is None else "delayed"
     kind = adapter_for(conn)
     span = delay or timedelta()
-    message, statement = broker().storing(message, span, at, reason)
-    if kind.waits:
+    message, statement = get_broker().outbox_statement(message, span, at, reason)
+    if kind.is_async:
         return _send_async(kind, conn, message, statement, span)
-    return broker().stored(message, span, kind.execute(conn, statement))
+    return get_broker().finish_send(message, span, kind.execute(conn, statement))
 
 
 async def _send_async(
@@ -93,4 +93,4 @@ async def _send_async(
     statement: Statement,
     span: timedelta,
 ) -> Message[R]:
-    return broker().stored(message, span, await kind.execute(conn, statement))
+    return get_broker().finish_send(message, span, await kind.execute(conn, statement))

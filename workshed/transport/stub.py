@@ -10,7 +10,7 @@ from dramatiq.worker import Worker
 
 from workshed.errors import WorkshedError
 from workshed.transport.base import WorkshedBroker
-from workshed.transport.joining import JoinCounts
+from workshed.transport.queue_join import JoinCounts
 
 R = TypeVar("R")
 
@@ -29,7 +29,7 @@ class Stub(WorkshedBroker):
         """Record a plain send."""
         if delay:
             raise WorkshedError("stub:// has no schedule: a delayed job needs PostgreSQL")
-        self.check(message)
+        self.check_message(message)
         self._before_send(message, delay)
         self.sent.append(message)
         self.emit_after("enqueue", message, delay)
@@ -41,7 +41,7 @@ class Stub(WorkshedBroker):
         """Record plain sends, once all of them are checked."""
         batch = list(messages)
         for message in batch:
-            self.check(message)
+            self.check_message(message)
         return [self.enqueue(message) for message in batch]
 
     async def send_async(
@@ -51,7 +51,7 @@ class Stub(WorkshedBroker):
         wait = None if delay is None else delay // timedelta(milliseconds=1)
         return self.enqueue(message, delay=wait)
 
-    def settle(self, *_: object, **__: object) -> NoReturn:
+    def write_outcome(self, *_: object, **__: object) -> NoReturn:
         """Refuse: no job runs here. The test kit replaces this method, for `OncePerMessage`."""
         self.consume()
 

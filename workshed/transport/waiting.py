@@ -14,21 +14,21 @@ T = TypeVar("T")
 class WaitStrategy(Protocol):
     """How a sender waits."""
 
-    async def until(self, latch: Latch, timeout_s: float) -> bool:
+    async def wait_for(self, latch: Latch, timeout_s: float) -> bool:
         """Wait for the latch, at most `timeout_s`; return whether it is open."""
 
-    async def database(self, work: Callable[[], T]) -> T:
+    async def run_database_work(self, work: Callable[[], T]) -> T:
         """Run work that waits for PostgreSQL."""
 
 
-class Blocking:
+class BlockingWait:
     """The thread waits. No coroutine is ever suspended, so `run_blocking` needs no event loop."""
 
-    async def until(self, latch: Latch, timeout_s: float) -> bool:
+    async def wait_for(self, latch: Latch, timeout_s: float) -> bool:
         """Block on the latch."""
         return latch.wait(timeout_s)
 
-    async def database(self, work: Callable[[], T]) -> T:
+    async def run_database_work(self, work: Callable[[], T]) -> T:
         """Run it in this thread."""
         return work()
 
@@ -36,16 +36,16 @@ class Blocking:
 class EventLoopWait:
     """The task waits, without blocking its event loop."""
 
-    async def until(self, latch: Latch, timeout_s: float) -> bool:
+    async def wait_for(self, latch: Latch, timeout_s: float) -> bool:
         """Wait for a callback from the thread that opens the latch."""
         if not latch.is_open:
             loop = asyncio.get_running_loop()
             opened = loop.create_future()
-            latch.then(functools.partial(_wake, loop, opened))
+            latch.add_callback(functools.partial(_wake, loop, opened))
             await asyncio.wait([opened], timeout=max(timeout_s, 0.0))
         return latch.is_open
 
-    async def database(self, work: Callable[[], T]) -> T:
+    async def run_database_work(self, work: Callable[[], T]) -> T:
         """Run it in another thread; cancelling the task does not stop it."""
         return await asyncio.to_thread(work)
 
@@ -63,9 +63,9 @@ def run_blocking(steps: Coroutine[Any, Any, T]) -> T:
 
 def _wake(loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop was closed, so nothing waits any more
-        loop.call_soon_threadsafe(_open, opened)
+        loop.call_soon_threadsafe(_set_opened, opened)
 
 
-def _open(opened: asyncio.Future[None]) -> None:
+def _set_opened(opened: asyncio.Future[None]) -> None:
     if not opened.done():
         opened.set_result(None)

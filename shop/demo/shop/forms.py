@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from shop.web.token_auth import Caller, caller, is_from_us, is_meant
-from shop.web.uploads import in_mb
+from shop.web.token_auth import AuthenticatedUser, authenticate, is_same_origin, is_same_site_intent
+from shop.web.uploads import format_mb
 
-MOST_BYTES = 5_000_000
+MAX_FORM_BYTES = 5_000_000
 """Largest form, including its file; it is read into memory."""
-MOST_FIELDS = 20
+MAX_FIELDS = 20
 _BOUNDARY = re.compile(r'multipart/form-data;.*\bboundary="?([^";]{1,70})', re.IGNORECASE)
 # Browsers write a quotation mark in a value as %22.
 _NAME = re.compile(r'[; ]name="([^"]*)"', re.IGNORECASE)
@@ -36,49 +36,51 @@ class ShopForm:
     files: Mapping[str, FormFile] = field(default_factory=dict)
 
 
-async def of_user(request: Request) -> tuple[Caller, ShopForm]:
+async def read_user_form(request: Request) -> tuple[AuthenticatedUser, ShopForm]:
     """Return a form and its sender; raises `TokenError` or `HTTPException`."""
-    who = caller(request)
-    if not is_meant(request, who):
-        raise _of_another_site()
-    return who, await _form(request)
+    who = authenticate(request)
+    if not is_same_site_intent(request, who):
+        raise _cross_site_error()
+    return who, await _read_form(request)
 
 
-async def of_anybody(request: Request) -> ShopForm:
+async def read_anonymous_form(request: Request) -> ShopForm:
     """Return a form that needs no token; raises `HTTPException`.
 
     Forms from other sites are refused, because such a site could sign its visitors up as a user
     whose pictures it can see.
     """
-    if not is_from_us(request):
-        raise _of_another_site()
-    return await _form(request)
+    if not is_same_origin(request):
+        raise _cross_site_error()
+    return await _read_form(request)
 
 
-async def _form(request: Request) -> ShopForm:
-    body = await _body(request)
+async def _read_form(request: Request) -> ShopForm:
+    body = await _read_body(request)
     found = _BOUNDARY.match(request.headers.get("content-type", ""))
     if found:
-        return _of_parts(body, found[1].encode())
+        return _parse_multipart(body, found[1].encode())
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise HTTPException(400, "This is not a form of this shop.") from None
     return ShopForm(dict(pairs))
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"That is too large: at most {in_mb(MOST_BYTES)} are taken.")
+        if len(body) > MAX_FORM_BYTES:
+            raise HTTPException(
+                413, f"That is too large: at most {format_mb(MAX_FORM_BYTES)} are taken."
+            )
     return bytes(body)
 
 
-def _of_parts(body: bytes, boundary: bytes) -> ShopForm:
+def _parse_multipart(body: bytes, boundary: bytes) -> ShopForm:
     fields, files = {}, {}
-    for head, content in _parts(body, boundary):
+    for head, content in _split_parts(body, boundary):
         name = _NAME.search(head)
         if name is None:
             raise HTTPException(400, "This is not a form of this shop.")
@@ -89,9 +91,9 @@ def _of_parts(body: bytes, boundary: bytes) -> ShopForm:
     return ShopForm(fields, files)
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+def _split_parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield headers and content of each part; raises `HTTPException` if the end is missing."""
-    _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, MOST_FIELDS + 1)
+    _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, MAX_FIELDS + 1)
     if not pieces or not pieces.pop().startswith(b"--"):
         raise HTTPException(400, "The form did not arrive whole.")
     for piece in pieces:
@@ -99,5 +101,5 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
         yield head.decode(errors="replace"), content
 
 
-def _of_another_site() -> HTTPException:
+def _cross_site_error() -> HTTPException:
     return HTTPException(403, "Another site has sent this; use the form of the shop itself.")

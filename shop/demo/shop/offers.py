@@ -6,7 +6,7 @@ from decimal import Decimal
 from shop.reports import money
 
 CURRENCY = "EUR"
-MOST = 99
+MAX_QUANTITY = 99
 """Largest quantity of a product in one order."""
 
 
@@ -18,9 +18,9 @@ class Offer:
     price: Decimal
 
     @property
-    def shown(self) -> str:
+    def price_text(self) -> str:
         """The price as shown on the page."""
-        return f"{money.grouped(self.price, CURRENCY)} {CURRENCY}"
+        return f"{money.format_grouped(self.price, CURRENCY)} {CURRENCY}"
 
 
 OFFERS = (
@@ -32,4 +32,4 @@ OFFERS = (
     Offer("Fountain pen", Decimal("38.20")),
     Offer("Wall clock", Decimal("54.00")),
 )
-BY_NAME = {offer.name: offer for offer in OFFERS}
+OFFERS_BY_NAME = {offer.name: offer for offer in OFFERS}

@@ -9,95 +9,103 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from shop import people, reports
-from shop.demo.shop import shown
-from shop.demo.shop.forms import MOST_BYTES
-from shop.demo.shop.offers import MOST, OFFERS
+from shop.demo.shop import page_rows
+from shop.demo.shop.forms import MAX_FORM_BYTES
+from shop.demo.shop.offers import MAX_QUANTITY, OFFERS
 from shop.reports import DayRefusedError, StoredReport, money
 from shop.settings import settings
-from shop.web import answers
-from shop.web.token_auth import COOKIE, QUERY, Caller, caller
-from shop.web.token_cookie import enter
-from shop.web.uploads import in_mb
+from shop.web import responses
+from shop.web.token_auth import COOKIE_NAME, QUERY_PARAMETER, AuthenticatedUser, authenticate
+from shop.web.token_cookie import set_from_url
+from shop.web.uploads import format_mb
 from workshed import db
 from workshed.contrib.notifications import TokenError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
 
-async def front(request: Request) -> Response:
+async def show_front_page(request: Request) -> Response:
     """Show the shop to a signed-up user, and the sign-up form to everyone else."""
     try:
-        who = caller(request)
-        if not who.by_cookie and "authorization" not in request.headers:
-            return enter(request, who)
-        return await shop(request, who)
+        who = authenticate(request)
+        if not who.is_from_cookie and "authorization" not in request.headers:
+            return set_from_url(request, who)
+        return await show_shop(request, who)
     except TokenError as err:
-        was_here = COOKIE in request.cookies or QUERY in request.query_params
-        return sign_up(problems={"token": f"Your token {err.reason}."} if was_here else {})
+        was_here = COOKIE_NAME in request.cookies or QUERY_PARAMETER in request.query_params
+        return show_sign_up(problems={"token": f"Your token {err.reason}."} if was_here else {})
 
 
-def sign_up(
+def show_sign_up(
     given: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
     """Show the sign-up form, with the previous input and what is wrong with it."""
     about = {"name": "", "email": "", **(given or {}), "problems": problems or {}}
-    return _ours(answers.page("sign_up.html", about, status))
+    return _set_referrer_policy(responses.render_page("sign_up.html", about, status))
 
 
-async def shop(
-    request: Request, who: Caller, problems: Mapping[str, str] | None = None, status: int = 200
+async def show_shop(
+    request: Request,
+    who: AuthenticatedUser,
+    problems: Mapping[str, str] | None = None,
+    status: int = 200,
 ) -> Response:
     """Show the shop, with problems of the last form; raises `TokenError` for a deleted user."""
     asked = request.query_params.get("report")
-    about = await run_in_threadpool(_about, who.user_id, asked)
-    return _ours(answers.page("shop.html", {**about, "problems": problems or {}}, status))
+    about = await run_in_threadpool(_page_variables, who.user_id, asked)
+    return _set_referrer_policy(
+        responses.render_page("shop.html", {**about, "problems": problems or {}}, status)
+    )
 
 
-def _ours(answer: HTMLResponse) -> HTMLResponse:
+def _set_referrer_policy(answer: HTMLResponse) -> HTMLResponse:
     """Let browsers send the origin of a page's forms, which they would otherwise leave out."""
     answer.headers["Referrer-Policy"] = "same-origin"
     return answer
 
 
-def _about(user_id: int, asked: str | None) -> dict[str, Any]:
+def _page_variables(user_id: int, asked: str | None) -> dict[str, Any]:
     with db.transaction() as conn:
         try:
-            user = people.find(conn, user_id)
+            user = people.get_user(conn, user_id)
         except RecordMissing:
             raise TokenError("belongs to a deleted user") from None
-        day, yesterday = _day(conn, asked), reports.asked(conn, None, settings().report_zone).date
-        found = reports.find(conn, day or yesterday)
+        day, yesterday = (
+            _parse_day(conn, asked),
+            reports.resolve_day(conn, None, settings().report_zone).date,
+        )
+        found = reports.find_report(conn, day or yesterday)
         return {
             "user": user,
             "offers": OFFERS,
-            "most": MOST,
-            "max_size": in_mb(MOST_BYTES),
-            "ordered": shown.ordered(conn, user_id),
-            "imported": shown.newest_import(conn, user_id),
+            "most": MAX_QUANTITY,
+            "max_size": format_mb(MAX_FORM_BYTES),
+            "ordered": page_rows.list_order_lines(conn, user_id),
+            "imported": page_rows.find_newest_import(conn, user_id),
             "yesterday": yesterday,
             "awaited": day if found is None else None,
             "report": found,
-            "sales": _sales(found) if found else [],
+            "sales": _format_sales(found) if found else [],
         }
 
 
-def _day(conn: Connection, asked: str | None) -> date | None:
+def _parse_day(conn: Connection, asked: str | None) -> date | None:
     """Return the date in a query parameter, if that day can be reported."""
     try:
-        return reports.asked(conn, asked, settings().report_zone).date if asked else None
+        return reports.resolve_day(conn, asked, settings().report_zone).date if asked else None
     except DayRefusedError:
         return None
 
 
-def _sales(report: StoredReport) -> list[dict[str, Any]]:
+def _format_sales(report: StoredReport) -> list[dict[str, Any]]:
     return [
         {
             "currency": one.currency,
-            "revenue": money.grouped(one.revenue, one.currency),
+            "revenue": money.format_grouped(one.revenue, one.currency),
             "top": [
-                (product.name, product.units, money.grouped(product.revenue, one.currency))
+                (product.name, product.units, money.format_grouped(product.revenue, one.currency))
                 for product in one.top
             ],
         }

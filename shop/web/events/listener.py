@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from psycopg import AsyncConnection, Notify, sql
 
 from workshed.contrib.notifications import channel
-from workshed.db import OPTIONS
+from workshed.db import CONNECT_OPTIONS
 from workshed.settings import settings
 
 T = TypeVar("T")
@@ -24,16 +24,16 @@ class Listener:
         """Prepare to call `heard` for each notification; entering the block connects."""
         self.users: set[str] = set()
         """Users whose channels are listened to."""
-        self._heard = heard
+        self._on_notification = heard
         self._conn: AsyncConnection[Any]
 
     async def __aenter__(self) -> Self:
         """Connect; raises `psycopg.OperationalError`."""
         url = settings().database_url.get_secret_value()
-        options = {**OPTIONS, "application_name": "workshed streams"}
+        options = {**CONNECT_OPTIONS, "application_name": "workshed streams"}
         self._conn = await AsyncConnection.connect(url, autocommit=True, **options)
         self._conn.add_notify_handler(
-            self._heard
+            self._on_notification
         )  # for notifications that arrive during a statement
         return self
 
@@ -41,21 +41,21 @@ class Listener:
         """Close the connection."""
         await self._conn.close()
 
-    async def change(self, *, listen: Iterable[str], leave: Iterable[str]) -> None:
+    async def update_channels(self, *, listen: Iterable[str], leave: Iterable[str]) -> None:
         """Start listening for some users and stop for others, in one round trip."""
         new, gone = {*listen} - self.users, {*leave} & self.users
         commands = [sql.SQL("LISTEN {}").format(sql.Identifier(channel(user))) for user in new]
         commands += [sql.SQL("UNLISTEN {}").format(sql.Identifier(channel(user))) for user in gone]
         if commands:
-            await self.ask(lambda conn: conn.execute(sql.SQL("; ").join(commands)))
+            await self.query(lambda conn: conn.execute(sql.SQL("; ").join(commands)))
         self.users = (self.users | new) - gone
 
-    async def ask(self, question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+    async def query(self, question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """Run a query; raises `TimeoutError` if PostgreSQL does not answer."""
         async with asyncio.timeout(ANSWER_S):
             return await question(self._conn)
 
-    def take(self) -> None:
+    def receive(self) -> None:
         """Handle arrived notifications; raises `psycopg.OperationalError` if disconnected.
 
         Call this after every statement, too: the socket does not become readable for notifications
@@ -63,9 +63,9 @@ class Listener:
         """
         self._conn.pgconn.consume_input()
         while note := self._conn.pgconn.notifies():
-            self._heard(Notify(note.relname.decode(), note.extra.decode(), note.be_pid))
+            self._on_notification(Notify(note.relname.decode(), note.extra.decode(), note.be_pid))
 
-    async def idle(self, stirred: asyncio.Event, until: float) -> None:
+    async def wait(self, stirred: asyncio.Event, until: float) -> None:
         """Wait until something arrives, the event is set, or a time is reached; clear the event."""
         loop, socket = asyncio.get_running_loop(), self._conn.fileno()
         loop.add_reader(socket, stirred.set)

@@ -8,10 +8,10 @@ from typing import Any
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
-from workshed.db import OPTIONS, POOL_WAIT_S
+from workshed.db import CONNECT_OPTIONS, POOL_WAIT_S
 from workshed.settings import settings
 
-SIZE = 4
+POOL_SIZE = 4
 """Connections per process: each read takes about a millisecond."""
 ANSWER_S = 5.0
 """Longest wait for a read, all of which are short; then the connection is given up."""
@@ -31,7 +31,7 @@ class ReadPool:
         Raises `psycopg.OperationalError` if PostgreSQL is away, or does not answer in time.
         """
         if self._pool is None:
-            self._pool = _pool()
+            self._pool = _create_pool()
         await self._pool.open()  # does nothing when open
         try:
             async with asyncio.timeout(ANSWER_S), self._pool.connection() as conn:
@@ -45,12 +45,12 @@ class ReadPool:
             await self._pool.close()
 
 
-def _pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
+def _create_pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
     return AsyncConnectionPool(
         settings().database_url.get_secret_value(),
-        kwargs={**OPTIONS, "autocommit": True},
+        kwargs={**CONNECT_OPTIONS, "autocommit": True},
         min_size=0,
-        max_size=SIZE,
+        max_size=POOL_SIZE,
         timeout=POOL_WAIT_S,
         reconnect_timeout=POOL_WAIT_S,  # otherwise its backoff grows to minutes after an outage
         check=AsyncConnectionPool.check_connection,

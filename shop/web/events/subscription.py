@@ -6,24 +6,24 @@ import asyncio
 class Subscription:
     """The state of a user's stream: the last number it has sent, and whether there may be more."""
 
-    __slots__ = ("_stirred", "is_expired", "is_heard", "is_over", "seen", "user_id")
+    __slots__ = ("_wake_event", "is_expired", "is_listening", "is_over", "last_sent", "user_id")
 
     def __init__(self, user_id: str) -> None:
         """Start without a position."""
         self.user_id = user_id
-        self.seen: int | None = None
-        self.is_heard = False
+        self.last_sent: int | None = None
+        self.is_listening = False
         self.is_over = False
         self.is_expired = False
-        self._stirred = asyncio.Event()
+        self._wake_event = asyncio.Event()
 
-    def hear(self) -> None:
+    def start_listening(self) -> None:
         """Wake the stream for the first time, now that its user's channel is listened to.
 
         If it had read earlier, a notification committed after that read would not wake it.
         """
-        if not self.is_heard:
-            self.is_heard = True
+        if not self.is_listening:
+            self.is_listening = True
             self.wake()
 
     def set(self) -> None:
@@ -38,9 +38,9 @@ class Subscription:
 
     def wake(self) -> None:
         """Let the stream check for notifications."""
-        self._stirred.set()
+        self._wake_event.set()
 
-    async def woken(self) -> None:
+    async def wait(self) -> None:
         """Wait until the stream is woken; a wake-up while it reads is not lost."""
-        await self._stirred.wait()
-        self._stirred.clear()
+        await self._wake_event.wait()
+        self._wake_event.clear()

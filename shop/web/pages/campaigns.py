@@ -5,8 +5,14 @@ from typing import Any, get_args
 
 from actors import cancel_campaign, resume_campaign
 from shop import campaigns
-from shop.campaign_actions import as_data, counts, known
-from shop.campaigns import Again, Campaign, CampaignProgress, CampaignStateError, Outcome
+from shop.campaign_actions import as_data, count_by_state, require_campaign
+from shop.campaigns import (
+    Campaign,
+    CampaignProgress,
+    CampaignStateError,
+    RecipientOutcome,
+    ResendState,
+)
 from workshed.console.errors import NotFoundError
 from workshed.console.operations.environment import require_rabbitmq
 from workshed.console.web.view.page import (
@@ -21,30 +27,34 @@ from workshed.console.web.view.page import (
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 
-SMALL = 5_000
+MAX_COUNTED = 5_000
 """An ended campaign with more recipients than this is not counted on the list page."""
 PER_PAGE = 20
-LONGEST_ID = 18
+MAX_DIGITS = 18
 """Digits that always fit into PostgreSQL's bigint."""
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_list(ask: PageRequest) -> Mapping[str, Any]:
     """Show the newest campaigns."""
-    found = campaigns.every(ask.conn, PER_PAGE + 1, before=ask.number("before"))
+    found = campaigns.list_campaigns(ask.conn, PER_PAGE + 1, before=ask.number("before"))
     older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
-    counted = _counted(ask.conn, found[:PER_PAGE])
+    counted = _count_progress(ask.conn, found[:PER_PAGE])
     shown = [as_data(one, counted.get(one.id)) for one in found[:PER_PAGE]]
     return {"campaigns": shown, "older": older}
 
 
-def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
+def load_detail(ask: PageRequest) -> Mapping[str, Any]:
     """Show a campaign, with its recipients in one state, or by default all who did not get it."""
-    found = known(ask.conn, ask.number("id") or 0)
-    of = campaigns.progress(ask.conn, found.id)
-    wanted, after = _states(ask), ask.number("after") or 0
+    found = require_campaign(ask.conn, ask.number("id") or 0)
+    of = campaigns.get_progress(ask.conn, found.id)
+    wanted, after = _requested_states(ask), ask.number("after") or 0
     rows: list[campaigns.Recipient] = []
-    if any(counts(of)[state] for state in wanted):  # otherwise all would be read to find none
-        rows = campaigns.recipients(ask.conn, found.id, states=wanted, after=after, limit=ROWS + 1)
+    if any(
+        count_by_state(of)[state] for state in wanted
+    ):  # otherwise all would be read to find none
+        rows = campaigns.list_recipients(
+            ask.conn, found.id, states=wanted, after=after, limit=ROWS + 1
+        )
     return {
         "campaign": as_data(found, of) | {"subject": found.subject, "batch": found.batch},
         "templates": {"text": found.text_body, "html": found.html_body},
@@ -53,97 +63,99 @@ def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-def pause(deed: ActionRequest) -> ActionResult:
+def pause_sending(deed: ActionRequest) -> ActionResult:
     """Pause a campaign until it is resumed; emails that are being sent are not stopped."""
-    found = _of(deed)
+    found = _requested_campaign(deed)
     if not campaigns.pause(deed.conn, found.id):
-        raise CampaignStateError(found.id, known(deed.conn, found.id).state, "paused")
-    return _done(found, f"Campaign {found.id} is paused.")
+        raise CampaignStateError(found.id, require_campaign(deed.conn, found.id).state, "paused")
+    return _build_result(found, f"Campaign {found.id} is paused.")
 
 
-def resume(deed: ActionRequest) -> ActionResult:
+def resume_sending(deed: ActionRequest) -> ActionResult:
     """Resume a campaign."""
     require_rabbitmq()
-    found = _of(deed)
+    found = _requested_campaign(deed)
     resume_campaign(deed.conn, found.id)
-    return _done(found, f"Campaign {found.id} goes on.")
+    return _build_result(found, f"Campaign {found.id} goes on.")
 
 
-def again(deed: ActionRequest) -> ActionResult:
+def resend_campaign(deed: ActionRequest) -> ActionResult:
     """Send a campaign once more to recipients in some states, which may include unknown ones."""
     require_rabbitmq()
-    found, states = _of(deed), deed.form.all("state")
-    wanted = [state for state in get_args(Again) if state in states]
+    found, states = _requested_campaign(deed), deed.form.all("state")
+    wanted = [state for state in get_args(ResendState) if state in states]
     if not wanted or len(wanted) != len(states):
-        raise BadQueryError(f"state: each is one of {', '.join(get_args(Again))}")
-    people = sum(counts(campaigns.progress(deed.conn, found.id))[state] for state in wanted)
+        raise BadQueryError(f"state: each is one of {', '.join(get_args(ResendState))}")
+    people = sum(
+        count_by_state(campaigns.get_progress(deed.conn, found.id))[state] for state in wanted
+    )
     if not people:
         raise WorkshedError(f"Campaign {found.id} has no recipients who are {' or '.join(wanted)}.")
     if not deed.form.has("sure"):
-        said = f"This would send {found.name!r} once more to {_people(people)}."
+        said = f"This would send {found.name!r} once more to {_format_people(people)}."
         if "unknown" in wanted:
             said += " Some of them may have received it already, and may get it twice."
         fields = [("id", str(found.id)), *(("state", state) for state in wanted), ("sure", "yes")]
-        return _asking(found, said, people, fields, f"Send to {_people(people)}")
+        return _build_confirmation(found, said, people, fields, f"Send to {_format_people(people)}")
     resume_campaign(deed.conn, found.id, wanted)
-    said = f"Campaign {found.id} is sent once more to {_people(people)}."
-    return _done(found, said, count=people, again=wanted)
+    said = f"Campaign {found.id} is sent once more to {_format_people(people)}."
+    return _build_result(found, said, count=people, again=wanted)
 
 
-def cancel(deed: ActionRequest) -> ActionResult:
+def cancel_sending(deed: ActionRequest) -> ActionResult:
     """Cancel a campaign for good."""
     require_rabbitmq()
-    found = _of(deed)
+    found = _requested_campaign(deed)
     if not deed.form.has("sure"):
         if found.ended_at is not None:
             raise CampaignStateError(found.id, found.state, "cancelled")
-        left = campaigns.progress(deed.conn, found.id)
+        left = campaigns.get_progress(deed.conn, found.id)
         unsent = left.waiting + left.handed
         said = (
-            f"This would cancel {found.name!r}, which {_people(unsent)} have yet to get. "
+            f"This would cancel {found.name!r}, which {_format_people(unsent)} have yet to get. "
             "This cannot be undone."
         )
         fields = [("id", str(found.id)), ("sure", "yes")]
-        return _asking(found, said, unsent, fields, "Cancel the campaign")
+        return _build_confirmation(found, said, unsent, fields, "Cancel the campaign")
     cancel_campaign(deed.conn, found.id)
-    return _done(found, f"Campaign {found.id} is cancelled.")
+    return _build_result(found, f"Campaign {found.id} is cancelled.")
 
 
-def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, CampaignProgress]:
+def _count_progress(conn: Connection, found: Sequence[Campaign]) -> dict[int, CampaignProgress]:
     """Count the recipients of campaigns that have not ended, and of small ones that have."""
     ended = [one.id for one in found if one.ended_at is not None]
     others = [one.id for one in found if one.ended_at is None]
     return {
-        **campaigns.progress_of_small(conn, ended, SMALL),
-        **campaigns.progress_of_each(conn, others),
+        **campaigns.get_progress_of_small(conn, ended, MAX_COUNTED),
+        **campaigns.get_progress_of_each(conn, others),
     }
 
 
-def _states(ask: PageRequest) -> list[str]:
+def _requested_states(ask: PageRequest) -> list[str]:
     state = ask.text("state")
     if state is None:
-        return [one for one in get_args(Outcome) if one != "sent"]
+        return [one for one in get_args(RecipientOutcome) if one != "sent"]
     if state not in CampaignProgress.__slots__:
         raise BadQueryError(f"state: {state!r} is none of {', '.join(CampaignProgress.__slots__)}")
     return [state]
 
 
-def _of(deed: ActionRequest) -> Campaign:
+def _requested_campaign(deed: ActionRequest) -> Campaign:
     said = deed.form.one("id")
-    if not (said.isascii() and said.isdigit() and len(said) <= LONGEST_ID):
+    if not (said.isascii() and said.isdigit() and len(said) <= MAX_DIGITS):
         raise NotFoundError(f"There is no campaign {said!r}.")
-    return known(deed.conn, int(said))
+    return require_campaign(deed.conn, int(said))
 
 
-def _people(number: int) -> str:
+def _format_people(number: int) -> str:
     return "1 person" if number == 1 else f"{number} people"
 
 
-def _done(found: Campaign, said: str, count: int = 1, **about: Any) -> ActionResult:
+def _build_result(found: Campaign, said: str, count: int = 1, **about: Any) -> ActionResult:
     return ActionResult(said, count, {"campaign_id": found.id, **about}, f"/campaign?id={found.id}")
 
 
-def _asking(
+def _build_confirmation(
     found: Campaign, said: str, count: int, fields: Sequence[tuple[str, str]], button: str
 ) -> ActionResult:
     back = f"/campaign?id={found.id}"
@@ -155,23 +167,23 @@ PAGES: tuple[Page, ...] = (
         "/campaigns",
         "Campaigns",
         "shop.web.pages:campaigns.html",
-        look,
+        load_list,
         group="Product",
         is_live=True,
-        needs="shop",
+        required_schema="shop",
     ),
     Page(
         "/campaign",
         "Campaign",
         "shop.web.pages:campaign.html",
-        look_at_one,
+        load_detail,
         is_live=True,
-        needs="shop",
+        required_schema="shop",
     ),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/campaigns/pause", "campaigns.pause", pause, needs="shop"),
-    Action("/campaigns/resume", "campaigns.resume", resume, needs="shop"),
-    Action("/campaigns/again", "campaigns.again", again, needs="shop"),
-    Action("/campaigns/cancel", "campaigns.cancel", cancel, needs="shop"),
+    Action("/campaigns/pause", "campaigns.pause", pause_sending, required_schema="shop"),
+    Action("/campaigns/resume", "campaigns.resume", resume_sending, required_schema="shop"),
+    Action("/campaigns/again", "campaigns.again", resend_campaign, required_schema="shop"),
+    Action("/campaigns/cancel", "campaigns.cancel", cancel_sending, required_schema="shop"),
 )

@@ -9,50 +9,57 @@ from shop import imports, people
 from shop.imports import Import
 from shop.people import User
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import ROWS, Action, Download, Downloaded, Page, PageRequest
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    Download,
+    DownloadContent,
+    Page,
+    PageRequest,
+)
 from workshed.jobs import RecordMissing
 
-SHOWN = 100
+MAX_SHOWN = 100
 """Failed rows on the page; the CSV has all of them."""
 IN_MEMORY_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_list(ask: PageRequest) -> Mapping[str, Any]:
     """Show the newest imports."""
-    found = imports.every(ask.conn, ROWS + 1, before=ask.number("before"))
+    found = imports.list_imports(ask.conn, ROWS + 1, before=ask.number("before"))
     older = found[ROWS - 1].id if len(found) > ROWS else None
-    owners = people.find_each(ask.conn, [one.owner_id for one in found[:ROWS]])
+    owners = people.find_users(ask.conn, [one.owner_id for one in found[:ROWS]])
     return {"imports": [_as_data(one, owners) for one in found[:ROWS]], "older": older}
 
 
-def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
+def load_detail(ask: PageRequest) -> Mapping[str, Any]:
     """Show one import, and why rows of it failed."""
-    found = _known(ask)
+    found = _requested_import(ask)
     has_failed = found.failed > 0  # otherwise all rows would be read to find none
     return {
-        "import": _as_data(found, people.find_each(ask.conn, [found.owner_id])),
-        "problems": imports.problems(ask.conn, found.id) if has_failed else [],
-        "failures": imports.first_failures(ask.conn, found.id, SHOWN) if has_failed else [],
+        "import": _as_data(found, people.find_users(ask.conn, [found.owner_id])),
+        "problems": imports.list_problems(ask.conn, found.id) if has_failed else [],
+        "failures": imports.list_failures(ask.conn, found.id, MAX_SHOWN) if has_failed else [],
     }
 
 
-def failures(ask: PageRequest) -> Downloaded:
+def download_failures(ask: PageRequest) -> DownloadContent:
     """Send the failed rows as CSV, which can be corrected and imported."""
-    found = _known(ask)
+    found = _requested_import(ask)
     # On disk, because there may be a million, and a slow client would keep the transaction open.
     file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 -- closed when it is sent
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")  # spreadsheets detect UTF-8 by its mark
     imports.write_failures(ask.conn, found.id, text)
     text.flush()
     text.detach()
-    return Downloaded("text/csv", f"import-{found.id}-failed-rows.csv", _read(file))
+    return DownloadContent("text/csv", f"import-{found.id}-failed-rows.csv", _read_chunks(file))
 
 
-def _known(ask: PageRequest) -> Import:
+def _requested_import(ask: PageRequest) -> Import:
     import_id = ask.number("id") or 0
     try:
-        return imports.find(ask.conn, import_id)
+        return imports.get_import(ask.conn, import_id)
     except RecordMissing:
         raise NotFoundError(
             f"There is no import {import_id}. One is deleted some time after it has ended."
@@ -75,7 +82,7 @@ def _as_data(found: Import, owners: Mapping[int, User]) -> dict[str, Any]:
     }
 
 
-def _read(file: IO[bytes]) -> Iterator[bytes]:
+def _read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     with file:
         file.seek(0)
         while chunk := file.read(CHUNK_BYTES):
@@ -87,19 +94,21 @@ PAGES: tuple[Page, ...] = (
         "/imports",
         "Imports",
         "shop.web.pages:imports.html",
-        look,
+        load_list,
         group="Product",
         is_live=True,
-        needs="shop",
+        required_schema="shop",
     ),
     Page(
         "/import",
         "Import",
         "shop.web.pages:import.html",
-        look_at_one,
+        load_detail,
         is_live=True,
-        needs="shop",
+        required_schema="shop",
     ),
 )
 ACTIONS: tuple[Action, ...] = ()
-DOWNLOADS: tuple[Download, ...] = (Download("/import/failed-rows.csv", failures, needs="shop"),)
+DOWNLOADS: tuple[Download, ...] = (
+    Download("/import/failed-rows.csv", download_failures, required_schema="shop"),
+)

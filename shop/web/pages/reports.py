@@ -5,58 +5,61 @@ from datetime import date
 from typing import Any
 
 from shop import reports
-from shop.reports import Sales, StoredReport, days, money
-from shop.reports.numbers import TREND
+from shop.reports import Sales, StoredReport, business_days, money
+from shop.reports.numbers import TREND_DAYS
 from workshed.console.errors import NotFoundError
 from workshed.console.web.view.page import (
     ROWS,
     Action,
     BadQueryError,
     Download,
-    Downloaded,
+    DownloadContent,
     Page,
     PageRequest,
 )
 
 
-def look(ask: PageRequest) -> Mapping[str, Any]:
+def load_list(ask: PageRequest) -> Mapping[str, Any]:
     """Show the reports of the latest days."""
-    found = reports.every(ask.conn, ROWS + 1, before=_date(ask, "before"))
+    found = reports.list_reports(ask.conn, ROWS + 1, before=_parse_date(ask, "before"))
     older = str(found[ROWS - 1].day.date) if len(found) > ROWS else None
     shown = [
         _as_data(one)
-        | {"revenue": [_revenue(sales) for sales in one.numbers.drawn], "more": _not_drawn(one)}
+        | {
+            "revenue": [_revenue_data(sales) for sales in one.numbers.chart_series],
+            "more": _count_uncharted(one),
+        }
         for one in found[:ROWS]
     ]
     return {"reports": shown, "older": older}
 
 
-def look_at_one(ask: PageRequest) -> Mapping[str, Any]:
+def load_detail(ask: PageRequest) -> Mapping[str, Any]:
     """Show the report of one day."""
-    found = _known(ask)
-    dates = [str(one) for one in days.up_to(found.day.date, TREND)]
+    found = _requested_report(ask)
+    dates = [str(one) for one in business_days.range_ending(found.day.date, TREND_DAYS)]
     return {
         "report": _as_data(found),
-        "sales": [_with_trend(sales, dates) for sales in found.numbers.sales],
-        "drawn": [sales.currency for sales in found.numbers.drawn],
+        "sales": [_sales_data(sales, dates) for sales in found.numbers.sales],
+        "drawn": [sales.currency for sales in found.numbers.chart_series],
     }
 
 
-def numbers(ask: PageRequest) -> Downloaded:
+def download_numbers(ask: PageRequest) -> DownloadContent:
     """Send the CSV that is attached to the emails of a day's report."""
-    found = _known(ask)
-    return Downloaded("text/csv", f"report-{found.day.date}.csv", reports.as_csv(found))
+    found = _requested_report(ask)
+    return DownloadContent("text/csv", f"report-{found.day.date}.csv", reports.render_csv(found))
 
 
-def _known(ask: PageRequest) -> StoredReport:
-    of = _date(ask, "date")
-    found = None if of is None else reports.find(ask.conn, of)
+def _requested_report(ask: PageRequest) -> StoredReport:
+    of = _parse_date(ask, "date")
+    found = None if of is None else reports.find_report(ask.conn, of)
     if found is None:
         raise NotFoundError(f"There is no report of {of or 'a day that is not named'}.")
     return found
 
 
-def _date(ask: PageRequest, name: str) -> date | None:
+def _parse_date(ask: PageRequest, name: str) -> date | None:
     text = ask.text(name)
     try:
         return None if text is None else date.fromisoformat(text)
@@ -76,32 +79,41 @@ def _as_data(found: StoredReport) -> dict[str, Any]:
     }
 
 
-def _revenue(sales: Sales) -> dict[str, str]:
+def _revenue_data(sales: Sales) -> dict[str, str]:
     """Return the revenue with the amount as a string, so that no client reads it as a float."""
-    return {"currency": sales.currency, "amount": money.plain(sales.revenue, sales.currency)}
+    return {"currency": sales.currency, "amount": money.format_exact(sales.revenue, sales.currency)}
 
 
-def _with_trend(sales: Sales, dates: list[str]) -> dict[str, Any]:
+def _sales_data(sales: Sales, dates: list[str]) -> dict[str, Any]:
     code = sales.currency
-    return _revenue(sales) | {
+    return _revenue_data(sales) | {
         "trend": [
-            {"date": day, "amount": money.plain(amount, code)}
+            {"date": day, "amount": money.format_exact(amount, code)}
             for day, amount in zip(dates, sales.trend, strict=True)
         ],
         "top": [
-            {"name": one.name, "units": one.units, "amount": money.plain(one.revenue, code)}
+            {"name": one.name, "units": one.units, "amount": money.format_exact(one.revenue, code)}
             for one in sales.top
         ],
     }
 
 
-def _not_drawn(found: StoredReport) -> int:
-    return len(found.numbers.sales) - len(found.numbers.drawn)
+def _count_uncharted(found: StoredReport) -> int:
+    return len(found.numbers.sales) - len(found.numbers.chart_series)
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/reports", "Reports", "shop.web.pages:reports.html", look, group="Product", needs="shop"),
-    Page("/report", "Report", "shop.web.pages:report.html", look_at_one, needs="shop"),
+    Page(
+        "/reports",
+        "Reports",
+        "shop.web.pages:reports.html",
+        load_list,
+        group="Product",
+        required_schema="shop",
+    ),
+    Page("/report", "Report", "shop.web.pages:report.html", load_detail, required_schema="shop"),
 )
 ACTIONS: tuple[Action, ...] = ()
-DOWNLOADS: tuple[Download, ...] = (Download("/report/numbers.csv", numbers, needs="shop"),)
+DOWNLOADS: tuple[Download, ...] = (
+    Download("/report/numbers.csv", download_numbers, required_schema="shop"),
+)

@@ -11,7 +11,7 @@ import psycopg
 
 from tests import pages
 from workshed.roles import ROLES
-from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.accounts import build_accounts
 from workshed.transport.amqp.definitions import build_definitions
 
 PAGE = "docs/roles.md"
@@ -32,7 +32,7 @@ class Parts:
         self._urls = broker_url, database_url
         self._rabbitmq = rabbitmq
         self.prefix = f"parts_{secrets.token_hex(5)}"
-        people = broker_accounts([queue.name for queue in queues], pools, self.prefix)
+        people = build_accounts([queue.name for queue in queues], pools, self.prefix)
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
         rabbitmq.load(

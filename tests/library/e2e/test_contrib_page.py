@@ -12,7 +12,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import check, steps
-from workshed.app import APP
+from workshed.app import APP_VARIABLE
 
 DOCS = "docs/contrib.md"
 FILES = pages.files(DOCS)
@@ -78,7 +78,7 @@ def environment(environment, tmp_path):
     return {
         **ours,
         "PYTHONPATH": str(tmp_path),
-        APP: "club.app:app",
+        APP_VARIABLE: "club.app:app",
         "WORKSHED_SMTP_URL": f"maildir:{mails}",
         "WORKSHED_STORAGE_URL": f"file:{files}",
     }

@@ -53,7 +53,7 @@ def send(broker, notes):
     """Send by name, as a program without the actors would."""
     broker.add_queue(Queue("parts"))
     yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 def test_kill_9_of_a_worker_in_mid_job_loses_nothing(start_worker, send, notes, eventually, scale):

@@ -41,7 +41,7 @@ def dev(*options):
 @pytest.fixture(scope="module")
 def folder():
     """A state folder whose cluster is made once, because that takes most of the time."""
-    with state.temporary() as claimed:
+    with state.lock_temporary_folder() as claimed:
         path = claimed.folder / "state"
         yield path
 
@@ -109,8 +109,8 @@ def test_data_stay_and_reset_wipes_them(folder):
 
 @pytest.mark.parametrize("answer", ["n", ""], ids=["no", "return"])
 def test_reset_asks_at_a_terminal_and_a_no_changes_nothing(open_folder, answer):
-    with state.claimed(open_folder) as held:
-        (held.subfolder("postgres") / "kept").touch()
+    with state.lock_folder(open_folder) as held:
+        (held.create_subfolder("postgres") / "kept").touch()
     terminal, its_side = pty.openpty()
     with popen(
         [*WORKSHED, "dev", "--reset", "--state", str(open_folder)],

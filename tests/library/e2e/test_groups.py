@@ -43,7 +43,7 @@ def bills(broker, database, tmp_path):
             return [number for (number,) in conn.execute("SELECT number FROM bills ORDER BY 1")]
 
     yield found
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 @pytest.fixture

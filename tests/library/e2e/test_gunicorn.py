@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, find_free_ports
 
 APP = """
 import os
@@ -32,7 +32,7 @@ def app(environ, start_response):
 def site(environment, broker, tmp_path, eventually):
     """`site("/7")`: send a request; return the pid of the process that answered."""
     (tmp_path / "webshop.py").write_text(APP)
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     options = ["--preload", "--workers", "2", "--threads", "4", "--bind", f"{HOST}:{port}"]
     log = tmp_path / "gunicorn.log"
     with log.open("wb") as out:

@@ -62,7 +62,7 @@ def send(broker, notes):
     """Send by name, as a program without the actors would."""
     broker.add_queue(Queue("parts", prefetch=16))
     yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 def test_waiting_jobs_go_to_another_worker_at_once(start_worker, send, notes, rabbitmq, eventually):

@@ -7,7 +7,7 @@ from dramatiq import Message
 
 from workshed import db
 from workshed.jobs.control import cancellations
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 
 ACTORS = """
 import contextvars, logging, os, threading, time
@@ -135,7 +135,7 @@ def cancelled(broker, message):
 
 def absorbed(broker, message):
     with db.transaction() as conn:
-        settled.complete_generation(conn, message.message_id, 0)
+        completed_generations.complete_generation(conn, message.message_id, 0)
     broker.enqueue(message, delay=1)  # a message of a relay may be a copy
 
 
@@ -171,7 +171,8 @@ def test_the_line_of_its_outcome_names_a_job_even_if_it_did_not_run(
 
 
 def test_lines_of_other_threads_about_a_job_that_does_not_end_name_it(start, broker, eventually):
-    """Without `about` they would name no job, because the job's own thread is in a call into C."""
+    """Without `bind_temporarily` they would name no job, because the job's own thread is in a "
+    "call into C."""
     worker = start()
 
     message = sent(broker, "hang", 7)

@@ -22,7 +22,7 @@ from tests.processes import started_by
 from tests.programs import CLOCK
 from tests.transcripts import check, shell, steps
 from workshed import http as pages
-from workshed.devserver.ports import HOST, RANGE
+from workshed.devserver.ports import HOST, PORT_RANGE
 
 SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))
 ACTORS = """
@@ -180,8 +180,8 @@ def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, e
 def taken():
     """Hold all ports that are tried, because others may free theirs; yield the first one."""
     with contextlib.ExitStack() as opened:
-        first = port = secrets.choice(RANGE)
-        while port < first + pages.PORTS:
+        first = port = secrets.choice(PORT_RANGE)
+        while port < first + pages.PORTS_TRIED:
             try:
                 opened.enter_context(socket.create_server((HOST, port)))
             except OSError:

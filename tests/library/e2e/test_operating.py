@@ -16,7 +16,7 @@ from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
 from workshed import schedule
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.amqp import topology
 
@@ -235,7 +235,7 @@ def test_with_a_running_worker_the_doctor_finds_no_problem(
 ):
     eventually(lambda: count("workshed.relays") == 1)
     eventually(lambda: rabbitmq.queues().keys() == {"default", "default.dead"})
-    eventually(lambda: queue_depths(broker.urls, ["default"], 60)["default"].consumers)
+    eventually(lambda: fetch_depths(broker.urls, ["default"], 60)["default"].consumers)
 
     words = ("--processes", "1", "--import", "note_jobs")
     found = json.loads(workshed("doctor", "--json", *words))

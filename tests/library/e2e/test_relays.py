@@ -29,10 +29,10 @@ from workshed.middleware import OutcomeMiddleware
 broker.add_queue(Queue("parts"))
 
 class Effects(OutcomeMiddleware):
-    def concerns(self, job, outcome):
+    def handles(self, job, outcome):
         return outcome.kind == "succeeded"
 
-    def settle(self, conn, job, outcome):
+    def on_outcome(self, conn, job, outcome):
         conn.execute("INSERT INTO effects VALUES (%s)", job.message.args)
 
 broker.add_middleware(Effects())
@@ -65,7 +65,7 @@ def parts(broker, environment, tmp_path, conn):
     broker.add_queue(Queue("parts"))
     broker.ensure_queues({"parts"})
     yield
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def storing(scale, database):
 
     def store_surely(batch):
         while True:
-            with contextlib.suppress(DatabaseUnreachableError, *db.PASSING_ERRORS):
+            with contextlib.suppress(DatabaseUnreachableError, *db.TRANSIENT_ERRORS):
                 with db.connect() as conn:
                     store(conn, batch)
                 return

@@ -143,7 +143,7 @@ def test_only_failures_that_matter_are_reported(start, send, broker, reported, c
 def test_a_job_that_is_given_up_is_reported_before_its_process_ends(
     start, send, sentry, eventually
 ):
-    """Without `leaving` its event would be in a thread that ends with the process."""
+    """Without `on_process_exit` its event would be in a thread that ends with the process."""
     start()
 
     send("hang", 1)
@@ -412,8 +412,9 @@ def test_no_secret_leaves(leaky, sentry):
 def test_no_secret_leaves_by_a_client_of_the_application(leaky, sentry):
     """It is configured to send more: local variables, and all arguments but the redacted ones.
 
-    Without `without_stock` the event of the SDK's integration comes too, with all arguments. A time
-    that happens to contain the value of a secret argument is still shown as a time.
+    Without `remove_sdk_integration` the event of the SDK's integration comes too, with all
+    arguments. A time that happens to contain the value of a secret argument is still shown as a
+    time.
     """
     code = LEAKY.replace("from workshed", OWN + "from workshed")
 

@@ -8,7 +8,7 @@ import pytest
 from workshed.settings import settings
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 
 KEY, OTHER = "the-first-key-of-this-installation", "the-other-key-of-this-installation"
 ACTORS = """
@@ -80,7 +80,7 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
         "message_timestamp": 1_700_000_000_000,
     }
     forged = json.dumps(body).encode()
-    theirs = {HEADER: Signing([OTHER], required=True).sign("default", {}, forged)}
+    theirs = {SIGNATURE_HEADER: Signing([OTHER], required=True).sign("default", {}, forged)}
     with topology.open_connection(broker.urls) as connection:
         for headers in ({}, theirs):
             properties = pika.BasicProperties(headers=headers)

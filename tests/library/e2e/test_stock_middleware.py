@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import pytest
 from dramatiq import Message
 
-from workshed.devserver.ports import free_ports
+from workshed.devserver.ports import find_free_ports
 
 PROGRAM = """
 import os
@@ -33,7 +33,7 @@ def note(number):
 @pytest.fixture
 def page(tmp_path):
     """The address of dramatiq's metrics, and the environment variables of a worker for it."""
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     return f"http://127.0.0.1:{port}/metrics", {
         "dramatiq_prom_db": str(tmp_path),  # by default one folder for all programs of the machine
         "dramatiq_prom_host": "127.0.0.1",

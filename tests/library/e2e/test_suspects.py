@@ -50,7 +50,7 @@ def send(broker, notes):
     """Send by name, as a program without the actors would."""
     broker.add_queue(Queue("parts", prefetch=64))
     yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 def test_killers_die_and_innocents_finish(

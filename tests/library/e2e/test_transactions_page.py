@@ -89,7 +89,7 @@ def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
     named = {word for given, _ in rows for word in re.findall(r"`(\w+)`", given)}
     tried = {version for _, said in rows for version in re.findall(r"\d\.\d", said)}
 
-    classes = {name for package, name in adapters.KINDS if package != "django"}
+    classes = {name for package, name in adapters.ADAPTERS if package != "django"}
     assert classes <= named
     assert {"connection", "connections"} <= named
     # An older Python has an older Django.

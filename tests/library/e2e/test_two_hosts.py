@@ -15,7 +15,7 @@ from psycopg import sql
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
 from workshed import Queue
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 
 ACTORS = """
 import socket
@@ -74,7 +74,7 @@ def effects(broker, tmp_path, conn):
     broker.add_queue(Queue("parts"))
     broker.ensure_queues({"parts"})
     yield lambda: list(conn.execute("SELECT number, host FROM effects"))
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_host_that_is_cut_off_loses_nothing_and_the_other_one_goes_on(
     before = done_by(lost)
     lost.plug()
     # Otherwise the other one may do all that follows.
-    eventually(lambda: queue_depths(broker.urls, ["parts"], 60)["parts"].consumers == 2)
+    eventually(lambda: fetch_depths(broker.urls, ["parts"], 60)["parts"].consumers == 2)
 
     send(broker, range(JOBS, 2 * JOBS))
     eventually(lambda: len(effects()) == 2 * JOBS, within_s=120)

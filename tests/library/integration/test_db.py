@@ -227,13 +227,13 @@ def test_a_snapshot_is_read_only_and_leaves_a_connection_that_writes(database):
 
 
 def test_the_time_limit_of_a_job_holds_in_its_snapshot(database):
-    token = db.until.set(time.monotonic() + 60)
+    token = db.deadline.set(time.monotonic() + 60)
     try:
         with db.snapshot() as tx:
             (timeout,) = tx.execute("SHOW statement_timeout").fetchone()
             assert tx.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
     finally:
-        db.until.reset(token)
+        db.deadline.reset(token)
 
     assert timeout not in ("0", "")
 
@@ -281,4 +281,4 @@ def test_a_forked_child_that_exits_leaves_its_parents_connections(database):
 
 
 def test_a_failover_is_a_transient_error():
-    assert issubclass(psycopg.errors.ReadOnlySqlTransaction, db.PASSING_ERRORS)
+    assert issubclass(psycopg.errors.ReadOnlySqlTransaction, db.TRANSIENT_ERRORS)

@@ -33,7 +33,7 @@ def serve():
 
         def start(source=registry, host="127.0.0.1", port=None):
             config = Settings(metrics_host=host, metrics_port=port or free_port(host))
-            server = pages.in_thread(config, {"/metrics": exposition.metrics_page(source)})
+            server = pages.serve_in_thread(config, {"/metrics": exposition.metrics_page(source)})
             if server is not None:
                 opened.callback(server.server_close)
                 opened.callback(server.shutdown)
@@ -88,12 +88,12 @@ def test_if_a_port_is_taken_the_next_one_is_used(serve):
 
     second = serve(port=port)
 
-    assert port < second.server_address[1] < port + pages.PORTS
+    assert port < second.server_address[1] < port + pages.PORTS_TRIED
     assert ask(second)[0] == ask(first)[0] == 200
 
 
 def test_if_no_port_is_free_this_is_logged(serve, monkeypatch, caplog):
-    monkeypatch.setattr(pages, "PORTS", 1)
+    monkeypatch.setattr(pages, "PORTS_TRIED", 1)
     port = serve().server_address[1]
 
     assert serve(port=port) is None

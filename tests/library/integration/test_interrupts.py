@@ -40,8 +40,8 @@ def small_pool(database, monkeypatch):
 def limited(function, limit_ms):
     """Run `function` as an actor with a time limit."""
     deadline = TimeLimit()
-    wrapped = deadline._limited(function)
-    deadline._noted.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
+    wrapped = deadline._wrap(function)
+    deadline._current.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
     return wrapped()
 
 
@@ -52,7 +52,7 @@ def sleep_in_sql():
 
 @pytest.mark.usefixtures("database")
 def test_a_time_limit_ends_a_query_and_the_server_stops_working_on_it(conn, eventually):
-    """Without `_watched` it interrupts after the query, a minute late; without the cancel the
+    """Without `_forward_waits` it interrupts after the query, a minute late; without the cancel the
     server works on for as long."""
     conn.autocommit = True  # in a transaction `pg_stat_activity` would not change
     started = time.monotonic()
@@ -214,11 +214,11 @@ def test_a_shorter_timeout_of_the_server_stays(database, monkeypatch):
 @pytest.mark.usefixtures("database")
 def test_postgresql_ends_a_statement_that_is_not_interrupted(monkeypatch):
     """The second safeguard, for when the first does not work: the thread's gate stays shut."""
-    monkeypatch.setattr(db, "LATE_S", 0.3)
+    monkeypatch.setattr(db, "SERVER_GRACE_S", 0.3)
     started = time.monotonic()
 
     def sleep_behind_a_gate():
-        with db.transaction() as tx, thread_gate().shut():
+        with db.transaction() as tx, thread_gate().defer():
             tx.execute("SELECT pg_sleep(60)")
 
     with pytest.raises((psycopg.errors.QueryCanceled, TimeLimitExceeded)):

@@ -73,7 +73,7 @@ def test_an_address_is_refused_until_the_catcher_behaves(mail_server, client):
     sender, both = "shed@example.org", ["gone@example.org", "here@example.org"]
 
     refused = client.sendmail(sender, both, "\r\n")
-    mail_server.behave()
+    mail_server.clear_faults()
 
     assert refused["gone@example.org"][0] == 550
     assert mail_server.received[0].recipients == ("here@example.org",)

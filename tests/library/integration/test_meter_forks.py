@@ -7,9 +7,9 @@ import pytest
 
 FORKS = """
 import os, signal, sys, threading
-from workshed.metrics import meter, meters
+from workshed.metrics import metric, meters
 
-meter.switch_on(on=True)
+metric.set_enabled(on=True)
 over = threading.Event()
 
 def count():

@@ -186,8 +186,8 @@ def test_status_shows_what_is_applied_and_what_is_pending(empty, capsys):
 def test_a_waiting_command_continues_once_the_database_is_migrated(empty, monkeypatch, eventually):
     said = []
     module = sys.modules[command.__module__]
-    monkeypatch.setattr(module, "talk", said.append)
-    monkeypatch.setattr(module, "LOOK_S", 0.02)
+    monkeypatch.setattr(module, "print_message", said.append)
+    monkeypatch.setattr(module, "POLL_S", 0.02)
     waiting = threading.Thread(target=command, kwargs={"wait": timedelta(minutes=4)})
     waiting.start()
     eventually(lambda: "the database lacks" in "".join(said))
@@ -213,7 +213,7 @@ def test_a_wait_in_vain_ends_with_the_error_of_a_worker(empty):
 def test_it_waits_for_a_server_that_is_away(monkeypatch, capsys):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     settings.cache_clear()
-    monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
+    monkeypatch.setattr(sys.modules[command.__module__], "POLL_S", 0.02)
 
     with pytest.raises(DatabaseUnreachableError):
         command(wait=timedelta(seconds=0.1))

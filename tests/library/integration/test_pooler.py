@@ -8,7 +8,7 @@ import pytest
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
 from workshed import db, schedule
-from workshed.console.doctor import CHECKS, examine, look_around
+from workshed.console.doctor import CHECKS, build_context, run_checks
 from workshed.errors import PoolerModeError
 from workshed.jobs.outbox import claims
 from workshed.settings import settings
@@ -35,7 +35,7 @@ def through(monkeypatch, database, eventually):
 
 def found():
     checks = [check for check in CHECKS if check.name in ("PostgreSQL", "pooler")]
-    [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["pooler"]
+    [finding] = run_checks(build_context(("tests.library.actors",), 1, 8), checks)["pooler"]
     return finding
 
 
@@ -71,7 +71,7 @@ def test_the_doctor_leaves_no_time_limit_in_the_session(through):
     """A pooler does not reset the settings of a session: a migration would end after 4 s."""
     url = through(default_pool_size=1)
 
-    with look_around(("tests.library.actors",), 1, 8).connect():
+    with build_context(("tests.library.actors",), 1, 8).connect():
         pass
 
     with psycopg.connect(url) as conn:
@@ -116,12 +116,12 @@ def test_jobs_are_stored_sent_run_and_retried_through_it(
 def test_a_statement_still_ends_with_its_time_limit(through):
     """The timeout is set for the transaction, not for the session."""
     through(default_pool_size=1)
-    token = db.until.set(0.0)  # long past, so that five seconds are left
+    token = db.deadline.set(0.0)  # long past, so that five seconds are left
     try:
         with db.transaction() as conn:
             (told,) = conn.execute("SHOW statement_timeout").fetchone()
     finally:
-        db.until.reset(token)
+        db.deadline.reset(token)
     with db.transaction() as conn:
         (after,) = conn.execute("SHOW statement_timeout").fetchone()
 
@@ -135,7 +135,7 @@ def test_a_pooler_in_statement_mode_is_refused_with_a_clear_message(through):
     with pytest.raises(PoolerModeError) as refused:
         db.connect()
     checks = [check for check in CHECKS if check.name == "PostgreSQL"]
-    [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["PostgreSQL"]
+    [finding] = run_checks(build_context(("tests.library.actors",), 1, 8), checks)["PostgreSQL"]
 
     assert "is in statement pooling mode, and Workshed needs transactions" in str(refused.value)
     assert (finding.level, finding.message) == ("failed", str(refused.value))

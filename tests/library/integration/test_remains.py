@@ -8,13 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from workshed.metrics import exposition, remains
+from workshed.metrics import compaction, exposition
 
 COUNT = """
-from workshed.metrics import meter, meters
-meter.switch_on(on=True)
+from workshed.metrics import metric, meters
+metric.set_enabled(on=True)
 meters.JOBS.add("greet", "default", "succeeded", amount=3)
-meters.RUN.observe(0.02, "greet", "default")
+meters.JOB_RUN.observe(0.02, "greet", "default")
 """
 
 
@@ -44,11 +44,11 @@ def test_the_files_of_dead_processes_are_merged_and_their_counts_kept(
     one_dies, tmp_path, monkeypatch
 ):
     """A worker that dies whenever it starts would fill the disk, and slow down each scrape."""
-    monkeypatch.setattr(remains, "MANY", 0)
+    monkeypatch.setattr(compaction, "MOST_FILES", 0)
     for number in range(1, 4):
         one_dies()
 
-        exposition.collect_shared(tmp_path)
+        exposition.collect_shared_metrics(tmp_path)
 
         assert told(tmp_path) == (3 * number, number, 0)
 
@@ -57,11 +57,11 @@ def test_the_files_of_dead_processes_are_merged_and_their_counts_kept(
 
 def test_the_file_of_a_living_process_is_not_merged(one_dies, tmp_path, monkeypatch):
     """If it were merged and deleted, later counts of the process would be lost."""
-    monkeypatch.setattr(remains, "MANY", 0)
+    monkeypatch.setattr(compaction, "MOST_FILES", 0)
     one_dies()
     (file,) = tmp_path.glob("counter_*.db")
     mine = file.rename(tmp_path / f"counter_{os.getpid()}.db")
 
-    exposition.collect_shared(tmp_path)
+    exposition.collect_shared_metrics(tmp_path)
 
     assert mine.exists()

@@ -21,12 +21,12 @@ from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
 from workshed.migrate import list_streams
-from workshed.roles import ROLES, all_grants, grant_script
+from workshed.roles import ROLES, grant_script, list_grants
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
 
 TABLES, COLUMNS, FUNCTIONS, SEQUENCES = (
-    {name: value for grants in all_grants() for name, value in getattr(grants, what).items()}
+    {name: value for grants in list_grants() for name, value in getattr(grants, what).items()}
     for what in ("tables", "columns", "functions", "sequences")
 )
 BY_ADMINISTRATOR = pages.block(PAGE, "administrator")
@@ -63,7 +63,7 @@ def granted(conn):
     """The prefix of roles with the printed grants, for this database."""
     prefix = f"part_{secrets.token_hex(6)}"
     conn.autocommit = True
-    conn.execute("\n".join(grant_script(prefix, all_grants())))
+    conn.execute("\n".join(grant_script(prefix, list_grants())))
     yield prefix
     conn.rollback()
     for role in ROLES:
@@ -289,7 +289,7 @@ def test_run_again_it_revokes_rights_that_are_no_longer_listed(conn, login, gran
     conn.execute(f"GRANT SELECT (body) ON workshed.schedule TO {granted}_monitor")
     conn.execute(f"GRANT ALL ON workshed.audit TO {granted}_reader")
 
-    conn.execute("\n".join(grant_script(granted, all_grants())))
+    conn.execute("\n".join(grant_script(granted, list_grants())))
 
     for role, statement in (
         ("monitor", "SELECT body FROM workshed.schedule"),

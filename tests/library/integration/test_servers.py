@@ -20,8 +20,8 @@ import pytest
 from tests.processes import popen
 from tests.root import ROOT
 from workshed.devserver import DevServers, NotInstalledError, ServerError, install, state
-from workshed.devserver.account import ServerAccount, account
-from workshed.devserver.ports import free_ports
+from workshed.devserver.account import ServerAccount, server_account
+from workshed.devserver.ports import find_free_ports
 from workshed.devserver.postgres import PACKAGE, PostgreSQLServer
 from workshed.devserver.process import READY_S
 from workshed.devserver.rabbitmq import RabbitMQServer
@@ -52,14 +52,14 @@ def private(servers):
 
 @pytest.fixture
 def claim(open_folder):
-    with state.claimed(open_folder) as claimed:
+    with state.lock_folder(open_folder) as claimed:
         yield claimed
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """The folder of servers whose data are created only once, because that takes long."""
-    with state.temporary() as claimed:
+    with state.lock_temporary_folder() as claimed:
         yield claimed
 
 
@@ -73,7 +73,7 @@ def postgres(cluster):
 @pytest.fixture(scope="module")
 def node(cluster, taken_port):
     """A node of its own, one of whose ports was taken when it started."""
-    server = RabbitMQServer(cluster, install.ensure(print))
+    server = RabbitMQServer(cluster, install.ensure_installed(print))
     server.ports["distribution"] = taken_port
     server.start()
     yield server
@@ -143,9 +143,9 @@ def holder(*words, as_nobody=False, **environ):
 
 
 def unprivileged():
-    user = account()
+    user = server_account()
     options = ["--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups"]
-    if not all(map(user.reads, (Path(sys.executable), Path(__file__)))):
+    if not all(map(user.can_read, (Path(sys.executable), Path(__file__)))):
         # The files are in a closed home: let this user read there, and nothing else.
         options += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     return options
@@ -181,7 +181,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
         parent.kill()  # while a client is connected
 
     # The folder stays claimed until the last server has stopped; then it is the same one.
-    with state.claimed(open_folder / "state") as again:
+    with state.lock_folder(open_folder / "state") as again:
         assert not any(runs(pid) for pid, (name, _) in family.items() if name in WITH_DATA)
         eventually(lambda: not any(map(runs, family)))
         server = PostgreSQLServer(again)
@@ -200,14 +200,14 @@ def test_an_ordinary_user_with_a_closed_home_leaves_nothing_either(
 ):
     home = open_folder / "home"
     home.mkdir(mode=0o700)
-    account().give(home)
+    server_account().make_owner(home)
 
     with holder(as_nobody=True, HOME=str(home)) as (parent, first):
         family = descendants(parent.pid)
         parent.kill()
 
     assert first["state"] == str(home / ".local/state/workshed-dev")
-    assert {owner for _, owner in family.values()} == {account().uid}
+    assert {owner for _, owner in family.values()} == {server_account().uid}
     eventually(lambda: not any(map(runs, family)))
     private.check()
 
@@ -244,8 +244,8 @@ def test_a_port_that_was_taken_before_the_first_start_is_replaced(postgres, take
 CHOOSE = """
 import sys
 from workshed.devserver import ports
-ports.RANGE = list(map(int, sys.argv[1:]))
-print({ports.free_ports(1)[0] for _ in range(50)})
+ports.PORT_RANGE = list(map(int, sys.argv[1:]))
+print({ports.find_free_ports(1)[0] for _ in range(50)})
 """
 
 
@@ -254,7 +254,7 @@ def test_no_other_process_chooses_the_port_of_a_server_that_is_down(postgres):
     postgres.start()
     port = postgres.ports["postgres"]
     postgres.stop()
-    [other] = free_ports(1)
+    [other] = find_free_ports(1)
 
     command = [sys.executable, "-c", CHOOSE, str(port), str(other)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -315,11 +315,11 @@ def test_a_server_that_stops_while_starting_is_reported_at_once_with_its_log(pos
 def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(postgres):
     postgres.start()
     postgres.stop()
-    command = account().command("sleep", "60", death=signal.SIGKILL)
+    command = server_account().wrap_command("sleep", "60", death=signal.SIGKILL)
     with popen(command) as sleeper:
         pid_file = postgres.data / "postmaster.pid"
         pid_file.write_text(f"{sleeper.pid}\n{postgres.data}\n0\n{postgres.ports['postgres']}\n")
-        account().give(pid_file)
+        server_account().make_owner(pid_file)
 
         postgres.start()
 
@@ -407,43 +407,45 @@ def test_the_key_of_a_folder_is_kept_until_the_folder_is_wiped(open_folder):
         key = first.secret_key
     with DevServers(open_folder, given=given) as second:
         assert second.secret_key == key
-    with state.claimed(open_folder) as held:
+    with state.lock_folder(open_folder) as held:
         held.wipe()
     with DevServers(open_folder, given=given) as wiped:
         assert wiped.secret_key != key
 
 
 def test_a_folder_in_use_is_refused(claim):
-    with pytest.raises(ServerError, match="is in use"), state.claimed(claim.folder):
+    with pytest.raises(ServerError, match="is in use"), state.lock_folder(claim.folder):
         pass
 
 
 def test_a_second_instance_of_the_same_user_takes_the_next_folder(open_folder, monkeypatch):
-    monkeypatch.setattr(state, "default_folder", lambda: open_folder / state.NAME)
+    monkeypatch.setattr(state, "default_folder", lambda: open_folder / state.FOLDER_NAME)
 
-    with state.claimed() as first, state.claimed() as second:
+    with state.lock_folder() as first, state.lock_folder() as second:
         assert first.folder == open_folder / "workshed-dev"
         assert second.folder == open_folder / "workshed-dev-2"
 
 
 def test_a_folder_that_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "account", lambda: ServerAccount(os.geteuid() + 1, os.getegid()))
+    monkeypatch.setattr(
+        state, "server_account", lambda: ServerAccount(os.geteuid() + 1, os.getegid())
+    )
     tmp_path.chmod(0o700)
 
     with pytest.raises(ServerError, match="choose one with --state"):
-        state.claimed(tmp_path / "state").__enter__()
+        state.lock_folder(tmp_path / "state").__enter__()
 
 
 def test_wiping_spares_files_that_the_servers_did_not_make(claim):
     (claim.folder / "thesis.txt").touch()
-    claim.subfolder("postgres")
-    claim.note(postgres_port="21000")
+    claim.create_subfolder("postgres")
+    claim.write_notes(postgres_port="21000")
 
     claim.wipe()
 
     assert (claim.folder / "thesis.txt").exists()
     assert not (claim.folder / "postgres").exists()
-    assert claim.notes() == {}
+    assert claim.read_notes() == {}
 
 
 @pytest.mark.parametrize(
@@ -461,7 +463,7 @@ def test_the_default_folder_of_an_ordinary_user(environ, expected, tmp_path, mon
     home, of_account = tmp_path / "home", tmp_path / "account"
     home.mkdir()
     of_account.mkdir()
-    monkeypatch.setattr(state, "account", lambda: ServerAccount(os.geteuid(), os.getegid()))
+    monkeypatch.setattr(state, "server_account", lambda: ServerAccount(os.geteuid(), os.getegid()))
     monkeypatch.setattr(state, "_home_of_account", lambda: str(of_account))
     monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
     for name in ("XDG_STATE_HOME", "HOME"):
@@ -477,7 +479,7 @@ def test_the_default_folder_of_an_ordinary_user(environ, expected, tmp_path, mon
 
 def test_a_missing_rabbitmq_is_explained_for_each_system():
     with pytest.raises(NotInstalledError) as caught:
-        install.ensure(print, places=())
+        install.ensure_installed(print, places=())
 
     for words in ("apt-get install", "dnf install", "brew install", "WORKSHED_BROKER_URL"):
         assert words in str(caught.value)
@@ -489,19 +491,21 @@ def test_rabbitmq_is_found_in_the_places_of_other_systems(tmp_path):
         folder.mkdir(parents=True)
         (folder / "rabbitmq-server").touch(mode=0o755)
 
-    found = install.find([str(tmp_path / "absent"), str(tmp_path / "rabbitmq_server-*/sbin")])
+    found = install.find_scripts(
+        [str(tmp_path / "absent"), str(tmp_path / "rabbitmq_server-*/sbin")]
+    )
 
     assert found == folder
 
 
 def test_installing_starts_no_service_and_keeps_the_system_s_policy(tmp_path):
     policy = tmp_path / "policy-rc.d"
-    with install.no_services_started(policy):
+    with install.prevent_service_start(policy):
         refused = subprocess.run([str(policy), "rabbitmq-server", "start"], check=False)
         assert refused.returncode == 101
     assert not policy.exists()
 
     policy.write_text("theirs")
-    with install.no_services_started(policy):
+    with install.prevent_service_start(policy):
         pass
     assert policy.read_text() == "theirs"

@@ -20,7 +20,7 @@ from workshed.console.supervisor.child import ManagedProcess
 from workshed.console.supervisor.supervisor import Supervisor
 from workshed import logs
 
-logs.configure()
+logs.configure_logging()
 python, *paths = sys.argv[1:]
 children = [ManagedProcess(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
 if "BESIDE" in os.environ:
@@ -169,7 +169,8 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
     supervise, eventually
 ):
     """Otherwise it would block the rolling restart, and use the memory of one more, for ever."""
-    soon = "from workshed.console.supervisor import rolling_restart\nrolling_restart.BOOT_S = 1.0\n"
+    soon = "from workshed.console.supervisor import rolling_restart\n"
+    soon += "rolling_restart.BOOT_TIMEOUT_S = 1.0\n"
     supervisor = supervise(child(before=SECOND.format("signal.pause()")), first=soon)
     eventually(lambda: supervisor.said() == ["1 worker is up"])
     before = supervisor.children()

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from workshed import app as module
-from workshed.app import APP, App, app, load
+from workshed.app import APP_VARIABLE, App, get_app, load_object
 from workshed.errors import SettingsError
 from workshed.queues import Queue
 
@@ -18,11 +18,11 @@ def project(tmp_path, monkeypatch):
     """An empty working directory, and a process that has not looked for an application yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv(APP)
+    monkeypatch.delenv(APP_VARIABLE)
     loaded = set(sys.modules)
-    app.cache_clear()
+    get_app.cache_clear()
     yield tmp_path
-    app.cache_clear()
+    get_app.cache_clear()
     for name in set(sys.modules) - loaded:
         del sys.modules[name]
 
@@ -38,45 +38,45 @@ def named(text):
 
 
 def test_without_a_name_there_is_one_queue_and_nothing_else():
-    assert app() == App(queues=(Queue("default"),))
+    assert get_app() == App(queues=(Queue("default"),))
 
 
 def test_the_environment_names_it(write, monkeypatch):
     write("its_app", "app = App(queues=(Queue('mine'),))")
-    monkeypatch.setenv(APP, "its_app:app")
+    monkeypatch.setenv(APP_VARIABLE, "its_app:app")
 
-    assert [queue.name for queue in app().queues] == ["mine"]
+    assert [queue.name for queue in get_app().queues] == ["mine"]
 
 
 def test_the_project_names_it(write, project):
     write("its_app", "app = App(queues=(Queue('mine'),))")
     (project / "pyproject.toml").write_text(named("'its_app:app'"))
 
-    assert [queue.name for queue in app().queues] == ["mine"]
+    assert [queue.name for queue in get_app().queues] == ["mine"]
 
 
 def test_the_environment_comes_before_the_project(write, project, monkeypatch):
     write("its_app", "one = App(queues=(Queue('one'),))\ntwo = App(queues=(Queue('two'),))")
     (project / "pyproject.toml").write_text(named("'its_app:one'"))
-    monkeypatch.setenv(APP, "its_app:two")
+    monkeypatch.setenv(APP_VARIABLE, "its_app:two")
 
-    assert [queue.name for queue in app().queues] == ["two"]
+    assert [queue.name for queue in get_app().queues] == ["two"]
 
 
 @pytest.mark.parametrize("text", ["", "[project]\nname = 'x'\n", "[tool.workshed]\n", "tool = 7"])
 def test_a_project_that_names_none_has_none(project, text):
     (project / "pyproject.toml").write_text(text)
 
-    assert app() == App()
+    assert get_app() == App()
 
 
 def test_a_module_that_is_installed_comes_before_one_of_the_same_name_here(write, monkeypatch):
     """The working directory is searched last, so that it hides nothing that the program uses."""
     write("workshed", "app = App(queues=(Queue('mine'),))")
-    monkeypatch.setenv(APP, "workshed:app")
+    monkeypatch.setenv(APP_VARIABLE, "workshed:app")
 
     with pytest.raises(SettingsError, match="it is of type module"):
-        app()
+        get_app()
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_a_module_that_is_installed_comes_before_one_of_the_same_name_here(write
 )
 def test_what_is_not_there_is_said(write, monkeypatch, name, said):
     write("its_app", "app = App()")
-    monkeypatch.setenv(APP, name)
+    monkeypatch.setenv(APP_VARIABLE, name)
 
     with pytest.raises(SettingsError) as found:
-        app()
+        get_app()
 
     assert said in str(found.value)
 
@@ -118,7 +118,7 @@ def test_a_wrong_name_in_the_project_is_explained(project, text, said):
     (project / "pyproject.toml").write_text(text)
 
     with pytest.raises(SettingsError) as found:
-        app()
+        get_app()
 
     assert said in str(found.value)
 
@@ -126,32 +126,32 @@ def test_a_wrong_name_in_the_project_is_explained(project, text, said):
 def test_errors_of_its_module_pass_through(write, monkeypatch):
     """Its developer needs the lines that raised it."""
     write("its_app", "import not_installed")
-    monkeypatch.setenv(APP, "its_app:app")
+    monkeypatch.setenv(APP_VARIABLE, "its_app:app")
 
     with pytest.raises(ModuleNotFoundError, match="not_installed"):
-        app()
+        get_app()
 
 
 def test_a_named_module_is_imported_when_it_is_loaded(write):
     write("its_page", "found = 7")
 
     assert "its_page" not in sys.modules
-    assert load("its_page:found") == 7
+    assert load_object("its_page:found") == 7
 
 
 def test_each_process_looks_for_it_once(write, project):
     write("its_app", "app = App()")
     (project / "pyproject.toml").write_text(named("'its_app:app'"))
-    first = app()
+    first = get_app()
     (project / "pyproject.toml").unlink()
 
-    assert app() is first
+    assert get_app() is first
 
 
 def test_finding_it_reads_no_settings_and_opens_nothing():
     """A process with unreadable settings can say so only if it gets that far."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import {module.__name__} as m; print(m.app())"],
+        [sys.executable, "-c", f"import {module.__name__} as m; print(m.get_app())"],
         env={"PATH": "", "WORKSHED_BROKER_URL": "nonsense", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,

@@ -31,7 +31,7 @@ def test_after_a_change_the_answer_is_asked_for_at_once(ask):
     kept = TtlCache()
     kept.get("a", ask)
 
-    kept.forget()
+    kept.clear()
 
     assert kept.get("a", ask) == 2
 

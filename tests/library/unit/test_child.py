@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.console.supervisor import child
-from workshed.console.supervisor.child import ManagedProcess, in_words
+from workshed.console.supervisor.child import ManagedProcess, describe_exit
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def clock(monkeypatch):
     ],
 )
 def test_an_end_is_described_in_words(code, words):
-    assert in_words(code) == words
+    assert describe_exit(code) == words
 
 
 def test_the_pause_doubles_up_to_ten_seconds(clock):
@@ -49,9 +49,9 @@ def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
     one = ManagedProcess("worker 1", [])
     one.start_later()
 
-    one.came_up()
+    one.mark_ready()
     clock(up_s)
-    one.ended(1)
+    one.mark_ended(1)
 
     assert one.start_later() == pause
 
@@ -72,4 +72,4 @@ def test_a_child_that_is_stopped_while_it_waits_is_not_started_again():
     one.stop(kill_at=1.0)
 
     assert one.due is None
-    assert not one.told
+    assert not one.is_stopping

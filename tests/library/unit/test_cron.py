@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.cronspec import Spec, cron, daily, every, read
+from workshed.cronspec import PeriodicSchedule, cron, daily, every, parse_schedule
 from workshed.settings import settings
 
 PARIS = "Europe/Paris"
@@ -85,13 +85,13 @@ def test_a_time_that_the_clocks_show_twice_is_one_moment():
 
 def test_a_job_of_every_half_hour_runs_in_both_hours_that_look_alike():
     spec = cron("*/30 * * * *", tz=PARIS)
-    found = list(spec.between(at("2026-10-24T23:59"), at("2026-10-25T02:00")))
+    found = list(spec.times_between(at("2026-10-24T23:59"), at("2026-10-25T02:00")))
 
     assert found == [at("2026-10-25") + number * 30 * MINUTE for number in range(5)]
 
 
 def test_a_job_of_the_29th_of_february_runs_in_leap_years():
-    found = list(islice(cron("0 0 29 2 *").between(at("2024-01-01"), at("2036-01-01")), 9))
+    found = list(islice(cron("0 0 29 2 *").times_between(at("2024-01-01"), at("2036-01-01")), 9))
 
     assert [one.year for one in found] == [2024, 2028, 2032]
 
@@ -207,7 +207,7 @@ def test_a_spec_is_described_in_words(spec, words):
     ],
 )
 def test_a_spec_is_read_back_from_its_row(spec):
-    again = read(spec.kind, spec.text, spec.zone, spec.misfire, spec.misfire_window)
+    again = parse_schedule(spec.kind, spec.text, spec.zone, spec.misfire, spec.misfire_window)
     since = at("2026-03-28")
 
     assert (again.text, again.zone, again.misfire, again.misfire_window) == (
@@ -222,7 +222,7 @@ def test_a_spec_is_read_back_from_its_row(spec):
 @pytest.mark.parametrize("row", [("lunar", "1"), ("every", "ten"), ("daily", "9"), ("cron", "x")])
 def test_a_row_of_another_release_is_refused(row):
     with pytest.raises(ValueError, match=row[0]):
-        read(*row, "UTC", "once", timedelta(days=1))
+        parse_schedule(*row, "UTC", "once", timedelta(days=1))
 
 
 # Compared with a loop that looks at the clock
@@ -290,10 +290,10 @@ def looked_up(spec, zone, start, end, step):
 
 
 def agree(spec, name, start, end, step):
-    inside = Spec(spec.kind, spec.text, tz=name)
+    inside = PeriodicSchedule(spec.kind, spec.text, tz=name)
     expected = looked_up(spec, ZoneInfo(name), start, end, step)
 
-    assert list(inside.between(start, end)) == expected, (inside, start, end)
+    assert list(inside.times_between(start, end)) == expected, (inside, start, end)
 
 
 @given(

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests import pages
-from workshed.console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main
+from workshed.console.cli import CODE_MEANINGS, EXIT_CODES, INTERRUPTED, exit_code, main
 from workshed.console.cli.fleet import workers
 from workshed.console.supervisor.supervisor import EXIT_KILLED
 from workshed.errors import (
@@ -28,7 +28,7 @@ PAGE = "docs/command-line.md"
 
 
 def test_the_table_of_the_document_is_that_of_the_code():
-    rows = [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
+    rows = [f"| {code} | {meaning} |" for code, meaning in CODE_MEANINGS.items()]
 
     assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in pages.text(PAGE)
 
@@ -48,7 +48,7 @@ def test_every_code_is_documented():
     of_start = {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE}
     of_workers = {*of_start, EXIT_WATCHDOG, EXIT_HARD_DEADLINE, EXIT_KILLED}
 
-    assert of_commands | of_workers == set(CODES)
+    assert of_commands | of_workers == set(CODE_MEANINGS)
 
 
 def test_a_command_that_is_interrupted_ends_as_documented(monkeypatch):

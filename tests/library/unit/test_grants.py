@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.errors import SettingsError
-from workshed.roles import WORKSHED, Grants, grant_script
+from workshed.roles import OWN_GRANTS, Grants, grant_script
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_rights_are_granted_after_all_others_are_revoked():
         sequences={"zoo.ids": ("worker",)},
     )
 
-    lines = list(grant_script("w", [WORKSHED, zoo]))
+    lines = list(grant_script("w", [OWN_GRANTS, zoo]))
 
     assert [line for line in lines if " zoo." in line] == [
         "GRANT SELECT, UPDATE ON TABLE zoo.birds TO w_worker;",

@@ -25,7 +25,9 @@ def machine(monkeypatch):
 
     monkeypatch.setattr(install.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(install.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(install, "find", lambda places=install.PLACES: FOUND if ran else None)
+    monkeypatch.setattr(
+        install, "find_scripts", lambda places=install.SCRIPT_FOLDERS: FOUND if ran else None
+    )
     monkeypatch.setattr(install.subprocess, "run", lambda command, **_: ran.append(command))
     return person
 
@@ -34,7 +36,7 @@ def machine(monkeypatch):
 def test_a_yes_installs_it_by_sudo(machine, answer, capsys):
     ran = machine(answer)
 
-    assert install.ensure(print) == FOUND
+    assert install.ensure_installed(print) == FOUND
     assert ran == [("sudo", sys.executable, "-m", "workshed.devserver.install")]
     assert "[y/N]" in capsys.readouterr().err
 
@@ -44,7 +46,7 @@ def test_anything_else_says_what_to_install(machine, answer):
     ran = machine(answer)
 
     with pytest.raises(NotInstalledError, match="sudo apt-get install"):
-        install.ensure(print)
+        install.ensure_installed(print)
 
     assert ran == []
 
@@ -53,6 +55,6 @@ def test_without_a_terminal_no_question_is_asked(machine):
     ran = machine("y\n", terminal=False)
 
     with pytest.raises(NotInstalledError, match="dnf install"):
-        install.ensure(print)
+        install.ensure_installed(print)
 
     assert ran == []

@@ -15,7 +15,7 @@ class StruckError(Exception):
     """Interrupts the thread."""
 
 
-@pytest.mark.parametrize("make", [interrupts.repaired_lock, RepairedLock])
+@pytest.mark.parametrize("make", [interrupts.create_repaired_lock, RepairedLock])
 def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
     """Python 3.14 leaves a `threading.Lock` locked, and the thread waits for itself forever."""
     lock, struck, turns = make(), [], queue.SimpleQueue()

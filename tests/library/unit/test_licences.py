@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from tests.root import ROOT
-from tools.licences import UNSAID, licence, packages, page, url
+from tools.licences import MISSING_URLS, find_licence, find_url, list_packages, render_page
 
 LICENCES = ROOT / "LICENSES-THIRD-PARTY.md"
 ALLOWED = {
@@ -31,14 +31,14 @@ def said(**headers):
 def test_the_list_is_up_to_date():
     text = LICENCES.read_text("utf-8")
 
-    assert page() == text, "run `make docs`"
+    assert render_page() == text, "run `make docs`"
     assert "| dramatiq | LGPL-3.0-or-later |  | https://github.com/Bogdanp/dramatiq |" in text
 
 
 def test_no_licence_slips_in():
     unknown = {
         one.name: one.licence
-        for one in packages()
+        for one in list_packages()
         if set(re.findall(r"[\w.-]+", one.licence))
         - {"AND", "OR", "WITH"}
         - (ALLOWED | LESSER if one.name in LIBRARIES else ALLOWED)
@@ -48,12 +48,12 @@ def test_no_licence_slips_in():
 
 
 def test_each_has_an_address_and_only_missing_ones_are_written_by_hand():
-    assert [one.name for one in packages() if not one.url] == []
-    assert [name for name in UNSAID if url(metadata.metadata(name))] == []
+    assert [one.name for one in list_packages() if not one.url] == []
+    assert [name for name in MISSING_URLS if find_url(metadata.metadata(name))] == []
 
 
 def test_no_address_is_that_of_a_registry():
-    assert [one.name for one in packages() if re.search(r"pypi|pythonhosted", one.url)] == []
+    assert [one.name for one in list_packages() if re.search(r"pypi|pythonhosted", one.url)] == []
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_no_address_is_that_of_a_registry():
     ],
 )
 def test_a_licence_is_read_wherever_a_package_states_it(headers, expected):
-    assert licence(said(Name="one", **headers)) == expected
+    assert find_licence(said(Name="one", **headers)) == expected
 
 
 def test_a_package_that_states_none_is_refused():
     with pytest.raises(LookupError, match="one states no licence"):
-        licence(said(Name="one", License="UNKNOWN: see the file"))
+        find_licence(said(Name="one", License="UNKNOWN: see the file"))
 
 
 def test_the_address_is_that_of_the_source_where_there_is_one():
     labelled = ["Homepage, https://one.example", "Source, https://one.example/source"]
 
-    assert url(said(Project_URL=labelled, Home_page="https://old.example")) == (
+    assert find_url(said(Project_URL=labelled, Home_page="https://old.example")) == (
         "https://one.example/source"
     )
-    assert url(said(Home_page="https://old.example")) == "https://old.example"
-    assert url(said(Project_URL="Funding, https://one.example/money")) == ""
+    assert find_url(said(Home_page="https://old.example")) == "https://old.example"
+    assert find_url(said(Project_URL="Funding, https://one.example/money")) == ""

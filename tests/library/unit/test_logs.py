@@ -23,7 +23,7 @@ def configured(monkeypatch, capsys):
     def configure(log_format):
         monkeypatch.setenv("WORKSHED_LOG_FORMAT", log_format)
         settings.cache_clear()
-        logs.configure()
+        logs.configure_logging()
 
         def written():
             return capsys.readouterr().err.splitlines()
@@ -145,10 +145,10 @@ def test_what_dramatiq_says_about_our_jobs_is_dropped(configured):
     about = About()
     worker, failed = logging.getLogger("dramatiq.worker.WorkerThread"), SimpleNamespace(job=about)
 
-    token = logs.subject.set(about)
+    token = logs.log_subject.set(about)
     worker.error("Failed to process message %s with unhandled exception.", failed)
     worker.info("Failed to process message %s with expected exception %s.", failed, "OSError")
     worker.error("something else of %s", "it")
-    logs.subject.reset(token)
+    logs.log_subject.reset(token)
 
     assert [json.loads(line)["event"] for line in written()] == ["something else of it"]

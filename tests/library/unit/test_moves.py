@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tools.moves import PlanError, move
+from tools.moves import PlanError, apply_plan
 
 PLAN = """
 [modules]
@@ -64,7 +64,7 @@ def test_code_that_imports_a_moved_module_works_as_before(clone):
     show = "import user; print([str(getattr(x, '__name__', x)) for x in user.first()][1:])"
     before = run(clone, show)
 
-    move(clone, PLAN)
+    apply_plan(clone, PLAN)
 
     assert run(clone, show) == before.replace("mail.wire", "post.wire")
     text = (clone / "user.py").read_text()
@@ -76,7 +76,7 @@ def test_a_module_may_move_into_a_package_of_its_name(clone):
     """Its new name begins with the old one, and must not be rewritten a second time."""
     plan = PLAN.replace('"post.wire"', '"mail.wire.wire"') + '"mail.wire" = "Wires."\n'
 
-    move(clone, plan)
+    apply_plan(clone, plan)
 
     assert run(clone, "import user; print(user.wire.__name__)") == "mail.wire.wire\n"
 
@@ -89,7 +89,7 @@ def test_a_folder_without_init_moves_as_a_package_except_for_modules_with_rules_
     subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
     rules = '"pens.ink" = "pens.old.ink"\n"pens.ink.red" = "pens.new.ink.red"'
 
-    move(clone, f"[modules]\n{rules}\n")
+    apply_plan(clone, f"[modules]\n{rules}\n")
 
     assert sorted(str(one.relative_to(clone)) for one in clone.rglob("pens/**/*.*")) == [
         "pens/new/ink/red.py",
@@ -102,7 +102,7 @@ def test_a_folder_without_init_moves_as_a_package_except_for_modules_with_rules_
 
 
 def test_a_text_has_the_new_names_and_paths(clone):
-    move(clone, PLAN)
+    apply_plan(clone, PLAN)
 
     assert (clone / "page.md").read_text() == (
         "`post.amqp.connection` is `post/amqp/connection.py`; "
@@ -119,7 +119,7 @@ def test_a_text_has_the_new_names_and_paths(clone):
 
 
 def test_a_name_that_is_in_use_is_kept_and_reported(clone):
-    assert move(clone, PLAN) == ["taken.py:1: connection as link"]
+    assert apply_plan(clone, PLAN) == ["taken.py:1: connection as link"]
     assert (
         run(clone, "import taken; print(taken.connection.__module__)") == "post.amqp.connection\n"
     )
@@ -135,7 +135,7 @@ def test_a_name_that_is_in_use_is_kept_and_reported(clone):
 )
 def test_a_wrong_plan_changes_nothing(clone, old, new, message):
     with pytest.raises(PlanError, match=message):
-        move(clone, PLAN.replace(old, new))
+        apply_plan(clone, PLAN.replace(old, new))
 
     assert {name: (clone / name).read_text() for name in FILES} == FILES
 
@@ -146,4 +146,4 @@ def test_code_that_would_mean_something_else_is_refused(clone):
     subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
 
     with pytest.raises(PlanError, match=r"mine\.py: more than names .*\n.*mail\.link\n.*post\."):
-        move(clone, PLAN)
+        apply_plan(clone, PLAN)

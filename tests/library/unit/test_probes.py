@@ -38,13 +38,13 @@ def now(monkeypatch):
     [
         ([], []),
         ([worker(), supervisor()], []),
-        ([worker(troubles=["RabbitMQ is not connected", "PostgreSQL does not answer"])], []),
+        ([worker(problems=["RabbitMQ is not connected", "PostgreSQL does not answer"])], []),
         ([worker(at=ago(89))], []),  # it may yet end itself
         ([worker(at=ago(91))], ["worker 7 is stuck: no report for 91 s"]),
-        ([worker(leaving=True, at=ago(91))], ["worker 7 is stuck: no report for 91 s"]),
+        ([worker(is_shutting_down=True, at=ago(91))], ["worker 7 is stuck: no report for 91 s"]),
         ([worker(), supervisor(at=ago(120))], ["supervisor 1 is stuck: no report for 120 s"]),
         (
-            [supervisor(stuck=["worker 2 could not start 5 times in a row"])],
+            [supervisor(fatal_problems=["worker 2 could not start 5 times in a row"])],
             ["worker 2 could not start 5 times in a row"],
         ),
     ],
@@ -59,14 +59,14 @@ def test_only_problems_that_a_restart_fixes_are_fatal(now, pulses, problems):
         ([worker(), supervisor()], []),
         ([], ["no worker is up"]),
         ([supervisor()], ["no worker is up"]),
-        ([worker(troubles=["quiet"])], ["worker 7: quiet"]),
+        ([worker(problems=["quiet"])], ["worker 7: quiet"]),
         ([worker(at=ago(11))], ["worker 7: no report for 11 s"]),
-        ([worker(), supervisor(leaving=True)], ["it is shutting down"]),
-        ([worker(leaving=True)], ["it is shutting down"]),
+        ([worker(), supervisor(is_shutting_down=True)], ["it is shutting down"]),
+        ([worker(is_shutting_down=True)], ["it is shutting down"]),
         # A worker that was replaced and lets its jobs end is not a problem.
-        ([worker(leaving=True, troubles=["quiet"]), worker(8), supervisor()], []),
+        ([worker(is_shutting_down=True, problems=["quiet"]), worker(8), supervisor()], []),
         (
-            [worker(), supervisor(troubles=["1 of 2 workers are up"])],
+            [worker(), supervisor(problems=["1 of 2 workers are up"])],
             ["supervisor: 1 of 2 workers are up"],
         ),
     ],
@@ -76,7 +76,7 @@ def test_a_fleet_that_is_not_ready_says_why(now, pulses, problems):
 
 
 def test_the_pages_answer_with_an_http_status(now):
-    pages = probes.probe_pages(lambda: [worker(troubles=["quiet"])], of="worker")
+    pages = probes.probe_pages(lambda: [worker(problems=["quiet"])], of="worker")
 
     assert pages["/livez"]("").status == 200
     assert pages["/livez"]("").body == b"ok\n"
@@ -88,7 +88,7 @@ def test_the_pages_answer_with_an_http_status(now):
 
 
 def test_a_status_that_is_written_is_read(tmp_path):
-    told = ProcessStatus("worker", troubles=["quiet"], jobs=3, memory_bytes=1 << 30)
+    told = ProcessStatus("worker", problems=["quiet"], jobs=3, memory_bytes=1 << 30)
 
     StatusFile(tmp_path)(told)
 
@@ -97,12 +97,12 @@ def test_a_status_that_is_written_is_read(tmp_path):
 
 def test_a_shorter_status_leaves_nothing_of_a_longer_one(tmp_path):
     telling = StatusFile(tmp_path)
-    telling(ProcessStatus("worker", troubles=[f"trouble {n} {'x' * 200}" for n in range(100)]))
-    assert len(pulses.read_statuses(tmp_path)[0].troubles) == pulses.MANY
+    telling(ProcessStatus("worker", problems=[f"trouble {n} {'x' * 200}" for n in range(100)]))
+    assert len(pulses.read_statuses(tmp_path)[0].problems) == pulses.MOST_PROBLEMS
 
     telling(ProcessStatus("worker"))
 
-    assert pulses.read_statuses(tmp_path)[0].troubles == []
+    assert pulses.read_statuses(tmp_path)[0].problems == []
 
 
 def test_nothing_is_left_of_a_process_that_has_ended(tmp_path):
@@ -145,8 +145,8 @@ def test_a_full_disk_leaves_no_outdated_status(tmp_path, monkeypatch, caplog):
 
 def test_quiet_is_requested_once_and_taken_back_once(tmp_path):
     assert not pulses.is_quiet(tmp_path)
-    assert pulses.be_quiet(tmp_path, wanted=True)
-    assert not pulses.be_quiet(tmp_path, wanted=True)
+    assert pulses.set_quiet(tmp_path, wanted=True)
+    assert not pulses.set_quiet(tmp_path, wanted=True)
     assert pulses.is_quiet(tmp_path)
-    assert pulses.be_quiet(tmp_path, wanted=False)
-    assert not pulses.be_quiet(tmp_path, wanted=False)
+    assert pulses.set_quiet(tmp_path, wanted=False)
+    assert not pulses.set_quiet(tmp_path, wanted=False)

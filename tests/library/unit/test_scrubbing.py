@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from workshed.scrubbing import Scrubber, process_secrets
+from workshed.scrubbing import Scrubber, collect_secrets
 from workshed.settings import Settings
 
 
@@ -32,7 +32,7 @@ from workshed.settings import Settings
     ],
 )  # fmt: skip
 def test_a_credential_is_hidden(text, shown):
-    assert Scrubber().text(text) == shown
+    assert Scrubber().scrub_text(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_a_credential_is_hidden(text, shown):
     ],
 )
 def test_anything_else_stays(text):
-    assert Scrubber().text(text) == text
+    assert Scrubber().scrub_text(text) == text
 
 
 def test_a_value_under_the_name_of_a_secret_is_hidden_at_any_depth():
-    found = Scrubber().clean({"a": [{"db_password": "hunter2", "tokens": 7}], "token": {"n": "x"}})
+    found = Scrubber().scrub({"a": [{"db_password": "hunter2", "tokens": 7}], "token": {"n": "x"}})
 
     assert found == {"a": [{"db_password": "[redacted]", "tokens": 7}], "token": {"n": "x"}}
 
@@ -58,7 +58,7 @@ def test_a_value_under_the_name_of_a_secret_is_hidden_at_any_depth():
 def test_a_known_secret_is_hidden_anywhere_also_where_another_begins_like_it():
     scrubber = Scrubber({"hunter", "hunter22"})
 
-    assert scrubber.text("a hunter22 and a hunter") == "a [redacted] and a [redacted]"
+    assert scrubber.scrub_text("a hunter22 and a hunter") == "a [redacted] and a [redacted]"
 
 
 def test_the_secrets_of_the_settings_are_known_and_the_defaults_are_none():
@@ -69,15 +69,15 @@ def test_the_secrets_of_the_settings_are_known_and_the_defaults_are_none():
         database_url=SecretStr("postgresql://h/shop?user=ada&password=fourth"),
     )
 
-    assert process_secrets(config) == {"first%2F", "first/", "second", "third", "fourth"}
-    assert process_secrets(Settings()) == set()
+    assert collect_secrets(config) == {"first%2F", "first/", "second", "third", "fourth"}
+    assert collect_secrets(Settings()) == set()
 
 
 def test_each_of_several_keys_is_a_secret():
     """A text may quote one of them without the others."""
     config = Settings(signing_keys=f"{'n' * 32}, {'o' * 32}", secret_key="k" * 32)
 
-    assert {"n" * 32, "o" * 32, "k" * 32} <= process_secrets(config)
+    assert {"n" * 32, "o" * 32, "k" * 32} <= collect_secrets(config)
 
 
 passwords = st.text(string.printable, min_size=6, max_size=20).filter(
@@ -89,7 +89,7 @@ passwords = st.text(string.printable, min_size=6, max_size=20).filter(
 def test_whatever_a_password_is_made_of_it_is_hidden_in_a_url(password):
     assume(password not in "trying amqp://ada:[redacted]@mq.example/ again")
 
-    assert password not in Scrubber().text(f"trying amqp://ada:{password}@mq.example/ again")
+    assert password not in Scrubber().scrub_text(f"trying amqp://ada:{password}@mq.example/ again")
 
 
 @pytest.mark.parametrize("part", ["a.", "token", "a-b", "://a:b@", "password=", "'\\"])
@@ -98,6 +98,6 @@ def test_a_long_text_is_scrubbed_quickly(part):
     text = part * (100_000 // len(part))
     before = time.process_time()
 
-    Scrubber().text(text)
+    Scrubber().scrub_text(text)
 
     assert time.process_time() - before < 2

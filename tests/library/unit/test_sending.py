@@ -18,7 +18,7 @@ from hypothesis.strategies import (
     text,
 )
 
-from workshed.console.operations.arguments import KEYWORD, arguments
+from workshed.console.operations.arguments import KEYWORD, split_arguments
 from workshed.console.operations.resend_as_code import SendCall
 
 plain = none() | booleans() | integers() | floats(allow_nan=False, allow_infinity=False)
@@ -35,14 +35,14 @@ def test_the_command_line_sends_what_was_sent(args, kwargs):
 
     said = [word for word in shlex.split(command) if word != "--"]
     assert said[:3] == ["workshed", "enqueue", "greet"]
-    assert arguments(said[3:]) == (tuple(args), kwargs)
+    assert split_arguments(said[3:]) == (tuple(args), kwargs)
     assert command.isprintable()
     assert ("--" in shlex.split(command)) == any(word.startswith("-") for word in said)
 
 
 @given(args=lists(values, max_size=3), kwargs=dictionaries(names, values, max_size=3))
 def test_python_sends_what_was_sent(args, kwargs):
-    send = SendCall("greet", args, kwargs).send
+    send = SendCall("greet", args, kwargs).python_call
 
     call = ast.parse(send, mode="eval").body
     assert ast.unparse(call.func) == "greet.send"
@@ -71,5 +71,5 @@ def test_a_name_that_the_command_cannot_express_is_shown_in_python_only():
     call = SendCall("greet", [], {"é": 1, "to whom": 2})
 
     assert call.command is None
-    assert call.send == "greet.send(**{'é': 1, 'to whom': 2})"
+    assert call.python_call == "greet.send(**{'é': 1, 'to whom': 2})"
     assert not KEYWORD.fullmatch(f"é={json.dumps(1)}")

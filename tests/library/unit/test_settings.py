@@ -9,7 +9,13 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
-from workshed.settings import Settings, settings, settings_of, unknown_names, use
+from workshed.settings import (
+    Settings,
+    find_unknown_names,
+    settings,
+    settings_of,
+    update_environment,
+)
 
 
 def test_the_defaults_work_on_a_laptop(monkeypatch):
@@ -45,13 +51,15 @@ def test_a_misspelt_name_is_refused_with_the_one_meant(name, meant, monkeypatch)
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess():
-    assert unknown_names({"WORKSHED_KUBERNETES_NAMESPACE": "x"}) == [
+    assert find_unknown_names({"WORKSHED_KUBERNETES_NAMESPACE": "x"}) == [
         "WORKSHED_KUBERNETES_NAMESPACE is not a setting"
     ]
 
 
 def test_names_with_another_prefix_are_ignored():
-    assert unknown_names({"DATABASE_URL": "x", "WORKSHEDS": "x", "workshed_queues": "a=1"}) == []
+    assert (
+        find_unknown_names({"DATABASE_URL": "x", "WORKSHEDS": "x", "workshed_queues": "a=1"}) == []
+    )
 
 
 def test_all_problems_are_reported_at_once_and_without_secrets(monkeypatch):
@@ -196,7 +204,7 @@ def test_using_other_settings_reads_those_of_an_application_again(monkeypatch):
     monkeypatch.setenv("ZOO_BIRDS", "8")  # undone after this test
     assert settings_of(Zoo).birds == 8
 
-    use({"ZOO_BIRDS": "9"})
+    update_environment({"ZOO_BIRDS": "9"})
 
     assert settings_of(Zoo).birds == 9
 

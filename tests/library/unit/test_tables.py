@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 PRINT = """
-from workshed.console.cli.terminal.output import table
+from workshed.console.cli.terminal.output import print_table
 
-table(["id", "job", "ended"], [["i" * 36, "send_invoice(order_id=1)" * 3, "now"]], elastic=1)
+print_table(["id", "job", "ended"], [["i" * 36, "send_invoice(order_id=1)" * 3, "now"]], elastic=1)
 """
 JOB = "send_invoice(order_id=1)" * 3
 

@@ -10,7 +10,7 @@ SENTRY = {"sentry-trace": f"{ID}-00f067aa0ba902b7-1", "baggage": f"sentry-trace_
 def test_a_message_keeps_the_trace_it_was_sent_in_first():
     options = {"trace": dict(W3C)}
 
-    traces.carry_headers(options, {"traceparent": "00-other", "baggage": "shop=8"})
+    traces.add_headers(options, {"traceparent": "00-other", "baggage": "shop=8"})
 
     assert options == {"trace": W3C}
 
@@ -18,8 +18,8 @@ def test_a_message_keeps_the_trace_it_was_sent_in_first():
 def test_two_tracers_share_the_baggage():
     options = {}
 
-    traces.carry_headers(options, W3C)
-    traces.carry_headers(options, SENTRY)
+    traces.add_headers(options, W3C)
+    traces.add_headers(options, SENTRY)
 
     assert options["trace"]["baggage"] == f"shop=7,sentry-trace_id={ID}"
     assert set(options["trace"]) == {"traceparent", "sentry-trace", "baggage"}
@@ -29,10 +29,10 @@ def test_headers_that_no_message_can_carry_are_left_out():
     """They would have the job refused on delivery, when its sender has moved on."""
     options = {}
 
-    traces.carry_headers(
+    traces.add_headers(
         options, {**W3C, "baggage": "x" * 1_025, "tracestate": "ä", "uber-trace": "1"}
     )
-    traces.carry_headers(options, {"sentry-trace": "1", "baggage": "ö"})
+    traces.add_headers(options, {"sentry-trace": "1", "baggage": "ö"})
 
     assert options["trace"] == {"traceparent": W3C["traceparent"], "sentry-trace": "1"}
     assert traces.headers_problem(options["trace"]) is None
@@ -42,13 +42,13 @@ def test_copies_of_a_message_do_not_share_headers_added_later():
     first = {"trace": {"traceparent": "1"}}
     second = dict(first)
 
-    traces.carry_headers(second, SENTRY)
+    traces.add_headers(second, SENTRY)
 
     assert first == {"trace": {"traceparent": "1"}}
 
 
 def test_the_id_of_a_trace_is_read_from_either_header():
-    assert traces.trace_id({"trace": W3C}) == ID
-    assert traces.trace_id({"trace": SENTRY}) == ID
-    assert traces.trace_id({"trace": {"traceparent": "what"}}) is None
-    assert traces.trace_id({}) is None
+    assert traces.find_trace_id({"trace": W3C}) == ID
+    assert traces.find_trace_id({"trace": SENTRY}) == ID
+    assert traces.find_trace_id({"trace": {"traceparent": "what"}}) is None
+    assert traces.find_trace_id({}) is None

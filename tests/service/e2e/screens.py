@@ -14,13 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from shop.demo.running import running
+from shop.demo.subprocesses import run_process
 from tests import browser
 from workshed.console.cli.setup.dev import apply_migrations
 from workshed.console.web.auth.users import format_entry
 from workshed.devserver import DevServers
-from workshed.devserver.ports import free_ports
-from workshed.settings import use
+from workshed.devserver.ports import find_free_ports
+from workshed.settings import update_environment
 
 PAGES = ("imports", "overview", "job", "dead")
 """In this order, so that an import is still being read in its screenshot."""
@@ -43,13 +43,15 @@ def main(folder: Path) -> None:
     with ExitStack() as stack:
         servers = stack.enter_context(DevServers(fresh=True, talk=print))
         people = format_entry("olga", "operator", PASSWORD)
-        use({**servers.environment(), "WORKSHED_CONSOLE_USERS": people})
-        use({"WORKSHED_SECRET_KEY": secrets.token_urlsafe(32), "WORKSHED_RELEASE": "2026.11.3"})
+        update_environment({**servers.environment(), "WORKSHED_CONSOLE_USERS": people})
+        update_environment(
+            {"WORKSHED_SECRET_KEY": secrets.token_urlsafe(32), "WORKSHED_RELEASE": "2026.11.3"}
+        )
         apply_migrations(servers.database_url)
-        [port] = free_ports(1)
+        [port] = find_free_ports(1)
         at, state = f"http://127.0.0.1:{port}", servers.state.folder
-        stack.enter_context(running(WORKER, state / "screens.log"))
-        stack.enter_context(running([*CONSOLE, str(port)], state / "screens.log"))
+        stack.enter_context(run_process(WORKER, state / "screens.log"))
+        stack.enter_context(run_process([*CONSOLE, str(port)], state / "screens.log"))
         job = at_work(state)
         paths = {"imports": "/imports", "overview": "/", "job": f"/job?id={quote(job)}"}
         opened = stack.enter_context(browser.chromium())
@@ -84,7 +86,7 @@ def at_work(folder: Path) -> str:
         conn.execute("CREATE TABLE public.charges (order_id bigint)")
         owner = people.create(conn, name="Olga", email="olga@example.org").id
         file = csv_of_people(folder / "customers.csv", 60_000)
-        import_actions.hand_in(file, owner, welcome=False, again=False)
+        import_actions.import_file(file, owner, welcome=False, again=False)
         for n in range(SENDS):
             shop.index_product.send(n)
             shop.print_label.send(n % 40)
@@ -99,7 +101,7 @@ def at_work(folder: Path) -> str:
         while dead_jobs.get_dead_job(conn, first) is None and time.monotonic() < until:
             time.sleep(0.2)
         file = csv_of_people(folder / "newsletter.csv", 500_000)
-        import_actions.hand_in(file, owner, welcome=False, again=False)
+        import_actions.import_file(file, owner, welcome=False, again=False)
         return first
 
 

@@ -10,9 +10,9 @@ import pytest
 from bench.scenarios.hosts import JOBS, NAME, hosts
 from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
 from bench.scenarios.vacuum import vacuum
-from bench.scenarios.writes import WAYS, writes
+from bench.scenarios.writes import JOB_KINDS, writes
 from bench.size import SMOKE
-from bench.world import private
+from bench.world import start_servers
 from tests.root import ROOT
 
 FIELDS = {"name", "value", "unit", "peer", "peer_value", "ratio", "target", "met"}
@@ -49,9 +49,9 @@ def test_it_measures_and_writes_json_and_a_plot(tmp_path):
 @pytest.mark.exhaustive
 def test_writes_of_a_job_are_counted():
     """A plain job costs PostgreSQL nothing; one with `once=True` costs a transaction of one row."""
-    ways = {name: WAYS[name] for name in ("plain", "once")}
+    ways = {name: JOB_KINDS[name] for name in ("plain", "once")}
 
-    with private() as world:
+    with start_servers() as world:
         found = {one.name: one.value for one in writes(world, SMOKE, ways)}
 
     assert found["plain, commits"] < 0.1
@@ -64,7 +64,7 @@ def test_writes_of_a_job_are_counted():
 
 @pytest.mark.exhaustive
 def test_two_hosts_are_measured_and_compared_to_one():
-    with private() as world:
+    with start_servers() as world:
         found = {one.name: (one.value, one.peer_value) for one in hosts(world, SMOKE)}
 
     assert found.keys() == {f"{said}, {NAME}" for said in JOBS.values()}
@@ -73,7 +73,7 @@ def test_two_hosts_are_measured_and_compared_to_one():
 
 @pytest.mark.exhaustive
 def test_storage_is_measured_with_each_way_to_vacuum():
-    with private() as world:
+    with start_servers() as world:
         found = {one.name: one.value for one in vacuum(world, SMOKE)}
 
     assert found.keys() == {f"workshed.schedule, {way}" for way in WAYS_TO_VACUUM}

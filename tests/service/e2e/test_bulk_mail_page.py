@@ -88,7 +88,7 @@ def test_the_commands_of_the_page_send_a_mail_to_each(
         page.end()
     assert status == http.client.OK
     with db.transaction() as conn:
-        left = people.with_address(conn, mail_server.received[0].recipients[0])
+        left = people.find_by_address(conn, mail_server.received[0].recipients[0])
     assert left.unsubscribed_at is not None
 
 

@@ -35,7 +35,7 @@ def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, 
     file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
     with db.transaction() as conn:
         owner = people.create(conn, name="Olga", email="olga@example.org")
-    number = import_actions.hand_in(file, owner.id, welcome=False, again=False)
+    number = import_actions.import_file(file, owner.id, welcome=False, again=False)
     page = open_page(f"/import?id={number}")
     expect(page.locator("#link")).to_have_text("live")
     expect(page.locator("main")).to_contain_text("pending")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shop.demo.people import people
-from shop.demo.show import BAR_WIDTH, Show
-from shop.demo.weights import FairnessDemo
+from shop.demo.display import BAR_WIDTH, ProgressDisplay
+from shop.demo.fairness import FairnessDemo
+from shop.demo.people import read_people
 from tests import pages
 from tests.transcripts import alike
 
@@ -27,7 +27,7 @@ def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
 
     assert code == 0, said
     assert "Every step was seen" in said
-    for person in people():
+    for person in read_people():
         assert person.email in said
     assert "discarded: user 11 does not exist" in said
     assert "retry: MailTemporarilyRefusedError" in said
@@ -98,8 +98,8 @@ def test_bars_grow_on_a_terminal():
     out = io.StringIO()
     weighed = FairnessDemo({"critical": 3})
 
-    with Show(Console(file=out, force_terminal=True, width=100), 12, 11) as bars:
-        for weighed.done in (0, 700, 1_500):
+    with ProgressDisplay(Console(file=out, force_terminal=True, width=100), 12, 11) as bars:
+        for weighed.succeeded in (0, 700, 1_500):
             bars.update([], [weighed])
 
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())

@@ -7,7 +7,7 @@ import re
 from PIL import Image
 
 from shop import people
-from shop.people.notifying import notify
+from shop.people.user_notifications import notify_user
 from tests import pages
 from tests.service.integration.notifications.served import Served
 from tests.service.variables import NAMES
@@ -56,10 +56,10 @@ def test_the_page_of_pictures_is_served_as_it_says(environment, broker, tmp_path
 def test_any_job_can_tell_a_browser(database):
     with db.transaction() as conn:
         user_id = people.create(conn, name="Ada", email="ada@example.org").id
-        names = {"notify": notify, "conn": conn, "user_id": user_id}
+        names = {"notify": notify_user, "conn": conn, "user_id": user_id}
         exec(TELL, names)  # noqa: S102 -- from our own page
         exec(TELL, names)  # noqa: S102
-        assert notifications.last(conn, str(user_id)) == 1
+        assert notifications.last_number(conn, str(user_id)) == 1
 
 
 def test_the_settings_of_the_page_exist():

@@ -23,7 +23,7 @@ from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.locks import unique
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
@@ -109,7 +109,7 @@ with db.transaction() as conn:
     schedule.send(conn, parts.guarded.message(5))
 """
 SHIPPED = """
-from actors import activate, daily_report, maintain, sign_up, unsubscribe
+from actors import activate_user, daily_report, maintain, sign_up, unsubscribe_user
 from workshed import schedule
 from shop import people
 from workshed import db
@@ -119,9 +119,9 @@ with db.transaction() as conn:
     for job in (maintain, daily_report):
         schedule.send(conn, job.message())
 with db.transaction() as conn:
-    unsubscribe(conn, ada.id)
-    activate(conn, ada.id)
-    assert people.with_address(conn, "ADA@example.org").activated_at
+    unsubscribe_user(conn, ada.id)
+    activate_user(conn, ada.id)
+    assert people.find_by_address(conn, "ADA@example.org").activated_at
 """
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
@@ -341,7 +341,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     dies("broken")
     for name in ("sooner", "run", "unwanted"):
         store(name)
-    process = Process(uuid4(), "web-1", 101, 8, "v1")
+    process = WorkerIdentity(uuid4(), "web-1", 101, 8, "v1")
     workers.record_heartbeat(
         conn, process, 0, [QueueReport("default", *5 * [None])], running=[], memory_bytes=1
     )

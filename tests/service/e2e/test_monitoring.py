@@ -11,7 +11,7 @@ import pytest
 from tests import monitoring
 from tests.monitoring import Prometheus
 from tests.programs import CLOCK
-from workshed.devserver.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, find_free_ports
 
 pytestmark = pytest.mark.timeout(1800)  # pages, rules and faults run one after the other
 
@@ -77,7 +77,7 @@ def environment(environment, tmp_path):
     """
     (tmp_path / "work.py").write_text(ACTORS)
     (tmp_path / "scratch").mkdir()
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     own = {"TMPDIR": str(tmp_path / "scratch"), "WORKSHED_METRICS_PORT": str(port)}
     return {**environment, **own, "WORKSHED_RELAY_FORK": "false"}
 
@@ -85,7 +85,7 @@ def environment(environment, tmp_path):
 @pytest.fixture(scope="module")
 def rabbitmq_page(servers):
     """The port on which RabbitMQ's plugin serves its metrics."""
-    node, (port,) = servers.rabbitmq, free_ports(1)
+    node, (port,) = servers.rabbitmq, find_free_ports(1)
     listener = f'[{{ip, "{HOST}"}}, {{port, {port}}}]'
     setting = f"rabbitmq_prometheus, tcp_config, {listener}, [{{persistent, true}}]"
     node.ctl("eval", f"application:set_env({setting}).")

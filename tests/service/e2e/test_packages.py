@@ -10,7 +10,7 @@ from workshed import db
 @dramatiq.actor(broker=broker, queue_name="default")
 def greet_again(user_id: int) -> None:
     with db.transaction() as conn:
-        people.find(conn, user_id)
+        people.get_user(conn, user_id)
     send_welcome_email.send(user_id)
 """
 

@@ -97,7 +97,7 @@ def tell(connect, ada):
     conn = connect()
 
     def tell(event, key, **data):
-        notifications.tell(conn, ada, event, data, key=key)
+        notifications.notify(conn, ada, event, data, key=key)
         conn.commit()
 
     return tell

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from actors import activate
+from actors import activate_user
 from shop import people
 from shop.settings import ShopSettings
 from tests import pages
@@ -25,7 +25,7 @@ def grace(broker, environment, tmp_path, monkeypatch):
     settings.cache_clear()
     with db.transaction() as conn:
         user = people.create(conn, name="Grace", email="grace@example.org")
-        activate(conn, user.id)
+        activate_user(conn, user.id)
 
 
 def test_the_example_of_the_page_is_mailed(

@@ -157,7 +157,7 @@ def test_a_setting_of_its_own_that_cannot_be_read_ends_each_with_2(run, words):
 
 
 def test_its_doctor_looks_at_its_queues_and_makes_its_checks(run, broker):
-    broker.ensure_queues(set(broker.declared))
+    broker.ensure_queues(set(broker.declared_queues))
     words = ("workshed", "doctor", "--json", "--import", "actors")
     said = run(*words, code=1)  # no worker is running
     found = json.loads(said[: said.rindex("}") + 1])["checks"]

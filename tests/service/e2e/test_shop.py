@@ -65,9 +65,9 @@ def sold(site):
     """Three clocks, paid yesterday by another user."""
     with db.transaction() as conn:
         user = people.create(conn, name="Bob", email="bob@example.org")
-        yesterday = reports.asked(conn, None, shop_settings().report_zone)
-        line = OrderLine(orders.product(conn, "Wall clock"), 3, Decimal("54.00"))
-        orders.place(conn, user.id, "EUR", [line], yesterday.starts_at + timedelta(hours=1))
+        yesterday = reports.resolve_day(conn, None, shop_settings().report_zone)
+        line = OrderLine(orders.get_or_create_product(conn, "Wall clock"), 3, Decimal("54.00"))
+        orders.place_order(conn, user.id, "EUR", [line], yesterday.starts_at + timedelta(hours=1))
 
 
 @pytest.fixture

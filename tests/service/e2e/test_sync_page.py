@@ -11,7 +11,7 @@ import pytest
 
 from actors import sync_critical_data, sync_record
 from shop import people
-from shop.demo.api import FAULTS, Api
+from shop.demo.faulty_api import FAULTS, FaultyApi
 from shop.sync import sources
 from shop.sync.errors import FatalSourceError, SourceError
 from tests import pages
@@ -29,7 +29,7 @@ MISBEHAVE = pages.block("docs/sync.md", "curl")
 
 @pytest.fixture
 def api():
-    with Api(token="s3cret", page=3) as found:
+    with FaultyApi(token="s3cret", page=3) as found:
         for name in "abcdef":
             found.put(name, associations=[("owner", "a")])
         yield found
@@ -80,7 +80,7 @@ def test_a_dead_sync_is_reported(
             "UPDATE shop.users SET admin = true, activated_at = workshed.now() WHERE id = %s",
             (user.id,),
         )
-    api.misbehave("401")
+    api.queue_faults("401")
     worker = start_worker(env={**setting, "WORKSHED_SENTRY_DSN": sentry.dsn})
 
     code, said = run(NAME, api.origin, **setting)
@@ -94,7 +94,7 @@ def test_a_dead_sync_is_reported(
     assert event["exception"]["values"][-1]["type"] == "RefusedRequestError"
     lines = [json.loads(line) for line in worker.text().splitlines() if line.startswith("{")]
     traces = [str(line["exception"]) for line in lines if line.get("exception")]
-    assert any("RefusedRequestError" in trace and "'_read'" in trace for trace in traces)
+    assert any("RefusedRequestError" in trace and "'_read_response'" in trace for trace in traces)
     assert "s3cret" not in worker.text()
 
 
@@ -110,7 +110,7 @@ def test_the_commands_of_the_page_add_a_source_and_begin_to_read_it(broker, envi
 
 def test_the_server_of_the_page_misbehaves_on_demand(tmp_path):
     with popen(
-        [sys.executable, "-m", "shop.demo.api"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "shop.demo.faulty_api"], stdout=subprocess.PIPE, text=True
     ) as server:
         url = server.stdout.readline().strip()
         place = url.removeprefix("http://").partition("/")[0]
@@ -147,8 +147,8 @@ def leaves(error):
 
 def test_the_numbers_of_the_page_are_those_of_the_code():
     assert "five times in a row" in PAGE
-    assert sources.TRIPS_AT == 5
-    assert (sources.FIRST_REST.seconds, sources.LONGEST_REST.seconds) == (30, 900)
+    assert sources.FAILURE_THRESHOLD == 5
+    assert (sources.FIRST_OPEN_TIME.seconds, sources.LONGEST_OPEN_TIME.seconds) == (30, 900)
     rule = sync_critical_data.options["retry_on"]
     assert rule is sync_record.options["retry_on"]
     assert rule.group.attempts == 10

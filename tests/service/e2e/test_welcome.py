@@ -26,10 +26,10 @@ def test_a_sign_up_becomes_a_mail_and_a_reminder(
 
     user = sign_up(1)
 
-    eventually(lambda: people.find(conn, user.id).welcomed_at)
+    eventually(lambda: people.get_user(conn, user.id).welcomed_at)
     assert recipients(mail_server) == ["p1@example.org"]
     reminder = schedule.list_scheduled(conn, actor="send_onboarding_reminder")[0]
-    wait = reminder.due_at - people.find(conn, user.id).welcomed_at
+    wait = reminder.due_at - people.get_user(conn, user.id).welcomed_at
     assert wait.total_seconds() == pytest.approx(3 * 86_400, abs=90)
 
 

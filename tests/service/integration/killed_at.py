@@ -11,28 +11,28 @@ import sys
 from pathlib import Path
 
 import actors
-from shop.imports import reading
+from shop.imports import reader
 
 ROOT = Path(actors.__file__).parents[1]
 # Modules that change something; loops that only read a file are not listed.
 PARTS = (
     "actors",
     "shop/campaigns/recipients.py",
-    "shop/campaigns/stored.py",
+    "shop/campaigns/campaigns.py",
     "shop/images",
-    "shop/imports/ending.py",
-    "shop/imports/reading.py",
+    "shop/imports/failure_mail.py",
+    "shop/imports/reader.py",
     "shop/imports/rows.py",
-    "shop/imports/stored.py",
-    "shop/reports/asked.py",
-    "shop/reports/files.py",
+    "shop/imports/imports.py",
+    "shop/reports/requested_day.py",
+    "shop/reports/attachments.py",
     "shop/reports/mail.py",
     "shop/reports/snapshots.py",
     "shop/sync/listing.py",
     "shop/sync/records.py",
     "shop/sync/runs.py",
     "shop/sync/sources.py",
-    "workshed/contrib/mail/emails.py",
+    "workshed/contrib/mail/stored_mails.py",
     "workshed/contrib/mail/files.py",
     "workshed/contrib/notifications",
     "workshed/contrib/storage",
@@ -55,7 +55,7 @@ def run(line, actor, *args):
             os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
-    reading.BATCH = 5
+    reader.BATCH = 5
     function = getattr(actors, actor).fn
     sys.settrace(trace)
     function(*args)

@@ -11,19 +11,26 @@ from hypothesis.strategies import dictionaries, floats, integers, sampled_from
 
 from bench import __main__ as bench
 from bench.capacity import __main__ as model
-from bench.capacity import asked, figures, page
-from bench.capacity.figures import KINDS, OURS, MissingFigureError, keep, of, read
-from bench.capacity.model import Load, cost, need, of_one_process
-from bench.measurement import alone, beside
+from bench.capacity import arguments, figures, page
+from bench.capacity.figures import (
+    FIGURES_FILE,
+    KINDS,
+    MissingFigureError,
+    read_figures,
+    select_figures,
+    store_figures,
+)
+from bench.capacity.model import Load, compute_need, mean_cost, process_rate
+from bench.measurement import compare_with_peer, report_alone
 from bench.scenarios import SCENARIOS
 from bench.scenarios.hosts import JOBS, NAME
 from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
-from bench.scenarios.writes import FIGURES, WAYS
+from bench.scenarios.writes import FIGURES, JOB_KINDS
 from bench.size import FULL
 from tests import pages
 from tests.transcripts import steps
 
-FOUND = read()
+FOUND = read_figures()
 COMMANDS = pages.block("docs/capacity.md", "$ python -m bench.capacity")
 SPECIAL = sorted(set(KINDS) - {"plain"})
 shares = dictionaries(sampled_from(SPECIAL), floats(0, 1))
@@ -36,7 +43,7 @@ ALMOST = 1e-9
 def test_more_jobs_never_need_less(rate, shares, job_ms, more):
     load = Load(rate, job_ms, job_ms / 2, shares)
 
-    few, many = need(load, FOUND), need(replace(load, rate=rate * more), FOUND)
+    few, many = compute_need(load, FOUND), compute_need(replace(load, rate=rate * more), FOUND)
 
     assert all(b >= a for a, b in zip(astuple(few), astuple(many), strict=True))
 
@@ -44,10 +51,12 @@ def test_more_jobs_never_need_less(rate, shares, job_ms, more):
 def test_the_commands_of_the_page_are_understood(monkeypatch, capsys, tmp_path):
     """The command that measures for half an hour is only parsed."""
     for command, _ in steps(COMMANDS):
-        words = shlex.split(command.replace("bench-results/bench.json", str(OURS)), comments=True)
+        words = shlex.split(
+            command.replace("bench-results/bench.json", str(FIGURES_FILE)), comments=True
+        )
         monkeypatch.setattr(sys, "argv", words[2:])
         if words[2] == "bench":
-            assert bench.arguments().only == ["ceiling", "writes"]
+            assert bench.parse_arguments().only == ["ceiling", "writes"]
         else:
             assert model.main() == 0
             assert "worker processes of 8 threads" in capsys.readouterr().out
@@ -57,7 +66,10 @@ def test_the_commands_of_the_page_are_understood(monkeypatch, capsys, tmp_path):
 def test_resources_of_a_job_are_never_free(rate, shares, kind):
     without, with_it = {**shares, kind: 0.0}, {**shares, kind: 1.0}
 
-    less, more = need(Load(rate, shares=without), FOUND), need(Load(rate, shares=with_it), FOUND)
+    less, more = (
+        compute_need(Load(rate, shares=without), FOUND),
+        compute_need(Load(rate, shares=with_it), FOUND),
+    )
 
     assert all(b >= a - ALMOST * abs(a) for a, b in zip(astuple(less), astuple(more), strict=True))
 
@@ -65,17 +77,17 @@ def test_resources_of_a_job_are_never_free(rate, shares, kind):
 @given(rate=floats(0, 1_000), shares=shares, times=integers(1, 9))
 def test_writes_are_proportional_to_the_number_of_jobs(rate, shares, times):
     one, all_of = (
-        need(Load(rate, shares=shares), FOUND),
-        need(Load(rate * times, shares=shares), FOUND),
+        compute_need(Load(rate, shares=shares), FOUND),
+        compute_need(Load(rate * times, shares=shares), FOUND),
     )
 
-    for name in ("commits", "rows", "wal_bytes", "published", "relayed", "worker_cores"):
+    for name in ("commits", "rows", "wal_bytes", "publish_rate", "relay_rate", "worker_cores"):
         assert getattr(all_of, name) == pytest.approx(times * getattr(one, name))
 
 
 @given(shares=shares)
 def test_a_mixture_costs_what_its_parts_cost(shares):
-    plain, mixed = FOUND.costs["plain"], cost(shares, FOUND)
+    plain, mixed = FOUND.costs["plain"], mean_cost(shares, FOUND)
 
     more = sum(
         share * max(0.0, FOUND.costs[kind].worker_us - plain.worker_us)
@@ -88,39 +100,41 @@ def test_a_mixture_costs_what_its_parts_cost(shares):
     rate=floats(1, 100_000), job_ms=floats(0, 1_000), threads=integers(1, 64), used=floats(0.1, 1)
 )
 def test_there_are_enough_processes_and_none_more(rate, job_ms, threads, used):
-    load = Load(rate, job_ms, threads=threads, used=used)
+    load = Load(rate, job_ms, threads=threads, max_utilisation=used)
 
-    each = of_one_process(load, FOUND) * used
+    each = process_rate(load, FOUND) * used
 
-    assert need(load, FOUND).processes * each >= rate * (1 - ALMOST)
-    assert (need(load, FOUND).processes - 1) * each < rate
+    assert compute_need(load, FOUND).processes * each >= rate * (1 - ALMOST)
+    assert (compute_need(load, FOUND).processes - 1) * each < rate
 
 
 def test_a_process_computes_on_one_core_however_many_threads_it_has():
     busy, waiting = Load(1, 10, 10, threads=64), Load(1, 10, 0, threads=64)
 
-    assert of_one_process(busy, FOUND) < 100
-    assert of_one_process(waiting, FOUND) > 5_000
+    assert process_rate(busy, FOUND) < 100
+    assert process_rate(waiting, FOUND) > 5_000
 
 
 def test_a_plain_job_costs_postgresql_nothing():
-    found = need(Load(10_000), FOUND)
+    found = compute_need(Load(10_000), FOUND)
 
-    assert (found.commits, found.postgresql_share, found.relayed) == (0, 0, 0)
+    assert (found.commits, found.postgresql_share, found.relay_rate) == (0, 0, 0)
     assert found.relays == 1  # the failures
 
 
 def test_a_queue_delivers_all_that_it_accepts():
     """Publishing at half its maximum takes half of its time, and delivering takes some more."""
-    rate = FOUND.published / 2
+    rate = FOUND.publish_rate / 2
 
-    assert need(Load(rate), FOUND).rabbitmq_share == pytest.approx(0.5 + rate / FOUND.taken)
+    assert compute_need(Load(rate), FOUND).rabbitmq_share == pytest.approx(
+        0.5 + rate / FOUND.delivery_rate
+    )
 
 
 def test_one_queue_is_enough_up_to_the_given_utilisation():
-    most = 1 / (1 / FOUND.published + 1 / FOUND.taken)
+    most = 1 / (1 / FOUND.publish_rate + 1 / FOUND.delivery_rate)
 
-    within, beyond = (need(Load(most * used), FOUND) for used in (0.69, 0.71))
+    within, beyond = (compute_need(Load(most * used), FOUND) for used in (0.69, 0.71))
 
     assert (within.queues, beyond.queues) == (1, 2)
     assert beyond.groups == 1  # another queue is needed before another PostgreSQL
@@ -128,32 +142,32 @@ def test_one_queue_is_enough_up_to_the_given_utilisation():
 
 def test_one_server_is_enough_up_to_the_given_utilisation():
     """The model returns the number of groups; one more would be idle."""
-    most = FOUND.committed / FOUND.costs["once"].commits
+    most = FOUND.commit_rate / FOUND.costs["once"].commits
 
-    within = need(Load(most * 0.69, shares={"once": 1.0}), FOUND)
-    beyond = need(Load(most * 0.71, shares={"once": 1.0}), FOUND)
+    within = compute_need(Load(most * 0.69, shares={"once": 1.0}), FOUND)
+    beyond = compute_need(Load(most * 0.71, shares={"once": 1.0}), FOUND)
 
     assert (within.groups, beyond.groups) == (1, 2)
 
 
 def test_the_model_is_within_a_factor_of_two_of_the_measurements():
     """The model counts only the workers' cores; in the measurement both servers shared them."""
-    for kind, did in FOUND.drained.items():
-        says = of_one_process(Load(1, shares={kind: 1.0, "history": 1.0}), FOUND)
+    for kind, did in FOUND.drain_rates.items():
+        says = process_rate(Load(1, shares={kind: 1.0, "history": 1.0}), FOUND)
         assert did / 2 <= says <= did * 2
 
 
 def test_the_bench_measures_what_the_model_reads():
-    values = {f"{name}, {figure}" for name in WAYS for figure, _ in FIGURES}
-    held = {one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]}
+    values = {f"{name}, {figure}" for name in JOB_KINDS for figure, _ in FIGURES}
+    held = {one["name"] for one in json.loads(FIGURES_FILE.read_text("utf-8"))["measurements"]}
 
-    assert set(WAYS) == set(KINDS)
+    assert set(JOB_KINDS) == set(KINDS)
     assert values <= held
 
 
 def test_a_figure_that_is_missing_is_named_with_the_run_that_measures_it():
     with pytest.raises(MissingFigureError, match="bench --capacity"):
-        of({}, {})
+        select_figures({}, {})
 
 
 def test_your_own_measurements_take_precedence(tmp_path):
@@ -161,10 +175,10 @@ def test_your_own_measurements_take_precedence(tmp_path):
     faster = [{"name": "PostgreSQL, commits of one row, 8 connections", "value": 50_000}]
     own.write_text(json.dumps({"measurements": faster, "surroundings": {"cores": 16}}))
 
-    found = read([OURS, own])
+    found = read_figures([FIGURES_FILE, own])
 
-    assert found.committed == 50_000
-    assert found.relayed == FOUND.relayed
+    assert found.commit_rate == 50_000
+    assert found.relay_rate == FOUND.relay_rate
     assert found.surroundings["cores"] == 16
 
 
@@ -181,20 +195,20 @@ PARTS = {
 def test_a_page_has_what_was_measured_and_what_the_model_says(file):
     text = file.read_text("utf-8")
 
-    assert page.written(text, FOUND) == text, "run `make docs`"
+    assert page.update_tables(text, FOUND) == text, "run `make docs`"
     assert all(f"<!-- {part}" in text for part in PARTS[file.name])
 
 
 def test_the_bench_measures_what_the_pages_show():
-    held = {one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]}
+    held = {one["name"] for one in json.loads(FIGURES_FILE.read_text("utf-8"))["measurements"]}
     measured = {f"{said}, {NAME}" for said in JOBS.values()}
     measured |= {f"workshed.schedule, {way}" for way in WAYS_TO_VACUUM}
 
     assert measured <= held
-    assert set(FOUND.hosts) == set(JOBS.values())
-    assert set(FOUND.vacuumed) == set(WAYS_TO_VACUUM)
-    assert SCENARIOS.keys() >= {*figures.SCENARIOS, *figures.AS_ROOT}
-    assert FULL.vacuumed == 200_000  # as the page says
+    assert set(FOUND.host_rates) == set(JOBS.values())
+    assert set(FOUND.table_mb) == set(WAYS_TO_VACUUM)
+    assert SCENARIOS.keys() >= {*figures.SCENARIOS, *figures.ROOT_SCENARIOS}
+    assert FULL.vacuum_jobs == 200_000  # as the page says
 
 
 @pytest.mark.parametrize(
@@ -202,34 +216,38 @@ def test_the_bench_measures_what_the_pages_show():
 )
 def test_invalid_options_are_refused(words, capsys):
     with pytest.raises(SystemExit):
-        asked.parser().parse_args(words)
+        arguments.build_parser().parse_args(words)
 
     assert words[1] in capsys.readouterr().err
 
 
 def test_a_job_cannot_compute_for_longer_than_it_takes():
-    words = asked.parser().parse_args(["--job-ms", "5", "--cpu-ms", "6"])
+    words = arguments.build_parser().parse_args(["--job-ms", "5", "--cpu-ms", "6"])
 
     with pytest.raises(SystemExit, match="cannot be more"):
-        asked.loads(words)
+        arguments.build_loads(words)
 
 
 def test_new_figures_are_kept_where_the_old_ones_were(tmp_path):
     file = tmp_path / "figures.json"
-    file.write_text(OURS.read_text("utf-8"), "utf-8")
+    file.write_text(FIGURES_FILE.read_text("utf-8"), "utf-8")
     drain = "no-op drain -p 1, every middleware"
     found = [
-        beside(drain, 7_000.123, "jobs/s", "raw pika", 40_000.0),
-        alone("relay", 1.0, "rows/s", at_least=2),
-        alone("what the model does not read", 5.0, "/s"),
+        compare_with_peer(drain, 7_000.123, "jobs/s", "raw pika", 40_000.0),
+        report_alone("relay", 1.0, "rows/s", at_least=2),
+        report_alone("what the model does not read", 5.0, "/s"),
     ]
 
-    keep(found, {"cores": 64}, file)
+    store_figures(found, {"cores": 64}, file)
 
-    before, after = read(), read([file])
-    assert (after.drained["plain"], after.taken, after.relayed) == (7_000, 40_000, 1)
+    before, after = read_figures(), read_figures([file])
+    assert (after.drain_rates["plain"], after.delivery_rate, after.relay_rate) == (7_000, 40_000, 1)
     assert after.surroundings == {"cores": 64}
-    same = {"drained": before.drained, "taken": before.taken, "relayed": before.relayed}
+    same = {
+        "drain_rates": before.drain_rates,
+        "delivery_rate": before.delivery_rate,
+        "relay_rate": before.relay_rate,
+    }
     assert replace(after, surroundings=before.surroundings, **same) == before
-    names = [one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]]
+    names = [one["name"] for one in json.loads(FIGURES_FILE.read_text("utf-8"))["measurements"]]
     assert [one["name"] for one in json.loads(file.read_text("utf-8"))["measurements"]] == names

@@ -17,9 +17,9 @@ from tests.service.commands import (
     meant,
     options,
 )
-from tools.reference import COMMANDS, README, commands_table, written
-from workshed.app import load
-from workshed.console.cli import all_commands, typed
+from tools.reference import COMMANDS, README, commands_table, update_document
+from workshed.app import load_object
+from workshed.console.cli import as_typer, collect_commands
 from workshed.console.summary import read_summary
 
 WITHOUT_JSON = {"console", "console user", "relay", "worker"}
@@ -81,7 +81,7 @@ def test_each_says_in_one_line_what_it_does():
 def test_the_page_names_each_of_them():
     text = COMMANDS.read_text("utf-8")
 
-    assert written(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make docs`"
     assert commands_table() in text
     assert "docs/command-line.md" in README.read_text("utf-8")
 
@@ -108,8 +108,8 @@ print(sorted({HEAVY | {"pydantic"}!r} & set(sys.modules)))
 
 
 def test_the_list_says_of_each_command_what_its_help_says():
-    places = all_commands() | SHOP
-    helps = {name: get_command(typed(load(place))).help for name, place in places.items()}
+    places = collect_commands() | SHOP
+    helps = {name: get_command(as_typer(load_object(place))).help for name, place in places.items()}
 
     assert {name: read_summary(place) for name, place in places.items()} == {
         name: " ".join(text.partition("\n\n")[0].split()) for name, text in helps.items()

@@ -12,7 +12,7 @@ from tests.matrix.table import PLATFORMS
 from tests.root import ROOT
 from tests.service.commands import KNOWN, LIST, options
 from tests.service.variables import NAMES
-from workshed.app import app, module
+from workshed.app import get_app, load_module
 from workshed.metrics import meters
 from workshed.migrate import list_streams
 from workshed.roles import ROLES
@@ -23,8 +23,8 @@ PAGES = {
     for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
 }
 """The texts of the pages, by their paths."""
-for declared in app().metrics:
-    module(declared)
+for declared in get_app().metrics:
+    load_module(declared)
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
 SCHEMAS = {*list_streams()}

@@ -12,27 +12,27 @@ from tools.reference import (
     MIDDLEWARE,
     OPERATOR_RULES,
     README,
-    chain,
+    build_chain,
     configuration_table,
-    default,
-    definitions_file,
-    in_lines,
+    format_default,
+    format_docstring,
     metrics_table,
     middleware_sections,
-    operator_rules,
-    written,
+    render_definitions,
+    render_operator_rules,
+    update_document,
 )
 from workshed.jobs.outcomes import OUTCOMES
 from workshed.metrics import meters
 from workshed.middleware import Callbacks, DiscardRecorder, Retries, UnsupportedOptions
-from workshed.middleware.runtime.unsupported_options import INSTEAD
+from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
 from workshed.settings import Settings
 
 
 def test_the_page_of_settings_has_them_as_they_are():
     text = CONFIGURATION.read_text("utf-8")
 
-    assert written(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make docs`"
     assert configuration_table() in text
 
 
@@ -43,13 +43,13 @@ def test_the_page_of_settings_exports_the_defaults():
 
     assert len(lines) >= 3
     for name, value in lines:
-        assert default(Settings.model_fields[name.lower()].default) == f"`{value}`"
+        assert format_default(Settings.model_fields[name.lower()].default) == f"`{value}`"
 
 
 def test_the_page_of_metrics_has_them_as_they_are():
     text = METRICS.read_text("utf-8")
 
-    assert written(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make docs`"
     assert metrics_table() in text
     assert metrics_table("shop") in text
 
@@ -57,24 +57,26 @@ def test_the_page_of_metrics_has_them_as_they_are():
 def test_the_page_of_middleware_has_them_as_they_are():
     text = MIDDLEWARE.read_text("utf-8")
 
-    assert written(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make docs`"
     assert middleware_sections() in text
 
 
 def test_the_definitions_of_rabbitmq_are_those_of_the_code():
     """A worker without permission to configure does not start if a queue lacks an argument."""
-    assert DEFINITIONS.read_text("utf-8") == definitions_file(), "run `make docs`"
+    assert DEFINITIONS.read_text("utf-8") == render_definitions(), "run `make docs`"
 
 
 def test_the_alerts_for_the_operator_are_those_of_prometheus():
-    assert OPERATOR_RULES.read_text("utf-8") == operator_rules(), "run `make docs`"
+    assert OPERATOR_RULES.read_text("utf-8") == render_operator_rules(), "run `make docs`"
 
 
-@pytest.mark.parametrize("one", chain(), ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("one", build_chain(), ids=lambda one: type(one).__name__)
 def test_a_middleware_says_what_its_options_are(one):
-    said = in_lines(one).partition("*Options:*")[2]
+    said = format_docstring(one).partition("*Options:*")[2]
 
-    assert [name for name in one.actor_options - INSTEAD.keys() if f"`{name}=`" not in said] == []
+    assert [
+        name for name in one.actor_options - UNSUPPORTED_OPTIONS.keys() if f"`{name}=`" not in said
+    ] == []
 
 
 def test_every_option_about_failures_is_on_its_page():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.spreadsheet_safety import shielded, unshielded
+from shop.spreadsheet_safety import escape_formula, unescape_formula
 
 TEXTS = st.text(alphabet="a'=+-@;,\t|\r\n \uff1d", max_size=12) | st.text(max_size=12)
 
@@ -26,16 +26,16 @@ TEXTS = st.text(alphabet="a'=+-@;,\t|\r\n \uff1d", max_size=12) | st.text(max_si
     ],
 )
 def test_no_cell_begins_as_a_formula(cell, written):
-    assert shielded(cell) == written
+    assert escape_formula(cell) == written
 
 
 @given(TEXTS)
 def test_it_is_taken_away_again(cell):
-    assert unshielded(shielded(cell)) == cell
+    assert unescape_formula(escape_formula(cell)) == cell
 
 
 @given(TEXTS)
 def test_text_after_any_separator_is_no_formula(cell):
     for separator in ";,\t|\r\n":
-        for part in shielded(cell).split(separator):
+        for part in escape_formula(cell).split(separator):
             assert not part.strip(" ").startswith(("=", "+", "-", "@"))

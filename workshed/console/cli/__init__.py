@@ -1,7 +1,7 @@
 """The `workshed` command.
 
-Data goes to stdout, messages for people go to stderr. `CODES` documents the exit codes, and is
-printed at the end of `workshed --help`.
+Data goes to stdout, messages for people go to stderr. `CODE_MEANINGS` documents the exit
+codes, and is printed at the end of `workshed --help`.
 
 A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
 one with sub-commands). An application adds its own, as `commands` of its `workshed.App`. The
@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from workshed.app import app as application
-from workshed.app import load
+from workshed.app import get_app as application
+from workshed.app import load_object
 from workshed.console.summary import read_summary
 from workshed.errors import SettingsError, WorkshedError
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("server"):
+with require_extra("server"):
     import typer
     from typer.core import TyperCommand, TyperGroup
 
@@ -47,7 +47,7 @@ COMMANDS = {
     "workers": "workshed.console.cli.fleet.workers:workers",
 }
 
-CODES = {
+CODE_MEANINGS = {
     0: "done",
     1: "failed, entirely or in part",
     2: "wrong usage or settings, or missing migrations",
@@ -80,7 +80,7 @@ INTERRUPTED = 130
 """Typer's code for a command that does not handle Ctrl-C itself."""
 
 
-def all_commands() -> dict[str, str]:
+def collect_commands() -> dict[str, str]:
     """Return Workshed's commands and the application's; only Workshed's if the App cannot load.
 
     The command that needs the App then reports why it cannot load.
@@ -102,18 +102,18 @@ class LazyCommands(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         """Register the names, so that typer can suggest one for a misspelt command."""
         super().__init__(**attrs)
-        self._places = self.places()
-        names: dict[str, Any] = dict.fromkeys(self._places)
+        self._import_paths = self.import_paths()
+        names: dict[str, Any] = dict.fromkeys(self._import_paths)
         self.commands = names
-        self._listing = False
+        self._is_listing = False
 
-    def places(self) -> Mapping[str, str]:
+    def import_paths(self) -> Mapping[str, str]:
         """Return the import path of each command, by name."""
-        return all_commands()
+        return collect_commands()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return all names, in the order of `COMMANDS`, or sorted if an application adds some."""
-        return list(self._places)
+        return list(self._import_paths)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands, each by the line about it."""
@@ -127,45 +127,47 @@ class LazyCommands(TyperGroup):
 
     @contextmanager
     def _list_only(self) -> Iterator[None]:
-        self._listing = True
+        self._is_listing = True
         try:
             yield
         finally:
-            self._listing = False
+            self._is_listing = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Import one command."""
-        if cmd_name not in self._places:
+        if cmd_name not in self._import_paths:
             return None
-        if self._listing and (summary := read_summary(self._places[cmd_name])):
+        if self._is_listing and (summary := read_summary(self._import_paths[cmd_name])):
             return TyperCommand(cmd_name, help=summary)
-        target = load(self._places[cmd_name])
-        command = typer.main.get_command(typed(target, cmd_name))
+        target = load_object(self._import_paths[cmd_name])
+        command = typer.main.get_command(as_typer(target, cmd_name))
         command.name = cmd_name
         return command
 
 
-def typed(command: Callable[..., object] | typer.Typer, name: str | None = None) -> typer.Typer:
+def as_typer(command: Callable[..., object] | typer.Typer, name: str | None = None) -> typer.Typer:
     """Return a command as a `typer.Typer`; wrap a plain function in one."""
     if isinstance(command, typer.Typer):
         return command
-    line = typer.Typer(**STYLE, add_completion=False)
+    line = typer.Typer(**TYPER_OPTIONS, add_completion=False)
     line.command(name)(command)
     return line
 
 
-STYLE: dict[str, Any] = {
+TYPER_OPTIONS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 """Arguments for every `typer.Typer`, including those of applications."""
 
 app = typer.Typer(
-    **STYLE,
+    **TYPER_OPTIONS,
     cls=LazyCommands,
     name="workshed",
     no_args_is_help=True,
-    epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in CODES.items()) + ".",
+    epilog="Exit codes: "
+    + "; ".join(f"{code} {meaning}" for code, meaning in CODE_MEANINGS.items())
+    + ".",
 )
 
 
@@ -191,16 +193,16 @@ def workshed(
 
 def main() -> None:
     """Run the command line."""
-    run(app)
+    run_command(app)
 
 
-def run(command: Callable[..., object] | typer.Typer, name: str = "workshed") -> None:
+def run_command(command: Callable[..., object] | typer.Typer, name: str = "workshed") -> None:
     """Run a command, Workshed's or an application's; print a `WorkshedError` and exit by its code.
 
     Any other exception propagates.
     """
     try:
-        typed(command)(prog_name=name)
+        as_typer(command)(prog_name=name)
     except WorkshedError as err:
         print(f"{name}: {err}", file=sys.stderr)
         raise SystemExit(exit_code(err)) from None

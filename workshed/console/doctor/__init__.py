@@ -12,7 +12,7 @@ from workshed.console.doctor import (
     encryption,
     environment,
     jobs,
-    measuring,
+    metrics_folder,
     permissions,
     pooler,
     postgresql,
@@ -20,13 +20,13 @@ from workshed.console.doctor import (
     rabbitmq,
     sentry,
     signing,
-    timeouts,
+    time_limits,
     versions,
     workers,
 )
-from workshed.console.doctor.application import application_checks
-from workshed.console.doctor.run import Check, examine
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.console.doctor.application import load_application_checks
+from workshed.console.doctor.context import DoctorContext
+from workshed.console.doctor.run import Check, run_checks
 from workshed.console.operations.finding import Finding, Level
 
 __all__ = [
@@ -35,56 +35,56 @@ __all__ = [
     "DoctorContext",
     "Finding",
     "Level",
-    "all_checks",
-    "examine",
-    "look_around",
+    "build_context",
+    "list_checks",
+    "run_checks",
 ]
 
 DATABASE = ("PostgreSQL",)
-MIGRATED = ("migrations",)
+MIGRATIONS = ("migrations",)
 BROKER = ("RabbitMQ",)
 ACTORS = ("actors",)
 
 CHECKS = (
-    Check("environment", environment.check),
-    Check("versions", versions.check),
-    Check("actors", actors.check, needs=("environment",)),
-    Check("time limits", timeouts.limits, needs=ACTORS),
-    Check("shutdown", timeouts.shutdown, reads=("shutdown_grace",)),
-    Check("PostgreSQL", postgresql.reachable, reads=("database_url",)),
-    Check("PostgreSQL version", postgresql.version, needs=DATABASE),
-    Check("PostgreSQL TLS", encryption.postgresql, reads=("database_url",)),
-    Check("pooler", pooler.check, needs=DATABASE),
-    Check("migrations", postgresql.migrations, needs=DATABASE),
-    Check("connections", postgresql.connections, needs=DATABASE, reads=("pool_size",)),
-    Check("relay", jobs.relay, needs=MIGRATED),
-    Check("periodic jobs", jobs.periodic, needs=MIGRATED),
-    Check("dead jobs", jobs.died, needs=MIGRATED),
-    Check("retention", jobs.expired, needs=MIGRATED),
-    Check("paused queues", queues.paused, needs=MIGRATED),
-    Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),
-    Check("RabbitMQ version", rabbitmq.version, needs=BROKER),
-    Check("RabbitMQ TLS", encryption.rabbitmq, reads=("broker_url",)),
-    Check("signing", signing.check, reads=("signing_keys", "signing")),
-    Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
-    Check("management TLS", encryption.management, reads=("management_url",)),
-    Check("alarms", rabbitmq.alarms, needs=BROKER),
+    Check("environment", environment.check_environment),
+    Check("versions", versions.check_versions),
+    Check("actors", actors.check_actors, needs=("environment",)),
+    Check("time limits", time_limits.check_time_limits, needs=ACTORS),
+    Check("shutdown", time_limits.check_shutdown, reads=("shutdown_grace",)),
+    Check("PostgreSQL", postgresql.check_reachable, reads=("database_url",)),
+    Check("PostgreSQL version", postgresql.check_version, needs=DATABASE),
+    Check("PostgreSQL TLS", encryption.check_postgresql_tls, reads=("database_url",)),
+    Check("pooler", pooler.check_pooler, needs=DATABASE),
+    Check("migrations", postgresql.check_migrations, needs=DATABASE),
+    Check("connections", postgresql.check_connections, needs=DATABASE, reads=("pool_size",)),
+    Check("relay", jobs.check_relay, needs=MIGRATIONS),
+    Check("periodic jobs", jobs.check_periodic, needs=MIGRATIONS),
+    Check("dead jobs", jobs.check_dead_jobs, needs=MIGRATIONS),
+    Check("retention", jobs.check_retention, needs=MIGRATIONS),
+    Check("paused queues", queues.check_paused, needs=MIGRATIONS),
+    Check("RabbitMQ", rabbitmq.check_reachable, reads=("broker_url",)),
+    Check("RabbitMQ version", rabbitmq.check_version, needs=BROKER),
+    Check("RabbitMQ TLS", encryption.check_amqp_tls, reads=("broker_url",)),
+    Check("signing", signing.check_signing, reads=("signing_keys", "signing")),
+    Check("management", rabbitmq.check_management, needs=BROKER, reads=("management_url",)),
+    Check("management TLS", encryption.check_management_tls, reads=("management_url",)),
+    Check("alarms", rabbitmq.check_alarms, needs=BROKER),
     # After the actors, because their modules may declare queues.
-    Check("queues", queues.declared, needs=BROKER, after=ACTORS),
-    Check("workers", workers.check, needs=BROKER, after=ACTORS),
-    Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
-    Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
-    Check("Sentry", sentry.check, reads=("sentry_dsn",)),
-    Check("metrics", measuring.check, reads=("metrics",)),
+    Check("queues", queues.check_declared, needs=BROKER, after=ACTORS),
+    Check("workers", workers.check_workers, needs=BROKER, after=ACTORS),
+    Check("permissions", permissions.check_permissions, needs=BROKER, after=ACTORS),
+    Check("dead queues", queues.check_dead_queues, needs=BROKER, after=ACTORS),
+    Check("Sentry", sentry.check_sentry, reads=("sentry_dsn",)),
+    Check("metrics", metrics_folder.check_metrics_folder, reads=("metrics",)),
 )
 
 
-def all_checks(here: DoctorContext) -> tuple[Check, ...]:
+def list_checks(here: DoctorContext) -> tuple[Check, ...]:
     """Return Workshed's checks and the application's; one that cannot be loaded fails."""
-    return (*CHECKS, *application_checks(here.app.checks, {check.name for check in CHECKS}))
+    return (*CHECKS, *load_application_checks(here.app.checks, {check.name for check in CHECKS}))
 
 
-def look_around(
+def build_context(
     packages: tuple[str, ...],
     processes: int,
     threads: int,
@@ -92,4 +92,6 @@ def look_around(
     consumed: tuple[str, ...] = (),
 ) -> DoctorContext:
     """Read the environment, as far as it can be read."""
-    return DoctorContext(*environment.read(), packages, processes, threads, consumed, stop_within)
+    return DoctorContext(
+        *environment.read_environment(), packages, processes, threads, consumed, stop_within
+    )

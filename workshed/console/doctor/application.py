@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from workshed.app import load
+from workshed.app import load_object
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.doctor.run import Check
-from workshed.console.doctor.surroundings import DoctorContext
 from workshed.console.operations.finding import Finding, failed
 from workshed.errors import SettingsError
 
 
-def application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]:
+def load_application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]:
     """Yield the named checks; for each name that cannot be loaded, a check that fails.
 
     `known`: names of earlier checks, on which they may depend.
@@ -18,21 +18,21 @@ def application_checks(names: Sequence[str], known: set[str]) -> Iterator[Check]
     known = set(known)
     for name in names:
         try:
-            found = checked(load(name), known)
+            found = validate_checks(load_object(name), known)
         except Exception as err:  # noqa: BLE001 -- the other checks must still run
-            yield Check(name, partial(unfound, err))
+            yield Check(name, partial(report_load_error, err))
         else:
             known |= {check.name for check in found}
             yield from found
 
 
-def unfound(error: Exception, _here: DoctorContext) -> list[Finding]:
+def report_load_error(error: Exception, _here: DoctorContext) -> list[Finding]:
     """Return a finding that says why a check could not be loaded."""
     of = "" if isinstance(error, SettingsError) else f"{type(error).__name__}: "
     return [failed(f"{of}{str(error).strip()}", "correct `checks` of your App")]
 
 
-def checked(found: object, known: set[str]) -> tuple[Check, ...]:
+def validate_checks(found: object, known: set[str]) -> tuple[Check, ...]:
     """Return the loaded object as checks; raises `SettingsError` if they cannot be run."""
     checks = (found,) if isinstance(found, Check) else found
     if not isinstance(checks, (tuple, list)):

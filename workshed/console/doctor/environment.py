@@ -9,18 +9,24 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from workshed.app import APP, App, app, load
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.app import APP_VARIABLE, App, get_app, load_object
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
-from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.errors import WorkshedError
 from workshed.queues import weigh_queues
-from workshed.settings import PREFIX, Settings, invalid, prefix_of, unknown_names
+from workshed.settings import (
+    PREFIX,
+    Settings,
+    find_unknown_names,
+    get_prefix,
+    list_invalid_settings,
+)
 from workshed.transport.amqp import url as address
-from workshed.transport.build import STUB
+from workshed.transport.build import STUB_URL
 
 
-class Environment(NamedTuple):
+class EnvironmentReport(NamedTuple):
     """The settings and the App, with defaults in place of values that cannot be read."""
 
     settings: Settings
@@ -30,86 +36,93 @@ class Environment(NamedTuple):
     """Names of settings."""
 
 
-def read() -> Environment:
+def read_environment() -> EnvironmentReport:
     """Read the settings and the application."""
-    problems = unknown(Settings)
+    problems = find_unknown(Settings)
     without_value: set[str] = set()
     found_app = App()
     try:
-        found_app = app()
+        found_app = get_app()
     except WorkshedError as err:
-        problems.append(failed(str(err), f"correct it, or unset {APP}"))
-    for variable_name, why in invalid(Settings):
+        problems.append(failed(str(err), f"correct it, or unset {APP_VARIABLE}"))
+    for variable_name, why in list_invalid_settings(Settings):
         without_value.add(variable_name.removeprefix(PREFIX).lower())
-        problems.append(wrong(variable_name, why))
+        problems.append(report_invalid(variable_name, why))
     found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
-    for name, use in uses(found, found_app).items():
+    for name, use in build_parsers(found, found_app).items():
         try:
             use()
         except WorkshedError as err:
             without_value.add(name)
-            problems.append(unreadable(name, err))
-    problems += of_application(found_app)
-    return Environment(found, found_app, problems, frozenset(without_value))
+            problems.append(report_unreadable(name, err))
+    problems += check_app_settings(found_app)
+    return EnvironmentReport(found, found_app, problems, frozenset(without_value))
 
 
-def of_application(found: App) -> list[Finding]:
+def check_app_settings(found: App) -> list[Finding]:
     """Check the settings class of the application."""
     if found.settings is None:
         return []
     try:
-        kind = load(found.settings)
-        problems = unknown(kind)
-        return [*problems, *(wrong(name, why, kind) for name, why in invalid(kind))]
+        kind = load_object(found.settings)
+        problems = find_unknown(kind)
+        return [
+            *problems,
+            *(report_invalid(name, why, kind) for name, why in list_invalid_settings(kind)),
+        ]
     except Exception as err:  # noqa: BLE001 -- the other checks must still run
         said = f"your App's settings, {found.settings!r}: {type(err).__name__}: {err}"
         return [failed(said, "correct `settings` of your App")]
 
 
-def unknown(kind: type[BaseSettings]) -> list[Finding]:
+def find_unknown(kind: type[BaseSettings]) -> list[Finding]:
     """Find variables with a known prefix that are not settings."""
-    return [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ, kind)]
+    return [
+        failed(said, f"unset {said.split()[0]}") for said in find_unknown_names(os.environ, kind)
+    ]
 
 
-def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
+def build_parsers(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
     """Return functions that parse settings which are otherwise parsed only on first use."""
     api = settings.management_url
     found: dict[str, Callable[[], object]] = {
         "queues": lambda: weigh_queues(app.queues, settings.queues),
     }
     urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
-    if STUB not in urls:
+    if STUB_URL not in urls:
         found["broker_url"] = lambda: [address.connection_parameters(url, "doctor") for url in urls]
     if api is not None:
-        found["management_url"] = lambda: Management(api.get_secret_value(), "/")
+        found["management_url"] = lambda: ManagementApi(api.get_secret_value(), "/")
     return found
 
 
-def unreadable(name: str, error: WorkshedError) -> Finding:
+def report_unreadable(name: str, error: WorkshedError) -> Finding:
     """Return a finding for a value that its parser refuses."""
-    return wrong(variable(name), str(error).removeprefix(f"{variable(name)}: "))
+    return report_invalid(
+        environment_variable(name), str(error).removeprefix(f"{environment_variable(name)}: ")
+    )
 
 
-def wrong(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
+def report_invalid(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
     """Return a finding for a setting that cannot be read; it never shows the value."""
-    field = kind.model_fields.get(variable_name.removeprefix(prefix_of(kind)).lower())
+    field = kind.model_fields.get(variable_name.removeprefix(get_prefix(kind)).lower())
     fix = "correct it"
     if field is not None:
-        usual = default(field.default).strip("`")
+        usual = format_default(field.default).strip("`")
         fix = f"correct it, or use the default ({usual}): unset {variable_name}"
     return failed(f"{variable_name}: {why}", fix)
 
 
-def variable(name: str, kind: type[BaseSettings] = Settings) -> str:
+def environment_variable(name: str, kind: type[BaseSettings] = Settings) -> str:
     """Return the environment variable of a setting."""
-    return f"{prefix_of(kind)}{name.upper()}"
+    return f"{get_prefix(kind)}{name.upper()}"
 
 
-def default(value: Any) -> str:
+def format_default(value: Any) -> str:
     """Format a default as in the environment."""
     match value:
         case SecretStr():
-            return default(value.get_secret_value())
+            return format_default(value.get_secret_value())
         case timedelta():
             return f"`{value.total_seconds():g}`"
         case None | "":
@@ -117,6 +130,6 @@ def default(value: Any) -> str:
     return "needed" if value is PydanticUndefined else f"`{value}`"
 
 
-def check(here: DoctorContext) -> Iterator[Finding]:
-    """Yield the problems that `read` found."""
+def check_environment(here: DoctorContext) -> Iterator[Finding]:
+    """Yield the problems that `read_environment` found."""
     yield from here.problems or [ok("every setting is known, and its value can be read")]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from workshed.console.doctor.surroundings import DoctorContext
-from workshed.console.formatting import in_words, jobs
+from workshed.console.doctor.context import DoctorContext
+from workshed.console.formatting import format_duration, format_job_count
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.jobs.dead import dead_jobs
@@ -13,27 +13,27 @@ from workshed.jobs.outbox import claims, relays
 from workshed.jobs.periodic import periodic_jobs
 
 LATE = timedelta(seconds=10)
-SHOWN = 3
+SHOWN_GROUPS = 3
 BEHIND = timedelta(days=1)
 """Relays delete expired records every hour."""
 OVERDUE = timedelta(seconds=30)
 """A relay looks for missed runs every 5 s."""
 
 
-def relay(here: DoctorContext) -> Iterator[Finding]:
+def check_relay(here: DoctorContext) -> Iterator[Finding]:
     """Check that a relay is running and keeps up."""
     with here.connect() as conn:
-        beat, lag = relays.last_beat(conn), claims.oldest_due_age(conn)
+        beat, lag = relays.last_beat_age(conn), claims.oldest_due_age(conn)
     if trouble := problems.judge_relay(beat):
         yield trouble
     elif lag > LATE:
-        said = f"a relay is running, but the oldest due job has waited for {in_words(lag)}"
+        said = f"a relay is running, but the oldest due job has waited for {format_duration(lag)}"
         yield warning(said, "workshed scheduled  (then see the relay's log)")
     else:
-        yield ok(f"a relay is running; the oldest due job has waited for {in_words(lag)}")
+        yield ok(f"a relay is running; the oldest due job has waited for {format_duration(lag)}")
 
 
-def periodic(here: DoctorContext) -> Iterator[Finding]:
+def check_periodic(here: DoctorContext) -> Iterator[Finding]:
     """Check that the runs of periodic jobs are created, and that workers have their actors."""
     with here.connect() as conn:
         found, now = periodic_jobs.list_periodic_jobs(conn), claims.database_now(conn)
@@ -46,31 +46,31 @@ def periodic(here: DoctorContext) -> Iterator[Finding]:
         said = f"no running worker has {', '.join(gone)}: no runs are created"
         yield warning(said, "workshed periodic  (then start a worker that has it)")
     if not (late or gone):
-        yield ok(f"periodic: {jobs(len(found))}, {len(found) - len(awake)} paused")
+        yield ok(f"periodic: {format_job_count(len(found))}, {len(found) - len(awake)} paused")
 
 
-def died(here: DoctorContext) -> Iterator[Finding]:
+def check_dead_jobs(here: DoctorContext) -> Iterator[Finding]:
     """Count dead jobs."""
     with here.connect() as conn:
         groups = dead_jobs.group_by_error(conn)
     if not groups:
         yield ok("no job is dead")
         return
-    most = ", ".join(f"{one.count} of {one.error_class or '-'}" for one in groups[:SHOWN])
-    more = ", …" if len(groups) > SHOWN else ""
-    said = f"dead: {jobs(sum(one.count for one in groups))} ({most}{more})"
+    most = ", ".join(f"{one.count} of {one.error_class or '-'}" for one in groups[:SHOWN_GROUPS])
+    more = ", …" if len(groups) > SHOWN_GROUPS else ""
+    said = f"dead: {format_job_count(sum(one.count for one in groups))} ({most}{more})"
     yield warning(said, "workshed dead list --group")
 
 
-def expired(here: DoctorContext) -> Iterator[Finding]:
+def check_retention(here: DoctorContext) -> Iterator[Finding]:
     """Check that relays delete expired records."""
     with here.connect() as conn:
         ages = retention.pruned_ages(conn)
     behind = {name: age for name, age in ages.items() if age > BEHIND}
     if behind:
-        longest = in_words(max(behind.values()))
+        longest = format_duration(max(behind.values()))
         said = f"expired records are not deleted: {', '.join(behind)}, for up to {longest}"
         yield warning(said, "start a relay of this release (workshed relay), or read its log")
     else:
-        longest = in_words(max(ages.values(), default=timedelta()))
+        longest = format_duration(max(ages.values(), default=timedelta()))
         yield ok(f"retention: relays have deleted all expired records within {longest}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.db import Connection
 
@@ -11,14 +11,14 @@ TRIES = 5
 """Each try frees the session, so that the pooler may give it to another client."""
 
 
-def check(here: DoctorContext) -> Iterator[Finding]:
+def check_pooler(here: DoctorContext) -> Iterator[Finding]:
     """Check whether two connections share a session, or one has several."""
     with here.connect() as first, here.connect() as second:
         for _ in range(TRIES):
-            mine = session(first)
+            mine = get_session_pid(first)
             with second.transaction():
-                theirs = session(second)
-                later = session(first)  # while the other holds its session
+                theirs = get_session_pid(second)
+                later = get_session_pid(first)  # while the other holds its session
             if mine == theirs or mine != later:
                 yield warning(
                     "a pooler shares PostgreSQL sessions between transactions: LISTEN receives "
@@ -29,7 +29,7 @@ def check(here: DoctorContext) -> Iterator[Finding]:
     yield ok("each connection has its own session")
 
 
-def session(conn: Connection) -> int:
+def get_session_pid(conn: Connection) -> int:
     """Return the pid of the server process that answers now."""
     row = conn.execute("SELECT pg_backend_pid()").fetchone()
     assert row is not None  # noqa: S101 -- one row by construction

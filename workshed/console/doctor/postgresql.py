@@ -6,22 +6,29 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from workshed import migrate
-from workshed.console.doctor.surroundings import DoctorContext
-from workshed.console.operations.finding import SKEW, Finding, clock_skew, failed, ok, warning
+from workshed.console.doctor.context import DoctorContext
+from workshed.console.operations.finding import (
+    LARGEST_SKEW,
+    Finding,
+    clock_skew,
+    failed,
+    ok,
+    warning,
+)
 from workshed.errors import MigrationError, PoolerModeError, SettingsError
 
 OLDEST = 15
 NEWEST = 18
-BESIDE_POOL = 2
+OUTSIDE_POOL = 2
 """Connections of a worker outside its pool: one for the flags, one for rows it sends."""
-RELAY = 3
+RELAY_CONNECTIONS = 3
 """Connections of a relay: for its work, its heartbeat and its duties. An application's relay tasks
 use one more."""
-SPARE = 20
+SPARE_CONNECTIONS = 20
 """For the application, and for people with a console."""
 
 
-def reachable(here: DoctorContext) -> Iterator[Finding]:
+def check_reachable(here: DoctorContext) -> Iterator[Finding]:
     """Connect to PostgreSQL."""
     try:
         here.connect().close()
@@ -29,13 +36,13 @@ def reachable(here: DoctorContext) -> Iterator[Finding]:
         yield failed(str(err), "export WORKSHED_DATABASE_URL=postgresql://…")
     except psycopg.OperationalError as err:
         words = " ".join(str(err).split())
-        said = f"PostgreSQL does not answer at {here.database}: {words}"
+        said = f"PostgreSQL does not answer at {here.database_address}: {words}"
         yield failed(said, "start it, or export WORKSHED_DATABASE_URL=postgresql://…")
     else:
-        yield ok(f"answers at {here.database}")
+        yield ok(f"answers at {here.database_address}")
 
 
-def version(here: DoctorContext) -> Iterator[Finding]:
+def check_version(here: DoctorContext) -> Iterator[Finding]:
     """Check its version, and compare its clock with ours."""
     with here.connect() as conn:
         found = conn.info.server_version // 10_000
@@ -50,20 +57,20 @@ def version(here: DoctorContext) -> Iterator[Finding]:
         )
     else:
         yield ok(f"PostgreSQL {found}")
-    if skew > SKEW:
+    if skew > LARGEST_SKEW:
         yield clock_skew(skew)
 
 
-def migrations(here: DoctorContext) -> Iterator[Finding]:
+def check_migrations(here: DoctorContext) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
         applied = [row.stream for row in migrate.list_applied(conn)]
-        for stream in dict.fromkeys((migrate.WORKSHED, *here.app.migrations)):
-            yield migrated(conn, stream, applied.count(stream))
-        yield from search_path(conn)
+        for stream in dict.fromkeys((migrate.OWN_STREAM, *here.app.migrations)):
+            yield check_stream(conn, stream, applied.count(stream))
+        yield from check_search_path(conn)
 
 
-def search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Finding]:
+def check_search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Finding]:
     """Warn if a table name without a schema may mean one of Workshed's, as for role `workshed`."""
     row = conn.execute("SELECT 'workshed' = ANY (current_schemas(false)), current_user").fetchone()
     if row is not None and row[0]:
@@ -74,7 +81,9 @@ def search_path(conn: psycopg.Connection[tuple[object, ...]]) -> Iterator[Findin
         )
 
 
-def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int) -> Finding:
+def check_stream(
+    conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int
+) -> Finding:
     """Check one stream of migrations."""
     try:
         missing = migrate.list_pending(conn, (stream,))
@@ -93,7 +102,7 @@ def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied:
     return failed(said, "workshed migrate")
 
 
-def connections(here: DoctorContext) -> Iterator[Finding]:
+def check_connections(here: DoctorContext) -> Iterator[Finding]:
     """Compare the pool size with the threads, and all pools with the server's max_connections."""
     pool, threads = here.settings.pool_size, here.threads
     if pool < threads:
@@ -106,12 +115,12 @@ def connections(here: DoctorContext) -> Iterator[Finding]:
     with here.connect() as conn:
         row = conn.execute(query).fetchone()
     most = int(row[0]) if row else 0
-    each = pool + BESIDE_POOL
-    relay = RELAY + bool(here.app.relay_tasks)
+    each = pool + OUTSIDE_POOL
+    relay = RELAY_CONNECTIONS + bool(here.app.relay_tasks)
     wanted = here.processes * each + relay
     said = f"workers and a relay may open {wanted} of {most} connections"
     if wanted > most:
-        need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE}"
+        need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE_CONNECTIONS}"
         yield warning(
             f"{said} ({here.processes} * {each} + {relay})", f'psql -c "{need}"  (restart it)'
         )

@@ -13,14 +13,14 @@ from pika.exceptions import (
 )
 
 from workshed.console.rabbitmq.amqp import connect_amqp
-from workshed.console.rabbitmq.queue_depths import queue_depth
+from workshed.console.rabbitmq.queue_depths import fetch_depth
 from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
-NOWHERE = "workshed.doctor"
+UNBOUND_KEY = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ returns the message."""
-BLOCKED = timedelta(seconds=2)
-HEARD_WITHIN_S = 0.4
+BLOCKED_TIMEOUT = timedelta(seconds=2)
+BLOCKED_WITHIN_S = 0.4
 """RabbitMQ returns the message first, and then says that it blocks: 1 ms later, when measured."""
 
 
@@ -29,21 +29,21 @@ class ProbeResult:
     """How RabbitMQ responded to a message that no queue gets."""
 
     kind: Literal["allowed", "refused", "no exchange", "blocked"]
-    said: str = ""
+    reason: str = ""
 
 
-def publish(urls: list[str]) -> ProbeResult:
+def probe_publish(urls: list[str]) -> ProbeResult:
     """Send a message that no queue gets; raises `BrokerUnreachableError`."""
     reasons: list[str] = []
-    connection = connect_amqp(urls, "doctor", BLOCKED)
+    connection = connect_amqp(urls, "doctor", BLOCKED_TIMEOUT)
     connection.add_on_connection_blocked_callback(
         lambda _, frame: reasons.append(str(frame.method.reason))
     )
     try:
-        answer = tried(connection.channel())
-        ends_at = time.monotonic() + HEARD_WITHIN_S
+        answer = try_publish(connection.channel())
+        ends_at = time.monotonic() + BLOCKED_WITHIN_S
         while not reasons and time.monotonic() < ends_at:
-            connection.process_data_events(HEARD_WITHIN_S / 4)
+            connection.process_data_events(BLOCKED_WITHIN_S / 4)
         connection.close()  # fails if RabbitMQ blocks, because it then reads nothing more
     except ConnectionBlockedTimeout:
         return ProbeResult("blocked", " ".join(reasons))
@@ -53,11 +53,11 @@ def publish(urls: list[str]) -> ProbeResult:
     return ProbeResult("blocked", " ".join(reasons)) if reasons else answer
 
 
-def tried(channel: Any) -> ProbeResult:
+def try_publish(channel: Any) -> ProbeResult:
     """Publish the message; return the response."""
     try:
         channel.confirm_delivery()
-        channel.basic_publish(EXCHANGE, NOWHERE, b"", mandatory=True)
+        channel.basic_publish(EXCHANGE, UNBOUND_KEY, b"", mandatory=True)
     except UnroutableError:
         return ProbeResult("allowed")
     except ChannelClosedByBroker as err:
@@ -66,7 +66,7 @@ def tried(channel: Any) -> ProbeResult:
     return ProbeResult("allowed")
 
 
-def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
+def probe_read(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the queues that may not be read, and those that cannot be tried.
 
     A queue with messages is not tried, because a message would come back marked as redelivered.
@@ -74,7 +74,7 @@ def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]
     refused, untried = [], []
     with topology.open_connection(urls) as connection:
         for name in names:
-            found = queue_depth(connection, name)
+            found = fetch_depth(connection, name)
             if found is None or found.ready:
                 untried.append(name)
                 continue

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from workshed.console.doctor.environment import variable
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.console.doctor.context import DoctorContext
+from workshed.console.doctor.environment import environment_variable
 from workshed.console.operations.finding import Finding, failed, unchecked
 
 DEADLINE_S = 5.0
@@ -26,24 +26,24 @@ class Check:
     """Settings it depends on: without them it would check the wrong server."""
 
 
-def examine(
+def run_checks(
     here: DoctorContext, checks: Sequence[Check], deadline_s: float = DEADLINE_S
 ) -> dict[str, list[Finding]]:
     """Return the findings of each check, in order; never raises, never hangs."""
     done: dict[str, list[Finding]] = {}
     while left := [check for check in checks if check.name not in done]:
         wave = [check for check in left if {*check.needs, *check.after} <= done.keys()]
-        reasons = {check.name: obstacle(check, done, here) for check in wave}
-        done |= together(here, [c for c in wave if reasons[c.name] is None], deadline_s)
+        reasons = {check.name: skip_reason(check, done, here) for check in wave}
+        done |= run_parallel(here, [c for c in wave if reasons[c.name] is None], deadline_s)
         done |= {name: [unchecked(why)] for name, why in reasons.items() if why is not None}
     return {check.name: done[check.name] for check in checks}
 
 
-def obstacle(check: Check, done: dict[str, list[Finding]], here: DoctorContext) -> str | None:
+def skip_reason(check: Check, done: dict[str, list[Finding]], here: DoctorContext) -> str | None:
     """Return why a check cannot run, or `None`."""
     for name in check.reads:
-        if name in here.unreadable:
-            return f"{variable(name)} cannot be read"
+        if name in here.unreadable_settings:
+            return f"{environment_variable(name)} cannot be read"
     for name in check.needs:
         levels = {finding.level for finding in done[name]}
         if "failed" in levels or levels == {"not checked"}:
@@ -51,14 +51,14 @@ def obstacle(check: Check, done: dict[str, list[Finding]], here: DoctorContext) 
     return None
 
 
-def together(
+def run_parallel(
     here: DoctorContext, checks: list[Check], deadline_s: float
 ) -> dict[str, list[Finding]]:
     """Run checks in parallel, and give up on those that hang."""
     found: dict[str, list[Finding]] = {check.name: [] for check in checks}
     threads = [
         # A daemon, so that the program can exit while a check hangs.
-        threading.Thread(target=look, args=(here, check, found[check.name]), daemon=True)
+        threading.Thread(target=run_check, args=(here, check, found[check.name]), daemon=True)
         for check in checks
     ]
     for thread in threads:
@@ -78,7 +78,7 @@ def together(
     return result
 
 
-def look(here: DoctorContext, check: Check, found: list[Finding]) -> None:
+def run_check(here: DoctorContext, check: Check, found: list[Finding]) -> None:
     """Run one check; if it raises, that is a finding too."""
     try:
         found.extend(check.run(here))

@@ -4,13 +4,13 @@ import importlib.util
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
 
 SDK = "sentry_sdk"
 
 
-def check(here: DoctorContext) -> Iterator[Finding]:
+def check_sentry(here: DoctorContext) -> Iterator[Finding]:
     """Look for the SDK; import nothing, send nothing."""
     dsn = here.settings.sentry_dsn
     if dsn is None:

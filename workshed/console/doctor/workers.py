@@ -3,40 +3,40 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from workshed.console.doctor.surroundings import DoctorContext
+from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok, warning
-from workshed.console.rabbitmq.management_api import Management
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.management_api import ManagementApi
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build
 from workshed.transport.consuming import consumer_tag
 
 
-def check(here: DoctorContext) -> Iterator[Finding]:
+def check_workers(here: DoctorContext) -> Iterator[Finding]:
     """Look for queues without a consumer; no other check notices that their jobs wait."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
-    found = queue_depths(here.urls, names, prefix=here.prefix)
+    found = fetch_depths(here.urls, names, prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
     full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
-    empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]
+    empty = [name for name in sorted(list_actor_queues(here)) if alone.get(name) == 0]
     start = " ".join(("workshed worker", *(here.packages or ("PACKAGE",))))
     if full:
         yield failed(f"no worker consumes {', '.join(full)}: jobs wait", start)
     if empty:
         yield warning(f"no worker consumes {', '.join(empty)} (no jobs wait there)", start)
-    shared = list(at_odds(here, found))
+    shared = list(find_shared_queues(here, found))
     yield from shared
     if not (full or empty or shared):
         yield ok("a worker consumes each queue that has jobs or actors")
 
 
-def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
+def find_shared_queues(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
     """Look for programs that share a queue: each gets jobs for which it has no actor.
 
     This needs the management API. The tag of a consumer identifies its program.
     """
     for name in names:
-        tags = here.ask(partial(consumers, name)) or []
+        tags = here.query_management(partial(list_consumers, name)) or []
         programs = {one.digest: one for tag in tags if (one := consumer_tag.parse_tag(tag))}
         if len(programs) > 1:
             listed = "; ".join(sorted(one.name for one in programs.values()))
@@ -47,16 +47,16 @@ def at_odds(here: DoctorContext, names: Iterable[str]) -> Iterator[Finding]:
             )
 
 
-def consumers(name: str, api: Management) -> list[str]:
+def list_consumers(name: str, api: ManagementApi) -> list[str]:
     """Return the tags of the consumers of a queue."""
     return api.consumers(name)
 
 
-def with_actors(here: DoctorContext) -> set[str]:
+def list_actor_queues(here: DoctorContext) -> set[str]:
     """Return the queues of the imported actors, or those of the actors that workers declared."""
     if not here.packages:
         return here.used_queues or set()
     if here.problems:  # then no broker can be built
         return set()
-    actors = build.broker().actors.values()
+    actors = build.get_broker().actors.values()
     return {queue for actor in actors for queue in (actor.queue_name, *retry_queues(actor))}

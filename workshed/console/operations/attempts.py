@@ -28,11 +28,11 @@ class JobAttempt:
 def list_attempts(known: KnownJob) -> list[JobAttempt]:
     """Return the attempts of a job, the oldest first."""
     failed = {(one.generation, str(one.outcome)): one for one in known.attempts}
-    found = [_ran(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]
-    return sorted([*found, *map(_failed, failed.values())], key=lambda one: one.ended_at)
+    found = [_from_run(run, failed.pop((run.generation, run.outcome), None)) for run in known.runs]
+    return sorted([*found, *map(_from_failure, failed.values())], key=lambda one: one.ended_at)
 
 
-def _ran(run: Run, failed: Attempt | None) -> JobAttempt:
+def _from_run(run: Run, failed: Attempt | None) -> JobAttempt:
     return JobAttempt(
         attempt=run.attempt,
         outcome=run.outcome,
@@ -48,7 +48,7 @@ def _ran(run: Run, failed: Attempt | None) -> JobAttempt:
     )
 
 
-def _failed(one: Attempt) -> JobAttempt:
+def _from_failure(one: Attempt) -> JobAttempt:
     return JobAttempt(
         attempt=one.attempt,
         outcome=one.outcome,

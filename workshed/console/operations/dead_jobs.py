@@ -3,18 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
-from workshed.console.formatting import jobs
-from workshed.console.operations.message_body import for_programs
-from workshed.jobs.dead.dead_jobs import Dead
+from workshed.console.formatting import format_job_count
+from workshed.console.operations.message_body import body_as_json
+from workshed.jobs.dead.dead_jobs import DeadJob
 from workshed.jobs.dead.retry_preview import RetryPreview
 
 
 def waits_text(prospect: RetryPreview) -> str:
     """Say how many jobs of a retry would wait for a unique key; empty if none would."""
-    if not prospect.waits:
+    if not prospect.waiting:
         return ""
-    has, waits = ("has", "it waits") if prospect.waits == 1 else ("have", "they wait")
-    some = f"{prospect.waits} of {jobs(prospect.jobs)}"
+    has, waits = ("has", "it waits") if prospect.waiting == 1 else ("have", "they wait")
+    some = f"{prospect.waiting} of {format_job_count(prospect.jobs)}"
     return f"{some} {has} a unique key that another job holds: {waits} for it."
 
 
@@ -22,14 +22,17 @@ def unreadable_text(unreadable: int) -> str:
     """Say how many jobs cannot be retried; empty if all can."""
     if not unreadable:
         return ""
-    return f"{jobs(unreadable)} cannot be read and {'stays' if unreadable == 1 else 'stay'} dead."
+    return (
+        f"{format_job_count(unreadable)} cannot be read and "
+        f"{'stays' if unreadable == 1 else 'stay'} dead."
+    )
 
 
-def death_reason(row: Dead) -> str:
+def death_reason(row: DeadJob) -> str:
     """Return the cause of death in one line."""
     return row.error_class or row.reason.partition("\n")[0]
 
 
-def as_data(row: Dead) -> dict[str, Any]:
+def as_data(row: DeadJob) -> dict[str, Any]:
     """Return a dead job for JSON output."""
-    return asdict(row) | for_programs(row.body)
+    return asdict(row) | body_as_json(row.body)

@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 
 from workshed import db, migrate
-from workshed.app import app
+from workshed.app import get_app
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq import amqp
-from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
+from workshed.console.rabbitmq.management_api import TIMEOUT_S, ManagementApi
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
 from workshed.jobs.control import queues
@@ -25,34 +25,34 @@ from workshed.transport.rabbitmq import RabbitMQBroker
 
 def require_rabbitmq() -> RabbitMQBroker:
     """Return the broker of this environment; raises `SettingsError` for `stub://`."""
-    found = build.broker()
+    found = build.get_broker()
     if not isinstance(found, RabbitMQBroker):
         raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ server")
     return found
 
 
-def open_management(timeout_s: float = TIMEOUT_S) -> Management | None:
+def open_management(timeout_s: float = TIMEOUT_S) -> ManagementApi | None:
     """Return the management API of the broker's virtual host, or `None` if it is not configured."""
     url = settings().management_url
     broker = require_rabbitmq()
     vhost = amqp.url_vhost(broker.urls[0])
     if url is None:
         return None
-    return Management(url.get_secret_value(), vhost, timeout_s, broker.prefix)
+    return ManagementApi(url.get_secret_value(), vhost, timeout_s, broker.prefix)
 
 
-def queue_names(conn: Connection) -> list[str]:
+def list_queue_names(conn: Connection) -> list[str]:
     """Return the queues that are declared here, and those that any worker has declared."""
     return list(
         dict.fromkeys(
-            [*require_rabbitmq().declared, *(one.name for one in queues.list_queues(conn))]
+            [*require_rabbitmq().declared_queues, *(one.name for one in queues.list_queues(conn))]
         )
     )
 
 
 def check_queues(conn: Connection, names: Iterable[str]) -> None:
     """Raise `NotFoundError` for an unknown queue."""
-    known = queue_names(conn)
+    known = list_queue_names(conn)
     for name in names:
         if name not in known:
             raise NotFoundError(
@@ -60,13 +60,13 @@ def check_queues(conn: Connection, names: Iterable[str]) -> None:
             )
 
 
-def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
+def register_queues(conn: Connection, names: Iterable[str]) -> list[str]:
     """Return the names if all are queues; store those that no worker has declared yet.
 
     Raises `NotFoundError` before anything is written.
     """
     check_queues(conn, names)
-    declared = require_rabbitmq().declared
+    declared = require_rabbitmq().declared_queues
     missing = {*names} - {one.name for one in queues.list_queues(conn)}
     queues.declare_queues(conn, {name: declared[name].kind for name in missing})
     return list(dict.fromkeys(names))
@@ -80,8 +80,8 @@ def import_actors(packages: Iterable[str]) -> tuple[str, ...]:
     An error raised inside a module propagates. As in a worker, the broker is built before, so that
     a bare `@dramatiq.actor` uses it. Raises `NotFoundError` for a module that does not exist.
     """
-    build.broker()
-    packages = tuple(packages) or app().actors
+    build.get_broker()
+    packages = tuple(packages) or get_app().actors
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)  # as the `dramatiq` command does
@@ -103,10 +103,10 @@ def require_queues(packages: Collection[str]) -> dict[str, Queue]:
 
     Without any module, return all declared queues, because it is unknown which are used.
     """
-    broker = build.broker()
+    broker = build.get_broker()
     if packages:
         import_actors(packages)
-    return broker.used_queues() if packages else broker.declared
+    return broker.used_queues() if packages else broker.declared_queues
 
 
 @contextmanager

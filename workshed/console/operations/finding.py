@@ -6,7 +6,7 @@ from typing import Literal
 
 Level = Literal["ok", "warning", "failed", "not checked"]
 
-SKEW = timedelta(seconds=5)
+LARGEST_SKEW = timedelta(seconds=5)
 """The largest allowed difference between clocks."""
 
 

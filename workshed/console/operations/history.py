@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("server"):
+with require_extra("server"):
     import typer
 
-from workshed.console.operations.arguments import KEYWORD, value
+from workshed.console.operations.arguments import KEYWORD, parse_value
 from workshed.jobs.history.runs import Run
 from workshed.jobs.outcomes import OUTCOMES
 from workshed.transport.errors import did_you_mean
@@ -33,7 +33,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any] | None:
         named = KEYWORD.fullmatch(word)
         if named is None:
             raise typer.BadParameter(f"argument {word!r} is not of the form NAME=VALUE")
-        found[named[1]] = value(named[2])
+        found[named[1]] = parse_value(named[2])
     return found or None
 
 

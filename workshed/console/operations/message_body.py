@@ -4,18 +4,18 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from workshed.console.operations.strict_json import loads
+from workshed.console.operations.strict_json import parse_json
 
 
 def decode_body(body: str | bytes) -> Any:
     """Return the JSON value of a body, or `None` if it is not JSON."""
     try:
-        return loads(body)
+        return parse_json(body)
     except ValueError:
         return None
 
 
-def for_programs(body: str | bytes) -> dict[str, Any]:
+def body_as_json(body: str | bytes) -> dict[str, Any]:
     """Return the JSON value as `body`, or the bytes as `body_base64` if it is not JSON."""
     found = decode_body(body)
     if found is None:
@@ -24,7 +24,7 @@ def for_programs(body: str | bytes) -> dict[str, Any]:
     return {"body": found}
 
 
-def for_people(body: str | bytes) -> str:
+def body_as_text(body: str | bytes) -> str:
     """Return the body as indented JSON, as text, or as a Python bytes literal."""
     found = decode_body(body)
     if found is not None:

@@ -20,12 +20,12 @@ class PeriodicJobState:
     """A periodic job with its last run."""
 
     job: PeriodicJob
-    last: PeriodicRun | None
+    last_run: PeriodicRun | None
     outcome: str | None
     """The outcome of the last run, if it is known."""
 
     @property
-    def next_there(self) -> datetime:
+    def next_at_local(self) -> datetime:
         """The next scheduled time, in its time zone; also while it is paused."""
         return self.job.next_at.astimezone(ZoneInfo(self.job.zone))
 
@@ -77,5 +77,5 @@ def describe_run(made: PeriodicRun | None) -> str:
 
 def as_data(one: PeriodicJobState) -> dict[str, Any]:
     """Return a periodic job for JSON output."""
-    last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
+    last = None if one.last_run is None else asdict(one.last_run) | {"outcome": one.outcome}
     return asdict(one.job) | {"next_at": one.next_at, "last": last}

@@ -6,7 +6,7 @@ The functions judge data that the caller has fetched; they fetch nothing themsel
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from workshed.console.formatting import ago, in_words, jobs
+from workshed.console.formatting import format_ago, format_duration, format_job_count
 from workshed.console.operations.finding import Finding, failed, warning
 from workshed.errors import WorkshedError
 from workshed.jobs.control.queues import KnownQueue
@@ -14,14 +14,14 @@ from workshed.jobs.control.workers import Worker
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 
-START = "workshed relay  (a worker starts one as well)"
-WORK = "workshed worker"
-FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
+START_RELAY = "workshed relay  (a worker starts one as well)"
+START_WORKER = "workshed worker"
+CLEAR_ALARM = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 
 
 def judge_alarms(said: str | None) -> Finding | None:
     """Judge RabbitMQ's alarms; while there is one, senders block."""
-    return failed(f"RabbitMQ takes no messages: {said}", FREE) if said else None
+    return failed(f"RabbitMQ takes no messages: {said}", CLEAR_ALARM) if said else None
 
 
 def judge_unreachable(troubles: Iterable[WorkshedError]) -> list[Finding]:
@@ -33,11 +33,12 @@ def judge_relay(last_beat: timedelta | None) -> Finding | None:
     """Judge the age of the last heartbeat of any relay; `None` if there never was one."""
     if last_beat is None:
         return failed(
-            "no relay is running: delayed jobs, retries and outbox jobs are not published", START
+            "no relay is running: delayed jobs, retries and outbox jobs are not published",
+            START_RELAY,
         )
     if last_beat > relays.DEAD_AFTER:
-        said = f"no relay heartbeat for {in_words(last_beat)}: delayed jobs and retries wait"
-        return failed(said, START)
+        said = f"no relay heartbeat for {format_duration(last_beat)}: delayed jobs and retries wait"
+        return failed(said, START_RELAY)
     return None
 
 
@@ -45,7 +46,7 @@ def judge_workers(found: Sequence[Worker]) -> Finding | None:
     """Check that some worker starts jobs."""
     alive = [one for one in found if one.alive]
     if not alive:
-        return failed("no worker is running, so no job runs", WORK)
+        return failed("no worker is running, so no job runs", START_WORKER)
     if all(one.state == "quiet" for one in alive):
         said = f"no job starts: all {len(alive)} running workers are quiet"
         fix = " ".join(["workshed workers resume", *(one.name for one in alive)])
@@ -60,7 +61,7 @@ def judge_unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding
     if not (alone and listened):
         return None
     options = " ".join(f"--queue {name}" for name in alone)
-    return failed(f"no worker consumes {', '.join(alone)}: jobs wait", f"{WORK} {options}")
+    return failed(f"no worker consumes {', '.join(alone)}: jobs wait", f"{START_WORKER} {options}")
 
 
 def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
@@ -70,15 +71,17 @@ def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta)
     if not late:
         return None
     first = min(late, key=lambda job: job.next_at)
-    said = f"{first.name} was due {in_words(now - first.next_at)} ago: its runs are not created"
-    return failed(said, START)
+    said = (
+        f"{first.name} was due {format_duration(now - first.next_at)} ago: its runs are not created"
+    )
+    return failed(said, START_RELAY)
 
 
 def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
     """Find paused queues, which an operator may have forgotten."""
     return [
         warning(
-            f"{queue.name} was paused {ago(queue.paused_at, now)}",
+            f"{queue.name} was paused {format_ago(queue.paused_at, now)}",
             f"workshed queues resume {queue.name}",
         )
         for queue in found
@@ -90,7 +93,7 @@ def judge_dropped(runs: int, span: timedelta) -> Finding | None:
     """Judge how many runs the history lacks; its figures are too low by that number."""
     if not runs:
         return None
-    said = f"{runs} runs of the last {in_words(span)} were not recorded"
+    said = f"{runs} runs of the last {format_duration(span)} were not recorded"
     return warning(f"{said}, because PostgreSQL was down or slow", "workshed doctor")
 
 
@@ -98,9 +101,10 @@ def judge_deaths(number: int, most: int, span: timedelta) -> Finding | None:
     """Judge how many jobs died within `span`; more than `most` were not counted."""
     if not number:
         return None
-    many = f"more than {most} jobs" if number > most else jobs(number)
+    many = f"more than {most} jobs" if number > most else format_job_count(number)
     return warning(
-        f"{many} failed permanently in the last {in_words(span)}", "workshed dead list --group"
+        f"{many} failed permanently in the last {format_duration(span)}",
+        "workshed dead list --group",
     )
 
 

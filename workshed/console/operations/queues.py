@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
-from workshed.console.operations.environment import queue_names
+from workshed.console.operations.environment import list_queue_names
 from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
-from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
@@ -45,27 +45,27 @@ class QueueCounts:
 
 
 def list_queue_states(
-    conn: Connection, broker: RabbitMQBroker, api: Management | None
+    conn: Connection, broker: RabbitMQBroker, api: ManagementApi | None
 ) -> tuple[list[QueueState], list[WorkshedError]]:
     """Return the queues, the declared ones first, and the errors of RabbitMQ."""
     counted = count_waiting_and_dead(conn)
-    names = name_queues(conn, counted)
+    names = merge_queue_names(conn, counted)
     told = fetch_status(broker.urls, api, names, prefix=broker.prefix)
-    return describe_queue(conn, broker, names, counted, told), [*told.troubles]
+    return merge_queue_states(conn, broker, names, counted, told), [*told.errors]
 
 
 def count_waiting_and_dead(conn: Connection) -> QueueCounts:
     """Count waiting and dead jobs, by queue."""
-    return QueueCounts(waiting.count_by_queue(conn), dead.by_queue(conn))
+    return QueueCounts(waiting.count_by_queue(conn), dead.count_dead_by_queue(conn))
 
 
-def name_queues(conn: Connection, counted: QueueCounts) -> list[str]:
+def merge_queue_names(conn: Connection, counted: QueueCounts) -> list[str]:
     """Return the queues that are declared, and those with waiting or dead jobs."""
     others = sorted({*counted.waiting, *counted.dead})
-    return list(dict.fromkeys([*queue_names(conn), *others]))
+    return list(dict.fromkeys([*list_queue_names(conn), *others]))
 
 
-def describe_queue(
+def merge_queue_states(
     conn: Connection,
     broker: RabbitMQBroker,
     names: Sequence[str],
@@ -76,7 +76,7 @@ def describe_queue(
     known = {queue.name: queue for queue in queues.list_queues(conn)}
 
     def state(name: str) -> QueueState:
-        declared, row = broker.declared.get(name), known.get(name)
+        declared, row = broker.declared_queues.get(name), known.get(name)
         depth, lost = told.depths.get(name), told.depths.get(f"{name}.dead")
         return QueueState(
             name=name,

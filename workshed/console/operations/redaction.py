@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from workshed.console.operations.strict_json import loads
+from workshed.console.operations.strict_json import parse_json
 from workshed.db import Connection
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
@@ -27,10 +27,10 @@ class HasMessage(Protocol):
 R = TypeVar("R", bound=HasMessage)
 
 
-def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
+def redact_rows(conn: Connection, rows: Iterable[R]) -> list[R]:
     """Return the rows with redacted bodies, which may be shown."""
-    known = {actor.name: actor for actor in queues.find_actors(conn) if actor.redact}
-    return [_shown(row, known) for row in rows]
+    known = {actor.name: actor for actor in queues.list_actors(conn) if actor.redact}
+    return [_redact_row(row, known) for row in rows]
 
 
 def hide_secrets(body: Any, actor: str | None, known: Mapping[str, KnownActor]) -> Any:
@@ -43,31 +43,31 @@ def hide_secrets(body: Any, actor: str | None, known: Mapping[str, KnownActor]) 
     found = dict(body)
     options = found.get("options")
     if isinstance(options, dict):
-        found["options"] = options = _within(options, known)
+        found["options"] = options = _redact_nested(options, known)
     secret = known.get(actor or "")
     if secret is None:
         return found
     if isinstance(options, dict) and "unique_key" in options:
         options["unique_key"] = HIDDEN
-    return found | _arguments(body, secret)
+    return found | _redact_arguments(body, secret)
 
 
-def _within(options: dict[str, Any], known: Mapping[str, KnownActor]) -> dict[str, Any]:
+def _redact_nested(options: dict[str, Any], known: Mapping[str, KnownActor]) -> dict[str, Any]:
     """Hide secrets in the messages that are sent after this one."""
     found = dict(options)
     if isinstance(piped := options.get("pipe_target"), dict):
-        found["pipe_target"] = _named(piped, known)
+        found["pipe_target"] = _redact_message(piped, known)
     if isinstance(after := options.get("group_completion_callbacks"), list):
-        found["group_completion_callbacks"] = [_named(one, known) for one in after]
+        found["group_completion_callbacks"] = [_redact_message(one, known) for one in after]
     return found
 
 
-def _named(body: Any, known: Mapping[str, KnownActor]) -> Any:
+def _redact_message(body: Any, known: Mapping[str, KnownActor]) -> Any:
     name = body.get("actor_name") if isinstance(body, dict) else None
     return hide_secrets(body, name if isinstance(name, str) else None, known)
 
 
-def _arguments(body: Mapping[str, Any], actor: KnownActor) -> dict[str, Any]:
+def _redact_arguments(body: Mapping[str, Any], actor: KnownActor) -> dict[str, Any]:
     args, kwargs = body.get("args"), body.get("kwargs")
     found: dict[str, Any] = {}
     if isinstance(args, list):
@@ -82,13 +82,13 @@ def _arguments(body: Mapping[str, Any], actor: KnownActor) -> dict[str, Any]:
     return found
 
 
-def _shown(row: R, known: Mapping[str, KnownActor]) -> R:
+def _redact_row(row: R, known: Mapping[str, KnownActor]) -> R:
     if not known or not (row.actor in known or row.actor is None or _has_messages(row.body)):
         return row
     try:
-        found = loads(row.body)
+        found = parse_json(row.body)
         body = json.dumps(
-            hide_secrets(found, row.actor, known) if row.actor else _named(found, known)
+            hide_secrets(found, row.actor, known) if row.actor else _redact_message(found, known)
         )
     except ValueError:
         if row.actor not in known:

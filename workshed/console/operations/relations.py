@@ -43,15 +43,15 @@ class ChildJob:
 
 def list_keys(conn: Connection, message_id: str) -> list[JobKey]:
     """Return the keys of a job."""
-    secret = {actor.name for actor in queues.find_actors(conn) if actor.redact}
-    locks: list[UniqueLock | HeldLock] = [*unique.of_message(conn, message_id)]
-    locks += run_locks.of_message(conn, message_id)
-    found = [_held(lock, secret) for lock in locks]
-    for key, actor in _wanted(conn, message_id):
+    secret = {actor.name for actor in queues.list_actors(conn) if actor.redact}
+    locks: list[UniqueLock | HeldLock] = [*unique.list_job_unique_locks(conn, message_id)]
+    locks += run_locks.list_job_run_locks(conn, message_id)
+    found = [_from_lock(lock, secret) for lock in locks]
+    for key, actor in _requested_key(conn, message_id):
         if key not in [lock.key for lock in locks]:
-            lock = unique.find_holder(conn, key)
+            lock = unique.get_unique_lock(conn, key)
             free = JobKey(HIDDEN if actor in secret else key, "alive", None, None, None)
-            found.append(free if lock is None else _held(lock, secret))
+            found.append(free if lock is None else _from_lock(lock, secret))
     return found
 
 
@@ -64,7 +64,7 @@ def list_children(conn: Connection, message_id: str, limit: int) -> list[ChildJo
     return list(found.values())
 
 
-def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
+def _requested_key(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
     """Yield the unique key that a job asks for in its message, with its actor."""
     row = get_waiting(conn, message_id) or dead_jobs.get_dead_job(conn, message_id)
     fields = None if row is None else decode_body(row.body)
@@ -74,7 +74,7 @@ def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None
         yield key, row.actor
 
 
-def _held(lock: UniqueLock | HeldLock, secret: set[str]) -> JobKey:
+def _from_lock(lock: UniqueLock | HeldLock, secret: set[str]) -> JobKey:
     return JobKey(
         key=HIDDEN if lock.actor in secret else lock.key,
         lasts="alive" if isinstance(lock, UniqueLock) else "running",

@@ -21,7 +21,7 @@ class SendCall:
     kwargs: Mapping[str, Any]
 
     @property
-    def send(self) -> str:
+    def python_call(self) -> str:
         """The call in Python: `deliver_email.send(7, kind='alert')`."""
         words = [repr(value) for value in self.args]
         if all(_is_name(name) for name in self.kwargs):
@@ -35,13 +35,13 @@ class SendCall:
         """The command for a shell; `None` if the command cannot express an argument's name."""
         if not all(KEYWORD.fullmatch(f"{name}=") for name in self.kwargs):
             return None
-        words = [_by_place(value) for value in self.args]
-        words += [f"{name}={_value(value)}" for name, value in self.kwargs.items()]
+        words = [_positional_word(value) for value in self.args]
+        words += [f"{name}={_format_word(value)}" for name, value in self.kwargs.items()]
         ends_options = any(word.startswith("-") for word in (self.actor, *words))
         return shlex.join(["workshed", "enqueue", *["--"] * ends_options, self.actor, *words])
 
 
-def resend_call(known: KnownJob) -> SendCall | None:
+def find_send_call(known: KnownJob) -> SendCall | None:
     """Return how a job was sent, from its message or its latest run; `None` if unknown."""
     fields = None if known.row is None else decode_body(known.row.body)
     if isinstance(fields, dict):
@@ -63,22 +63,22 @@ def _is_name(text: str) -> bool:
     return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
 
 
-def _by_place(value: Any) -> str:
+def _positional_word(value: Any) -> str:
     """Format a value as a word that is not read as `KEY=ARG`."""
-    word = _value(value)
-    return _json(value) if not is_json(word) and KEYWORD.fullmatch(word) else word
+    word = _format_word(value)
+    return _format_json(value) if not is_json(word) and KEYWORD.fullmatch(word) else word
 
 
-def _value(value: Any) -> str:
+def _format_word(value: Any) -> str:
     """Format a string as it is unless it would be read as JSON; everything else as JSON."""
-    return value if isinstance(value, str) and _is_plain(value) else _json(value)
+    return value if isinstance(value, str) and _is_plain(value) else _format_json(value)
 
 
 def _is_plain(text: str) -> bool:
     return text.isprintable() and not is_json(text) and not text.startswith("-")
 
 
-def _json(value: Any) -> str:
+def _format_json(value: Any) -> str:
     """Format JSON, with escapes for characters that a terminal would not show."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)

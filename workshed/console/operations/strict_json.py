@@ -7,32 +7,32 @@ DEEPEST = 260
 """Levels. A message that can be sent has at most 254; Python's writer fails below 1000."""
 
 
-def loads(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Parse JSON; raises `ValueError`, also for NaN and Infinity, which Python accepts."""
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as err:
         raise ValueError(str(err)) from None
-    if depth(found) > DEEPEST:
+    if measure_depth(found) > DEEPEST:
         raise ValueError(f"nests deeper than {DEEPEST} levels")
     return found
 
 
-def depth(value: Any) -> int:
+def measure_depth(value: Any) -> int:
     """Return the number of nested levels; a number or a string has one."""
     levels, values = 0, [value]
     while values:
         levels += 1
-        values = [inner for each in values for inner in contents(each)]
+        values = [inner for each in values for inner in child_values(each)]
     return levels
 
 
-def contents(value: Any) -> list[Any]:
+def child_values(value: Any) -> list[Any]:
     """Return the values in a list or an object."""
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)

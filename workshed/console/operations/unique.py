@@ -19,7 +19,7 @@ class HeldKey:
     row: UniqueLock | HeldLock
 
     @property
-    def place(self) -> tuple[datetime, str]:
+    def sort_key(self) -> tuple[datetime, str]:
         """The sort key."""
         return self.row.acquired_at, self.row.key
 
@@ -36,7 +36,7 @@ def list_held_keys(
     alive = unique.list_unique_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
     running = run_locks.list_run_locks(conn, actor=actor, begins=begins, after=after, limit=limit)
     found = [HeldKey("alive", one) for one in alive] + [HeldKey("running", one) for one in running]
-    return sorted(found, key=lambda one: one.place)[:limit]
+    return sorted(found, key=lambda one: one.sort_key)[:limit]
 
 
 def as_data(key: HeldKey) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from dramatiq.results import ResultFailure
 from workshed.db import Connection
 from workshed.jobs.control import cancellations, workers
 from workshed.jobs.history import attempts, results
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware.composition.results import PostgresResults
 
-LOOK_S = 0.2
+POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ def wait_for_end(
             return FinalState("cancelled", "before it ran")
         if time.monotonic() >= until:
             return None
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def find_final_state(
     conn: Connection, message_id: str, backend: PostgresResults, stored: Any
 ) -> FinalState:
     """Return the outcome; its rows commit with the stored result, and a discard has no result."""
-    tried = attempts.of_message(conn, message_id)
+    tried = attempts.list_job_attempts(conn, message_id)
     if tried and tried[-1].outcome != "retry":
         return FinalState(tried[-1].outcome, tried[-1].reason)
     try:
@@ -63,9 +63,11 @@ def find_final_state(
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:
     """Tell whether it was cancelled while it waited, so that no worker will see it."""
-    return cancellations.is_cancelled(conn, message_id) and settled.is_settled(conn, message_id, 0)
+    return cancellations.is_cancelled(conn, message_id) and completed_generations.is_completed(
+        conn, message_id, 0
+    )
 
 
-def is_worked_on(conn: Connection, queue: str) -> bool:
+def has_worker(conn: Connection, queue: str) -> bool:
     """Tell whether a running worker consumes a queue."""
     return any(one.alive and queue in one.queues for one in workers.list_workers(conn))

@@ -15,10 +15,10 @@ def require_workers(conn: Connection, names: Iterable[str]) -> dict[str, Worker]
     Raises `NotFoundError` before anything is written.
     """
     found = workers.list_workers(conn)
-    return {name: one_of(found, name) for name in names}
+    return {name: pick_worker(found, name) for name in names}
 
 
-def one_of(found: Sequence[Worker], name: str) -> Worker:
+def pick_worker(found: Sequence[Worker], name: str) -> Worker:
     """Return the worker with this name; of several, the one that is alive.
 
     Raises `NotFoundError` for none or several, because containers may share a host name.

@@ -12,12 +12,12 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import BrokerUnreachableError
 
-CONNECT = timedelta(seconds=5)
+CONNECT_TIMEOUT = timedelta(seconds=5)
 """Timeout for all servers together."""
 
 
 def connect_amqp(
-    urls: list[str], name: str, blocked: timedelta, within: timedelta = CONNECT
+    urls: list[str], name: str, blocked: timedelta, within: timedelta = CONNECT_TIMEOUT
 ) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`.
 

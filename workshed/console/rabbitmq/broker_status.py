@@ -3,29 +3,30 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workshed.console.rabbitmq.management_api import Management
-from workshed.console.rabbitmq.queue_depths import ConsoleQueueDepth, queue_depths
+from workshed.console.rabbitmq.management_api import ManagementApi
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
+from workshed.transport.publishing.queue_depth import QueueDepth
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """The answers; a missing queue does not exist on RabbitMQ, or could not be asked for."""
 
-    depths: Mapping[str, ConsoleQueueDepth] = field(default_factory=dict)
+    depths: Mapping[str, QueueDepth] = field(default_factory=dict)
     """By queue, including dead queues."""
     unacked: Mapping[str, int] = field(default_factory=dict)
     """Messages that workers hold, by queue."""
     alarm: str | None = None
     """RabbitMQ's alarms, if they were asked for; with an alarm, it takes no messages."""
-    troubles: Sequence[WorkshedError] = ()
+    errors: Sequence[WorkshedError] = ()
     """Errors of the requests that failed."""
 
 
 def fetch_status(
     urls: list[str],
-    api: Management | None,
+    api: ManagementApi | None,
     names: Iterable[str],
     timeout_s: float = topology.TIMEOUT_S,
     *,
@@ -37,12 +38,12 @@ def fetch_status(
     `prefix`: prefix of the queue names on RabbitMQ.
     """
     troubles: list[WorkshedError] = []
-    found: dict[str, ConsoleQueueDepth] = {}
+    found: dict[str, QueueDepth] = {}
     unacked: dict[str, int] = {}
     alarm = None
     try:
         each = [at for name in names for at in (name, f"{name}.dead")]
-        found = queue_depths(urls, each, timeout_s, prefix=prefix)
+        found = fetch_depths(urls, each, timeout_s, prefix=prefix)
     except WorkshedError as err:
         troubles.append(err)
     try:
@@ -54,6 +55,6 @@ def fetch_status(
     return BrokerStatus(found, unacked, alarm, troubles)
 
 
-def count_unacked(api: Management) -> dict[str, int]:
+def count_unacked(api: ManagementApi) -> dict[str, int]:
     """Return the messages that workers hold, by queue."""
     return {name: one.get("messages_unacknowledged", 0) for name, one in api.queues().items()}

@@ -9,14 +9,14 @@ from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 from workshed.console.rabbitmq.amqp import keep_open
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 
-DEATH = ("x-death", "x-first-death-", "x-last-death-")
-BLOCKED = timedelta(seconds=30)
+DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
+BLOCKED_TIMEOUT = timedelta(seconds=30)
 """How long to wait while RabbitMQ blocks publishers; then the message in hand is requeued."""
 
 
-def put_back(
+def requeue_messages(
     urls: list[str],
     name: str,
     limit: int,
@@ -34,7 +34,7 @@ def put_back(
     """
     there = f"{prefix}{name}"
     dead = f"{there}.dead"
-    with keep_open(urls, "requeue", BLOCKED) as connection:
+    with keep_open(urls, "requeue", BLOCKED_TIMEOUT) as connection:
         channel: Any = connection.channel()
         try:
             channel.confirm_delivery()
@@ -43,8 +43,8 @@ def put_back(
                 if method is None:
                     return count
                 headers = mark_possible_duplicate(properties.headers)
-                if signing is not None and signing.vouches(name, properties.headers, body):
-                    headers[HEADER] = signing.sign(name, headers, body)
+                if signing is not None and signing.is_signed_by_us(name, properties.headers, body):
+                    headers[SIGNATURE_HEADER] = signing.sign(name, headers, body)
                 properties.headers = headers
                 channel.basic_publish(EXCHANGE, there, body, properties, mandatory=True)
                 channel.basic_ack(method.delivery_tag)
@@ -62,5 +62,5 @@ def put_back(
 
 def mark_possible_duplicate(headers: dict[str, Any] | None) -> dict[str, Any]:
     """Return headers without RabbitMQ's dead-letter record, and with `possible_duplicate`."""
-    kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH)}
+    kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH_HEADERS)}
     return {**kept, "possible_duplicate": True}

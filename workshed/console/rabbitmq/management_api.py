@@ -28,7 +28,7 @@ TIMEOUT_S = 4.0  # for one answer
 FORBIDDEN = (401, 403)
 
 
-class Management:
+class ManagementApi:
     """One virtual host, through the API at `WORKSHED_MANAGEMENT_URL`."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Management:
         self._timeout_s = timeout_s
         self.user = unquote(parts.username or "guest")
         self._tls = parts.scheme == "https"
-        self._at = parts.hostname, port or (TLS_PORT if self._tls else PORT)
+        self._host_port = parts.hostname, port or (TLS_PORT if self._tls else PORT)
         self._date: str | None = None
         self._root = parts.path.rstrip("/")
         login = f"{self.user}:{unquote(parts.password or 'guest')}"
@@ -67,11 +67,11 @@ class Management:
     def address(self) -> str:
         """Its address, without the password, and the CA that its certificate is checked against."""
         authority = f" ({tls.ca_description(self._options)})" if self._tls else ""
-        return f"{self._at[0]}:{self._at[1]}{authority}"
+        return f"{self._host_port[0]}:{self._host_port[1]}{authority}"
 
-    def page(self, queue: str) -> str:
+    def queue_page_url(self, queue: str) -> str:
         """Return the address of a queue in RabbitMQ's own UI, which has its own login."""
-        host, port = self._at
+        host, port = self._host_port
         place = f"[{host}]" if ":" in host else host
         scheme = "https" if self._tls else "http"
         name = quote(self.prefix + queue, "")
@@ -114,11 +114,11 @@ class Management:
 
     def alarms(self) -> str | None:
         """Return RabbitMQ's alarms as text; `None` if there is none."""
-        status, text = self._ask("health/checks/alarms")
+        status, text = self._request("health/checks/alarms")
         if status == http.client.OK:
             return None
         if status != http.client.SERVICE_UNAVAILABLE:
-            raise self._refused("health/checks/alarms", status, text)
+            raise self._status_error("health/checks/alarms", status, text)
         answer = json.loads(text)
         kinds = sorted({str(alarm.get("resource")) for alarm in answer.get("alarms", [])})
         return f"{answer.get('reason')}: {', '.join(kinds)}"
@@ -130,22 +130,22 @@ class Management:
 
     def get(self, path: str) -> Any:
         """Return the JSON of one answer."""
-        status, text = self._ask(path)
+        status, text = self._request(path)
         if status != http.client.OK:
-            raise self._refused(path, status, text)
+            raise self._status_error(path, status, text)
         try:
             return json.loads(text)
         except ValueError:
             raise ManagementError(f"{self.address} is not RabbitMQ's management API") from None
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(*self._at, timeout=self._timeout_s)
+    def _request(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(*self._host_port, timeout=self._timeout_s)
         with contextlib.closing(connection):
             try:
                 connection.connect()
                 if self._tls:
                     # `HTTPSConnection` would only ever check for the host in the URL.
-                    name = self._options.get("server_name_indication", self._at[0])
+                    name = self._options.get("server_name_indication", self._host_port[0])
                     connection.sock = self._context.wrap_socket(
                         connection.sock, server_hostname=name
                     )
@@ -157,10 +157,10 @@ class Management:
             except (OSError, http.client.HTTPException) as err:
                 raise ManagementError(
                     f"RabbitMQ's management API does not answer at {self.address} "
-                    f"({SETTING}): {self._trouble(err)}"
+                    f"({SETTING}): {self._describe_error(err)}"
                 ) from None
 
-    def _trouble(self, error: Exception) -> str:
+    def _describe_error(self, error: Exception) -> str:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
             # The error itself contains the raw answer: with TLS, bytes unfit for a terminal.
             return f"its answer is not HTTP{'' if self._tls else '; for TLS, use https://'}"
@@ -174,7 +174,7 @@ class Management:
         except SettingsError as err:
             raise ManagementError(str(err)) from None
 
-    def _refused(self, path: str, status: int, text: bytes) -> ManagementError:
+    def _status_error(self, path: str, status: int, text: bytes) -> ManagementError:
         if status in FORBIDDEN:
             return ManagementError(
                 f"the management API at {self.address} refuses user {self.user!r} for {path}: the "

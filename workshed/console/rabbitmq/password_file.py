@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workshed.console.errors import PasswordFileError
 
-BYTES = 24
+PASSWORD_BYTES = 24
 """Random bytes in a generated password."""
 
 
@@ -18,7 +18,9 @@ def ensure_passwords(file: Path, users: Iterable[str]) -> dict[str, str]:
     """
     try:
         known = read_passwords(file)
-        missing = {user: secrets.token_urlsafe(BYTES) for user in users if user not in known}
+        missing = {
+            user: secrets.token_urlsafe(PASSWORD_BYTES) for user in users if user not in known
+        }
         if missing:
             append_passwords(file, missing)
     except (OSError, UnicodeDecodeError) as err:

@@ -20,13 +20,13 @@ from workshed.transport.errors import EnvelopeError, PublishRefusedError
 from workshed.transport.messages.signing import Headers, verify_and_decode
 from workshed.transport.rabbitmq import RabbitMQBroker
 
-BLOCKED = timedelta(seconds=30)
+BLOCKED_TIMEOUT = timedelta(seconds=30)
 """A formality: RabbitMQ blocks only connections that publish, and this one does not."""
 PURGED = Outcome("cancelled", "purged by an operator")
 
 
 @dataclass(slots=True)
-class Purged:
+class PurgeCounts:
     """How many messages of a queue were purged."""
 
     ended: int = 0
@@ -44,7 +44,7 @@ def purge_queue(
     conn: Connection,
     name: str,
     limit: int,
-    done: Purged,
+    done: PurgeCounts,
     step: Callable[[], None] = lambda: None,
 ) -> None:
     """End up to `limit` messages, in the order in which workers would get them.
@@ -53,7 +53,7 @@ def purge_queue(
     before it is acked: a crash in between leaves a copy, which a worker drops as a duplicate.
     Raises `BrokerUnreachableError` or `PublishRefusedError`.
     """
-    with keep_open(broker.urls, "purge", BLOCKED) as connection:
+    with keep_open(broker.urls, "purge", BLOCKED_TIMEOUT) as connection:
         channel: Any = connection.channel()
         try:
             for _ in range(limit):
@@ -91,7 +91,7 @@ def end_message(
         return False
     try:
         with conn.transaction():
-            broker.settle(conn, Job(message, may_be_duplicate=True), PURGED)
+            broker.write_outcome(conn, Job(message, may_be_duplicate=True), PURGED)
     except DuplicateDelivery:
         pass  # its outcome is stored already, and this was a copy
     return True

@@ -19,7 +19,7 @@ class ConsoleQueueDepth:
     consumers: int
 
 
-def queue_depths(
+def fetch_depths(
     urls: list[str],
     names: Iterable[str],
     timeout_s: float = topology.TIMEOUT_S,
@@ -35,7 +35,7 @@ def queue_depths(
     with topology.open_connection(urls, timeout_s) as connection:
         channel = connection.channel()
         for name in names:
-            each = ask_depth(channel, prefix + name)
+            each = read_depth(channel, prefix + name)
             if each is not None:
                 found[name] = each
             else:  # RabbitMQ closes the channel after a request for a missing queue
@@ -43,16 +43,16 @@ def queue_depths(
     return found
 
 
-def queue_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
+def fetch_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
     """Return the depth of one queue; `None` if it does not exist."""
     channel = connection.channel()
-    found = ask_depth(channel, name)
+    found = read_depth(channel, name)
     if found is not None:
         channel.close()
     return found
 
 
-def ask_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
+def read_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
     """Return the depth of a queue, or `None`; RabbitMQ closes the channel if it does not exist."""
     try:
         answer = channel.queue_declare(name, passive=True).method
@@ -60,13 +60,13 @@ def ask_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
         if err.reply_code == replies.NOT_FOUND:
             return None
         if err.reply_code == replies.ACCESS_REFUSED:
-            raise UnseenQueueError(replies.unseen_queue_error(name, err.reply_text)) from None
+            raise UnseenQueueError(replies.describe_unseen_queue(name, err.reply_text)) from None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
     return ConsoleQueueDepth(int(answer.message_count), int(answer.consumer_count))
 
 
-def in_dead_queues(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:
-    """Return the number of messages in each dead queue that has any; raises as `queue_depths`."""
+def count_dead_messages(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:
+    """Return the number of messages in each dead queue that has any; raises as `fetch_depths`."""
     dead = {f"{name}.dead": name for name in names}
-    found = queue_depths(urls, dead, prefix=prefix)
+    found = fetch_depths(urls, dead, prefix=prefix)
     return {dead[name]: each.ready for name, each in found.items() if each.ready}

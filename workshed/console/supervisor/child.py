@@ -20,7 +20,7 @@ from workshed.transport.sidecars.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_
 
 # dramatiq exits with 1 if its worker process was killed or raised; a process whose interpreter was
 # blocked for too long exits with 1 itself.
-MEANINGS = {
+EXIT_MEANINGS = {
     0: "ended by itself",
     1: "ended, because its worker process was killed or froze, or raised while it started",
     EXIT_USAGE: "cannot start with these settings or arguments",
@@ -56,9 +56,9 @@ class ManagedProcess:
         server.
         """
         self.name = name
-        self.beside = beside
-        self.alone = alone
-        self.asks_none = asks_none
+        self.is_sidecar = beside
+        self.is_exclusive = alone
+        self.needs_no_server = asks_none
         self.due: float | None = None
         """When to start it, by the monotonic clock; `None` if it runs, or must not run."""
         self.kill_at: float | None = None
@@ -77,23 +77,23 @@ class ManagedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The pid, from its start until `ended`."""
+        """The pid, from its start until `mark_ended`."""
         return self._process.pid if self._process else None
 
     @property
-    def told(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether it was asked to stop."""
         return self.kill_at is not None
 
     @property
     def is_up(self) -> bool:
         """Whether it has booted, and was not asked to stop."""
-        return self._up_since is not None and not self.told
+        return self._up_since is not None and not self.is_stopping
 
     @property
-    def boots_for_s(self) -> float:
+    def boot_duration_s(self) -> float:
         """How long it has been starting; 0 if it is up, or not running."""
-        if self._started_at is None or self._up_since is not None or self.told:
+        if self._started_at is None or self._up_since is not None or self.is_stopping:
             return 0.0
         return time.monotonic() - self._started_at
 
@@ -102,9 +102,9 @@ class ManagedProcess:
         return ManagedProcess(
             self.name,
             self._command,
-            beside=self.beside,
-            alone=self.alone,
-            asks_none=self.asks_none,
+            beside=self.is_sidecar,
+            alone=self.is_exclusive,
+            asks_none=self.needs_no_server,
         )
 
     def start(self, ready_fd: int) -> None:
@@ -122,7 +122,7 @@ class ManagedProcess:
         )
         self._started_at = time.monotonic()
 
-    def came_up(self) -> None:
+    def mark_ready(self) -> None:
         """Record that it has booted."""
         self._up_since = time.monotonic()
         self.failed_boots = 0
@@ -130,7 +130,7 @@ class ManagedProcess:
     def stop(self, kill_at: float) -> None:
         """Send SIGTERM, once; a child that is not running is not started again."""
         self.due = None
-        if self._process and not self.told:
+        if self._process and not self.is_stopping:
             self.kill_at = kill_at
             # Not `terminate`, which would reap a child that has just ended, and lose its exit code.
             os.kill(self._process.pid, signal.SIGTERM)
@@ -142,13 +142,13 @@ class ManagedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def ended(self, code: int) -> None:
+    def mark_ended(self, code: int) -> None:
         """Record that it has ended, with its exit code or the negative number of a signal."""
         if self._process:
             self._process.returncode = code
         if self._up_since is None:
             # While a server is down, no release comes up, so this is not counted.
-            self.failed_boots += not (self.told or code in SERVER_AWAY)
+            self.failed_boots += not (self.is_stopping or code in SERVER_AWAY)
         elif time.monotonic() - self._up_since >= STEADY_S:
             self._restarts = 0
         self._process = self._started_at = self._up_since = self.kill_at = None
@@ -173,8 +173,8 @@ def set_parent_death_signal(parent: int) -> None:
     die_with_parent(parent)
 
 
-def in_words(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Describe how a process ended, by its exit code or the negative number of a signal."""
     if code < 0:
         return f"was killed by {SIGNALS.get(-code, f'signal {-code}')}"
-    return f"{MEANINGS.get(code, 'exited')} ({code})"
+    return f"{EXIT_MEANINGS.get(code, 'exited')} ({code})"

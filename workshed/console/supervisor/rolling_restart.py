@@ -4,14 +4,14 @@ import logging
 import time
 from collections import deque
 
-from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, in_words
+from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, describe_exit
 
 logger = logging.getLogger(__name__)
 
-ENDS = "and no other is restarted"
-BOOT_S = 300.0
+NO_OTHER_RESTARTED = "and no other is restarted"
+BOOT_TIMEOUT_S = 300.0
 """A child that is not up after this long is given up."""
-REST_S = 60.0
+FAILURE_PAUSE_S = 60.0
 """Pause after a successor did not come up, before a worker is replaced for its limits again."""
 
 
@@ -25,40 +25,40 @@ class RollingRestart:
         """Replace children in this list; one that does not stop is killed after `kill_after_s`."""
         self._children = children
         self._kill_after_s = kill_after_s
-        self._waiting: deque[ManagedProcess] = deque()
+        self._pending: deque[ManagedProcess] = deque()
         self._old: ManagedProcess | None = None
         self._new: ManagedProcess | None = None
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing is being replaced or waits to be."""
-        return self._old is None and not self._waiting
+        return self._old is None and not self._pending
 
     def replace_all(self) -> None:
         """Replace all children, from the first on; start over if that is in progress."""
-        self._waiting = deque(c for c in self._children if c.pid and not c.told)
+        self._pending = deque(c for c in self._children if c.pid and not c.is_stopping)
 
     def replace(self, child: ManagedProcess, reason: str) -> None:
         """Queue one child for replacement, and log why; not if that has just failed."""
-        if self.is_idle and time.monotonic() >= self._rests_until:
+        if self.is_idle and time.monotonic() >= self._paused_until:
             logger.info("%s %s", child, reason)
-            self._waiting.append(child)
+            self._pending.append(child)
 
     def cancel(self) -> None:
         """Replace nothing more; the caller stops the running children."""
-        self._waiting.clear()
+        self._pending.clear()
         self._old = self._new = None
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Replace the next child once all others are up; kill a successor that hangs."""
-        if self._new is not None and self._new.boots_for_s > BOOT_S:
-            logger.error("%s is not up after %g s and is killed", self._new, BOOT_S)
+        if self._new is not None and self._new.boot_duration_s > BOOT_TIMEOUT_S:
+            logger.error("%s is not up after %g s and is killed", self._new, BOOT_TIMEOUT_S)
             self._new.kill()
-        if self._old is None and self._waiting and all(c.is_up for c in self._children):
-            self._begin(self._waiting.popleft())
+        if self._old is None and self._pending and all(c.is_up for c in self._children):
+            self._start_replacement(self._pending.popleft())
 
-    def came_up(self, child: ManagedProcess) -> None:
+    def on_ready(self, child: ManagedProcess) -> None:
         """Stop the old child if this is its successor."""
         if child is self._new and self._old is not None:
             logger.info("%s is up; %s stops", child, self._old)
@@ -66,37 +66,41 @@ class RollingRestart:
         elif child is self._old:  # an `alone` child, started again: it is its own successor
             self._old = None
 
-    def ended(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
+    def on_exit(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
         """Tell whether the end of a child belongs to a replacement, and was handled."""
         if self._old is None or self._new is None:
             return False
         if child is self._old:
             if not told:
-                logger.error("%s %s; its successor starts already", name, in_words(code))
+                logger.error("%s %s; its successor starts already", name, describe_exit(code))
             self._children.remove(child)
             self._old = self._new = None
             return True
         # While a server is down, no release comes up, so it is started again.
-        if child is self._new and not self._old.told and code not in SERVER_AWAY:
-            logger.error("%s %s; %s goes on, %s", name, in_words(code), self._old, ENDS)
-            self._give_up(child)
+        if child is self._new and not self._old.is_stopping and code not in SERVER_AWAY:
+            logger.error(
+                "%s %s; %s goes on, %s", name, describe_exit(code), self._old, NO_OTHER_RESTARTED
+            )
+            self._abandon(child)
             return True
         return False
 
-    def cannot_start(self, child: ManagedProcess, err: Exception) -> bool:
+    def on_start_failed(self, child: ManagedProcess, err: Exception) -> bool:
         """Tell whether this was a successor; then its predecessor goes on."""
         if child is not self._new:
             return False
-        logger.error("%s cannot start: %s; %s goes on, %s", child.name, err, self._old, ENDS)
-        self._give_up(child)
+        logger.error(
+            "%s cannot start: %s; %s goes on, %s", child.name, err, self._old, NO_OTHER_RESTARTED
+        )
+        self._abandon(child)
         return True
 
-    def _begin(self, child: ManagedProcess) -> None:
+    def _start_replacement(self, child: ManagedProcess) -> None:
         if child not in self._children:
             return  # it was already replaced
         logger.info("restarting %s", child)
         self._old = child
-        if child.alone:
+        if child.is_exclusive:
             self._stop(child)
             return
         self._new = child.successor()
@@ -106,8 +110,8 @@ class RollingRestart:
     def _stop(self, child: ManagedProcess) -> None:
         child.stop(time.monotonic() + self._kill_after_s)
 
-    def _give_up(self, child: ManagedProcess) -> None:
+    def _abandon(self, child: ManagedProcess) -> None:
         self._children.remove(child)
         self._old = self._new = None
-        self._waiting.clear()
-        self._rests_until = time.monotonic() + REST_S
+        self._pending.clear()
+        self._paused_until = time.monotonic() + FAILURE_PAUSE_S

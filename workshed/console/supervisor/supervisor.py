@@ -9,10 +9,10 @@ import subprocess
 import time
 from datetime import timedelta
 
-from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, in_words
+from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, describe_exit
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
-from workshed.settings import use
+from workshed.settings import update_environment
 from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ EXIT_KILLED = 72
 RELAY_AFTER_S = 5
 KILL_AFTER_S = 10
 # At the first boot, these exit codes, like signals, may be temporary; any other would recur.
-PASSING = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
+TEMPORARY_CODES = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
 READ_BYTES = 4096
-LOOK_S = 1.0
+POLL_S = 1.0
 """Interval of checks whether a successor takes too long to boot."""
 
 
@@ -43,43 +43,43 @@ class Supervisor:
     ) -> None:
         """Start nothing yet; the first of the children must be a worker."""
         self._children = children
-        self._count = len(self._workers)
+        self._worker_count = len(self._workers)
         self._grace_s = grace.total_seconds()
         self._vitals = vitals or WorkerVitals(None, WorkerLimits(None, None))
         self._on_terminal = os.isatty(0)
-        self._proven = False
-        self._said_up = False
-        self._succession = RollingRestart(children, self._grace_s + KILL_AFTER_S)
-        self._left_at: float | None = None
-        self._code = 0
+        self._has_booted = False
+        self._is_ready_logged = False
+        self._rolling_restart = RollingRestart(children, self._grace_s + KILL_AFTER_S)
+        self._shutdown_started_at: float | None = None
+        self._exit_code = 0
 
     def run(self) -> int:
         """Run until asked to stop, or until nothing can be started; return the exit code."""
         self._children[0].due = time.monotonic()
         signals, ready, ready_fd = listen_for_signals()
-        while self._left_at is None or any(child.pid for child in self._children):
+        while self._shutdown_started_at is None or any(child.pid for child in self._children):
             self._start_due(ready_fd)
             readable, _, _ = select.select([signals, ready], [], [], self._idle_s())
             if signals in readable:
                 for number in os.read(signals, READ_BYTES):
-                    self._heard(number)
+                    self._handle_signal(number)
             if ready in readable:
                 for pid in os.read(ready, READ_BYTES).split():
-                    self._came_up(int(pid))
+                    self._on_ready(int(pid))
             self._reap()
             self._stop_next()
             self._kill_overdue()
-            self._say_up()
-            self._look_after()
-        return self._code
+            self._log_ready()
+            self._check_vitals()
+        return self._exit_code
 
     @property
     def _workers(self) -> list[ManagedProcess]:
-        return [child for child in self._children if not child.beside]
+        return [child for child in self._children if not child.is_sidecar]
 
     @property
-    def _beside(self) -> list[ManagedProcess]:
-        return [child for child in self._children if child.beside]
+    def _sidecars(self) -> list[ManagedProcess]:
+        return [child for child in self._children if child.is_sidecar]
 
     def _start_due(self, ready_fd: int) -> None:
         for child in list(self._children):
@@ -87,7 +87,7 @@ class Supervisor:
                 try:
                     child.start(ready_fd)
                 except (OSError, subprocess.SubprocessError) as err:
-                    if self._succession.cannot_start(child, err):
+                    if self._rolling_restart.on_start_failed(child, err):
                         continue
                     pause = child.start_later()
                     logger.error("%s cannot start, retrying in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the message of the system is enough
@@ -96,53 +96,55 @@ class Supervisor:
         """Return how long to wait for events, in seconds; `None` without a limit."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
         times.append(self._vitals.due)
-        if not self._succession.is_idle:
-            times.append(time.monotonic() + LOOK_S)
-        if self._left_at is not None and any(c.pid and not c.told for c in self._beside):
-            times.append(self._left_at + self._grace_s + RELAY_AFTER_S)
+        if not self._rolling_restart.is_idle:
+            times.append(time.monotonic() + POLL_S)
+        if self._shutdown_started_at is not None and any(
+            c.pid and not c.is_stopping for c in self._sidecars
+        ):
+            times.append(self._shutdown_started_at + self._grace_s + RELAY_AFTER_S)
         known = [at for at in times if at is not None and at != float("inf")]
         return max(0.0, min(known) - time.monotonic()) if known else None
 
-    def _heard(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         """Act on a signal. SIGCHLD only wakes the loop, which reaps children on each turn."""
-        if number == signal.SIGCHLD or self._left_at is not None:
+        if number == signal.SIGCHLD or self._shutdown_started_at is not None:
             return  # a second stop signal changes nothing
         if number in (signal.SIGTSTP, signal.SIGCONT):
-            self._vitals.be_quiet(wanted=number == signal.SIGTSTP)
+            self._vitals.set_quiet(wanted=number == signal.SIGTSTP)
         elif number == signal.SIGHUP and not self._on_terminal:
             logger.info("rolling restart: replacing one child after the other")
-            self._succession.replace_all()
+            self._rolling_restart.replace_all()
         else:
-            self._leave()
+            self._begin_shutdown()
 
-    def _came_up(self, pid: int) -> None:
+    def _on_ready(self, pid: int) -> None:
         for child in self._children:
             if child.pid == pid:
-                child.came_up()
-                self._said_up = False
-                self._succession.came_up(child)
-                if not child.beside:
-                    self._start_the_rest()
+                child.mark_ready()
+                self._is_ready_logged = False
+                self._rolling_restart.on_ready(child)
+                if not child.is_sidecar:
+                    self._start_others()
 
-    def _say_up(self) -> None:
+    def _log_ready(self) -> None:
         """Log once that all children are up, and that no replacement is in progress."""
-        is_idle = self._succession.is_idle and self._left_at is None
-        if not self._said_up and is_idle and self._all_up():
-            self._said_up = True
-            logger.info("%s up", self._crew())
+        is_idle = self._rolling_restart.is_idle and self._shutdown_started_at is None
+        if not self._is_ready_logged and is_idle and self._are_all_up():
+            self._is_ready_logged = True
+            logger.info("%s up", self._describe_processes())
 
-    def _look_after(self) -> None:
+    def _check_vitals(self) -> None:
         """Report the status once a second, and replace workers that have reached a limit."""
         if self._vitals.due is not None and self._vitals.due <= time.monotonic():
-            leaving = self._left_at is not None
-            self._vitals.tell(self._children, self._count, leaving=leaving)
+            leaving = self._shutdown_started_at is not None
+            self._vitals.report(self._children, self._worker_count, leaving=leaving)
             if not leaving:
-                for child, reason in self._vitals.worn(self._children):
-                    self._succession.replace(child, reason)
+                for child, reason in self._vitals.workers_over_limit(self._children):
+                    self._rolling_restart.replace(child, reason)
 
-    def _start_the_rest(self) -> None:
-        if not self._proven and self._left_at is None:
-            self._proven = True
+    def _start_others(self) -> None:
+        if not self._has_booted and self._shutdown_started_at is None:
+            self._has_booted = True
             for child in self._children[1:]:
                 child.start_soon()
 
@@ -155,74 +157,74 @@ class Supervisor:
                     return
                 for child in list(self._children):
                     if child.pid == pid:
-                        self._ended(child, os.waitstatus_to_exitcode(status))
+                        self._on_exit(child, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: ManagedProcess, code: int) -> None:
-        name, told, how = str(child), child.told, in_words(code)
-        child.ended(code)
-        if self._left_at is not None:
+    def _on_exit(self, child: ManagedProcess, code: int) -> None:
+        name, told, how = str(child), child.is_stopping, describe_exit(code)
+        child.mark_ended(code)
+        if self._shutdown_started_at is not None:
             if code not in (0, -signal.SIGTERM):  # SIGTERM ends a child that has just started
                 logger.error("%s %s", name, how)
-                self._code = self._code or EXIT_FAILED
-        elif self._succession.ended(child, code, name, told=told):
+                self._exit_code = self._exit_code or EXIT_FAILED
+        elif self._rolling_restart.on_exit(child, code, name, told=told):
             return
         elif told:
             child.due = time.monotonic()
-        elif not (self._proven or child.beside or code <= 0 or code in PASSING):
+        elif not (self._has_booted or child.is_sidecar or code <= 0 or code in TEMPORARY_CODES):
             logger.critical(
                 "%s %s; a restart would not help, so nothing more is started", name, how
             )
-            self._code = code
-            self._leave()
+            self._exit_code = code
+            self._begin_shutdown()
         else:
             logger.error("%s %s; restarting it in %g s", name, how, child.start_later())
-            if code in SERVER_AWAY and not self._proven:
-                self._start_what_asks_none()
+            if code in SERVER_AWAY and not self._has_booted:
+                self._start_independent()
 
-    def _start_what_asks_none(self) -> None:
+    def _start_independent(self) -> None:
         """Start the exporter, because an unanswered probe would restart all of this."""
-        for child in self._beside:
-            if child.asks_none:
+        for child in self._sidecars:
+            if child.needs_no_server:
                 child.start_soon()
 
-    def _leave(self) -> None:
+    def _begin_shutdown(self) -> None:
         """Begin the shutdown: stop all workers."""
-        self._left_at = time.monotonic()
-        self._succession.cancel()
+        self._shutdown_started_at = time.monotonic()
+        self._rolling_restart.cancel()
         for child in self._children:
-            if child in self._beside:
+            if child in self._sidecars:
                 child.due = None
             else:
-                child.stop(self._left_at + self._grace_s + KILL_AFTER_S)
-        self._vitals.tell(self._children, self._count, leaving=True)
+                child.stop(self._shutdown_started_at + self._grace_s + KILL_AFTER_S)
+        self._vitals.report(self._children, self._worker_count, leaving=True)
 
     def _stop_next(self) -> None:
         """During a shutdown, stop the relay and the exporter last; otherwise, replace the next."""
-        if self._left_at is not None:
-            over = self._left_at + self._grace_s
+        if self._shutdown_started_at is not None:
+            over = self._shutdown_started_at + self._grace_s
             late = time.monotonic() >= over + RELAY_AFTER_S
             if late or not any(worker.pid for worker in self._workers):
-                for child in self._beside:
+                for child in self._sidecars:
                     child.stop(over + KILL_AFTER_S)
         else:
-            self._succession.turn()
+            self._rolling_restart.step()
 
     def _kill_overdue(self) -> None:
         for child in self._children:
             if child.kill_at is not None and child.kill_at <= time.monotonic():
                 logger.error("%s did not stop in time and is killed", child)
                 child.kill()
-                if self._left_at is not None:
-                    self._code = self._code or EXIT_KILLED
+                if self._shutdown_started_at is not None:
+                    self._exit_code = self._exit_code or EXIT_KILLED
 
-    def _all_up(self) -> bool:
+    def _are_all_up(self) -> bool:
         return all(child.is_up for child in self._children)
 
-    def _crew(self) -> str:
-        crew = "1 worker" if self._count == 1 else f"{self._count} workers"
-        if any(child.name == "relay" for child in self._beside):
+    def _describe_processes(self) -> str:
+        crew = "1 worker" if self._worker_count == 1 else f"{self._worker_count} workers"
+        if any(child.name == "relay" for child in self._sidecars):
             return f"{crew} and a relay are"
-        return f"{crew} {'is' if self._count == 1 else 'are'}"
+        return f"{crew} {'is' if self._worker_count == 1 else 'are'}"
 
 
 def listen_for_signals() -> tuple[int, int, int]:
@@ -240,5 +242,5 @@ def listen_for_signals() -> tuple[int, int, int]:
     for number in heard:
         if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, lambda *_: None)
-    use({"WORKSHED_RELAY_FORK": "false", "WORKSHED_READY_FD": str(ready_fd)})
+    update_environment({"WORKSHED_RELAY_FORK": "false", "WORKSHED_READY_FD": str(ready_fd)})
     return signals, ready, ready_fd

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workshed.console.supervisor.child import ManagedProcess
-from workshed.console.supervisor.rolling_restart import BOOT_S
+from workshed.console.supervisor.rolling_restart import BOOT_TIMEOUT_S
 from workshed.health import status
 from workshed.health.status import ProcessStatus, StatusFile
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 JITTER = 0.2
 """Share of `--max-jobs` by which workers differ, so that a fleet is not replaced all at once."""
-FAILED_BOOTS = 5
+MOST_FAILED_BOOTS = 5
 """Failed starts in a row after which the supervisor counts as stuck."""
 
 
@@ -26,26 +26,28 @@ class WorkerLimits:
         """Set the limits; `None` is no limit."""
         self._jobs = jobs
         self._memory_bytes = memory_bytes
-        self._of: dict[int, tuple[float, int | None]] = {}
+        self._limits_by_pid: dict[int, tuple[float, int | None]] = {}
 
     def __bool__(self) -> bool:
         """Tell whether there is any limit."""
         return self._jobs is not None or self._memory_bytes is not None
 
-    def exceeded(self, pulse: ProcessStatus) -> str | None:
+    def exceeded_limit(self, pulse: ProcessStatus) -> str | None:
         """Return which limit a worker exceeds; call it from the worker's start on."""
-        jobs, memory_bytes = self._of.get(pulse.pid) or self._known(pulse)
+        jobs, memory_bytes = self._limits_by_pid.get(pulse.pid) or self._set_limits(pulse)
         if pulse.jobs >= jobs:
             return f"has run {pulse.jobs} jobs"
         if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
             return f"uses {format_mebibytes(pulse.memory_bytes or 0)} of memory"
         return None
 
-    def keep(self, pids: set[int]) -> None:
+    def forget_except(self, pids: set[int]) -> None:
         """Forget all processes but these."""
-        self._of = {pid: known for pid, known in self._of.items() if pid in pids}
+        self._limits_by_pid = {
+            pid: known for pid, known in self._limits_by_pid.items() if pid in pids
+        }
 
-    def _known(self, pulse: ProcessStatus) -> tuple[float, int | None]:
+    def _set_limits(self, pulse: ProcessStatus) -> tuple[float, int | None]:
         jobs = float("inf")
         if self._jobs is not None:
             jobs = self._jobs * (1 + random.uniform(0, JITTER))  # noqa: S311 -- no secret
@@ -58,7 +60,7 @@ class WorkerLimits:
                 format_mebibytes(pulse.memory_bytes or 0),
             )
             memory_bytes = None
-        self._of[pulse.pid] = jobs, memory_bytes
+        self._limits_by_pid[pulse.pid] = jobs, memory_bytes
         return jobs, memory_bytes
 
 
@@ -69,7 +71,7 @@ class WorkerVitals:
         """Create the status file of this process; without a folder, do nothing."""
         self._folder = folder
         self._limits = limits
-        self._telling = None if folder is None else StatusFile(folder)
+        self._status_file = None if folder is None else StatusFile(folder)
         self._due = 0.0
 
     @property
@@ -77,51 +79,55 @@ class WorkerVitals:
         """When to report again, by the monotonic clock."""
         return None if self._folder is None else self._due
 
-    def tell(self, children: list[ManagedProcess], workers: int, *, leaving: bool) -> None:
+    def report(self, children: list[ManagedProcess], workers: int, *, leaving: bool) -> None:
         """Report the state of the children; `workers`: how many workers should be up."""
         self._due = time.monotonic() + status.EVERY_S
-        if self._telling is not None:
-            up = sum(child.is_up for child in children if not child.beside)
+        if self._status_file is not None:
+            up = sum(child.is_up for child in children if not child.is_sidecar)
             missing = [f"{up} of {workers} workers are up"] if up < workers else []
-            stuck = [] if leaving else [one for child in children if (one := over_limit(child))]
-            self._telling(
-                ProcessStatus("supervisor", troubles=missing, stuck=stuck, leaving=leaving)
+            stuck = [] if leaving else [one for child in children if (one := stuck_reason(child))]
+            self._status_file(
+                ProcessStatus(
+                    "supervisor", problems=missing, fatal_problems=stuck, is_shutting_down=leaving
+                )
             )
 
-    def worn(self, children: list[ManagedProcess]) -> Iterator[tuple[ManagedProcess, str]]:
+    def workers_over_limit(
+        self, children: list[ManagedProcess]
+    ) -> Iterator[tuple[ManagedProcess, str]]:
         """Yield the workers that have exceeded a limit, each with the reason."""
         if self._folder is None or not self._limits:
             return
         of = {child.pid: child for child in children if child.is_up}
         found = status.read_statuses(self._folder)
-        self._limits.keep({pulse.pid for pulse in found})
+        self._limits.forget_except({pulse.pid for pulse in found})
         for pulse in found:
             child = of.get(pulse.parent) if pulse.kind == "worker" else None
-            if child is not None and (reason := self._limits.exceeded(pulse)):
+            if child is not None and (reason := self._limits.exceeded_limit(pulse)):
                 yield child, reason
 
-    def be_quiet(self, *, wanted: bool) -> None:
+    def set_quiet(self, *, wanted: bool) -> None:
         """Quiet or resume the workers, including those that start later."""
         if self._folder is None:
             logger.error("cannot reach the workers: there is no shared folder")
             return
         try:
-            if status.be_quiet(self._folder, wanted=wanted):
-                logger.info("%s", QUIET if wanted else GOES_ON)
+            if status.set_quiet(self._folder, wanted=wanted):
+                logger.info("%s", QUIET_TEXT if wanted else RESUMED_TEXT)
         except OSError as err:
             logger.error("cannot reach the workers: %s", err)  # noqa: TRY400 -- it says it all
 
 
-QUIET = "quiet: the workers start no more jobs until SIGCONT"
-GOES_ON = "no longer quiet: the workers start jobs again"
+QUIET_TEXT = "quiet: the workers start no more jobs until SIGCONT"
+RESUMED_TEXT = "no longer quiet: the workers start jobs again"
 
 
-def over_limit(child: ManagedProcess) -> str | None:
+def stuck_reason(child: ManagedProcess) -> str | None:
     """Return why a child makes the supervisor stuck, or `None`."""
-    if child.failed_boots >= FAILED_BOOTS:
+    if child.failed_boots >= MOST_FAILED_BOOTS:
         return f"{child.name} could not start {child.failed_boots} times in a row"
-    if child.boots_for_s > BOOT_S:
-        return f"{child.name} has been starting for {child.boots_for_s:.0f} s"
+    if child.boot_duration_s > BOOT_TIMEOUT_S:
+        return f"{child.name} has been starting for {child.boot_duration_s:.0f} s"
     return None
 
 

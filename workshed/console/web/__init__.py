@@ -3,15 +3,15 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from workshed.extras import SERVER, require
+from workshed.extras import SERVER_MODULES, require_modules
 
 if TYPE_CHECKING:
     from workshed.console.web.app import create_app
-    from workshed.console.web.auth.who import Who
+    from workshed.console.web.auth.roles import Who
 
 __all__ = ["Who", "create_app"]
 
-require("server", *SERVER)
+require_modules("server", *SERVER_MODULES)
 
 
 def __getattr__(name: str) -> object:
@@ -19,5 +19,5 @@ def __getattr__(name: str) -> object:
         case "create_app":
             return importlib.import_module("workshed.console.web.app").create_app
         case "Who":
-            return importlib.import_module("workshed.console.web.auth.who").Who
+            return importlib.import_module("workshed.console.web.auth.roles").Who
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

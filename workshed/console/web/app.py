@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, ExceptionHandler
 from workshed import secret_keys
 from workshed.console.operations.environment import open_database
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
-from workshed.console.web.endpoints import AWAY, EndpointFactory
-from workshed.console.web.live import Live
+from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
+from workshed.console.web.live import EventStreams
 from workshed.console.web.login import Login
 from workshed.console.web.pages import list_actions, list_downloads, list_pages
-from workshed.console.web.probes import Probing
+from workshed.console.web.probes import ConsoleProbes
 from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
-from workshed.db import PASSING_ERRORS
+from workshed.db import TRANSIENT_ERRORS
 
 STATIC = Path(__file__).parent / "static"
 
@@ -36,24 +36,24 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     """
     secret_keys.require_secret()
     doors = Authenticators(authorize)
-    gate, login, live = EndpointFactory(doors), Login(doors), Live(doors, list_pages())
-    probing = Probing()
+    gate, login, live = EndpointFactory(doors), Login(doors), EventStreams(doors, list_pages())
+    probing = ConsoleProbes()
     routes = [
         Route("/livez", probing.live),
         Route("/readyz", probing.ready),
-        Route("/login", login.ask),
-        Route("/login", login.enter, methods=["POST"]),
-        Route("/logout", login.leave, methods=["POST"]),
+        Route("/login", login.show_form),
+        Route("/login", login.submit, methods=["POST"]),
+        Route("/logout", login.logout, methods=["POST"]),
         Route("/live", live.events),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     for page in list_pages():
-        endpoint = gate.shows(page)
+        endpoint = gate.page(page)
         routes.append(Route(page.path, endpoint))
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
-    routes += [Route(one.path, gate.gives(one)) for one in list_downloads()]
-    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in list_actions()]
-    inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
+    routes += [Route(one.path, gate.download(one)) for one in list_downloads()]
+    routes += [Route(one.path, gate.action(one), methods=["POST"]) for one in list_actions()]
+    inner = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan)
     # With `no-referrer`, browsers would send no origin with forms, which CSRF protection needs.
     return SafeHeaders(inner, Referrer_Policy="same-origin")
 
@@ -61,27 +61,27 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
 @asynccontextmanager
 async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
     """Refuse to start if migrations are missing."""
-    await run_in_threadpool(_look_at_the_database)
+    await run_in_threadpool(_check_database)
     yield
 
 
-def _look_at_the_database() -> None:
+def _check_database() -> None:
     with open_database():
         pass
 
 
-def _refused(request: Request, err: Exception) -> Response:
+def _handle_http_error(request: Request, err: Exception) -> Response:
     status, text = 400, ""
     if isinstance(err, HTTPException):
         status, text = err.status_code, err.detail
     return responses.notice_response(request, status, text)
 
 
-def _away(request: Request, _err: Exception) -> Response:
-    return responses.notice_response(request, 503, AWAY)
+def _handle_outage(request: Request, _err: Exception) -> Response:
+    return responses.notice_response(request, 503, DATABASE_UNREACHABLE)
 
 
-FAILURES: Mapping[type[Exception], ExceptionHandler] = {
-    HTTPException: _refused,
-    **dict.fromkeys(PASSING_ERRORS, _away),
+ERROR_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
+    HTTPException: _handle_http_error,
+    **dict.fromkeys(TRANSIENT_ERRORS, _handle_outage),
 }

@@ -15,8 +15,8 @@ from workshed import db
 from workshed.console.errors import NotFoundError
 from workshed.console.web.auth import csrf
 from workshed.console.web.auth.authenticators import Authenticators
-from workshed.console.web.auth.who import Who
-from workshed.console.web.menu import build_menu, has_schema, is_there
+from workshed.console.web.auth.roles import Who
+from workshed.console.web.menu import build_menu, has_schema, is_available
 from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import (
     Action,
@@ -24,24 +24,24 @@ from workshed.console.web.view.page import (
     ActionResult,
     BadQueryError,
     Download,
-    Downloaded,
+    DownloadContent,
     Page,
     PageRequest,
 )
-from workshed.db import PASSING_ERRORS
+from workshed.db import TRANSIENT_ERRORS
 from workshed.errors import WorkshedError
 from workshed.jobs.control import audit
 from workshed.jobs.outbox.claims import database_now
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
-LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
-NOT_HERE = "This feature is not enabled in this installation."
-REFUSED = (
+SET_PAGE_LIMITS = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
+SET_ACTION_LIMITS = "SET LOCAL statement_timeout = '60s'"
+NOT_ENABLED = "This feature is not enabled in this installation."
+MISSING_PRIVILEGE = (
     "PostgreSQL refuses this to the console: {}. Its role needs the rights of a reader to show "
     "pages, and those of an operator to change anything; `workshed roles` grants them."
 )
-AWAY = "PostgreSQL cannot be reached right now. Try again."
+DATABASE_UNREACHABLE = "PostgreSQL cannot be reached right now. Try again."
 
 
 class EndpointFactory:
@@ -49,15 +49,15 @@ class EndpointFactory:
 
     def __init__(self, doors: Authenticators) -> None:
         """Authenticate users with `doors`."""
-        self._doors = doors
+        self._authenticators = doors
 
-    def shows(self, page: Page) -> Endpoint:
+    def page(self, page: Page) -> Endpoint:
         """Return the endpoint of a page, for people and for programs."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._doors.who(request)
+            who = await self._authenticators.find_user(request)
             if who is None:
-                return self.stranger(request)
+                return self.unauthenticated(request)
             about = await run_in_threadpool(
                 load_page, page, request, who, dict(request.query_params)
             )
@@ -67,29 +67,29 @@ class EndpointFactory:
                 request, await run_in_threadpool(templates.full_page, *fill_template(page, about))
             )
 
-        return _answering(endpoint)
+        return _explain_errors(endpoint)
 
-    def gives(self, download: Download) -> Endpoint:
+    def download(self, download: Download) -> Endpoint:
         """Return the endpoint of a download, for every authenticated user."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._doors.who(request)
+            who = await self._authenticators.find_user(request)
             if who is None:
-                return self.stranger(request)
+                return self.unauthenticated(request)
             query = dict(request.query_params)
             return responses.file_response(
                 await run_in_threadpool(build_download, download, who, query)
             )
 
-        return _answering(endpoint)
+        return _explain_errors(endpoint)
 
-    def does(self, action: Action) -> Endpoint:
+    def action(self, action: Action) -> Endpoint:
         """Return the endpoint of an action."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._doors.who(request)
+            who = await self._authenticators.find_user(request)
             if who is None:
-                return self.stranger(request)
+                return self.unauthenticated(request)
             if not who.may_act:
                 text = (
                     f"{who.name} may look at everything, but may not change anything (role reader)."
@@ -102,16 +102,22 @@ class EndpointFactory:
                 answer = {"message": done.message, "count": done.count, "dry_run": dry}
                 return responses.json_response(answer)
             if done.confirm is not None:
-                return responses.html_response(request, ask_to_confirm(request, action, done, who))
+                return responses.html_response(
+                    request, render_confirmation(request, action, done, who)
+                )
             back = responses.safe_path(done.back)
             sign = "&" if "?" in back else "?"
             return responses.redirect_to(request, f"{back}{sign}{urlencode({'done': entry})}")
 
-        return _answering(endpoint)
+        return _explain_errors(endpoint)
 
-    def stranger(self, request: Request) -> Response:
+    def unauthenticated(self, request: Request) -> Response:
         """Answer an unauthenticated request: redirect to the login, or answer with 401."""
-        if responses.wants_json(request) or request.method != "GET" or not self._doors.has_login:
+        if (
+            responses.wants_json(request)
+            or request.method != "GET"
+            or not self._authenticators.has_login
+        ):
             return responses.notice_response(request, 401, "You are not logged in.")
         path = request.url.path.removeprefix(responses.root_path(request)) or "/"
         wanted = f"{path}?{request.url.query}" if request.url.query else path
@@ -120,11 +126,11 @@ class EndpointFactory:
 
 def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the data of a page and of the layout around it."""
-    given = _given(query)
-    with _asked(page, who, given) as ask:
+    given = _clean_query(query)
+    with _open_request(page, who, given) as ask:
         done = ask.number("done")
         given.pop("done", None)
-        shown = dict(page.look(ask))
+        shown = dict(page.load(ask))
         entry = None if done is None else audit.get_entry(ask.conn, done)
     return {
         "shown": shown,
@@ -139,10 +145,10 @@ def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) 
     }
 
 
-def build_download(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
+def build_download(download: Download, who: Who, query: Mapping[str, str]) -> DownloadContent:
     """Return the content of a download."""
-    with _asked(download, who, _given(query)) as ask:
-        return download.make(ask)
+    with _open_request(download, who, _clean_query(query)) as ask:
+        return download.build(ask)
 
 
 def fill_template(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -156,19 +162,19 @@ def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionR
 
     The id is `None` if the action only asks for confirmation.
     """
-    if not has_schema(action.needs):
-        raise NotFoundError(NOT_HERE)
-    if not action.is_one:
+    if not has_schema(action.required_schema):
+        raise NotFoundError(NOT_ENABLED)
+    if not action.is_transactional:
         with db.autocommit_statement() as conn:
-            done = action.do(ActionRequest(conn, form, who))
-            return done, _noted(conn, action, done, who)
+            done = action.run(ActionRequest(conn, form, who))
+            return done, _record_action(conn, action, done, who)
     with db.transaction() as conn:
-        conn.execute(LONGEST_DEED)
-        done = action.do(ActionRequest(conn, form, who))
-        return done, _noted(conn, action, done, who)
+        conn.execute(SET_ACTION_LIMITS)
+        done = action.run(ActionRequest(conn, form, who))
+        return done, _record_action(conn, action, done, who)
 
 
-def ask_to_confirm(request: Request, action: Action, done: ActionResult, who: Who) -> str:
+def render_confirmation(request: Request, action: Action, done: ActionResult, who: Who) -> str:
     """Return the page that asks the user to confirm an action."""
     about = {
         "action": action,
@@ -180,21 +186,23 @@ def ask_to_confirm(request: Request, action: Action, done: ActionResult, who: Wh
     return templates.full_page("confirm.html", about)
 
 
-def _given(query: Mapping[str, str]) -> dict[str, str]:
+def _clean_query(query: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in query.items() if value and "\0" not in value}
 
 
 @contextmanager
-def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[PageRequest]:
+def _open_request(
+    what: Page | Download, who: Who, given: Mapping[str, str]
+) -> Generator[PageRequest]:
     """Yield a request in a read-only transaction."""
-    if not is_there(what):
-        raise NotFoundError(NOT_HERE)
+    if not is_available(what):
+        raise NotFoundError(NOT_ENABLED)
     with db.transaction() as conn:
-        conn.execute(LONGEST_LOOK)
+        conn.execute(SET_PAGE_LIMITS)
         yield PageRequest(conn, who, given, database_now(conn))
 
 
-def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
+def _record_action(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
     if done.confirm is not None:
         return None
     return audit.record_entry(
@@ -207,7 +215,7 @@ def _noted(conn: db.Connection, action: Action, done: ActionResult, who: Who) ->
     )
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
+def _explain_errors(endpoint: Endpoint) -> Endpoint:
     """Turn the errors of an endpoint into answers that explain them."""
 
     async def safe(request: Request) -> Response:
@@ -231,11 +239,11 @@ def error_status(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[in
                 "PostgreSQL took too long. Narrow the filter, for example to a shorter time.",
             )
         case psycopg.errors.InsufficientPrivilege():
-            return 403, REFUSED.format(_first_line(err))
+            return 403, MISSING_PRIVILEGE.format(_first_line(err))
         case psycopg.DataError():
             return 400, f"PostgreSQL cannot read a value: {_first_line(err)}"
-        case psycopg.Error() if isinstance(err, PASSING_ERRORS):
-            return 503, AWAY
+        case psycopg.Error() if isinstance(err, TRANSIENT_ERRORS):
+            return 503, DATABASE_UNREACHABLE
         case WorkshedError():
             known = {BadQueryError: 400, NotFoundError: 404}
             return next((known[kind] for kind in type(err).__mro__ if kind in known), 409), str(err)

@@ -12,41 +12,41 @@ from starlette.responses import Response
 
 from workshed.console.errors import NotFoundError
 from workshed.console.web.auth.authenticators import Authenticators
-from workshed.console.web.auth.who import Who
+from workshed.console.web.auth.roles import Who
 from workshed.console.web.endpoints import fill_template, load_page
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import BadQueryError, Page
-from workshed.db import PASSING_ERRORS
+from workshed.db import TRANSIENT_ERRORS
 
-LOOK_S = 2.0
-MOST = 100
-"""Streams per process; a limit, because each renders its page every `LOOK_S` seconds."""
+REFRESH_S = 2.0
+MOST_STREAMS = 100
+"""Streams per process; a limit, because each renders its page every `REFRESH_S` seconds."""
 
 
-class Live:
+class EventStreams:
     """The event streams of a process."""
 
     def __init__(self, doors: Authenticators, pages: tuple[Page, ...]) -> None:
         """Stream `pages` that are live to users that `doors` authenticates."""
-        self._doors = doors
+        self._authenticators = doors
         self._pages = {page.path: page for page in pages if page.is_live}
         self._streams = 0
 
     async def events(self, request: Request) -> Response:
         """Send the main part of the page `of`, now and whenever it has changed."""
-        who = await self._doors.who(request)
+        who = await self._authenticators.find_user(request)
         if who is None:
             raise HTTPException(401, "You are not logged in.")
         parts = urlsplit(request.query_params.get("of", ""))
         page = self._pages.get(parts.path or "/")
         if page is None:
             raise HTTPException(404, "There is no live page at this address.")
-        if self._streams >= MOST:
+        if self._streams >= MOST_STREAMS:
             raise HTTPException(503, "Too many pages of the console are open right now.")
         query = dict(parse_qsl(parts.query))
-        return EventSourceResponse(self._changes(request, page, who, query), ping=15)
+        return EventSourceResponse(self._stream_changes(request, page, who, query), ping=15)
 
-    async def _changes(
+    async def _stream_changes(
         self, request: Request, page: Page, who: Who, query: dict[str, str]
     ) -> AsyncIterator[ServerSentEvent]:
         self._streams += 1
@@ -54,21 +54,21 @@ class Live:
         try:
             while True:
                 try:
-                    text = await run_in_threadpool(_main, page, request, who, query)
+                    text = await run_in_threadpool(_render_main, page, request, who, query)
                 except (NotFoundError, BadQueryError):
                     return
-                except PASSING_ERRORS:
+                except TRANSIENT_ERRORS:
                     yield ServerSentEvent(event="away", data="PostgreSQL cannot be reached.")
                 else:
                     if text != last:
                         yield ServerSentEvent(event="page", data=text)
                     last = text
-                await asyncio.sleep(LOOK_S)
-                if await self._doors.who(request) is None:
+                await asyncio.sleep(REFRESH_S)
+                if await self._authenticators.find_user(request) is None:
                     return
         finally:
             self._streams -= 1
 
 
-def _main(page: Page, request: Request, who: Who, query: dict[str, str]) -> str:
+def _render_main(page: Page, request: Request, who: Who, query: dict[str, str]) -> str:
     return templates.main_fragment(*fill_template(page, load_page(page, request, who, query)))

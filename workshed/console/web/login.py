@@ -16,9 +16,9 @@ from workshed.jobs.locks import counters
 WINDOW = timedelta(minutes=5)
 PER_ADDRESS, PER_NAME = 10, 30
 """Tries per window: from one address, and from all addresses for one name."""
-NOBODY = ""
+NO_USER = ""
 """The user name in the CSRF token of the login form."""
-LONGEST = 200
+LONGEST_INPUT = 200
 
 
 class Login:
@@ -26,62 +26,68 @@ class Login:
 
     def __init__(self, doors: Authenticators) -> None:
         """Log in the users of `doors`."""
-        self._doors = doors
+        self._authenticators = doors
 
-    async def ask(self, request: Request) -> Response:
+    async def show_form(self, request: Request) -> Response:
         """Show the form; redirect a user who is logged in already."""
-        if not self._doors.has_login:
+        if not self._authenticators.has_login:
             raise HTTPException(404, "Password login is not enabled here.")
-        if await self._doors.who(request) is not None:
+        if await self._authenticators.find_user(request) is not None:
             return responses.redirect_to(request, "/")
-        return self._form(request, request.query_params.get("next", "/"))
+        return self._form_response(request, request.query_params.get("next", "/"))
 
-    async def enter(self, request: Request) -> Response:
+    async def submit(self, request: Request) -> Response:
         """Log in a user with the right password."""
-        if not self._doors.has_login:
+        if not self._authenticators.has_login:
             raise HTTPException(404, "Password login is not enabled here.")
-        form = await csrf.read_form(request, NOBODY)
+        form = await csrf.read_form(request, NO_USER)
         name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
-        if not await run_in_threadpool(_may_try, request, name):
-            response = self._form(request, wanted, "Too many attempts. Wait five minutes.", 429)
+        if not await run_in_threadpool(_is_allowed, request, name):
+            response = self._form_response(
+                request, wanted, "Too many attempts. Wait five minutes.", 429
+            )
             response.headers["Retry-After"] = f"{WINDOW.total_seconds():.0f}"
             return response
-        known = self._doors.users
+        known = self._authenticators.users
         user = None
-        if len(name) <= LONGEST and len(password) <= LONGEST:
+        if len(name) <= LONGEST_INPUT and len(password) <= LONGEST_INPUT:
             user = await run_in_threadpool(users.authenticate_user, known, name, password)
         if user is None:
-            return self._form(request, wanted, "Wrong name or password.", 401)
+            return self._form_response(request, wanted, "Wrong name or password.", 401)
         response = responses.redirect_to(request, responses.safe_path(wanted))
         sessions.create_session(request, response, user)
         return response
 
-    async def leave(self, request: Request) -> Response:
+    async def logout(self, request: Request) -> Response:
         """Log out."""
-        who = await self._doors.who(request)
+        who = await self._authenticators.find_user(request)
         if who is not None:
             await csrf.read_form(request, who.name)
-        response = responses.redirect_to(request, "/login" if self._doors.has_login else "/")
+        response = responses.redirect_to(
+            request, "/login" if self._authenticators.has_login else "/"
+        )
         sessions.end_session(request, response)
         return response
 
-    def _form(self, request: Request, wanted: str, said: str = "", status: int = 200) -> Response:
+    def _form_response(
+        self, request: Request, wanted: str, said: str = "", status: int = 200
+    ) -> Response:
         about = {
             "next": responses.safe_path(wanted),
             "said": said,
             "root": responses.root_path(request),
-            "csrf": csrf.csrf_token(request, NOBODY),
+            "csrf": csrf.csrf_token(request, NO_USER),
         }
         return responses.html_response(request, templates.full_page("login.html", about), status)
 
 
-def _may_try(request: Request, name: str) -> bool:
+def _is_allowed(request: Request, name: str) -> bool:
     """Count a try; tell whether it is allowed. The limits are shared by all processes."""
     address = request.client.host if request.client else "?"
-    counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST]}", PER_NAME)]
-    return all(_counted(who, most) for who, most in counts)
+    counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST_INPUT]}", PER_NAME)]
+    return all(_count_try(who, most) for who, most in counts)
 
 
-def _counted(who: str, most: int) -> bool:
+def _count_try(who: str, most: int) -> bool:
     with db.autocommit_statement() as conn:
         return counters.count_login(conn, who, most, WINDOW)

@@ -7,32 +7,32 @@ from workshed import db
 from workshed.console.web.pages import list_pages
 from workshed.console.web.view.page import Download, Page
 
-LOOK_S = 60.0
+RECHECK_S = 60.0
 """How long a missing schema is remembered; schemas appear only with a migration."""
-_known: dict[str, float] = {}
+_checked_schemas: dict[str, float] = {}
 
 
 def build_menu() -> list[tuple[str, Sequence[Page]]]:
     """Return the groups with their pages, in order."""
     groups: dict[str, list[Page]] = {}
     for page in list_pages():
-        if page.group is not None and is_there(page):
+        if page.group is not None and is_available(page):
             groups.setdefault(page.group, []).append(page)
     return list(groups.items())
 
 
-def is_there(page: Page | Download) -> bool:
+def is_available(page: Page | Download) -> bool:
     """Tell whether a page has anything to show in this installation."""
-    return has_schema(page.needs) and page.is_there()
+    return has_schema(page.required_schema) and page.is_available()
 
 
 def has_schema(name: str) -> bool:
-    """Tell whether the database has a schema; a missing one is checked again after `LOOK_S`."""
-    if name == "jobs" or name in _known:
+    """Tell whether the database has a schema; a missing one is checked again after `RECHECK_S`."""
+    if name == "jobs" or name in _checked_schemas:
         return True
-    if time.monotonic() - _known.get(f"-{name}", -LOOK_S) < LOOK_S:
+    if time.monotonic() - _checked_schemas.get(f"-{name}", -RECHECK_S) < RECHECK_S:
         return False
     with db.autocommit_statement() as conn:
         found = conn.execute("SELECT to_regnamespace(%s) IS NOT NULL", (name,)).fetchone()
-    _known[name if found and found[0] else f"-{name}"] = time.monotonic()
+    _checked_schemas[name if found and found[0] else f"-{name}"] = time.monotonic()
     return bool(found and found[0])

@@ -5,24 +5,24 @@ from typing import Annotated
 
 from workshed import db
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 from workshed.console.cli.terminal.output import print_json
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import ago, due
+from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
-from workshed.console.text import visible
-from workshed.contrib.mail import decide, list_held, servers
-from workshed.contrib.mail.jobs import declared
+from workshed.console.text import escape_control
+from workshed.contrib.mail import decide_held, list_held, servers
+from workshed.contrib.mail.jobs import get_delivery_actor
 from workshed.contrib.mail.servers import ServerTrouble
 from workshed.contrib.mail.tables import STREAM
-from workshed.extras import needed
+from workshed.extras import require_extra
 from workshed.jobs.outbox.claims import database_now
 from workshed.transport.errors import did_you_mean
 
-with needed("server"):
+with require_extra("server"):
     import typer
 
 
@@ -43,7 +43,11 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     or the worker died before the result was known.
     """
     with open_database(STREAM) as conn:
-        troubles, found, now = servers.troubles(conn), list_held(conn, limit), database_now(conn)
+        troubles, found, now = (
+            servers.list_troubles(conn),
+            list_held(conn, limit),
+            database_now(conn),
+        )
     if as_json:
         output.print_json(
             {
@@ -53,15 +57,15 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         )
         return
     for one in troubles:
-        print(f"{one.name}  {state(one)}\n{visible(one.last_error)}")
+        print(f"{one.name}  {describe_state(one)}\n{escape_control(one.last_error)}")
     if found:
         lines = [
-            (one.id, one.kind, one.recipient, ago(one.created_at, now), one.last_error or "")
+            (one.id, one.kind, one.recipient, format_ago(one.created_at, now), one.last_error or "")
             for one in found
         ]
-        output.table(("mail", "kind", "to", "stored", "because"), lines, elastic=4)
+        output.print_table(("mail", "kind", "to", "stored", "because"), lines, elastic=4)
     elif not troubles:
-        output.talk("The mail server takes mails, and no mail is held.")
+        output.print_message("The mail server takes mails, and no mail is held.")
 
 
 @mail.command()
@@ -91,31 +95,31 @@ def try_server(
     One mail is sent. Depending on its result, the server is free or held again.
     """
     with open_database(STREAM) as conn:
-        known = [one.name for one in servers.troubles(conn)]
+        known = [one.name for one in servers.list_troubles(conn)]
         if server not in known:
             hint, there = did_you_mean(server, known), ", ".join(known) or "none"
             raise NotFoundError(f"no mail server {server!r} is in trouble{hint}; there are {there}")
         with conn.transaction():
-            freed = servers.release(conn, server)
+            freed = servers.end_hold(conn, server)
             said = f"{server} is tried before it is due."
-            note(conn, "mail.try", {"server": server}, count=int(freed), said=said)
+            record_action(conn, "mail.try", {"server": server}, count=int(freed), said=said)
     answer = "is tried again" if freed else "was not held"
     print_json({"server": server, "answer": answer}) if as_json else print(f"{server}  {answer}")
 
 
-def state(server: ServerTrouble) -> str:
+def describe_state(server: ServerTrouble) -> str:
     """Say since when it has failed, and when it is tried again."""
-    failing = f"takes no mails, since {ago(server.failing_since, server.now)}"
+    failing = f"takes no mails, since {format_ago(server.failing_since, server.now)}"
     if server.circuit_open_until is None or server.circuit_open_until <= server.now:
         return failing
-    return f"{failing}; it is tried again {due(server.circuit_open_until, server.now)}"
+    return f"{failing}; it is tried again {format_due(server.circuit_open_until, server.now)}"
 
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
 
     require_rabbitmq()
     import_actors(())
-    declared()
+    get_delivery_actor()
     with open_database(STREAM) as conn:
         known = {one.id: one for one in list_held(conn, MOST)}
         if mail_id not in known:
@@ -123,12 +127,12 @@ def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: b
         one = known[mail_id]
         if not dry_run:
             verb, how = ("Mark", "as sent") if arrived else ("Send", "once more")
-            agreed(f"{verb} {one.subject!r} to {one.recipient} {how}", yes=yes)
+            require_confirmation(f"{verb} {one.subject!r} to {one.recipient} {how}", yes=yes)
             with db.transaction() as own:
-                decide(own, mail_id, arrived=arrived)
+                decide_held(own, mail_id, arrived=arrived)
                 word = "arrived" if arrived else "release"
                 said = f"mail {mail_id} is {'marked as sent' if arrived else 'sent once more'}."
-                note(own, f"mail.{word}", {"mail": mail_id}, said=said)
+                record_action(own, f"mail.{word}", {"mail": mail_id}, said=said)
     would = "would be" if dry_run else "is"
     answer = f"{would} marked as sent" if arrived else f"{would} sent once more"
     if as_json:

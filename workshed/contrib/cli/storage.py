@@ -1,16 +1,16 @@
 """`workshed storage`: the contents that are kept in WORKSHED_STORAGE_URL."""
 
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
 from workshed.console.cli.terminal.output import print_json
 from workshed.console.operations.environment import open_database
 from workshed.contrib.storage import blobs
 from workshed.contrib.storage import storage as place
 from workshed.contrib.storage.tables import STREAM
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("server"):
+with require_extra("server"):
     import typer
 
 storage = typer.Typer(add_completion=False, help="The contents in WORKSHED_STORAGE_URL.")
@@ -32,7 +32,7 @@ def import_existing(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json 
     with open_database(STREAM):
         count = blobs.import_existing(only_count=True)
     if count and not dry_run:
-        agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
+        require_confirmation(f"Let {count} contents of {place()} be deleted", yes=yes)
         count = import_and_record()
     if as_json:
         print_json({"storage": str(place()), "contents": count, "imported": not dry_run})
@@ -49,4 +49,6 @@ def import_and_record() -> int:
         finally:
             count = sum(counts)
             said = f"{count} contents are deleted after their grace, unless they are stored again."
-            note(conn, "storage.import-existing", {"storage": str(place())}, count=count, said=said)
+            record_action(
+                conn, "storage.import-existing", {"storage": str(place())}, count=count, said=said
+            )

@@ -1,22 +1,6 @@
 """Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
 
 from workshed.contrib.mail.delivery import deliver
-from workshed.contrib.mail.emails import (
-    ALERT,
-    BULK,
-    SINGLE,
-    Draft,
-    Email,
-    HeldEmail,
-    InDoubt,
-    claim,
-    delete_of,
-    give_back,
-    list_held,
-    mark_sent,
-    prune_emails,
-    store,
-)
 from workshed.contrib.mail.errors import (
     MailActorMissingError,
     MailDeliveryUnknownError,
@@ -35,10 +19,26 @@ from workshed.contrib.mail.files import File
 from workshed.contrib.mail.jobs import (
     FOR_TWO_DAYS,
     TIME_LIMIT,
-    decide,
+    decide_held,
     declare,
     deliver_later,
     deliver_stored,
+)
+from workshed.contrib.mail.stored_mails import (
+    ALERT,
+    BULK,
+    SINGLE,
+    Draft,
+    Email,
+    EmailInDoubt,
+    HeldEmail,
+    claim,
+    delete_of,
+    list_held,
+    mark_sent,
+    prune_emails,
+    release_claim,
+    store,
 )
 
 __all__ = [
@@ -49,9 +49,9 @@ __all__ = [
     "TIME_LIMIT",
     "Draft",
     "Email",
+    "EmailInDoubt",
     "File",
     "HeldEmail",
-    "InDoubt",
     "MailActorMissingError",
     "MailDeliveryUnknownError",
     "MailError",
@@ -65,15 +65,15 @@ __all__ = [
     "MailWithdrawnError",
     "RecipientRejectedError",
     "claim",
-    "decide",
+    "decide_held",
     "declare",
     "delete_of",
     "deliver",
     "deliver_later",
     "deliver_stored",
-    "give_back",
     "list_held",
     "mark_sent",
     "prune_emails",
+    "release_claim",
     "store",
 ]

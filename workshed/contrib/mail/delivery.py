@@ -9,31 +9,46 @@ from pathlib import Path
 from uuid import UUID
 
 from workshed import db
-from workshed.contrib.mail import emails, maildir, seats, servers
-from workshed.contrib.mail.emails import BULK, MOST_RESENDS, Email, why_held
-from workshed.contrib.mail.errors import Left, MailDeliveryUnknownError, MailError, MailServerAway
+from workshed.contrib.mail import maildir, seats, servers, stored_mails
+from workshed.contrib.mail.errors import (
+    MailDeliveryUnknownError,
+    MailError,
+    MailServerAway,
+    UnsentState,
+)
 from workshed.contrib.mail.handover import Handover
-from workshed.contrib.mail.protocol import smtp, timer, wire
+from workshed.contrib.mail.protocol import deadline, mime, smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.contrib.mail.seats import Seats
-from workshed.contrib.mail.server import SmtpServer
 from workshed.contrib.mail.servers import SendPermit
+from workshed.contrib.mail.smtp_server import SmtpServer
+from workshed.contrib.mail.stored_mails import BULK, MOST_RESENDS, Email, explain_hold
 from workshed.contrib.storage import ContentMissingError, StorageError
 from workshed.errors import SettingsError
 from workshed.jobs import Discard
-from workshed.jobs.history.attempts import text_of
+from workshed.jobs.history.attempts import format_error
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
-STORED = (MailError, MailServerAway, SettingsError, StorageError, ContentMissingError, Discard)
+RECORDED_ERRORS = (
+    MailError,
+    MailServerAway,
+    SettingsError,
+    StorageError,
+    ContentMissingError,
+    Discard,
+)
 """Errors after which the row of a mail already has its result."""
-_under_way: dict[UUID, tuple[Email, Handover]] = {}
+_active_deliveries: dict[UUID, tuple[Email, Handover]] = {}
 """Deliveries in progress in this process, by claim."""
 
 
 def deliver(
-    email: Email, through: Seats = seats.own, *, unsubscribe: wire.LinkFor | None = None
+    email: Email,
+    through: Seats = seats.process_seats,
+    *,
+    unsubscribe: mime.UnsubscribeLink | None = None,
 ) -> None:
     """Return when the server of `WORKSHED_SMTP_URL` has accepted the mail.
 
@@ -49,80 +64,82 @@ def deliver(
     because the mail is then certainly not delivered. After the final dot the mail is in doubt, and
     the claim expires.
     """
-    with _noted(email) as handover:
+    with _track_delivery(email) as handover:
         try:
             _deliver(email, through, handover, unsubscribe)
-        except STORED:
+        except RECORDED_ERRORS:
             raise
         except BaseException as err:
-            _withdraw(email, handover, text_of(err) or type(err).__name__)
+            _withdraw(email, handover, format_error(err) or type(err).__name__)
             raise
 
 
 @contextmanager
-def _noted(email: Email) -> Generator[Handover]:
+def _track_delivery(email: Email) -> Generator[Handover]:
     """Let `leave` withdraw a mail inside the block."""
     handover = Handover()
-    _under_way[email.claim] = email, handover
+    _active_deliveries[email.claim] = email, handover
     try:
         yield handover
     finally:
-        _under_way.pop(email.claim, None)
+        _active_deliveries.pop(email.claim, None)
 
 
-def leave() -> None:
+def withdraw_deliveries() -> None:
     """Release the claims of unfinished deliveries: this process ends now, with all its threads."""
-    for email, handover in list(_under_way.values()):
+    for email, handover in list(_active_deliveries.values()):
         _withdraw(email, handover, "its worker was shut down")
 
 
 def _withdraw(email: Email, handover: Handover, reason: str) -> None:
     if handover.withdraw():
         error = f"interrupted before its end was sent: {reason}"
-        _give_back(email, "pending", error, is_attempt=False)
-        if email.leave is not None:
-            servers.unasked(email.leave)
+        _release_claim(email, "pending", error, is_attempt=False)
+        if email.permit is not None:
+            servers.cancel_probe(email.permit)
 
 
 def _deliver(
-    email: Email, through: Seats, handover: Handover, unsubscribe: wire.LinkFor | None
+    email: Email, through: Seats, handover: Handover, unsubscribe: mime.UnsubscribeLink | None
 ) -> None:
     try:
-        with through.claimed(email.claim, timer.lease(settings().smtp_timeout)):
-            _hand_over(wire.envelope(email, unsubscribe), through, handover)
+        with through.renew_claim(email.claim, deadline.claim_lifetime(settings().smtp_timeout)):
+            _send(mime.build_envelope(email, unsubscribe), through, handover)
     except MailError as err:
-        _conclude(email, err)
+        _record_error(email, err)
         raise
     except (SettingsError, StorageError, ContentMissingError, MailServerAway) as err:
-        _give_back(email, "pending", err, is_attempt=not isinstance(err, MailServerAway))
-        if email.leave is not None:
-            servers.unasked(email.leave)
+        _release_claim(email, "pending", err, is_attempt=not isinstance(err, MailServerAway))
+        if email.permit is not None:
+            servers.cancel_probe(email.permit)
         raise
-    if email.leave is not None:
-        servers.answered(email.leave)
+    if email.permit is not None:
+        servers.record_answer(email.permit)
 
 
-def _hand_over(envelope: Envelope, through: Seats, handover: Handover) -> None:
+def _send(envelope: Envelope, through: Seats, handover: Handover) -> None:
     known = settings()
     url = known.smtp_url.get_secret_value()
     if url.startswith(servers.MAILDIR):
-        handover.end()
-        maildir.store(Path(url.removeprefix(servers.MAILDIR)), envelope)
+        handover.commit()
+        maildir.store_mail(Path(url.removeprefix(servers.MAILDIR)), envelope)
         return
-    server = SmtpServer.at(url, must_encrypt=known.smtp_starttls == "required")
-    with through.seat(server, known.smtp_connections):
-        smtp.send(server, envelope, known.smtp_timeout, handover)
+    server = SmtpServer.from_url(url, must_encrypt=known.smtp_starttls == "required")
+    with through.use_seat(server, known.smtp_connections):
+        smtp.send_mail(server, envelope, known.smtp_timeout, handover)
 
 
-def _conclude(email: Email, error: MailError) -> None:
+def _record_error(email: Email, error: MailError) -> None:
     """Record what follows from an error; raises the error that ends the job, if it is another."""
-    leave = email.leave or SendPermit(servers.name(), datetime.now(UTC), 0, held=False)
-    if error.of_server:
-        _give_back(email, "pending", error, is_attempt=False)
+    leave = email.permit or SendPermit(
+        servers.get_server_name(), datetime.now(UTC), 0, is_held=False
+    )
+    if error.is_server_failure:
+        _release_claim(email, "pending", error, is_attempt=False)
         try:
             with db.transaction() as conn:
-                away = servers.failed(conn, leave, error)
-        except db.PASSING_ERRORS as lost:
+                away = servers.count_failure(conn, leave, error)
+        except db.TRANSIENT_ERRORS as lost:
             logger.warning("trouble of %s is not recorded: %s", leave.server, str(lost).strip())
             raise error from None
         raise away from error
@@ -131,15 +148,15 @@ def _conclude(email: Email, error: MailError) -> None:
         and email.priority != BULK  # a campaign holds its mails the first time
         and email.possible_duplicates >= MOST_RESENDS
     )
-    _give_back(email, error.leaves, error, is_held=is_held)
-    servers.answered(leave)
+    _release_claim(email, error.resulting_state, error, is_held=is_held)
+    servers.record_answer(leave)
     if is_held:
-        raise Discard(why_held(email.id, email.possible_duplicates)) from error
+        raise Discard(explain_hold(email.id, email.possible_duplicates)) from error
 
 
-def _give_back(
+def _release_claim(
     email: Email,
-    state: Left,
+    state: UnsentState,
     error: Exception | str,
     *,
     is_attempt: bool = True,
@@ -148,11 +165,11 @@ def _give_back(
     how = {"is_attempt": is_attempt, "is_held": is_held}
     try:
         with db.transaction() as conn:
-            emails.give_back(conn, email, state=state, error=str(error), **how)
-    except db.PASSING_ERRORS as lost:
+            stored_mails.release_claim(conn, email, state=state, error=str(error), **how)
+    except db.TRANSIENT_ERRORS as lost:
         # Keep the mail's own error: the claim expires by itself, and counts as in doubt.
         logger.warning("the claim of mail %d expires by itself: %s", email.id, lost)
 
 
-os.register_at_fork(after_in_child=_under_way.clear)
-db.before_closing(leave)
+os.register_at_fork(after_in_child=_active_deliveries.clear)
+db.add_close_hook(withdraw_deliveries)

@@ -26,11 +26,11 @@ from typing import ClassVar, Literal
 from workshed.errors import PermanentError, WorkshedError
 from workshed.jobs import Snooze
 
-Left = Literal["pending", "unknown", "failed"]
+UnsentState = Literal["pending", "unknown", "failed"]
 """The states in which an unsuccessful attempt can leave a mail."""
 
 CONNECTION, LOGIN, SENDER = "the connection", "EHLO, STARTTLS or the login", "MAIL FROM"
-OF_SERVER = (CONNECTION, LOGIN, SENDER)
+SERVER_STEPS = (CONNECTION, LOGIN, SENDER)
 """The steps of an exchange that are the same for each mail."""
 
 
@@ -48,9 +48,9 @@ class MailActorMissingError(WorkshedError):
 class MailError(WorkshedError):
     """A mail was not accepted, or it is unknown whether it was."""
 
-    leaves: ClassVar[Left] = "pending"
+    resulting_state: ClassVar[UnsentState] = "pending"
     """The state in which the mail is left."""
-    of_server: bool = False
+    is_server_failure: bool = False
     """Whether the server itself has trouble, which would affect every mail."""
 
 
@@ -66,7 +66,7 @@ class MailServerUnreachableError(MailServerError):
         super().__init__(f"the mail server {server} cannot be used (WORKSHED_SMTP_URL): {reason}")
         self.server = server
         self.reason = reason
-        self.of_server = step in OF_SERVER
+        self.is_server_failure = step in SERVER_STEPS
 
 
 class MailTimeoutError(MailServerError):
@@ -81,13 +81,13 @@ class MailTimeoutError(MailServerError):
         self.server = server
         self.step = step
         self.seconds = seconds
-        self.of_server = step in OF_SERVER
+        self.is_server_failure = step in SERVER_STEPS
 
 
 class MailLoginRefusedError(MailServerError):
     """The mail server refused the user and password, or requires a login."""
 
-    of_server = True
+    is_server_failure = True
 
     def __init__(self, server: str, reason: str) -> None:
         """Keep the server's reply, never what was sent to it."""
@@ -105,7 +105,7 @@ class MailTemporarilyRefusedError(MailServerError):
         self.step = step
         self.code = code
         self.text = text
-        self.of_server = step in OF_SERVER
+        self.is_server_failure = step in SERVER_STEPS
 
 
 class MailWithdrawnError(MailServerError):
@@ -123,7 +123,7 @@ class MailDeliveryUnknownError(MailServerError):
     until an operator decides.
     """
 
-    leaves = "unknown"
+    resulting_state = "unknown"
 
     def __init__(self, server: str, reason: str) -> None:
         """Keep how the reply was lost."""
@@ -137,7 +137,7 @@ class MailDeliveryUnknownError(MailServerError):
 class RecipientRejectedError(MailError, PermanentError):
     """The address was refused permanently."""
 
-    leaves = "failed"
+    resulting_state = "failed"
 
     def __init__(self, address: str, code: int, text: str) -> None:
         """Keep the address and the SMTP code for the job log."""
@@ -150,7 +150,7 @@ class RecipientRejectedError(MailError, PermanentError):
 class MailRefusedError(MailError, PermanentError):
     """The sender or the mail itself was refused permanently."""
 
-    leaves = "failed"
+    resulting_state = "failed"
 
     def __init__(self, step: str, code: int, text: str) -> None:
         """Keep the SMTP code and text of the reply."""
@@ -170,5 +170,5 @@ class MailServerAway(Snooze):
         """
         super().__init__(delay, said)
         self.server = server
-        self.said = said
+        self.problem = said
         self.is_held = is_held

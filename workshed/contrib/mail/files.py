@@ -20,12 +20,12 @@ class File:
     """The id by which the HTML shows it, as `cid:…`; `None` for an attachment."""
 
 
-def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
+def attach_files(conn: Connection, email_id: int, files: Sequence[File]) -> None:
     """Add files to a mail, unless it has some: its text was written with those.
 
     Runs in the transaction that stores the mail; a second transaction that stores it waits.
     """
-    if not files or of(conn, email_id):
+    if not files or list_files(conn, email_id):
         return
     query = """
         INSERT INTO workshed_mail.email_files
@@ -41,7 +41,7 @@ def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
         cur.executemany(query, rows)
 
 
-def of(conn: Connection, email_id: int) -> tuple[File, ...]:
+def list_files(conn: Connection, email_id: int) -> tuple[File, ...]:
     """Return the files of a mail, in their order."""
     query = """
         SELECT filename, media_type, sha256, content_id
@@ -53,7 +53,7 @@ def of(conn: Connection, email_id: int) -> tuple[File, ...]:
         return tuple(cur.execute(query, (email_id,)))
 
 
-def read(file: File) -> bytes:
+def read_file(file: File) -> bytes:
     """Return the content of a file; raises `StorageError` and `ContentMissingError`."""
     with storage().open(file.sha256) as content:
         return content.read()

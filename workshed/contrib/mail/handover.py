@@ -13,19 +13,19 @@ class Handover:
 
     def __init__(self) -> None:
         """Start neither sent nor withdrawn."""
-        self._lock = interrupts.repaired_lock()
-        self._has_ended = False
+        self._lock = interrupts.create_repaired_lock()
+        self._is_committed = False
         self._is_withdrawn = False
 
-    def end(self) -> None:
+    def commit(self) -> None:
         """Allow the final dot, right before it is sent; raises `MailWithdrawnError`."""
         with self._lock:
             if self._is_withdrawn:
                 raise MailWithdrawnError
-            self._has_ended = True
+            self._is_committed = True
 
     def withdraw(self) -> bool:
         """Prevent the mail from being sent; False if it may already be out."""
         with self._lock:
-            self._is_withdrawn = not self._has_ended
+            self._is_withdrawn = not self._is_committed
             return self._is_withdrawn

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import dramatiq
 
 from workshed import db, extras
-from workshed.contrib.mail import emails
+from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.delivery import deliver
-from workshed.contrib.mail.emails import SINGLE, Draft, HeldEmail, InDoubt
 from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
+from workshed.contrib.mail.stored_mails import SINGLE, Draft, EmailInDoubt, HeldEmail
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
@@ -31,7 +31,7 @@ FOR_TWO_DAYS = RetryOn(
 class AfterDecision(Protocol):
     """Called with a mail about which an operator has decided."""
 
-    def __call__(self, conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:
+    def __call__(self, conn: Connection, mail: EmailInDoubt, *, arrived: bool) -> bool:
         """Send the job that continues and return `True`, or return `False`."""
 
 
@@ -48,13 +48,13 @@ def deliver_email(email_id: int) -> None:
     doubt; then it is held. A shutdown before the final dot releases the claim instead.
     """
     with db.transaction() as conn:
-        email = emails.claim(conn, email_id)
+        email = stored_mails.claim(conn, email_id)
     if isinstance(email, HeldEmail):
         raise Discard(email.reason)
     if email:
         deliver(email)
         with db.transaction() as conn:
-            emails.mark_sent(conn, email)
+            stored_mails.mark_sent(conn, email)
 
 
 def declare(
@@ -73,9 +73,9 @@ def declare(
     without the extra `mail`.
     """
     global _actor, _after_decision  # noqa: PLW0603 -- an application has one
-    extras.require("mail", "email_validator")  # now rather than at the first mail
+    extras.require_modules("mail", "email_validator")  # now rather than at the first mail
     _actor = dramatiq.actor(
-        broker=build.broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
+        broker=build.get_broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
     )(deliver_email)
     _after_decision = after_decision
     return _actor
@@ -87,7 +87,7 @@ def deliver_later(conn: Connection, draft: Draft) -> int:
     The mail is sent if that transaction commits. A mail of the same kind, person and `about` is
     stored and sent once. Raises `MailActorMissingError`.
     """
-    email_id = emails.store(conn, draft)
+    email_id = stored_mails.store(conn, draft)
     deliver_stored(conn, email_id, priority=draft.priority)
     return email_id
 
@@ -97,26 +97,26 @@ def deliver_stored(conn: Connection, email_id: int, *, priority: int = SINGLE) -
 
     Raises `MailActorMissingError`.
     """
-    actor = declared()
-    levels = build.broker().declared[actor.queue_name].levels
+    actor = get_delivery_actor()
+    levels = build.get_broker().declared_queues[actor.queue_name].levels
     options: dict[str, Any] = {"broker_priority": min(priority, levels)} if levels else {}
     schedule.send(conn, actor.message_with_options(args=(email_id,), **options))
 
 
-def declared() -> dramatiq.Actor[[int], None]:
+def get_delivery_actor() -> dramatiq.Actor[[int], None]:
     """Return the actor that delivers mails; raises `MailActorMissingError`."""
     if _actor is None:
         raise MailActorMissingError
     return _actor
 
 
-def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
+def decide_held(conn: Connection, email_id: int, *, arrived: bool) -> EmailInDoubt | None:
     """Mark a held mail as sent, or send it once more, in the caller's transaction.
 
     Returns `None` if it is not held. Raises `MailActorMissingError`.
     """
-    declared()  # before anything is written
-    found = emails.decide(conn, email_id, "sent" if arrived else "pending")
+    get_delivery_actor()  # before anything is written
+    found = stored_mails.resolve_held(conn, email_id, "sent" if arrived else "pending")
     if found is None or (_after_decision and _after_decision(conn, found, arrived=arrived)):
         return found
     if not arrived:

@@ -25,7 +25,7 @@ class MaildirEntry:
     size_bytes: int
 
 
-def store(folder: Path, envelope: Envelope) -> None:
+def store_mail(folder: Path, envelope: Envelope) -> None:
     """Write the mail to the folder's `tmp`, and move it into `new` once it is on disk.
 
     Raises `MailServerUnreachableError` if the folder cannot be written.
@@ -39,23 +39,23 @@ def store(folder: Path, envelope: Envelope) -> None:
         raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
 
 
-def newest(folder: Path, limit: int) -> list[MaildirEntry]:
+def list_newest(folder: Path, limit: int) -> list[MaildirEntry]:
     """Return the latest mails, the newest first.
 
     A folder that does not exist has none. Raises `MailServerUnreachableError` if it cannot be read.
     """
-    return heapq.nlargest(limit, _every(folder), key=lambda one: (one.at, one.name))
+    return heapq.nlargest(limit, _list_mails(folder), key=lambda one: (one.at, one.name))
 
 
-def named(folder: Path, name: str) -> MaildirEntry | None:
+def find_mail(folder: Path, name: str) -> MaildirEntry | None:
     """Return the mail of this name; raises like `newest`.
 
     Searches the existing names, so that no name can lead to another folder.
     """
-    return next((one for one in _every(folder) if one.name == name), None)
+    return next((one for one in _list_mails(folder) if one.name == name), None)
 
 
-def _every(folder: Path) -> Iterator[MaildirEntry]:
+def _list_mails(folder: Path) -> Iterator[MaildirEntry]:
     """Yield each complete mail, read or unread; skip links and names that no mail program makes.
 
     A mail that a mail program moves meanwhile is skipped.
@@ -66,14 +66,14 @@ def _every(folder: Path) -> Iterator[MaildirEntry]:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False) and _is_plain(entry.name):
                         with contextlib.suppress(FileNotFoundError):
-                            yield _kept(entry)
+                            yield _read_entry(entry)
         except FileNotFoundError:
             continue
         except OSError as err:
             raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
 
 
-def _kept(entry: os.DirEntry[str]) -> MaildirEntry:
+def _read_entry(entry: os.DirEntry[str]) -> MaildirEntry:
     known = entry.stat(follow_symlinks=False)
     at = datetime.fromtimestamp(known.st_mtime, UTC)
     return MaildirEntry(entry.name, Path(entry.path), at, known.st_size)

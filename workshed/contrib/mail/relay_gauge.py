@@ -5,8 +5,8 @@ import time
 from workshed.contrib.mail import meters, troubles
 from workshed.db import Connection
 
-LOOK_S = 10.0
-SHARE = 0.01
+QUERY_EVERY_S = 10.0
+TIME_SHARE = 0.01
 """Share of the time that the queries may take."""
 
 
@@ -15,18 +15,18 @@ class MailTroubleGauge:
 
     def __init__(self) -> None:
         """Start with nothing reported."""
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
         """Query once; a server that accepts mails again is reported with 0."""
         started = time.monotonic()
-        found = troubles.find(conn)
+        found = troubles.find_troubles(conn)
         if found is None:
-            return LOOK_S
+            return QUERY_EVERY_S
         for server, span in found.failing_for.items():
             meters.MAIL_SERVER_FAILING.set(span.total_seconds(), server)
-        for server in self._told - found.failing_for.keys():
+        for server in self._reported - found.failing_for.keys():
             meters.MAIL_SERVER_FAILING.set(0, server)
-        self._told |= found.failing_for.keys()
+        self._reported |= found.failing_for.keys()
         meters.MAILS_HELD.set(found.held)
-        return max(LOOK_S, (time.monotonic() - started) / SHARE)
+        return max(QUERY_EVERY_S, (time.monotonic() - started) / TIME_SHARE)

@@ -19,11 +19,11 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from workshed import db
-from workshed.contrib.mail import emails
+from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.errors import MailServerAway
-from workshed.contrib.mail.protocol import connections
-from workshed.contrib.mail.protocol.connections import IDLE_S, ConnectionSlot
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.protocol import connection_cache
+from workshed.contrib.mail.protocol.connection_cache import IDLE_S, ConnectionSlot
+from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.db import Connection
 from workshed.interrupts import thread_gate
 from workshed.jobs.locks import limits
@@ -31,10 +31,10 @@ from workshed.jobs.locks.limits import JobStart, SlotRequest
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 2.0
+SEAT_WAIT_S = 2.0
 """How long a thread waits for a seat, before its mail is postponed."""
 ASK_EVERY_S = 0.2
-AGAIN = timedelta(seconds=3)
+RETRY_DELAY = timedelta(seconds=3)
 """A mail that got no seat is retried after one to two times this."""
 MOST_MAILS, MOST_S = 50, 30.0
 """A seat is given up after so many mails or seconds, so that other processes get one."""
@@ -49,14 +49,14 @@ class Seat:
     key: str
     token: UUID = field(default_factory=uuid4)
     slot: ConnectionSlot = field(default_factory=ConnectionSlot)
-    since_s: float = field(default_factory=time.monotonic)
+    acquired_at_s: float = field(default_factory=time.monotonic)
     mails: int = 0
-    rests_since_s: float = 0.0
+    idle_since_s: float = 0.0
 
     @property
     def is_spent(self) -> bool:
         """Whether it is another process's turn."""
-        return self.mails >= MOST_MAILS or time.monotonic() - self.since_s > MOST_S
+        return self.mails >= MOST_MAILS or time.monotonic() - self.acquired_at_s > MOST_S
 
 
 class Seats:
@@ -65,34 +65,34 @@ class Seats:
     def __init__(self) -> None:
         """Start without seats."""
         self._change = threading.Condition()
-        self._asking = threading.Lock()
-        self._taken: dict[UUID, Seat] = {}
+        self._acquire_lock = threading.Lock()
+        self._in_use: dict[UUID, Seat] = {}
         self._free: list[Seat] = []
         self._claims: dict[UUID, timedelta] = {}
-        self._keeper: threading.Thread | None = None
+        self._renewer: threading.Thread | None = None
 
     @contextmanager
-    def seat(self, server: SmtpServer, most: int) -> Generator[None]:
+    def use_seat(self, server: SmtpServer, most: int) -> Generator[None]:
         """Send through a seat inside the block; raises `MailServerAway` if there is none."""
         with (
-            thread_gate().shut()
+            thread_gate().defer()
         ):  # an interrupt in between would keep the seat until the process ends
-            seat = self._take(server, most)
+            seat = self._acquire(server, most)
             try:
-                with connections.through(seat.slot), thread_gate().opened():
+                with connection_cache.use_slot(seat.slot), thread_gate().allow():
                     yield
             finally:
-                self._leave(seat)
+                self._return(seat)
 
     @contextmanager
-    def claimed(self, claim: UUID, lease: timedelta) -> Generator[None]:
+    def renew_claim(self, claim: UUID, lease: timedelta) -> Generator[None]:
         """Renew the claim of a mail inside the block."""
-        with thread_gate().shut():  # an interrupt in between would keep the claim likewise
+        with thread_gate().defer():  # an interrupt in between would keep the claim likewise
             with self._change:
                 self._claims[claim] = lease
-                self._keep()
+                self._start_renewal()
             try:
-                with thread_gate().opened():
+                with thread_gate().allow():
                     yield
             finally:
                 with self._change:
@@ -103,27 +103,27 @@ class Seats:
         with self._change:
             free, self._free = self._free, []
         for seat in free:
-            self._give_up(seat)
+            self._release(seat)
 
-    def _take(self, server: SmtpServer, most: int) -> Seat:
-        key, ends_at_s = f"mail server {server}", time.monotonic() + WAIT_S
+    def _acquire(self, server: SmtpServer, most: int) -> Seat:
+        key, ends_at_s = f"mail server {server}", time.monotonic() + SEAT_WAIT_S
         while True:
             with self._change:
-                if seat := self._rested(key):
-                    self._taken[seat.token] = seat
+                if seat := self._pop_idle(key):
+                    self._in_use[seat.token] = seat
                     return seat
             # One thread asks on behalf of all waiting threads; any of them may get the seat.
-            if self._asking.acquire(blocking=False):
+            if self._acquire_lock.acquire(blocking=False):
                 try:
-                    if seat := self._new(key, most):
+                    if seat := self._acquire_new(key, most):
                         return seat
                 finally:
-                    self._asking.release()
+                    self._acquire_lock.release()
             left_s = ends_at_s - time.monotonic()
             if left_s <= 0:
                 said = f"all {most} connections to the mail server {server} are in use"
                 raise MailServerAway(
-                    AGAIN * random.uniform(1, 2),  # noqa: S311
+                    RETRY_DELAY * random.uniform(1, 2),  # noqa: S311
                     *(str(server), said),
                     is_held=False,
                 )
@@ -131,13 +131,13 @@ class Seats:
                 if not any(one.key == key for one in self._free):
                     self._change.wait(min(ASK_EVERY_S, left_s))
 
-    def _rested(self, key: str) -> Seat | None:
+    def _pop_idle(self, key: str) -> Seat | None:
         for place, seat in enumerate(self._free):
             if seat.key == key:
                 return self._free.pop(place)
         return None
 
-    def _new(self, key: str, most: int) -> Seat | None:
+    def _acquire_new(self, key: str, most: int) -> Seat | None:
         seat = Seat(key)
         start = JobStart(seat.token, key, "mail", socket.gethostname(), os.getpid())
         with db.autocommit_statement() as conn:
@@ -147,43 +147,43 @@ class Seats:
             ):
                 return None
         with self._change:
-            self._taken[seat.token] = seat
-            self._keep()
+            self._in_use[seat.token] = seat
+            self._start_renewal()
         return seat
 
-    def _leave(self, seat: Seat) -> None:
+    def _return(self, seat: Seat) -> None:
         seat.mails += 1
-        seat.rests_since_s = time.monotonic()
+        seat.idle_since_s = time.monotonic()
         with self._change:
-            self._taken.pop(seat.token, None)
-            if rests := seat.slot.kept is not None and not seat.is_spent:
+            self._in_use.pop(seat.token, None)
+            if rests := seat.slot.cached is not None and not seat.is_spent:
                 self._free.append(seat)
             self._change.notify()
         if not rests:
-            self._give_up(seat)
+            self._release(seat)
 
-    def _give_up(self, seat: Seat) -> None:
-        with connections.through(seat.slot):
-            connections.close()
+    def _release(self, seat: Seat) -> None:
+        with connection_cache.use_slot(seat.slot):
+            connection_cache.close_connection()
         try:
             with db.autocommit_statement() as conn:
                 limits.release_slots(conn, [seat.key], seat.token, seat.key, None)
-        except db.PASSING_ERRORS as lost:
+        except db.TRANSIENT_ERRORS as lost:
             logger.debug("a seat at the %s is free when its lease ends: %s", seat.key, lost)
 
-    def _keep(self) -> None:
+    def _start_renewal(self) -> None:
         """Start the thread that renews leases, unless it runs; the caller has the lock."""
-        if self._keeper is None:
-            self._keeper = threading.Thread(target=self._run, name="mail seats", daemon=True)
-            self._keeper.start()
+        if self._renewer is None:
+            self._renewer = threading.Thread(target=self._run, name="mail seats", daemon=True)
+            self._renewer.start()
 
     def _run(self) -> None:
         time.sleep(RENEW_S)  # most mails are sent by then, and need no connection to PostgreSQL
-        while self._holds():
+        while self._has_leases():
             try:
                 # Not from the pool, which is closed before the last of these threads ends.
                 with db.limited_wait(), db.connect() as conn:
-                    while self._holds():
+                    while self._has_leases():
                         self._renew(conn)
                         time.sleep(RENEW_S)
             except Exception as err:  # noqa: BLE001 -- it tries again after any error
@@ -192,36 +192,36 @@ class Seats:
                 )
                 time.sleep(RENEW_S)
 
-    def _holds(self) -> bool:
+    def _has_leases(self) -> bool:
         """Return whether there is anything to renew; if not, the thread ends."""
         with self._change:
-            if self._keeper is None:
+            if self._renewer is None:
                 return False
-            if not (self._taken or self._free or self._claims):
-                self._keeper = None
-            return self._keeper is not None
+            if not (self._in_use or self._free or self._claims):
+                self._renewer = None
+            return self._renewer is not None
 
     def _renew(self, conn: Connection) -> None:
         with self._change:
             now = time.monotonic()
-            idle = [seat for seat in self._free if now - seat.rests_since_s > IDLE_S]
+            idle = [seat for seat in self._free if now - seat.idle_since_s > IDLE_S]
             self._free = [seat for seat in self._free if seat not in idle]
-            tokens = [*self._taken, *(seat.token for seat in self._free)]
+            tokens = [*self._in_use, *(seat.token for seat in self._free)]
             claims = dict(self._claims)
         for seat in idle:
-            self._give_up(seat)
+            self._release(seat)
         if tokens:
             limits.renew_slots(conn, tokens)
         for claim, lease in claims.items():
-            emails.renew(conn, claim, lease)
+            stored_mails.renew_claim(conn, claim, lease)
 
 
-def _forget() -> None:
+def _reset_after_fork() -> None:
     """Drop all seats, because after a fork they belong to the parent."""
-    own.__init__()  # type: ignore[misc]
+    process_seats.__init__()  # type: ignore[misc]
 
 
-own = Seats()
+process_seats = Seats()
 """The seats of this process."""
-os.register_at_fork(after_in_child=_forget)
-db.before_closing(own.close)
+os.register_at_fork(after_in_child=_reset_after_fork)
+db.add_close_hook(process_seats.close)

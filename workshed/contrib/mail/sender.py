@@ -8,13 +8,13 @@ from workshed.errors import SettingsError
 from workshed.settings import settings
 
 
-def sender() -> Address:
+def get_sender() -> Address:
     """Return name and address; raises `SettingsError` if the setting contains none."""
-    return parse(settings().mail_from)
+    return parse_sender(settings().mail_from)
 
 
 @cache
-def parse(text: str) -> Address:
+def parse_sender(text: str) -> Address:
     """Parse `Name <address>`, with the domain in its ASCII form."""
     name, address = parseaddr(text)
     local, _, domain = address.rpartition("@")

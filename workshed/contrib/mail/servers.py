@@ -17,17 +17,17 @@ from psycopg.rows import class_row
 
 from workshed import db
 from workshed.contrib.mail.errors import MailError, MailServerAway
-from workshed.contrib.mail.protocol import timer
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.protocol import deadline
+from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.db import Connection
 from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)
 
 MAILDIR = "maildir:"
-TRIPS_AT = 3
-FIRST_REST, LONGEST_REST = timedelta(seconds=15), timedelta(minutes=5)
-A_MOMENT = timedelta(seconds=5)
+FAILURES_TO_HOLD = 3
+FIRST_HOLD, LONGEST_HOLD = timedelta(seconds=15), timedelta(minutes=5)
+SHORT_DELAY = timedelta(seconds=5)
 """A mail is retried after one to two times this if its failure did not trip the circuit, or while
 the probe is in progress."""
 
@@ -40,7 +40,7 @@ class SendPermit:
     since: datetime
     """By PostgreSQL's clock."""
     failures: int
-    held: bool
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +56,44 @@ class ServerTrouble:
     """PostgreSQL's clock, to compare the times with."""
 
 
-def name(known: Settings | None = None) -> str:
+def get_server_name(known: Settings | None = None) -> str:
     """Return the name of the server of `WORKSHED_SMTP_URL`: `host:port`, or its folder.
 
     Raises `SettingsError`.
     """
     url = (known or settings()).smtp_url.get_secret_value()
-    return url if url.startswith(MAILDIR) else str(SmtpServer.at(url))
+    return url if url.startswith(MAILDIR) else str(SmtpServer.from_url(url))
 
 
-def admit(conn: Connection) -> SendPermit:
+def acquire_permit(conn: Connection) -> SendPermit:
     """Permit one mail to be sent; raises `MailServerAway` while the server is held."""
-    server = name()
+    server = get_server_name()
     query = """
         SELECT now, coalesce(failures, 0), circuit_open_until IS NOT NULL,
                circuit_open_until - now, last_error
           FROM (SELECT workshed.now() AS now) AS t
           LEFT JOIN workshed_mail.mail_servers ON name = %s
     """
-    now, failures, held, left, said = _row(conn, query, (server,))
+    now, failures, held, left, said = _fetch_row(conn, query, (server,))
     leave = SendPermit(server, now, failures, held)
-    if held and (left > timedelta() or not _probe(conn, leave)):
-        raise MailServerAway(_after(left), server, said, is_held=left > timedelta())
+    if held and (left > timedelta() or not _claim_probe(conn, leave)):
+        raise MailServerAway(_retry_delay(left), server, said, is_held=left > timedelta())
     return leave
 
 
-def rest(conn: Connection) -> tuple[timedelta, str] | None:
+def get_hold(conn: Connection) -> tuple[timedelta, str] | None:
     """Return how much longer the server is held, and why; `None` if it can be tried."""
     query = """
         SELECT circuit_open_until - workshed.now(), last_error FROM workshed_mail.mail_servers
          WHERE name = %s AND circuit_open_until > workshed.now()
     """
-    found = conn.execute(query, (name(),)).fetchone()
+    found = conn.execute(query, (get_server_name(),)).fetchone()
     return found and (found[0], found[1])
 
 
-def answered(leave: SendPermit) -> None:
+def record_answer(leave: SendPermit) -> None:
     """Free a server that replied about a mail, unless it was held after that delivery began."""
-    if not (leave.failures or leave.held):
+    if not (leave.failures or leave.is_held):
         return
     query = """
         UPDATE workshed_mail.mail_servers
@@ -104,22 +104,25 @@ def answered(leave: SendPermit) -> None:
     try:
         with db.transaction() as conn:
             conn.execute(query, {"server": leave.server, "since": leave.since})
-    except db.PASSING_ERRORS as lost:  # the caller must still record that the mail is out
+    except db.TRANSIENT_ERRORS as lost:  # the caller must still record that the mail is out
         logger.warning("that %s is free is not recorded: %s", leave.server, str(lost).strip())
 
 
-def unasked(leave: SendPermit) -> None:
+def cancel_probe(leave: SendPermit) -> None:
     """Let another mail probe a held server, because this one was not sent to it."""
-    if not leave.held:
+    if not leave.is_held:
         return
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = NULL WHERE name = %s AND probe_at = %s
     """
-    with suppress(*db.PASSING_ERRORS), db.transaction() as conn:  # if that fails, the probe expires
+    with (
+        suppress(*db.TRANSIENT_ERRORS),
+        db.transaction() as conn,
+    ):  # if that fails, the probe expires
         conn.execute(query, (leave.server, leave.since))
 
 
-def failed(conn: Connection, leave: SendPermit, error: MailError) -> MailServerAway:
+def count_failure(conn: Connection, leave: SendPermit, error: MailError) -> MailServerAway:
     """Count a failure of the server, hold it if there are too many; return the error for the mail.
 
     Each failed probe doubles the time that the server is held. A delivery that began before the
@@ -145,17 +148,17 @@ def failed(conn: Connection, leave: SendPermit, error: MailError) -> MailServerA
         "server": leave.server,
         "said": str(error),
         "since": leave.since,
-        "trips_at": TRIPS_AT,
-        "first": FIRST_REST,
-        "longest": LONGEST_REST,
+        "trips_at": FAILURES_TO_HOLD,
+        "first": FIRST_HOLD,
+        "longest": LONGEST_HOLD,
     }
     conn.execute(query, values)
-    left = rest(conn)
-    delay = _after(timedelta() if left is None else left[0])
+    left = get_hold(conn)
+    delay = _retry_delay(timedelta() if left is None else left[0])
     return MailServerAway(delay, leave.server, str(error), is_held=left is not None)
 
 
-def release(conn: Connection, server: str) -> bool:
+def end_hold(conn: Connection, server: str) -> bool:
     """Let a held server be tried now; False if it is not held."""
     query = """
         UPDATE workshed_mail.mail_servers
@@ -166,7 +169,7 @@ def release(conn: Connection, server: str) -> bool:
     return conn.execute(query, (server,)).rowcount == 1
 
 
-def troubles(conn: Connection) -> list[ServerTrouble]:
+def list_troubles(conn: Connection) -> list[ServerTrouble]:
     """Return the servers that have failed since they last accepted a mail."""
     query = """
         SELECT name, failures, failing_since, last_error, circuit_open_until, workshed.now() AS now
@@ -178,24 +181,24 @@ def troubles(conn: Connection) -> list[ServerTrouble]:
         return cur.execute(query).fetchall()
 
 
-def _probe(conn: Connection, leave: SendPermit) -> bool:
+def _claim_probe(conn: Connection, leave: SendPermit) -> bool:
     """Become the only delivery that probes a held server."""
     query = """
         UPDATE workshed_mail.mail_servers SET probe_at = %(since)s
          WHERE name = %(server)s AND circuit_open_until <= %(since)s
            AND (probe_at IS NULL OR probe_at <= %(since)s - %(probe)s)
     """
-    probe = timer.lease(settings().smtp_timeout)
+    probe = deadline.claim_lifetime(settings().smtp_timeout)
     values = {"server": leave.server, "since": leave.since, "probe": probe}
     return conn.execute(query, values).rowcount == 1
 
 
-def _after(left: timedelta) -> timedelta:
+def _retry_delay(left: timedelta) -> timedelta:
     """Return when to retry: once the server is no longer held, and not all mails at once."""
-    return max(left, timedelta()) + A_MOMENT * random.uniform(1, 2)  # noqa: S311
+    return max(left, timedelta()) + SHORT_DELAY * random.uniform(1, 2)  # noqa: S311
 
 
-def _row(conn: Connection, query: LiteralString, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _fetch_row(conn: Connection, query: LiteralString, values: tuple[Any, ...]) -> tuple[Any, ...]:
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return found

@@ -9,14 +9,14 @@ from workshed.roles import Grants
 
 STREAM = "workshed_mail"
 """The name of the stream, and of its schema."""
-WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
+DELIVERY_RIGHTS = {"worker": "rawd", "operator": "rawd", "reader": "r"}
 
 GRANTS = Grants(
     schema=STREAM,
     tables={
-        "workshed_mail.email_files": {"application": "ra", **WORKING},
-        "workshed_mail.emails": {"application": "d", **WORKING},
-        "workshed_mail.mail_servers": {**WORKING, "relay": "r", "monitor": "r"},
+        "workshed_mail.email_files": {"application": "ra", **DELIVERY_RIGHTS},
+        "workshed_mail.emails": {"application": "d", **DELIVERY_RIGHTS},
+        "workshed_mail.mail_servers": {**DELIVERY_RIGHTS, "relay": "r", "monitor": "r"},
     },
     columns={
         "workshed_mail.emails": {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed import migrate
-from workshed.contrib.mail import emails
+from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.tables import STREAM
 from workshed.db import Connection
 
@@ -18,7 +18,7 @@ class MailTroubles:
     held: int
 
 
-def find(conn: Connection) -> MailTroubles | None:
+def find_troubles(conn: Connection) -> MailTroubles | None:
     """Query the state; `None` if its tables do not exist yet."""
     if not migrate.is_applied(conn, STREAM):
         return None
@@ -27,4 +27,4 @@ def find(conn: Connection) -> MailTroubles | None:
          WHERE failures > 0
     """
     failing: dict[str, timedelta] = dict(conn.execute(query).fetchall())
-    return MailTroubles(failing, emails.count_held(conn))
+    return MailTroubles(failing, stored_mails.count_held(conn))

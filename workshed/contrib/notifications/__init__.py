@@ -1,16 +1,16 @@
 """Numbered notifications of users, and the tokens with which their browsers read them."""
 
 from workshed.contrib.notifications.errors import TokenError
-from workshed.contrib.notifications.rows import (
+from workshed.contrib.notifications.notifications import (
     Notification,
     after,
     channel,
     delete_of,
-    last,
+    last_number,
+    notify,
     prune_notifications,
-    tell,
 )
-from workshed.contrib.notifications.tokens import TokenClaims, read, token, user_of
+from workshed.contrib.notifications.tokens import TokenClaims, get_token_user, read_token, token
 
 __all__ = [
     "Notification",
@@ -19,10 +19,10 @@ __all__ = [
     "after",
     "channel",
     "delete_of",
-    "last",
+    "get_token_user",
+    "last_number",
+    "notify",
     "prune_notifications",
-    "read",
-    "tell",
+    "read_token",
     "token",
-    "user_of",
 ]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("server"):
+with require_extra("server"):
     from itsdangerous import BadData, SignatureExpired
 
 from workshed import secret_keys
@@ -26,19 +26,19 @@ class TokenClaims:
 
 def token(user_id: str) -> str:
     """Return a token for this user, valid from now for `token_lifetime`; it is safe in a URL."""
-    return str(secret_keys.timed_signer(PURPOSE).dumps(user_id))
+    return str(secret_keys.create_timed_signer(PURPOSE).dumps(user_id))
 
 
-def user_of(token: str) -> str:
+def get_token_user(token: str) -> str:
     """Return the user of a token; raises `TokenError`."""
-    return read(token).user_id
+    return read_token(token).user_id
 
 
-def read(token: str) -> TokenClaims:
+def read_token(token: str) -> TokenClaims:
     """Return the contents of a token; raises `TokenError` if it is forged or expired."""
     lifetime = settings().token_lifetime
     try:
-        user_id, signed_at = secret_keys.timed_signer(PURPOSE).loads(
+        user_id, signed_at = secret_keys.create_timed_signer(PURPOSE).loads(
             token, max_age=int(lifetime.total_seconds()), return_timestamp=True
         )
     except SignatureExpired:

@@ -1,13 +1,13 @@
 """Contents named by their SHA-256, complete or absent, in a folder or in S3."""
 
-from workshed.contrib.storage.contract import Storage
 from workshed.contrib.storage.errors import (
     ContentDamagedError,
     ContentMissingError,
     ContentNameError,
     StorageError,
 )
-from workshed.contrib.storage.place import place, storage
+from workshed.contrib.storage.factory import create_storage, storage
+from workshed.contrib.storage.protocol import Storage
 
 __all__ = [
     "ContentDamagedError",
@@ -15,6 +15,6 @@ __all__ = [
     "ContentNameError",
     "Storage",
     "StorageError",
-    "place",
+    "create_storage",
     "storage",
 ]

@@ -22,7 +22,7 @@ from workshed.contrib.storage import storage
 from workshed.db import Connection
 from workshed.errors import PermanentError
 
-ADOPTED_AT_ONCE = 1_000
+IMPORTED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +59,23 @@ def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
     digest = hashlib.file_digest(draft, "sha256")  # type: ignore[arg-type]  # files have `readinto`
     blob = Blob(digest.hexdigest(), size_bytes)
     with db.transaction() as conn:
-        _note(conn, blob)
+        _store_row(conn, blob)
     # Even if the row existed: a sweep that did not commit may have deleted its content.
     storage().keep(draft, blob.sha256)
     return blob
 
 
-def sweep(older_than: timedelta, limit: int) -> int:
+def delete_unreferenced(older_than: timedelta, limit: int) -> int:
     """Delete at most `limit` old contents to which no row refers; return how many.
 
     A row refers to a content by a foreign key to `workshed_storage.blobs`; this needs the right to
     read those columns. Each content is deleted in a transaction of its own, so that storing one
     again waits for no other. Raises `StorageError`, and `RuntimeError` like `keep`.
     """
-    _refuse_joined("sweep")
+    _refuse_joined("delete_unreferenced")
     with db.transaction() as conn:
-        unused = _nothing_refers(conn)
-        found = _unused(conn, older_than, limit, unused)
+        unused = _unused_condition(conn)
+        found = _list_unused(conn, older_than, limit, unused)
     return sum(_delete(sha256, older_than, unused) for sha256 in found)
 
 
@@ -89,16 +89,16 @@ def import_existing(
     never runs by itself: if two databases share a place, each has contents that the other does not
     know. Raises `StorageError`.
     """
-    found, total = storage().contents(), 0
-    while batch := list(islice(found, ADOPTED_AT_ONCE)):
+    found, total = storage().list_contents(), 0
+    while batch := list(islice(found, IMPORTED_AT_ONCE)):
         with db.transaction() as conn:
-            count = _unknown(conn, batch) if only_count else _import(conn, batch)
+            count = _count_unknown(conn, batch) if only_count else _import(conn, batch)
         total += count
         step(count)
     return total
 
 
-def _note(conn: Connection, blob: Blob) -> None:
+def _store_row(conn: Connection, blob: Blob) -> None:
     query = """
         INSERT INTO workshed_storage.blobs (sha256, size_bytes)
         VALUES (%s, %s)
@@ -118,7 +118,7 @@ def _import(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     return conn.execute(query, (list(names), list(sizes))).rowcount
 
 
-def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+def _count_unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     query = """
         SELECT count(*) FROM unnest(%s::text[]) AS found (sha256)
          WHERE NOT EXISTS (SELECT FROM workshed_storage.blobs b WHERE b.sha256 = found.sha256)
@@ -127,7 +127,9 @@ def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     return int(count)
 
 
-def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composable) -> list[str]:
+def _list_unused(
+    conn: Connection, older_than: timedelta, limit: int, unused: Composable
+) -> list[str]:
     """Return unused contents in one query, because the oldest contents are usually in use."""
     query = sql.SQL("""
         SELECT b.sha256
@@ -142,7 +144,7 @@ def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composa
         return cur.execute(query.format(unused=unused), values).fetchall()
 
 
-def _nothing_refers(conn: Connection) -> Composable:
+def _unused_condition(conn: Connection) -> Composable:
     """Return the SQL conditions for a content `b` to which no row of any table refers."""
     query = """
         SELECT n.nspname, c.relname, a.attname

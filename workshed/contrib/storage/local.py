@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from workshed.contrib.storage.errors import ContentDamagedError, ContentMissingError, StorageError
-from workshed.contrib.storage.names import key, name
+from workshed.contrib.storage.object_keys import build_key, parse_key
 from workshed.errors import SettingsError
 
 DRAFTS = ".drafts"
-MODE = 0o644
+FILE_MODE = 0o644
 """Mode of contents, before the umask: a web server of another user may read them."""
 
 
@@ -29,7 +29,7 @@ class LocalStorage:
         self._drafts = self.root / DRAFTS
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def from_url(cls, url: str) -> Self:
         """Parse `file:PATH`, relative to the working directory, or `file:///PATH`, percent-encoded.
 
         Raises `SettingsError`.
@@ -46,10 +46,10 @@ class LocalStorage:
 
     @contextmanager
     def draft(self) -> Generator[BinaryIO]:
-        """Open a file next to the contents; if its process dies, `stale_drafts` deletes it."""
+        """Open a file next to the contents; if its process dies, `prune_drafts` deletes it."""
         path = self._drafts / uuid4().hex
-        with self._usable():
-            _make(self._drafts)
+        with self._translate_errors():
+            _create_folder(self._drafts)
             file = open(path, "x+b", opener=_opener)  # noqa: SIM115 -- closed below
         try:
             yield file
@@ -61,21 +61,21 @@ class LocalStorage:
     def keep(self, draft: BinaryIO, sha256: str) -> None:
         """Move a draft to its name between two syncs: a power cut leaves all of it or nothing."""
         path = self._path(sha256)
-        with self._usable():
+        with self._translate_errors():
             draft.flush()
             os.fsync(draft.fileno())
-            if _size(path) != os.fstat(draft.fileno()).st_size:
-                _make(path.parent)
+            if _get_size(path) != os.fstat(draft.fileno()).st_size:
+                _create_folder(path.parent)
                 Path(draft.name).replace(path)
             # Even if the content existed: its writer may not have synced the folders yet.
             for folder in (path.parent, path.parent.parent, self.root):
-                _sync(folder)
+                _sync_folder(folder)
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
         """Open the file for reading; raises `ContentDamagedError` if it does not match its name."""
-        with self._opened(sha256) as file:
-            with self._usable():
+        with self._open_file(sha256) as file:
+            with self._translate_errors():
                 found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files have `readinto`
             if found != sha256:
                 raise ContentDamagedError(str(self), sha256, found)
@@ -85,43 +85,43 @@ class LocalStorage:
     def delete(self, sha256: str) -> None:
         """Delete the file; the deletion is on disk when this returns."""
         path = self._path(sha256)
-        with self._usable(), suppress(FileNotFoundError):
+        with self._translate_errors(), suppress(FileNotFoundError):
             path.unlink(missing_ok=True)
             # Otherwise the file may reappear after a power cut, without a row.
-            _sync(path.parent)
+            _sync_folder(path.parent)
 
-    def contents(self) -> Iterator[tuple[str, int]]:
+    def list_contents(self) -> Iterator[tuple[str, int]]:
         """Yield the contents of all folders."""
-        with self._usable():
+        with self._translate_errors():
             for path in self.root.glob("??/??/*"):
-                found = name(path.relative_to(self.root).as_posix())
-                size = _size(path)
+                found = parse_key(path.relative_to(self.root).as_posix())
+                size = _get_size(path)
                 if found is not None and size is not None:
                     yield found, size
 
-    def stale_drafts(self, older_than: timedelta) -> int:
+    def prune_drafts(self, older_than: timedelta) -> int:
         """Delete the drafts that were not written to for so long."""
         before = time.time() - older_than.total_seconds()
-        with self._usable():
-            return sum(_discard(path, before) for path in self._drafts.glob("*"))
+        with self._translate_errors():
+            return sum(_delete_stale(path, before) for path in self._drafts.glob("*"))
 
     def __str__(self) -> str:
         """Return its name for messages."""
         return f"file:{self.root}"
 
     def _path(self, sha256: str) -> Path:
-        return self.root / key(sha256)
+        return self.root / build_key(sha256)
 
-    def _opened(self, sha256: str) -> BinaryIO:
+    def _open_file(self, sha256: str) -> BinaryIO:
         path = self._path(sha256)
-        with self._usable():
+        with self._translate_errors():
             try:
                 return path.open("rb")
             except FileNotFoundError:
                 raise ContentMissingError(str(self), sha256) from None
 
     @contextmanager
-    def _usable(self) -> Generator[None]:
+    def _translate_errors(self) -> Generator[None]:
         """Convert errors of the folder to `StorageError`, with the system's text and a remedy."""
         try:
             yield
@@ -134,18 +134,18 @@ class LocalStorage:
 
 
 def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, MODE)
+    return os.open(path, flags, FILE_MODE)
 
 
-def _make(folder: Path) -> None:
+def _create_folder(folder: Path) -> None:
     """Create a folder and its parents, so that they survive a power cut."""
     if not folder.is_dir():
-        _make(folder.parent)
+        _create_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        _sync_folder(folder.parent)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Write a folder's directory entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -154,14 +154,14 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _size(path: Path) -> int | None:
+def _get_size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return None
 
 
-def _discard(path: Path, before: float) -> bool:
+def _delete_stale(path: Path, before: float) -> bool:
     with suppress(FileNotFoundError):  # its process ended just now
         if path.stat().st_mtime < before:
             path.unlink()

@@ -8,18 +8,18 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import BinaryIO
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("s3"):
+with require_extra("s3"):
     import obstore
     from obstore.store import S3Store
 
 from workshed.contrib.storage.errors import ContentDamagedError, ContentMissingError, StorageError
-from workshed.contrib.storage.names import key, name
-from workshed.contrib.storage.patience import StorageTimeouts
+from workshed.contrib.storage.object_keys import build_key, parse_key
 from workshed.contrib.storage.s3_address import S3Address
-from workshed.contrib.storage.s3_client import client, lost_its_threads
-from workshed.contrib.storage.s3_errors import translated
+from workshed.contrib.storage.s3_client import create_client, is_forked
+from workshed.contrib.storage.s3_errors import translate_errors
+from workshed.contrib.storage.timeouts import StorageTimeouts
 
 PART_BYTES = 5 << 20
 """Size of a part of a multipart upload; the smallest that S3 accepts."""
@@ -28,7 +28,7 @@ PARTS_AT_ONCE = 2
 LISTED_AT_ONCE = 1_000
 PIECE_BYTES = 1 << 20
 """Size of a received piece in memory."""
-NOT_TAKEN = "there is no such bucket, or this is not S3; create it, or correct the endpoint"
+NO_BUCKET = "there is no such bucket, or this is not S3; create it, or correct the endpoint"
 FORKED = (
     "this process was forked from one that had used S3, whose client does not survive a fork; use "
     "S3 in the child only"
@@ -41,8 +41,8 @@ class S3Storage:
     def __init__(self, address: S3Address, patience: StorageTimeouts) -> None:
         """Prepare the client, without connecting."""
         self.address = address
-        with translated(address):
-            self._store: S3Store = client(address, patience)
+        with translate_errors(address):
+            self._store: S3Store = create_client(address, patience)
 
     @contextmanager
     def draft(self) -> Generator[BinaryIO]:
@@ -55,35 +55,35 @@ class S3Storage:
         at = self._key(sha256)
         size = draft.seek(0, os.SEEK_END)
         draft.seek(0)
-        with self._asking():
-            if self._size(at) != size:
-                self._send(at, draft)
+        with self._translate_errors():
+            if self._get_size(at) != size:
+                self._upload(at, draft)
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
         """Download an object to an unnamed file; raises `ContentDamagedError` on a mismatch."""
         with tempfile.TemporaryFile() as file:
-            self._receive(sha256, file)
+            self._download(sha256, file)
             file.seek(0)
             yield file
 
     def delete(self, sha256: str) -> None:
         """Delete the object."""
         at = self._key(sha256)
-        with suppress(FileNotFoundError), self._asking():
+        with suppress(FileNotFoundError), self._translate_errors():
             obstore.delete(self._store, at)
 
-    def contents(self) -> Iterator[tuple[str, int]]:
+    def list_contents(self) -> Iterator[tuple[str, int]]:
         """List the bucket below its prefix, a thousand objects at a time."""
         prefix = self.address.prefix
-        with self._asking():
+        with self._translate_errors():
             for page in obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE):
                 for one in page:
                     path = one["path"].removeprefix(f"{prefix}/") if prefix else one["path"]
-                    if (found := name(path)) is not None:
+                    if (found := parse_key(path)) is not None:
                         yield found, one["size"]
 
-    def stale_drafts(self, older_than: timedelta) -> int:  # noqa: ARG002 -- as `Storage` has it
+    def prune_drafts(self, older_than: timedelta) -> int:  # noqa: ARG002 -- as `Storage` has it
         """Return 0: drafts are unnamed files that disappear with their process.
 
         S3 deletes the parts of interrupted uploads by a rule of the bucket
@@ -96,34 +96,34 @@ class S3Storage:
         return str(self.address)
 
     def _key(self, sha256: str) -> str:
-        return "/".join(part for part in (self.address.prefix, key(sha256)) if part)
+        return "/".join(part for part in (self.address.prefix, build_key(sha256)) if part)
 
     @contextmanager
-    def _asking(self) -> Generator[None]:
-        if lost_its_threads():
+    def _translate_errors(self) -> Generator[None]:
+        if is_forked():
             raise StorageError(str(self), FORKED)
-        with translated(self.address):
+        with translate_errors(self.address):
             yield
 
-    def _size(self, at: str) -> int | None:
+    def _get_size(self, at: str) -> int | None:
         try:
             return obstore.head(self._store, at)["size"]
         except FileNotFoundError:
             return None
 
-    def _send(self, at: str, draft: BinaryIO) -> None:
+    def _upload(self, at: str, draft: BinaryIO) -> None:
         """Upload an object, a large one in parts."""
         parts = PARTS_AT_ONCE
         try:
             obstore.put(self._store, at, draft, chunk_size=PART_BYTES, max_concurrency=parts)
         except FileNotFoundError:
-            raise StorageError(str(self), NOT_TAKEN) from None
+            raise StorageError(str(self), NO_BUCKET) from None
 
-    def _receive(self, sha256: str, file: BinaryIO) -> None:
+    def _download(self, sha256: str, file: BinaryIO) -> None:
         """Download an object into the file, and verify it on the way."""
         at, digest = self._key(sha256), hashlib.sha256()
         try:
-            with self._asking():
+            with self._translate_errors():
                 for piece in obstore.get(self._store, at).stream(min_chunk_size=PIECE_BYTES):
                     digest.update(piece)
                     file.write(piece)

@@ -21,7 +21,7 @@ class S3Address:
     secret: str | None = field(repr=False)
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def from_url(cls, url: str) -> Self:
         """Parse a URL; key and secret are percent-encoded.
 
         Raises `SettingsError`, which does not quote the URL.
@@ -30,17 +30,17 @@ class S3Address:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise _wrong("bucket or prefix cannot be read") from None
+            raise _url_error("bucket or prefix cannot be read") from None
         if not parts.hostname:
-            raise _wrong("names no bucket; write s3://bucket/prefix")
+            raise _url_error("names no bucket; write s3://bucket/prefix")
         if port is not None:
-            raise _wrong("a bucket has no port; name the server as ?endpoint=https://host:port")
+            raise _url_error("a bucket has no port; name the server as ?endpoint=https://host:port")
         if bool(parts.username) != bool(parts.password):
-            raise _wrong("holds half of the credentials; write s3://key:secret@bucket")
+            raise _url_error("holds half of the credentials; write s3://key:secret@bucket")
         options = _options(parts)
         prefix = unquote(parts.path).strip("/")
         if ".." in prefix.split("/"):
-            raise _wrong("a prefix cannot hold '..'")
+            raise _url_error("a prefix cannot hold '..'")
         return cls(
             bucket=parts.hostname,
             prefix=prefix,
@@ -64,9 +64,9 @@ class S3Address:
 def _options(parts: SplitResult) -> dict[str, str]:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(options.keys() - set(OPTIONS)):
-        raise _wrong(f"{unknown[0]!a} is not an option; known are {', '.join(OPTIONS)}")
+        raise _url_error(f"{unknown[0]!a} is not an option; known are {', '.join(OPTIONS)}")
     if empty := [name for name, value in options.items() if not value]:
-        raise _wrong(f"{empty[0]} is empty")
+        raise _url_error(f"{empty[0]} is empty")
     return options
 
 
@@ -80,9 +80,9 @@ def _endpoint(url: str | None) -> str | None:
     except ValueError:
         fits = False
     if not fits or "@" in url or parts.query or parts.fragment:
-        raise _wrong("endpoint must be like https://host:port")
+        raise _url_error("endpoint must be like https://host:port")
     return url.rstrip("/")
 
 
-def _wrong(why: str) -> SettingsError:
+def _url_error(why: str) -> SettingsError:
     return SettingsError(f"WORKSHED_STORAGE_URL: {why}")

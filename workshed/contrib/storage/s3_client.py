@@ -6,13 +6,13 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("s3"):
+with require_extra("s3"):
     from obstore.store import S3Store
 
-from workshed.contrib.storage.patience import StorageTimeouts
 from workshed.contrib.storage.s3_address import S3Address
+from workshed.contrib.storage.timeouts import StorageTimeouts
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Credential  # they exist only in its stubs
@@ -23,11 +23,11 @@ LONGEST_PAUSE = timedelta(seconds=2)
 """Between two attempts; added to the retry time."""
 
 
-def client(address: S3Address, patience: StorageTimeouts) -> S3Store:
+def create_client(address: S3Address, patience: StorageTimeouts) -> S3Store:
     """Return a client; `AWS_*` variables supply what the address lacks."""
     return S3Store(
         address.bucket,
-        config=_config(address),
+        config=_build_config(address),
         client_options={
             "connect_timeout": patience.connect,
             "read_timeout": patience.answer,
@@ -39,11 +39,11 @@ def client(address: S3Address, patience: StorageTimeouts) -> S3Store:
             "retry_timeout": patience.retries,
             "backoff": {"max_backoff": LONGEST_PAUSE},
         },
-        credential_provider=_login(address),
+        credential_provider=_read_credentials(address),
     )
 
 
-def lost_its_threads() -> bool:
+def is_forked() -> bool:
     """Return whether a parent of this process used the client, which would hang here for ever.
 
     A fork does not copy the client's threads, and the client does not notice.
@@ -58,7 +58,7 @@ def _first_process() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Login:
+class _UrlCredentials:
     """The credentials from the URL.
 
     Given as configuration, they would be sent together with `AWS_SESSION_TOKEN` from the
@@ -77,13 +77,13 @@ class _Login:
         }
 
 
-def _login(address: S3Address) -> _Login | None:
+def _read_credentials(address: S3Address) -> _UrlCredentials | None:
     if address.key_id is None or address.secret is None:
         return None
-    return _Login(address.key_id, address.secret)
+    return _UrlCredentials(address.key_id, address.secret)
 
 
-def _config(address: S3Address) -> "S3Config":
+def _build_config(address: S3Address) -> "S3Config":
     found: S3Config = {}
     if address.region:
         found["region"] = address.region

@@ -4,9 +4,9 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("s3"):
+with require_extra("s3"):
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from workshed.contrib.storage.errors import StorageError
@@ -38,7 +38,7 @@ REASONS = (
 
 
 @contextmanager
-def translated(address: S3Address) -> Generator[None]:
+def translate_errors(address: S3Address) -> Generator[None]:
     """Raise `StorageError` for the client's errors, but `FileNotFoundError` for a missing key."""
     try:
         yield
@@ -51,10 +51,10 @@ def translated(address: S3Address) -> Generator[None]:
     except BaseError as err:
         if NO_KEY in str(err):  # a bulk deletion reports a missing key this way
             raise FileNotFoundError from None
-        raise StorageError(str(address), _reason(err)) from None
+        raise StorageError(str(address), _describe_error(err)) from None
 
 
-def _reason(error: BaseError) -> str:
+def _describe_error(error: BaseError) -> str:
     text = str(error)
     for pattern, reason in REASONS:
         if re.search(pattern, text):

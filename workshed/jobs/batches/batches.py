@@ -10,14 +10,16 @@ from typing import Literal, LiteralString
 from workshed.db import Connection
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
 
-Event = Literal["success", "complete", "death"]
-End = Literal["succeeded", "discarded", "cancelled", "dead"]
+BatchEvent = Literal["success", "complete", "death"]
+BatchJobEnd = Literal["succeeded", "discarded", "cancelled", "dead"]
 
 
 # Statements to create and fill a batch, for connections of any type
 
 
-def open_statement(batch: str, description: str, callbacks: Mapping[Event, OutboxRow]) -> Statement:
+def open_statement(
+    batch: str, description: str, callbacks: Mapping[BatchEvent, OutboxRow]
+) -> Statement:
     """Return the statement that creates an open batch with its callbacks."""
     query: LiteralString = """
         WITH made AS (
@@ -67,7 +69,8 @@ def close_statement(batch: str) -> Statement:
 def cancel_statement(batch: str) -> Statement:
     """Return the statement that cancels a batch; it returns whether there was one to cancel.
 
-    Running jobs are asked to stop. Waiting jobs keep their rows until `cancel_some` deletes them.
+    Running jobs are asked to stop. Waiting jobs keep their rows until `cancel_waiting_jobs` deletes
+    them.
     """
     query: LiteralString = "SELECT workshed.cancel_batch(%(batch)s::uuid)::text"
     return Statement(query, {"batch": batch})
@@ -76,7 +79,7 @@ def cancel_statement(batch: str) -> Statement:
 # Outcomes of its jobs
 
 
-def end_job(conn: Connection, message_id: str, how: End) -> bool:
+def end_batch_job(conn: Connection, message_id: str, how: BatchJobEnd) -> bool:
     """Record that a job has ended, and send due callbacks; False if it had, or has no batch."""
     found = conn.execute("SELECT workshed.end_batch_job(%s, %s)", (message_id, how)).fetchone()
     return found is not None and bool(found[0])

@@ -8,10 +8,10 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.batches.batches import Event
+from workshed.jobs.batches.batches import BatchEvent
 
-State = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]
-JobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
+BatchState = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]
+BatchJobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BatchProgress:
         return self.succeeded + self.discarded + self.cancelled + self.dead
 
     @property
-    def state(self) -> State:
+    def state(self) -> BatchState:
         """Its state in one word; `failed`: all jobs have ended, but not all have succeeded."""
         if self.cancelled_at is not None:
             return "cancelling" if self.pending else "cancelled"
@@ -57,10 +57,10 @@ class BatchProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
+class BatchCallback:
     """The job that is sent at an event of a batch, and its message ID."""
 
-    event: Event
+    event: BatchEvent
     message_id: str
     actor: str
     sent_at: datetime | None
@@ -71,11 +71,11 @@ class BatchMembership:
     """The batch of a job, and the job's state in it."""
 
     batch: str
-    state: JobState
+    state: BatchJobState
     ended_at: datetime | None
 
 
-def of_job(conn: Connection, message_id: str) -> BatchMembership | None:
+def get_membership(conn: Connection, message_id: str) -> BatchMembership | None:
     """Return the batch that a job is in."""
     query = """
         SELECT batch_id::text AS batch, state, ended_at
@@ -91,7 +91,7 @@ class BatchJob:
     """A job of a batch, with fields from other tables."""
 
     message_id: str
-    state: JobState
+    state: BatchJobState
     ended_at: datetime | None
     actor: str | None
     due_at: datetime | None
@@ -152,7 +152,7 @@ def list_batches(
         "unfinished": unfinished,
         "created_at": created_at,
         "id": batch_id,
-        "states": list(get_args(JobState)),
+        "states": list(get_args(BatchJobState)),
         "counted": counted,
         "limit": limit,
     }
@@ -160,7 +160,7 @@ def list_batches(
         return cur.execute(query, values).fetchall()
 
 
-def list_callbacks(conn: Connection, batch: str) -> list[Callback]:
+def list_callbacks(conn: Connection, batch: str) -> list[BatchCallback]:
     """Return the callbacks of a batch, sent or not."""
     query = """
         SELECT event, message_id, actor, sent_at
@@ -168,7 +168,7 @@ def list_callbacks(conn: Connection, batch: str) -> list[Callback]:
          WHERE batch_id = %s::uuid
          ORDER BY array_position(ARRAY['death', 'complete', 'success'], event)
     """
-    with conn.cursor(row_factory=class_row(Callback)) as cur:
+    with conn.cursor(row_factory=class_row(BatchCallback)) as cur:
         return cur.execute(query, (batch,)).fetchall()
 
 
@@ -184,7 +184,7 @@ def list_dead_ids(conn: Connection, batch: str, limit: int | None = None) -> lis
     return [message_id for (message_id,) in conn.execute(query, (batch, limit))]
 
 
-def list_jobs(
+def list_batch_jobs(
     conn: Connection,
     batch: str,
     *,

@@ -11,7 +11,7 @@ from workshed.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """A row of `workshed.audit`."""
 
     id: int
@@ -63,19 +63,19 @@ def record_entry(
     return int(row[0])
 
 
-def get_entry(conn: Connection, entry_id: int) -> Entry | None:
+def get_entry(conn: Connection, entry_id: int) -> AuditEntry | None:
     """Return one entry."""
     query = (
         "SELECT id, at, performed_by, action, details, count, summary "
         "FROM workshed.audit WHERE id = %s"
     )
-    with conn.cursor(row_factory=class_row(Entry)) as cur:
+    with conn.cursor(row_factory=class_row(AuditEntry)) as cur:
         return cur.execute(query, (entry_id,)).fetchone()
 
 
 def list_entries(
     conn: Connection, which: AuditFilter = ANY, *, before: int | None = None, limit: int = 100
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """Return entries, latest first; only those before the ID `before`, if given."""
     query = """
         SELECT id, at, performed_by, action, details, count, summary
@@ -92,5 +92,5 @@ def list_entries(
         "before": before,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Entry)) as cur:
+    with conn.cursor(row_factory=class_row(AuditEntry)) as cur:
         return cur.execute(query, values).fetchall()

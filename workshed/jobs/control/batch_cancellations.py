@@ -4,7 +4,7 @@ from workshed.db import Connection
 from workshed.jobs.control import cancellations
 
 
-def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[str]:
+def cancel_waiting_jobs(conn: Connection, limit: int, batch: str | None = None) -> list[str]:
     """Cancel jobs of cancelled batches that still wait or are not marked yet; return their IDs.
 
     Each in its own transaction, so `conn` must be in autocommit. Also finds jobs that were about to

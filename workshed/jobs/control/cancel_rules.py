@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.tags import CancelTraits
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
 MILLISECOND = timedelta(milliseconds=1)
 BATCH = 1_000
@@ -47,7 +47,7 @@ class CancelRule:
     sent_before: datetime
     created_at: datetime
 
-    def fits(self, job: CancelTraits) -> bool:
+    def matches(self, job: CancelTraits) -> bool:
         """Return whether it matches a job, like the function `workshed.matching_cancel_rule`."""
         return (
             self.actor in (None, job.actor)
@@ -99,7 +99,7 @@ def delete_rule(conn: Connection, rule: int) -> bool:
 
 def prune_rules(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete rules no copy can meet any more, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.cancel_rules", "created_at", older_than, limit)
+    return delete_old_rows(conn, "workshed.cancel_rules", "created_at", older_than, limit)
 
 
 def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
@@ -113,11 +113,11 @@ def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
          ORDER BY message_id
     """
     if which.tag is not None or which.older_than is not None:
-        return sorted(set(_by_body(conn, which)))
+        return sorted(set(_match_bodies(conn, which)))
     return [found for (found,) in conn.execute(query, _values(which))]
 
 
-def _by_body(conn: Connection, which: JobFilter) -> Iterator[str]:
+def _match_bodies(conn: Connection, which: JobFilter) -> Iterator[str]:
     """Search the bodies in Python: PostgreSQL cannot read all JSON, for example with a NUL."""
     query = """
         SELECT message_id, body, workshed.now()

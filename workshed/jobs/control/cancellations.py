@@ -6,15 +6,15 @@ from typing import Literal
 
 from workshed.db import Connection
 from workshed.jobs.batches import batches
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique
 from workshed.jobs.tags import CancelTraits
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
-Cancelled = Literal["deleted", "will be skipped", "told to stop"]
+CancelResult = Literal["deleted", "will be skipped", "told to stop"]
 
 
-def cancel(conn: Connection, message_id: str) -> Cancelled:
+def cancel(conn: Connection, message_id: str) -> CancelResult:
     """Cancel a message: it does not run, or does not run again.
 
     Returns `deleted` if it waited and no copy of it is on RabbitMQ. Returns `will be skipped` if it
@@ -35,13 +35,13 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
     gone: dict[int, bool] = dict(conn.execute(query, (message_id,)).fetchall())
     # If a row stays, the message reaches a worker, which skips it and releases its locks.
     whole = bool(gone) and not _has_row(conn, message_id)
-    told = _bury(conn, message_id, may_be_delivered=not whole)
+    told = _store_cancellation(conn, message_id, may_be_delivered=not whole)
     if whole:
         generation = max(gone)
-        settled.complete_generation(conn, message_id, generation)
+        completed_generations.complete_generation(conn, message_id, generation)
         unique.release_locks(conn, message_id, generation)
         if gone[generation]:
-            batches.end_job(conn, message_id, "cancelled")
+            batches.end_batch_job(conn, message_id, "cancelled")
         return "deleted"
     return "told to stop" if told else "will be skipped"
 
@@ -93,7 +93,7 @@ def mark_notified(conn: Connection, message_ids: Sequence[str]) -> None:
     conn.execute(query, (list(message_ids),))
 
 
-def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
+def list_notified(conn: Connection, message_ids: Sequence[str]) -> set[str]:
     """Return those of the messages that were notified of their cancellation while they ran."""
     query = """
         SELECT message_id FROM workshed.cancellations
@@ -104,7 +104,7 @@ def who_were_told(conn: Connection, message_ids: Sequence[str]) -> set[str]:
 
 def prune_cancellations(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete cancellations that no copy can meet any more, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.cancellations", "cancelled_at", older_than, limit)
+    return delete_old_rows(conn, "workshed.cancellations", "cancelled_at", older_than, limit)
 
 
 def _has_row(conn: Connection, message_id: str) -> bool:
@@ -112,7 +112,7 @@ def _has_row(conn: Connection, message_id: str) -> bool:
     return conn.execute(query, (message_id,)).rowcount > 0
 
 
-def _bury(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
+def _store_cancellation(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
     """Store the cancellation; return whether the job was notified of an earlier one."""
     query = """
         INSERT INTO workshed.cancellations (message_id, may_be_delivered)

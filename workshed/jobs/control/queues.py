@@ -59,7 +59,7 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
     conn.execute(query, (Jsonb([asdict(actor) for actor in actors]),))
 
 
-def find_actors(conn: Connection) -> list[KnownActor]:
+def list_actors(conn: Connection) -> list[KnownActor]:
     """Return the actors that any worker has declared, in order of name."""
     query = "SELECT name, queue, has_key, parameters, redact FROM workshed.actors ORDER BY name"
     with conn.cursor(row_factory=class_row(KnownActor)) as cur:

@@ -16,7 +16,7 @@ DEAD_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class WorkerIdentity:
     """A worker process."""
 
     id: UUID
@@ -31,19 +31,19 @@ class QueueReport:
     """A worker's report about one queue. Times are publish times, by the senders' clocks."""
 
     queue: str
-    waiting: datetime | None
+    oldest_waiting: datetime | None
     """Of the oldest job that it has not started."""
-    held: datetime | None
+    oldest_held: datetime | None
     """Of the oldest job that it holds, running or not."""
-    got: datetime | None
+    newest_first_delivery: datetime | None
     """Of the newest lowest-priority job that arrived for the first time since its last beat."""
-    got_ago: timedelta
+    newest_delivery_age: timedelta
     """How long ago that job arrived."""
-    returned: datetime | None
+    oldest_requeued: datetime | None
     """Of the oldest job that was requeued since its last beat."""
 
 
-State = Literal["alive", "quiet", "silent"]
+WorkerState = Literal["alive", "quiet", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Worker:
         return f"{self.host}:{self.pid}"
 
     @property
-    def state(self) -> State:
+    def state(self) -> WorkerState:
         """Whether it sends heartbeats, and whether it may start jobs."""
         if not self.alive:
             return "silent"
@@ -81,7 +81,7 @@ class Worker:
 
 def record_heartbeat(
     conn: Connection,
-    process: Process,
+    process: WorkerIdentity,
     busy: int,
     held: Sequence[QueueReport],
     *,
@@ -119,10 +119,14 @@ def record_heartbeat(
         "running": Jsonb(list(running)),
         "memory": memory_bytes,
         "queues": [one.queue for one in held],
-        "waiting": [one.waiting for one in held],
-        "held": [one.held for one in held],
+        "waiting": [one.oldest_waiting for one in held],
+        "held": [one.oldest_held for one in held],
     }
-    news = [one for one in held if one.got is not None or one.returned is not None]
+    news = [
+        one
+        for one in held
+        if one.newest_first_delivery is not None or one.oldest_requeued is not None
+    ]
     with conn.transaction():  # together: a job no longer held here may wait on RabbitMQ again
         found = conn.execute(query, values).fetchone()
         if news:
@@ -177,9 +181,9 @@ def record_watermarks(conn: Connection, news: Sequence[QueueReport]) -> None:
     """
     values = {
         "queues": [one.queue for one in news],
-        "got": [one.got for one in news],
-        "ago": [one.got_ago for one in news],
-        "returned": [one.returned for one in news],
+        "got": [one.newest_first_delivery for one in news],
+        "ago": [one.newest_delivery_age for one in news],
+        "returned": [one.oldest_requeued for one in news],
     }
     conn.execute(query, values)
 
@@ -224,7 +228,7 @@ def expire_silent(conn: Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
-def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
+def record_empty_queue(conn: Connection, queue: str, at: datetime) -> None:
     """Record that at `at` all messages of a queue were held by workers, or there were none."""
     query = """
         UPDATE workshed.queues SET oldest_possible_publish_at = %(at)s, last_requeued_at = NULL

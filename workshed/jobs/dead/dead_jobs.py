@@ -16,20 +16,20 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
 from workshed.jobs.history.attempts import to_storable
 from workshed.jobs.outbox.claims import database_now
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 from workshed.settings import settings
 
-Read = Callable[[bytes, str], Any]
+DecodeBody = Callable[[bytes, str], Any]
 """Decodes a body, given its queue; raises `WorkshedError` if it cannot."""
 
-UNREADABLE = "unreadable:"
-NOT_READ = "EnvelopeError"
+UNREADABLE_PREFIX = "unreadable:"
+UNDECODED_CLASS = "EnvelopeError"
 """The error class of a message that could not be decoded, but whose signature was accepted."""
-DIGITS = 25
+ID_DIGITS = 25
 """Digits of the body's SHA-256, so that the name is as long as every other ID."""
 LONGEST_CLASS = 200
 """Longest stored error class: an index of PostgreSQL holds no more than 2704 bytes."""
-NOBODY = "(unreadable)"
+UNREADABLE_ACTOR = "(unreadable)"
 """Replaces the actor in the record of a message without a readable one."""
 
 
@@ -46,7 +46,7 @@ class UnreadableJobError(WorkshedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadJob:
     """A row of `workshed.dead`; `actor` is `None` if the message could not be read."""
 
     message_id: str
@@ -80,7 +80,7 @@ class DeadFilter:
 
 
 ANY = DeadFilter()
-FITS = SQL("""
+FILTER_SQL = SQL("""
            (%(queue)s::text IS NULL OR queue = %(queue)s)
        AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
        AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
@@ -133,7 +133,7 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     """
     if actor is None:
         reason = f"{reason} (it came as {message_id!r})"
-        message_id = UNREADABLE + hashlib.sha256(body).hexdigest()[:DIGITS]
+        message_id = UNREADABLE_PREFIX + hashlib.sha256(body).hexdigest()[:ID_DIGITS]
     values = {
         "message_id": message_id,
         "generation": generation,
@@ -149,7 +149,7 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     conn.execute(query, values)
 
 
-def retry_job(conn: Connection, message_id: str, read: Read | None = None) -> bool:
+def retry_job(conn: Connection, message_id: str, read: DecodeBody | None = None) -> bool:
     """Retry a dead job: due now, with all of its attempts.
 
     It runs even if it was cancelled before, by its ID or a rule. `read` decodes a message that was
@@ -177,7 +177,7 @@ def retry_job(conn: Connection, message_id: str, read: Read | None = None) -> bo
     row = get_dead_job(conn, message_id)
     if row is None:
         return False
-    job = read_again(row, read)
+    job = decode_unreadable(row, read)
     values = {
         "dead": row.message_id,
         "dead_generation": row.generation,
@@ -209,11 +209,11 @@ def discard_job(conn: Connection, message_id: str, reason: str) -> bool:
                %(reason)s
           FROM gone
     """
-    values = {"message_id": message_id, "nobody": NOBODY, "reason": to_storable(reason)}
+    values = {"message_id": message_id, "nobody": UNREADABLE_ACTOR, "reason": to_storable(reason)}
     return conn.execute(query, values).rowcount > 0
 
 
-def get_dead_job(conn: Connection, message_id: str) -> Dead | None:
+def get_dead_job(conn: Connection, message_id: str) -> DeadJob | None:
     """Return one dead job."""
     query = """
         SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
@@ -222,7 +222,7 @@ def get_dead_job(conn: Connection, message_id: str) -> Dead | None:
           FROM workshed.dead
          WHERE message_id = %s
     """
-    with conn.cursor(row_factory=class_row(Dead)) as cur:
+    with conn.cursor(row_factory=class_row(DeadJob)) as cur:
         return cur.execute(query, (message_id,)).fetchone()
 
 
@@ -232,7 +232,7 @@ def list_dead_jobs(
     *,
     before: tuple[datetime, str] | None = None,
     limit: int = 100,
-) -> list[Dead]:
+) -> list[DeadJob]:
     """Return dead jobs, latest first.
 
     `before`: time of death and ID of the last job of the previous page.
@@ -246,10 +246,10 @@ def list_dead_jobs(
            AND (%(at)s::timestamptz IS NULL OR (died_at, message_id) < (%(at)s, %(id)s::text))
          ORDER BY died_at DESC, message_id DESC
          LIMIT %(limit)s
-    """).format(FITS)
+    """).format(FILTER_SQL)
     at, message_id = before or (None, None)
     values = {**filter_parameters(which), "at": at, "id": message_id, "limit": limit}
-    with conn.cursor(row_factory=class_row(Dead)) as cur:
+    with conn.cursor(row_factory=class_row(DeadJob)) as cur:
         return cur.execute(query, values).fetchall()
 
 
@@ -264,7 +264,7 @@ def list_ids(
            AND (%(until)s::timestamptz IS NULL OR died_at <= %(until)s)
          ORDER BY died_at, message_id
          LIMIT %(limit)s
-    """).format(FITS)
+    """).format(FILTER_SQL)
     values = {**filter_parameters(which), "until": until, "limit": limit}
     return [message_id for (message_id,) in conn.execute(query, values)]
 
@@ -279,9 +279,11 @@ def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClass
          WHERE {}
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
-    """).format(FITS)
+    """).format(FILTER_SQL)
     with conn.cursor(row_factory=class_row(ErrorClassGroup)) as cur:
-        return cur.execute(query, {**filter_parameters(which), "nobody": NOBODY}).fetchall()
+        return cur.execute(
+            query, {**filter_parameters(which), "nobody": UNREADABLE_ACTOR}
+        ).fetchall()
 
 
 def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
@@ -289,7 +291,7 @@ def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
     return sum(group.count for group in group_by_error(conn, which))
 
 
-def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
+def count_at_most(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
     """Count the matching dead jobs, but at most up to `most`."""
     query = SQL("""
         SELECT count(*)
@@ -297,24 +299,24 @@ def count_some(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
                   FROM workshed.dead
                  WHERE {}
                  LIMIT %(most)s) AS counted
-    """).format(FITS)
+    """).format(FILTER_SQL)
     [(number,)] = conn.execute(query, {**filter_parameters(which), "most": most})
     return int(number)
 
 
-def count_of(conn: Connection, ids: Sequence[str]) -> int:
+def count_dead_ids(conn: Connection, ids: Sequence[str]) -> int:
     """Return how many of these jobs are dead."""
     query = "SELECT count(*) FROM workshed.dead WHERE message_id = ANY (%s)"
     [(number,)] = conn.execute(query, (list(ids),))
     return int(number)
 
 
-def by_queue(conn: Connection) -> dict[str, int]:
+def count_dead_by_queue(conn: Connection) -> dict[str, int]:
     """Return the number of dead jobs of each queue."""
     return dict(conn.execute("SELECT queue, count(*) FROM workshed.dead GROUP BY queue").fetchall())
 
 
-def newest_ages(conn: Connection) -> dict[str, timedelta]:
+def newest_death_ages(conn: Connection) -> dict[str, timedelta]:
     """Return how long ago the newest dead job of each queue died."""
     query = "SELECT queue, workshed.now() - max(died_at) FROM workshed.dead GROUP BY queue"
     return dict(conn.execute(query).fetchall())
@@ -322,11 +324,11 @@ def newest_ages(conn: Connection) -> dict[str, timedelta]:
 
 def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete dead jobs that are older than that, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.dead", "died_at", older_than, limit)
+    return delete_old_rows(conn, "workshed.dead", "died_at", older_than, limit)
 
 
 def filter_parameters(which: DeadFilter) -> dict[str, Any]:
-    """Return the parameters of `FITS`."""
+    """Return the parameters of `FILTER_SQL`."""
     return {
         "queue": which.queue,
         "actor": which.actor,
@@ -336,7 +338,7 @@ def filter_parameters(which: DeadFilter) -> dict[str, Any]:
     }
 
 
-def read_again(row: Dead, read: Read | None) -> Dead:
+def decode_unreadable(row: DeadJob, read: DecodeBody | None) -> DeadJob:
     """Return a row with the ID and the actor of its message, if that can be decoded now.
 
     Raises `UnreadableJobError`, also for a message with a wrong signature, which must not run even
@@ -344,7 +346,7 @@ def read_again(row: Dead, read: Read | None) -> Dead:
     """
     if row.actor is not None:
         return row
-    if read is None or row.error_class != NOT_READ:
+    if read is None or row.error_class != UNDECODED_CLASS:
         raise UnreadableJobError(row.message_id, row.reason)
     try:
         message = read(row.body, row.queue)
@@ -356,7 +358,7 @@ def read_again(row: Dead, read: Read | None) -> Dead:
     )
 
 
-def redrive_body(row: Dead, now: datetime) -> str:
+def redrive_body(row: DeadJob, now: datetime) -> str:
     """Return the body of the next generation; copies of earlier ones are then duplicates.
 
     Raises `UnreadableJobError`.

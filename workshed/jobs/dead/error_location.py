@@ -7,11 +7,13 @@ from types import FrameType
 
 from workshed.jobs.history.attempts import to_storable
 
-OURS = Path(__file__).parents[2]
+LIBRARY_FOLDER = Path(__file__).parents[2]
 """The folder of the library."""
-MACHINERY = tuple(f"{OURS / name}{os.sep}" for name in ("transport", "middleware", "jobs"))
-STANDARD = f"{Path(os.__file__).parent}{os.sep}"
-INSTALLED = {"site-packages", "dist-packages"}
+RUNTIME_FOLDERS = tuple(
+    f"{LIBRARY_FOLDER / name}{os.sep}" for name in ("transport", "middleware", "jobs")
+)
+STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
+INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 LONGEST = 200
 
 
@@ -32,5 +34,5 @@ def locate_error(error: BaseException | None) -> str | None:
 def _is_of_program(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
     is_made = name.startswith("<")  # `<frozen importlib>` and `<string>` are not files
-    is_library = name.startswith((STANDARD, *MACHINERY))
-    return not (is_made or is_library or INSTALLED.intersection(PurePath(name).parts))
+    is_library = name.startswith((STANDARD_LIBRARY, *RUNTIME_FOLDERS))
+    return not (is_made or is_library or INSTALLED_FOLDERS.intersection(PurePath(name).parts))

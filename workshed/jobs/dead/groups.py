@@ -7,7 +7,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from workshed.db import Connection
-from workshed.jobs.dead.dead_jobs import ANY, FITS, DeadFilter, filter_parameters
+from workshed.jobs.dead.dead_jobs import ANY, FILTER_SQL, DeadFilter, filter_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> lis
            AND COALESCE(t.actor, '-') = COALESCE(g.actor, '-')
            AND COALESCE(t.error_location, '-') = COALESCE(g.error_location, '-')
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
-    """).format(FITS)
+    """).format(FILTER_SQL)
     values = {**filter_parameters(which), "limit": limit}
     with conn.cursor(row_factory=class_row(DeadGroup)) as cur:
         return cur.execute(query, values).fetchall()

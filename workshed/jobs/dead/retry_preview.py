@@ -7,7 +7,13 @@ import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.dead.dead_jobs import Dead, Read, UnreadableJobError, read_again, redrive_body
+from workshed.jobs.dead.dead_jobs import (
+    DeadJob,
+    DecodeBody,
+    UnreadableJobError,
+    decode_unreadable,
+    redrive_body,
+)
 from workshed.jobs.outbox.claims import database_now
 
 
@@ -17,19 +23,21 @@ class RetryPreview:
 
     jobs: int
     """Would run again."""
-    waits: int
+    waiting: int
     """Of these: would wait until another job releases their unique key."""
     unreadable: int
     """Would stay dead."""
 
 
-def preview_retry(conn: Connection, ids: Sequence[str], read: Read | None = None) -> RetryPreview:
+def preview_retry(
+    conn: Connection, ids: Sequence[str], read: DecodeBody | None = None
+) -> RetryPreview:
     """Return what a retry of these jobs would do; those that are not dead do not count."""
     readable, unreadable, now = 0, 0, database_now(conn)
     keys: dict[str, str] = {}
-    for row in _rows(conn, ids):
+    for row in _stream_rows(conn, ids):
         try:
-            job = read_again(row, read)
+            job = decode_unreadable(row, read)
             options = orjson.loads(redrive_body(job, now))["options"]
         except UnreadableJobError:
             unreadable += 1
@@ -37,10 +45,10 @@ def preview_retry(conn: Connection, ids: Sequence[str], read: Read | None = None
         readable += 1
         if "unique_key" in options:
             keys[job.message_id] = str(options["unique_key"])
-    return RetryPreview(readable, _waits(conn, keys), unreadable)
+    return RetryPreview(readable, _count_waiting(conn, keys), unreadable)
 
 
-def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
+def _stream_rows(conn: Connection, ids: Sequence[str]) -> Iterator[DeadJob]:
     """Stream the rows, because each body may have a megabyte."""
     query = """
         SELECT d.message_id, d.generation, d.attempt, d.queue, d.actor, d.body, d.reason,
@@ -50,11 +58,11 @@ def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
           JOIN workshed.dead AS d USING (message_id)
          ORDER BY wanted.number
     """
-    with conn.cursor(row_factory=class_row(Dead)) as cur:
+    with conn.cursor(row_factory=class_row(DeadJob)) as cur:
         yield from cur.stream(query, (list(ids),))
 
 
-def _waits(conn: Connection, keys: dict[str, str]) -> int:
+def _count_waiting(conn: Connection, keys: dict[str, str]) -> int:
     """Count the jobs that would not get their key at once; `keys`: by ID, in order of retry.
 
     Of several jobs with one key, that is all but one. A key that a job still has itself is no

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.outcomes import OutcomeKind
-from workshed.pruning import WITHOUT_JOB, delete_old
+from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 20_000
@@ -33,7 +33,7 @@ class Attempt:
     ended_at: datetime
 
 
-class Described(NamedTuple):
+class ErrorTexts(NamedTuple):
     """An error as texts that can be stored."""
 
     error_class: str | None = None
@@ -41,7 +41,7 @@ class Described(NamedTuple):
     traceback: str | None = None
 
 
-NO_ERROR = Described()
+NO_ERROR = ErrorTexts()
 
 
 def record_attempt(  # noqa: PLR0913 -- a row has this many columns
@@ -54,7 +54,7 @@ def record_attempt(  # noqa: PLR0913 -- a row has this many columns
     actor: str,
     outcome: OutcomeKind,
     reason: str,
-    error: Described = NO_ERROR,
+    error: ErrorTexts = NO_ERROR,
 ) -> None:
     """Record an attempt that did not succeed."""
     query = """
@@ -77,7 +77,7 @@ def record_attempt(  # noqa: PLR0913 -- a row has this many columns
     conn.execute(query, values)
 
 
-def of_message(conn: Connection, message_id: str) -> list[Attempt]:
+def list_job_attempts(conn: Connection, message_id: str) -> list[Attempt]:
     """Return the attempts of one job, oldest first."""
     query = """
         SELECT message_id, generation, attempt, queue, actor, outcome, reason,
@@ -92,10 +92,10 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
 
 def prune_attempts(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete old attempts of jobs that are neither waiting nor dead, at most `limit`."""
-    return delete_old(conn, "workshed.attempts", "ended_at", older_than, limit, WITHOUT_JOB)
+    return delete_old_rows(conn, "workshed.attempts", "ended_at", older_than, limit, WITHOUT_JOB)
 
 
-def text_of(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return the text of an error, even if its `__str__` fails: its job must still be retried."""
     try:
         return str(error)
@@ -108,7 +108,7 @@ def to_storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def describe_error(error: BaseException | None, shown: Callable[[str], str] = str) -> Described:
+def describe_error(error: BaseException | None, shown: Callable[[str], str] = str) -> ErrorTexts:
     """Describe an error; `shown` hides the secrets in its texts.
 
     Keeps the end of a long traceback, because that says where the error happened.
@@ -116,5 +116,5 @@ def describe_error(error: BaseException | None, shown: Callable[[str], str] = st
     if error is None:
         return NO_ERROR
     lines = shown(to_storable("".join(traceback.format_exception(error))))
-    text = shown(to_storable(text_of(error)))
-    return Described(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])
+    text = shown(to_storable(format_error(error)))
+    return ErrorTexts(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])

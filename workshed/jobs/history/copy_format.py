@@ -8,17 +8,17 @@ COLUMNS = """message_id, generation, attempt, queue, actor, outcome, reason, err
              retry_in_s, worker, parent, origin, trace, tags, release, arguments"""
 """The columns of a row, in this order."""
 
-BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-END = b"\xff\xff"
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
 
 _COUNT = struct.pack(">h", 24)
 _LENGTH = struct.Struct(">i")
 _TWO_NUMBERS = struct.Struct(">iiii")  # each after its length, 4
 _TIME, _SECONDS = struct.Struct(">iq"), struct.Struct(">id")  # after its length, 8
-_USUAL = struct.Struct(">iqiqiqiqidid")
+_ALL_TIMES = struct.Struct(">iqiqiqiqidid")
 _NULL = b"\xff\xff\xff\xff"
 _EMPTY = bytes(4)
-_NOTHING = _EMPTY + 3 * _NULL  # no reason, no error
+_NO_ERROR = _EMPTY + 3 * _NULL  # no reason, no error
 _TEXT_OID = 25
 _NO_TAGS = struct.pack(">iiii", 12, 0, 0, _TEXT_OID)
 _EPOCH_S = 946_684_800
@@ -58,7 +58,7 @@ def encode_row(  # noqa: PLR0913 -- a row has this many columns
     for a text that is not valid Unicode, and `struct.error` for a number out of range.
     """
     said = (
-        _NOTHING
+        _NO_ERROR
         if not reason and error_class is error is traceback is None
         else _text(reason) + _text(error_class) + _text(error) + _text(traceback)
     )
@@ -67,24 +67,24 @@ def encode_row(  # noqa: PLR0913 -- a row has this many columns
             _COUNT,
             _text(message_id),
             _TWO_NUMBERS.pack(4, generation, 4, attempt),
-            _word(queue),
-            _word(actor),
-            _word(outcome),
+            _cached_text(queue),
+            _cached_text(actor),
+            _cached_text(outcome),
             said,
             _times(sent, published, started, ended, queue_wait_s, duration_s),
             _seconds(retry_in_s),
-            _word(worker),
+            _cached_text(worker),
             _text(parent),
-            _word(origin),
+            _cached_text(origin),
             _text(trace),
-            _list(tags) if tags else _NO_TAGS,
-            _word(release),
+            _text_array(tags) if tags else _NO_TAGS,
+            _cached_text(release),
             _text(arguments),
         )
     )
 
 
-def message_of(written: bytes) -> str:
+def message_id_of(written: bytes) -> str:
     """Return the ID of the message that a row is about."""
     at = len(_COUNT) + _LENGTH.size
     (length,) = _LENGTH.unpack_from(written, len(_COUNT))
@@ -98,7 +98,7 @@ def _text(value: str | None) -> bytes:
     return _LENGTH.pack(len(encoded)) + encoded
 
 
-_word = lru_cache(maxsize=1_000)(_text)
+_cached_text = lru_cache(maxsize=1_000)(_text)
 """For texts that repeat often."""
 
 
@@ -113,15 +113,15 @@ def _times(
     if published is None or started is None or queue_wait_s is None or duration_s is None:
         times = [_time(at) for at in (sent, published, started, ended)]
         return b"".join((*times, _seconds(queue_wait_s), _seconds(duration_s)))
-    return _USUAL.pack(
+    return _ALL_TIMES.pack(
         8,
-        _us(sent),
+        _to_microseconds(sent),
         8,
-        _us(published),
+        _to_microseconds(published),
         8,
-        _us(started),
+        _to_microseconds(started),
         8,
-        _us(ended),
+        _to_microseconds(ended),
         8,
         queue_wait_s,
         8,
@@ -129,19 +129,19 @@ def _times(
     )
 
 
-def _us(at: float) -> int:
+def _to_microseconds(at: float) -> int:
     return round((at - _EPOCH_S) * 1e6)
 
 
 def _time(at: float | None) -> bytes:
-    return _NULL if at is None else _TIME.pack(8, _us(at))
+    return _NULL if at is None else _TIME.pack(8, _to_microseconds(at))
 
 
 def _seconds(value: float | None) -> bytes:
     return _NULL if value is None else _SECONDS.pack(8, value)
 
 
-def _list(values: list[str]) -> bytes:
+def _text_array(values: list[str]) -> bytes:
     """Encode a one-dimensional array whose index begins at 1."""
     items = b"".join([_text(value) for value in values])
     head = struct.pack(">iiiii", 1, 0, _TEXT_OID, len(values), 1)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from workshed.db import Connection
-from workshed.jobs.history.runs import RunFilter, RunPosition, filter_values
+from workshed.jobs.history.runs import RunFilter, RunPosition, filter_parameters
 
 
 def oldest_within(
@@ -39,7 +39,9 @@ def oldest_within(
     return None if found is None else found[0]
 
 
-def by_outcome(conn: Connection, which: RunFilter, *, down_to: datetime | None) -> dict[str, int]:
+def count_by_outcome(
+    conn: Connection, which: RunFilter, *, down_to: datetime | None
+) -> dict[str, int]:
     """Count runs by outcome; ignores the filter's outcomes."""
     query = """
         SELECT outcome, count(*)
@@ -55,5 +57,5 @@ def by_outcome(conn: Connection, which: RunFilter, *, down_to: datetime | None) 
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
     """
-    wanted = filter_values(which) | {"down_to": down_to}
+    wanted = filter_parameters(which) | {"down_to": down_to}
     return dict(conn.execute(query, wanted, prepare=False).fetchall())

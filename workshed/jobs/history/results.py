@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.pruning import NO_AGE, delete_old
+from workshed.pruning import NO_AGE, delete_old_rows
 
 
 def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
@@ -25,4 +25,4 @@ def get_result(conn: Connection, key: str) -> bytes | None:
 
 def prune_results(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.results", "expires_at", NO_AGE, limit)
+    return delete_old_rows(conn, "workshed.results", "expires_at", NO_AGE, limit)

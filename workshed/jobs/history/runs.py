@@ -10,7 +10,7 @@ from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
-from workshed.jobs.history.copy_format import BEGIN, COLUMNS, END
+from workshed.jobs.history.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
 
 
 @dataclass(slots=True)
@@ -94,10 +94,10 @@ def write_runs(conn: Connection, rows: Iterable[bytes]) -> None:
     with conn.transaction():
         conn.execute("SET LOCAL synchronous_commit = off")
         with conn.cursor().copy(copy) as stream:
-            stream.write(b"".join((BEGIN, *rows, END)))
+            stream.write(b"".join((COPY_HEADER, *rows, COPY_TRAILER)))
 
 
-def note_lost(conn: Connection, worker: str, count: int) -> None:
+def record_dropped(conn: Connection, worker: str, count: int) -> None:
     """Record how many runs a worker could not store."""
     conn.execute(
         "INSERT INTO workshed.runs_dropped (worker, runs) VALUES (%s, %s)", (worker, count)
@@ -148,10 +148,10 @@ def list_runs(
     at, run_id = before or (None, None)
     place = {"at": at, "id": run_id, "down_to": down_to, "limit": limit}
     with conn.cursor(row_factory=class_row(Run)) as cur:
-        return cur.execute(query, filter_values(which) | place, prepare=False).fetchall()
+        return cur.execute(query, filter_parameters(which) | place, prepare=False).fetchall()
 
 
-def filter_values(which: RunFilter) -> dict[str, Any]:
+def filter_parameters(which: RunFilter) -> dict[str, Any]:
     """Return the filter as query parameters."""
     longer = which.longer_than
     return {
@@ -167,7 +167,7 @@ def filter_values(which: RunFilter) -> dict[str, Any]:
     }
 
 
-def of_message(conn: Connection, message_id: str) -> list[Run]:
+def list_job_runs(conn: Connection, message_id: str) -> list[Run]:
     """Return the runs of one job, oldest first."""
     query = """
         SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,

@@ -37,7 +37,7 @@ class Throughput:
 
     span: timedelta
     """How far back the runs go that were read."""
-    is_cut: bool
+    is_truncated: bool
     """There are more runs in the window, which were not read."""
     succeeded: int
     failed: int
@@ -88,7 +88,7 @@ def measure_throughput(conn: Connection) -> Throughput:
     ended, step_s = succeeded + failed, bucket_width(span)
     return Throughput(
         span=span,
-        is_cut=is_cut,
+        is_truncated=is_cut,
         succeeded=succeeded,
         failed=failed,
         per_minute=ended / (span / timedelta(minutes=1)),

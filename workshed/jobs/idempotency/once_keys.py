@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.pruning import WITHOUT_JOB, delete_old
+from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 
 def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
@@ -24,7 +24,7 @@ def is_claimed(conn: Connection, scope: str, key: str) -> bool:
     return conn.execute(query, (scope, key)).rowcount > 0
 
 
-def prune_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
+def prune_once_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete keys that no copy can need any more, at most `limit`; return how many.
 
     Keys of waiting and dead jobs are renewed once a day, because once such a job is on RabbitMQ, no
@@ -42,5 +42,5 @@ def prune_keys(conn: Connection, older_than: timedelta, limit: int) -> int:
                   FOR UPDATE SKIP LOCKED))
     """
     renewed = conn.execute(renew, {"older_than": older_than, "limit": limit}).rowcount
-    deleted = delete_old(conn, "workshed.once_keys", "done_at", older_than, limit, WITHOUT_JOB)
+    deleted = delete_old_rows(conn, "workshed.once_keys", "done_at", older_than, limit, WITHOUT_JOB)
     return max(renewed, deleted)

@@ -5,33 +5,35 @@ from datetime import timedelta
 
 from workshed.db import Connection
 from workshed.jobs.tags import CancelTraits
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
-ALONE_AT_MOST = 2
+MOST_ISOLATED_STARTS = 2
 """After this many isolated starts without an outcome, a job is considered to kill its worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class DeliveryState:
     """What is known of a message before it starts."""
 
-    settled: bool
+    is_completed: bool
     """This generation, or a later one, has its outcome."""
     cancelled: bool
     rule: int | None
     """The rule that cancels it."""
     started: bool
     """It was started before, as a redelivered job, and that start has no outcome."""
-    isolated: int
+    isolated_starts: int
     """How many of those starts were isolated."""
 
     @property
-    def kills(self) -> bool:
+    def is_poison(self) -> bool:
         """Whether it has killed its process each time it ran isolated."""
-        return self.isolated >= ALONE_AT_MOST
+        return self.isolated_starts >= MOST_ISOLATED_STARTS
 
 
-def load_state(conn: Connection, message_id: str, generation: int, traits: CancelTraits) -> Past:
+def load_state(
+    conn: Connection, message_id: str, generation: int, traits: CancelTraits
+) -> DeliveryState:
     """Read completed generations, cancellations, rules and starts in one query."""
     query = """
         SELECT COALESCE((SELECT generation >= %(generation)s FROM workshed.completed_generations
@@ -47,7 +49,7 @@ def load_state(conn: Connection, message_id: str, generation: int, traits: Cance
     values = {"message_id": message_id, "generation": generation, **traits.values}
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
-    return Past(*found)
+    return DeliveryState(*found)
 
 
 def record_start(
@@ -90,4 +92,4 @@ def prune_starts(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     A copy that arrives after that time goes to the dead table without running.
     """
-    return delete_old(conn, "workshed.redelivered_starts", "started_at", older_than, limit)
+    return delete_old_rows(conn, "workshed.redelivered_starts", "started_at", older_than, limit)

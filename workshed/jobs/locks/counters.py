@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.pruning import NO_AGE, delete_old
+from workshed.pruning import NO_AGE, delete_old_rows
 
-MOST = 2**62
+HIGHEST_VALUE = 2**62
 """No counter gets near it."""
 
 
@@ -47,12 +47,12 @@ def change_counter(
         "ttl": ttl,
         "lowest": lowest,
         "highest": highest,
-        "most": MOST,
+        "most": HIGHEST_VALUE,
     }
     return conn.execute(query, values).rowcount == 1
 
 
-def change_of_sum(
+def change_within_sum(
     conn: Connection,
     key: str,
     keys: Callable[[], Sequence[str]],
@@ -84,7 +84,7 @@ def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
     return bool(counted)
 
 
-def is_counted(conn: Connection, key: str) -> bool:
+def has_counter(conn: Connection, key: str) -> bool:
     """Return whether a counter exists and has not expired."""
     query = "SELECT FROM workshed.counters WHERE key = %s AND expires_at > workshed.now()"
     return conn.execute(query, (key,)).rowcount > 0
@@ -92,7 +92,7 @@ def is_counted(conn: Connection, key: str) -> bool:
 
 def prune_counters(conn: Connection, limit: int) -> int:
     """Delete what has expired, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.counters", "expires_at", NO_AGE, limit)
+    return delete_old_rows(conn, "workshed.counters", "expires_at", NO_AGE, limit)
 
 
 def _ensure(conn: Connection, key: str) -> None:

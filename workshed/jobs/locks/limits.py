@@ -16,15 +16,15 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.locks.run_locks import LEASE
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
-Kind = Literal["concurrent", "window", "bucket"]
+LimitKind = Literal["concurrent", "window", "bucket"]
 
-KEPT = timedelta(seconds=10)
+OFFER_LIFETIME = timedelta(seconds=10)
 """How long a slot is kept for the waiting job that was woken for it."""
-LOOK_AGAIN = timedelta(hours=1)
+RECHECK_AFTER = timedelta(hours=1)
 """A job that waits for others to end is woken then; without that, it checks again after this."""
-FORGOTTEN = timedelta(days=1)
+FORGET_AFTER = timedelta(days=1)
 """A waiting job that was woken this long ago and did not start loses its place."""
 
 
@@ -38,7 +38,7 @@ class SlotRequest:
     """
 
     key: str
-    kind: Kind
+    kind: LimitKind
     size: int
     span: timedelta | None = None
     share: str = ""
@@ -62,11 +62,11 @@ class JobStart:
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """The limit for which a job waits: it gets a slot `opens_in`, and checks again `again_in`."""
+    """The limit for which a job waits: it gets a slot `opens_in`, and checks again `recheck_in`."""
 
     key: str
     opens_in: timedelta | None
-    again_in: timedelta
+    recheck_in: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class LimitState:
     """
 
     key: str
-    kind: Kind
+    kind: LimitKind
     used: int
     size: int
     span: timedelta | None
@@ -128,7 +128,7 @@ def acquire_slots(conn: Connection, asks: Sequence[SlotRequest], start: JobStart
         "host": start.host,
         "pid": start.pid,
         "lease": LEASE,
-        "kept": KEPT,
+        "kept": OFFER_LIFETIME,
     }
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
@@ -151,8 +151,8 @@ def enqueue_waiter(
         **_values(asks),
         "message_id": message_id,
         "generation": generation,
-        "kept": KEPT,
-        "at_most": LOOK_AGAIN,
+        "kept": OFFER_LIFETIME,
+        "at_most": RECHECK_AFTER,
     }
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
@@ -174,7 +174,7 @@ def release_slots(
     """
     query = "SELECT workshed.release_slots(%s::text[], %s, %s, %s, %s, %s)"
     alone = conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
-    values = (sorted(keys), token, message_id, generation, KEPT, not alone)
+    values = (sorted(keys), token, message_id, generation, OFFER_LIFETIME, not alone)
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
@@ -204,7 +204,7 @@ def keys_with_waiters(conn: Connection) -> list[str]:
 
 def offer_slots(conn: Connection, key: str) -> int:
     """Give the free slots of a limit to waiting jobs; return how many were woken."""
-    found = conn.execute("SELECT workshed.offer_slots(%s, %s)", (key, KEPT)).fetchone()
+    found = conn.execute("SELECT workshed.offer_slots(%s, %s)", (key, OFFER_LIFETIME)).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
 
@@ -298,8 +298,8 @@ def prune_limits(conn: Connection, limit: int) -> int:
         )
         SELECT count(*) FROM idle
     """
-    slots = delete_old(conn, "workshed.limit_slots", "expires_at", FORGOTTEN, limit)
-    waiters = delete_old(conn, "workshed.limit_waiters", "offered_at", FORGOTTEN, limit)
+    slots = delete_old_rows(conn, "workshed.limit_slots", "expires_at", FORGET_AFTER, limit)
+    waiters = delete_old_rows(conn, "workshed.limit_waiters", "offered_at", FORGET_AFTER, limit)
     found = conn.execute(idle, {"limit": limit}).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return max(slots, waiters, int(found[0]))

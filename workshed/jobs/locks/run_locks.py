@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.pruning import NO_AGE, delete_old
+from workshed.pruning import NO_AGE, delete_old_rows
 
 LEASE = timedelta(seconds=30)
 
@@ -114,7 +114,7 @@ def list_run_locks(
         return cur.execute(query, values).fetchall()
 
 
-def of_message(conn: Connection, message_id: str) -> list[HeldLock]:
+def list_job_run_locks(conn: Connection, message_id: str) -> list[HeldLock]:
     """Return the run locks of one job."""
     query = """
         SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
@@ -140,4 +140,4 @@ def release_lock(conn: Connection, turn: RunLock) -> bool:
 
 def prune_run_locks(conn: Connection, limit: int) -> int:
     """Delete leases that have run out, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.run_locks", "expires_at", NO_AGE, limit)
+    return delete_old_rows(conn, "workshed.run_locks", "expires_at", NO_AGE, limit)

@@ -9,9 +9,9 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
-from workshed.pruning import NO_AGE, delete_old
+from workshed.pruning import NO_AGE, delete_old_rows
 
-WAIT = timedelta(seconds=5)
+KEY_RETRY_DELAY = timedelta(seconds=5)
 """How long a job that waits for its key pauses before it tries again."""
 
 
@@ -50,10 +50,10 @@ def acquire_key(conn: Connection, claim: KeyClaim) -> str:
 
     Takes over an expired lock. Waits for a transaction that is about to take or free the key.
     """
-    return take_many(conn, [claim])[claim.key]
+    return acquire_keys(conn, [claim])[claim.key]
 
 
-def take_many(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
+def acquire_keys(conn: Connection, claims: Sequence[KeyClaim]) -> dict[str, str]:
     """Take each key like `acquire_key`, in one statement; return the holders by key.
 
     No two claims may be for the same key.
@@ -107,7 +107,7 @@ def insert_with_key_statement(
         "span": claim.span,
         "replace": claim.replace,
         "waiting_body": waiting_body,
-        "pause": WAIT,
+        "pause": KEY_RETRY_DELAY,
     }
     return Statement(query, values)
 
@@ -151,7 +151,7 @@ def insert_leased_with_key(
         "key_span": claim.span,
         "replace": claim.replace,
         "waiting_body": waiting_body,
-        "pause": WAIT,
+        "pause": KEY_RETRY_DELAY,
     }
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
@@ -159,7 +159,7 @@ def insert_leased_with_key(
     return holder
 
 
-def find_holder(conn: Connection, key: str) -> UniqueLock | None:
+def get_unique_lock(conn: Connection, key: str) -> UniqueLock | None:
     """Return the lock on a key."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
@@ -170,7 +170,7 @@ def find_holder(conn: Connection, key: str) -> UniqueLock | None:
         return cur.execute(query, (key,)).fetchone()
 
 
-def of_message(conn: Connection, message_id: str) -> list[UniqueLock]:
+def list_job_unique_locks(conn: Connection, message_id: str) -> list[UniqueLock]:
     """Return the locks of one job."""
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
@@ -217,7 +217,7 @@ def list_unique_locks(
         return cur.execute(query, values).fetchall()
 
 
-def without_row(conn: Connection) -> list[UniqueLock]:
+def list_locks_without_row(conn: Connection) -> list[UniqueLock]:
     """Return the locks whose job is not in PostgreSQL: it is on RabbitMQ, or lost."""
     query = """
         SELECT l.key, l.message_id, l.generation, l.actor, l.queue, l.acquired_at, l.expires_at
@@ -261,4 +261,4 @@ def move_locks(conn: Connection, message_id: str, generation: int) -> int:
 
 def prune_unique_locks(conn: Connection, limit: int) -> int:
     """Delete locks that no longer count, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.unique_locks", "expires_at", NO_AGE, limit)
+    return delete_old_rows(conn, "workshed.unique_locks", "expires_at", NO_AGE, limit)

@@ -51,7 +51,9 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     Runs and attempts keep the fields that say nothing about the person: time, place, duration and
     outcome. Dead jobs are discarded, because without their arguments they could not run again.
     """
-    of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead"))
+    of_dead = list(
+        _find_messages(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead")
+    )
     for message_id in of_dead:
         dead.discard_job(conn, message_id, ERASED)
     values = {
@@ -59,7 +61,7 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
         "tag": which.tag,
         "argument": None if which.argument is None else Jsonb(dict([which.argument])),
         "text": which.text,
-        "quoted": None if which.text is None else _quoted(which.text),
+        "quoted": None if which.text is None else _quote_json(which.text),
         "ids": of_dead,
         "erased": ERASED,
     }
@@ -86,31 +88,33 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """
     ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
     attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
-    waiting = _about(conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule")
+    waiting = _find_messages(
+        conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule"
+    )
     return ErasureCounts(len(ids), attempts, len(of_dead), len(set(waiting)))
 
 
-def _about(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:
+def _find_messages(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:
     """Yield the IDs of messages about the person; bodies are searched in Python, one by one."""
-    actors = {actor.name: actor for actor in queues.find_actors(conn)}
+    actors = {actor.name: actor for actor in queues.list_actors(conn)}
     for message_id, name, body, reason in conn.execute(query).fetchall():
         if which.actor not in (None, name):
             continue
         raw = body.encode() if isinstance(body, str) else bytes(body)
-        if _says(which, raw, reason) or _names(which, raw, actors.get(name)):
+        if _contains_text(which, raw, reason) or _has_argument_or_tag(which, raw, actors.get(name)):
             yield message_id
 
 
-def _says(which: ErasureTarget, body: bytes, reason: str) -> bool:
+def _contains_text(which: ErasureTarget, body: bytes, reason: str) -> bool:
     if which.text is None:
         return False
     escaped = json.dumps(which.text)[1:-1]
     return which.text in reason or any(
-        text.encode() in body for text in (which.text, _quoted(which.text), escaped)
+        text.encode() in body for text in (which.text, _quote_json(which.text), escaped)
     )
 
 
-def _names(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
+def _has_argument_or_tag(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
     """Return whether a message has the argument or tag of the target."""
     if which.argument is None and which.tag is None:
         return False
@@ -126,6 +130,6 @@ def _names(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
     return which.argument is not None and which.argument in named.items()
 
 
-def _quoted(text: str) -> str:
+def _quote_json(text: str) -> str:
     """Return a text as it appears in the JSON that PostgreSQL and orjson write."""
     return json.dumps(text, ensure_ascii=False)[1:-1]

@@ -75,7 +75,7 @@ def pruned_ages(conn: Connection) -> dict[str, timedelta]:
     return dict(conn.execute(query).fetchall())
 
 
-def all_of(prune: Prune, older_than: timedelta) -> int:
+def prune_all(prune: Prune, older_than: timedelta) -> int:
     """Delete all older records in batches, each in its own transaction; return how many."""
     total, deleted = 0, BATCH
     while deleted == BATCH:

@@ -164,7 +164,7 @@ def delete_row(conn: Connection, relay: UUID, row: ClaimedRow) -> None:
     conn.execute(query, (row.message_id, row.generation, relay))
 
 
-def put_back(
+def release_rows(
     conn: Connection,
     relay: UUID,
     rows: Sequence[ClaimedRow],
@@ -194,7 +194,7 @@ def put_back(
     return conn.execute(query, {**_keys(rows), **marked, "relay": relay, "delay": delay}).rowcount
 
 
-def next_due(conn: Connection, *, since: datetime | None = None) -> timedelta | None:
+def time_until_due(conn: Connection, *, since: datetime | None = None) -> timedelta | None:
     """Return how long until the next row is due; `None` if none waits."""
     query = """
         SELECT due_at - workshed.now()
@@ -237,7 +237,7 @@ def count_by_state(conn: Connection) -> dict[tuple[str, str], int]:
     return {(queue, state): count for queue, state, count in conn.execute(query)}
 
 
-def kept_queues(conn: Connection) -> list[str]:
+def list_kept_queues(conn: Connection) -> list[str]:
     """Return the queues that have rows kept until their outcome."""
     query = """
         SELECT name

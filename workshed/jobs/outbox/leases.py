@@ -42,7 +42,7 @@ def keep_until_outcome(conn: Connection, keys: Sequence[Key]) -> int:
     return conn.execute(query, _values(keys)).rowcount
 
 
-def give_up(conn: Connection, keys: Sequence[Key], *, unknown: Sequence[bool]) -> int:
+def release_to_relay(conn: Connection, keys: Sequence[Key], *, unknown: Sequence[bool]) -> int:
     """Release the rows to the relay at once; return how many.
 
     `unknown`, one per key: whether a copy may have arrived.

@@ -62,7 +62,7 @@ def list_relays(conn: Connection) -> list[RelayProcess]:
         return cur.execute(query, (DEAD_AFTER,)).fetchall()
 
 
-def last_beat(conn: Connection) -> timedelta | None:
+def last_beat_age(conn: Connection) -> timedelta | None:
     """Return the age of the latest heartbeat of any relay; `None` if there is none."""
     found = conn.execute("SELECT workshed.now() - max(beat_at) FROM workshed.relays").fetchone()
     ago: timedelta | None = found[0] if found else None
@@ -71,5 +71,5 @@ def last_beat(conn: Connection) -> timedelta | None:
 
 def is_any_alive(conn: Connection) -> bool:
     """Return whether any relay, on any host, sent a heartbeat within the last 10 s."""
-    ago = last_beat(conn)
+    ago = last_beat_age(conn)
     return ago is not None and ago <= DEAD_AFTER

@@ -20,7 +20,7 @@ Reason = Literal[
     "unknown_actor",
     "redriven",
 ]
-Moved = Literal["moved", "on its way", "unknown"]
+MoveResult = Literal["moved", "on its way", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ScheduledJob:
     taken: bool
 
 
-Place = tuple[datetime, str, int]
+SchedulePosition = tuple[datetime, str, int]
 """Position of a row in due order: its `due_at`, `message_id` and `generation`."""
 
 
@@ -126,16 +126,16 @@ def insert_many_statement(
     return Statement(query, values)
 
 
-def run_now(conn: Connection, message_id: str) -> Moved:
+def run_now(conn: Connection, message_id: str) -> MoveResult:
     """Make a waiting message due now."""
-    return _move(conn, message_id, None)
+    return _move_row(conn, message_id, None)
 
 
-def move_job(conn: Connection, message_id: str, at: datetime) -> Moved:
+def move_job(conn: Connection, message_id: str, at: datetime) -> MoveResult:
     """Make a waiting message due at another time, which needs a time zone."""
     if at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
-    return _move(conn, message_id, at)
+    return _move_row(conn, message_id, at)
 
 
 def list_scheduled(
@@ -143,7 +143,7 @@ def list_scheduled(
     *,
     actor: str | None = None,
     queue: str | None = None,
-    after: Place | None = None,
+    after: SchedulePosition | None = None,
     limit: int = 100,
 ) -> list[ScheduledJob]:
     """Return waiting messages, next due first; only those after the position `after`, if given."""
@@ -207,7 +207,7 @@ def count_scheduled(
     return int(found[0])
 
 
-def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:
+def _move_row(conn: Connection, message_id: str, at: datetime | None) -> MoveResult:
     """Change when a message is due, unless a relay has claimed it or its sender publishes it."""
     query = """
         WITH found AS (

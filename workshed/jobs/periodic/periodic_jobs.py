@@ -9,16 +9,16 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from workshed import cronspec
-from workshed.cronspec import Spec
+from workshed.cronspec import PeriodicSchedule
 from workshed.db import Connection
 from workshed.jobs.outbox.claims import database_now
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
-SAY_EVERY = timedelta(minutes=1)
+REPORT_EVERY = timedelta(minutes=1)
 """How often a worker reports which jobs it has."""
 LIVE_FOR = timedelta(minutes=10)
 """A job that no worker has reported for this long is in no running release; no runs are created."""
-AHEAD = timedelta(minutes=1)
+MOST_CLOCK_LEAD = timedelta(minutes=1)
 """How far a clock's host may be ahead of PostgreSQL, by whose time its runs are sent."""
 
 
@@ -28,7 +28,7 @@ class PeriodicDeclaration:
 
     name: str
     queue: str
-    spec: Spec
+    spec: PeriodicSchedule
     options: dict[str, Any] = field(default_factory=dict)
     """Additional options of each message."""
 
@@ -51,9 +51,9 @@ class PeriodicJob:
     live: bool
     """Whether a process with its actor runs, or did within the last 10 minutes."""
 
-    def read(self) -> Spec:
+    def parse_schedule(self) -> PeriodicSchedule:
         """Return its spec; raises `ValueError` for one that only a newer release understands."""
-        return cronspec.read(
+        return cronspec.parse_schedule(
             self.kind, self.spec, self.zone, self.misfire_policy, self.misfire_window
         )
 
@@ -161,7 +161,9 @@ def advance_job(conn: Connection, name: str, next_at: datetime) -> None:
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = %s WHERE name = %s", (next_at, name))
 
 
-def skip_reason(conn: Connection, name: str, spec: Spec, scheduled_for: datetime) -> str | None:
+def skip_reason(
+    conn: Connection, name: str, spec: PeriodicSchedule, scheduled_for: datetime
+) -> str | None:
     """Return why a clock must not create a run; `None`: it may try, and the job is locked.
 
     Otherwise a clock of an older release could create runs that the newer one does not plan, and a
@@ -187,7 +189,7 @@ def skip_reason(conn: Connection, name: str, spec: Spec, scheduled_for: datetime
         "spec": spec.text,
         "zone": spec.zone,
         "scheduled_for": scheduled_for,
-        "ahead": AHEAD,
+        "ahead": MOST_CLOCK_LEAD,
     }
     found = conn.execute(query, values).fetchone()
     return "it was never declared" if found is None else found[0]
@@ -225,10 +227,10 @@ def resume_job(conn: Connection, job: PeriodicJob) -> bool:
         UPDATE workshed.periodic_jobs SET paused_at = NULL, next_at = %(next_at)s
          WHERE name = %(name)s AND paused_at IS NOT NULL
     """
-    next_at = job.read().next_after(database_now(conn))
+    next_at = job.parse_schedule().next_after(database_now(conn))
     return conn.execute(query, {"name": job.name, "next_at": next_at}).rowcount > 0
 
 
 def prune_periodic_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete jobs that no release has had for long, at most `limit`; return how many."""
-    return delete_old(conn, "workshed.periodic_jobs", "seen_at", older_than, limit)
+    return delete_old_rows(conn, "workshed.periodic_jobs", "seen_at", older_than, limit)

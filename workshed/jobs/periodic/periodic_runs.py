@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from workshed.cronspec import LONGEST_WINDOW
 from workshed.db import Connection
-from workshed.pruning import delete_old
+from workshed.pruning import delete_old_rows
 
 Creator = Literal["clock", "catch_up", "manual"]
 """The clock of a `periodiq`, a relay that catches up, or an operator."""
@@ -114,4 +114,4 @@ def prune_periodic_runs(conn: Connection, older_than: timedelta, limit: int) -> 
          OR NOT EXISTS (SELECT FROM workshed.periodic_jobs WHERE name = t.job))
     """
     table = "workshed.periodic_runs"
-    return delete_old(conn, table, "scheduled_for", older_than, limit, is_needless)
+    return delete_old_rows(conn, table, "scheduled_for", older_than, limit, is_needless)

@@ -2,7 +2,7 @@
 
 from workshed.db import Connection
 from workshed.jobs.batches import batches
-from workshed.jobs.batches.batches import End
+from workshed.jobs.batches.batches import BatchJobEnd
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 
@@ -16,16 +16,16 @@ class Batches(OutcomeMiddleware):
     *Options:* on a message `batch=`, the id of its batch.
     """
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a job of a batch has ended."""
         return "batch" in job.message.options and outcome.is_final
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the end of the job in its batch."""
-        batches.end_job(conn, job.message_id, end_of(outcome))
+        batches.end_batch_job(conn, job.message_id, to_batch_end(outcome))
 
 
-def end_of(outcome: Outcome) -> End:
+def to_batch_end(outcome: Outcome) -> BatchJobEnd:
     """Map an outcome to how a batch counts it; a cancelled job has not succeeded."""
     if outcome.kind in ("succeeded", "cancelled"):
         return outcome.kind

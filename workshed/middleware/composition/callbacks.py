@@ -18,13 +18,13 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
-from workshed.jobs.history.attempts import LONGEST_ERROR, text_of, to_storable
+from workshed.jobs.history.attempts import LONGEST_ERROR, format_error, to_storable
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 
 logger = logging.getLogger(__name__)
 
-ON_DEATH = ("on_dead", "on_failure", "on_retry_exhausted")
-NAMES = (*ON_DEATH, "on_success")
+DEATH_OPTIONS = ("on_dead", "on_failure", "on_retry_exhausted")
+CALLBACK_OPTIONS = (*DEATH_OPTIONS, "on_success")
 
 LARGEST_DATA_BYTES = 48 << 10
 """Limit of a message that is passed as an argument, so that the callback stays below 64 KiB."""
@@ -45,7 +45,7 @@ class ResultError(PermanentError):
 class MessageValidator(Protocol):
     """A broker that can check whether it would accept a message."""
 
-    def check(self, message: Message) -> None:
+    def check_message(self, message: Message) -> None:
         """Raise what `send` would raise."""
 
 
@@ -66,23 +66,23 @@ class Callbacks(OutcomeMiddleware):
     def __init__(self) -> None:
         """Start with no actors and no running job."""
         self._broker: Broker | None = None
-        self._named: dict[str, dict[str, str]] = {}
-        self._running = threading.local()
+        self._targets: dict[str, dict[str, str]] = {}
+        self._current = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
         """The callbacks of an actor, and whether it ignores piped results."""
-        return {*NAMES, "pipe_ignore"}
+        return {*CALLBACK_OPTIONS, "pipe_ignore"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Note the actor's callbacks, and wrap its function; the signature and name stay."""
         self._broker = broker
-        named = self._named[actor.actor_name] = dict(_named(actor))
-        for option in ON_DEATH:
+        named = self._targets[actor.actor_name] = dict(_callback_targets(actor))
+        for option in DEATH_OPTIONS:
             if named.get(option) == actor.actor_name:
                 raise ValueError(f"{actor.actor_name}: {option} names itself; it would never end")
         if isinstance(broker, MessageValidator):
-            actor.fn = self._noting(broker, actor.actor_name, actor.fn)
+            actor.fn = self._wrap(broker, actor.actor_name, actor.fn)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Refuse callbacks that name an unknown actor or form a cycle.
@@ -94,31 +94,35 @@ class Callbacks(OutcomeMiddleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, if its result is needed."""
-        told = "on_success" in self._named.get(message.actor_name, ())
+        told = "on_success" in self._targets.get(message.actor_name, ())
         wanted = told or "pipe_target" in message.options
-        self._running.job = message.job if wanted else None
+        self._current.job = message.job if wanted else None
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the outcome has anything to send."""
         if outcome.kind == "succeeded":
             return bool(job.successors)
-        named = self._named.get(job.message.actor_name, {})
-        return outcome.is_dead and any(name in named for name in ON_DEATH)
+        named = self._targets.get(job.message.actor_name, {})
+        return outcome.is_dead and any(name in named for name in DEATH_OPTIONS)
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Store the messages that follow."""
         broker = self._broker
         assert broker is not None  # noqa: S101 -- an actor was declared on it
-        named = self._named.get(job.message.actor_name, {})
-        told = job.successors if outcome.kind == "succeeded" else _told(broker, named, job, outcome)
+        named = self._targets.get(job.message.actor_name, {})
+        told = (
+            job.successors
+            if outcome.kind == "succeeded"
+            else _death_callbacks(broker, named, job, outcome)
+        )
         with db.join_transaction(conn):
             for message in told:
                 enqueue_follow_up(broker, message, outcome)
 
-    def _noting(self, broker: MessageValidator, name: str, function: Function) -> Function:
+    def _wrap(self, broker: MessageValidator, name: str, function: Function) -> Function:
         @functools.wraps(function)
         def noting(*args: Any, **kwargs: Any) -> Any:
-            job: Job | None = self._running.__dict__.pop("job", None)
+            job: Job | None = self._current.__dict__.pop("job", None)
             result = function(*args, **kwargs)
             if job is not None:
                 job.successors = self._successors(broker, name, job, result)
@@ -131,13 +135,13 @@ class Callbacks(OutcomeMiddleware):
     ) -> list[Message]:
         assert isinstance(broker, Broker)  # noqa: S101 -- of dramatiq, to which `check` was added
         found = []
-        if target := self._named[name].get("on_success"):
+        if target := self._targets[name].get("on_success"):
             found.append(_message(broker, target, message_fields(job.message), result))
         if piped := job.message.options.get("pipe_target"):
-            found.append(_next(broker, piped, result))
+            found.append(_next_step(broker, piped, result))
         for message in found:
             try:
-                broker.check(without_delay(message))
+                broker.check_message(strip_delay(message))
             except WorkshedError as err:
                 raise ResultError(f"its result cannot be passed on: {err}") from err
         return found
@@ -151,7 +155,7 @@ def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> Non
     instead.
     """
     try:
-        broker.enqueue(without_delay(message), delay=message.options.get("delay"))
+        broker.enqueue(strip_delay(message), delay=message.options.get("delay"))
     except (DuplicateJobError, MiddlewareError) as err:
         logger.warning("%s is not sent: %s", message, err)
     except WorkshedError as err:
@@ -160,7 +164,7 @@ def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> Non
         logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
 
 
-def without_delay(message: Message) -> Message:
+def strip_delay(message: Message) -> Message:
     """Return the message without the `delay` of a pipeline step, which is not a message option."""
     if "delay" not in message.options:
         return message
@@ -171,7 +175,7 @@ def without_delay(message: Message) -> Message:
 def check_callbacks(broker: Broker) -> None:
     """Raise `CallbackError` for an actor whose callbacks cannot be sent or would never end."""
     for name in sorted(broker.actors):
-        for option, target in _named(broker.actors[name]):
+        for option, target in _callback_targets(broker.actors[name]):
             _check_target(broker, f"{name}: {option}={target!r}", target)
         _check_no_circle(broker, name)
 
@@ -199,14 +203,16 @@ def message_fields(message: Message) -> dict[str, Any]:
     return fields if small else {**fields, "args": None, "kwargs": None, "options": None}
 
 
-def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> Iterator[Message]:
+def _death_callbacks(
+    broker: Broker, named: dict[str, str], job: Job, outcome: Outcome
+) -> Iterator[Message]:
     """Build the messages about a dead job."""
-    data, error, spent = message_fields(job.message), outcome.error, outcome.spent
+    data, error, spent = message_fields(job.message), outcome.error, outcome.retries_exhausted
     reason = to_storable(outcome.reason)[:LONGEST_ERROR]
     if target := named.get("on_dead"):
         yield _message(broker, target, data, reason)
     if target := named.get("on_failure"):
-        text = reason if error is None else to_storable(text_of(error))[:LONGEST_ERROR]
+        text = reason if error is None else to_storable(format_error(error))[:LONGEST_ERROR]
         kind = None if error is None else type(error).__name__
         yield _message(broker, target, data, {"type": kind, "message": text})
     if spent is not None and (target := named.get("on_retry_exhausted")):
@@ -219,7 +225,7 @@ def _message(broker: Broker, target: str, *args: object) -> Message:
     return broker.get_actor(target).message_with_options(args=args, origin="transaction")
 
 
-def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
+def _next_step(broker: Broker, piped: dict[str, Any], result: object) -> Message:
     """Build the next message of a pipeline."""
     message: Message = dramatiq.Message(**{**piped, "args": tuple(piped["args"])})
     actor = broker.actors.get(message.actor_name)  # it may belong to another program
@@ -230,9 +236,9 @@ def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
     return message.copy(args=args, options={"origin": "transaction"})
 
 
-def _named(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, str]]:
+def _callback_targets(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, str]]:
     """Yield the option and the name of each callback of an actor."""
-    for option in NAMES:
+    for option in CALLBACK_OPTIONS:
         target = actor.options.get(option)
         if isinstance(target, dramatiq.Actor):
             yield option, target.actor_name
@@ -261,9 +267,9 @@ def _check_no_circle(broker: Broker, name: str) -> None:
     """Refuse a cycle of callbacks for dead jobs, which would never end."""
     way, left = {name}, [name]
     while left:
-        for option, target in _named(broker.actors[left.pop()]):
-            if option in ON_DEATH and target == name:
+        for option, target in _callback_targets(broker.actors[left.pop()]):
+            if option in DEATH_OPTIONS and target == name:
                 raise CallbackError(f"{name}: {option} comes back to itself; it would never end")
-            if option in ON_DEATH and target not in way and target in broker.actors:
+            if option in DEATH_OPTIONS and target not in way and target in broker.actors:
                 way.add(target)
                 left.append(target)

@@ -43,29 +43,31 @@ class Groups(GroupCallbacks, OutcomeMiddleware):
         """Note the broker that callbacks are sent to."""
         self._broker = broker
 
-    # Disabled, because `settle` counts each job, and only once.
+    # Disabled, because `on_outcome` counts each job, and only once.
     after_process_message = Middleware.after_process_message
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a job of a group with callbacks is done."""
         if "group_completion_uuid" not in job.message.options:
             return False
         return outcome.kind in ("succeeded", "discarded", "skipped")
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Count the job once; after the last one, send the callbacks."""
         options = job.message.options
         group: str = options["group_completion_uuid"]
         if not once_keys.claim_key(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
             return
-        if not counters.is_counted(conn, group):
+        if not counters.has_counter(conn, group):
             logger.warning(
                 "group %s is older than %d days: its callbacks are not sent", group, TTL.days
             )
         elif not counters.change_counter(conn, group, -1, TTL, lowest=1):
-            self._follow(conn, options["group_completion_callbacks"], outcome)
+            self._enqueue_callbacks(conn, options["group_completion_callbacks"], outcome)
 
-    def _follow(self, conn: Connection, callbacks: list[dict[str, Any]], outcome: Outcome) -> None:
+    def _enqueue_callbacks(
+        self, conn: Connection, callbacks: list[dict[str, Any]], outcome: Outcome
+    ) -> None:
         assert self._broker is not None  # noqa: S101 -- an actor was declared on it
         with db.join_transaction(conn):
             for fields in callbacks:

@@ -16,7 +16,7 @@ from workshed import db, strict_json
 from workshed.db import Connection
 from workshed.jobs.context import current_job
 from workshed.jobs.history import results
-from workshed.jobs.history.attempts import LONGEST_ERROR, text_of, to_storable
+from workshed.jobs.history.attempts import LONGEST_ERROR, format_error, to_storable
 from workshed.middleware.composition.callbacks import ResultError
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.job_state import ReturnValue
@@ -71,26 +71,26 @@ class Results(Stock, OutcomeMiddleware):
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Wrap the function; its signature and name stay."""
         self._broker = broker
-        actor.fn = self._noting(actor.fn, always=bool(actor.options.get("store_results")))
+        actor.fn = self._wrap(actor.fn, always=bool(actor.options.get("store_results")))
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether there is a result to store."""
         if outcome.kind == "succeeded":
-            return job.returned is not None or AWAITED in job.message.options
+            return job.return_value is not None or AWAITED in job.message.options
         return outcome.is_final and self._options(job)[0]
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Store the result."""
         ttl = self._options(job)[1]
         with db.join_transaction(conn):
             if outcome.is_dead:
-                self.backend.store_exception(job.message, _shown(job, outcome), ttl)
+                self.backend.store_exception(job.message, _public_error(job, outcome), ttl)
             else:
-                returned = job.returned if outcome.kind == "succeeded" else None
+                returned = job.return_value if outcome.kind == "succeeded" else None
                 found = NOT_RUN if returned is None else returned.value
                 self.backend.store_result(job.message, found, ttl)
 
-    # Disabled: `settle` stores the result, because an error in a hook would lose it.
+    # Disabled: `on_outcome` stores the result, because an error in a hook would lose it.
     after_process_message = Middleware.after_process_message
     after_skip_message = Middleware.after_skip_message
     after_nack = Middleware.after_nack
@@ -101,18 +101,18 @@ class Results(Stock, OutcomeMiddleware):
         kept = bool(options.get("store_results")) or AWAITED in options
         return kept, options.get("result_ttl", self.result_ttl)
 
-    def _noting(self, function: Callable[..., Any], *, always: bool) -> Callable[..., Any]:
+    def _wrap(self, function: Callable[..., Any], *, always: bool) -> Callable[..., Any]:
         @functools.wraps(function)
         def noting(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
             job = current_job()
             if isinstance(job, Job) and job.message.options.get("store_results", always):
-                job.returned = ReturnValue(self._checked(result))
+                job.return_value = ReturnValue(self._check_result(result))
             return result
 
         return noting
 
-    def _checked(self, result: object) -> object:
+    def _check_result(self, result: object) -> object:
         """Return the result; raises `ResultError` if JSON would change it or it is too large."""
         if problem := strict_json.find_inexact(result, "its result"):
             raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
@@ -124,10 +124,10 @@ class Results(Stock, OutcomeMiddleware):
         return result
 
 
-def _shown(job: Job, outcome: Outcome) -> Exception:
+def _public_error(job: Job, outcome: Outcome) -> Exception:
     """Return a dead job's error as callers may see it: storable text without secrets."""
     error = outcome.error
-    text = outcome.reason if error is None else text_of(error)
+    text = outcome.reason if error is None else format_error(error)
     name = "RuntimeError" if error is None else type(error).__name__
     kind: type[Exception] = type(name, (Exception,), {})
     return kind(job.redact(to_storable(text))[:LONGEST_ERROR])

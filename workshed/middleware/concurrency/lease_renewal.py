@@ -22,7 +22,7 @@ class LeaseRenewer:
 
     def __init__(self, what: str, renew: Renew) -> None:
         """Prepare the thread; `what` names the leases in the log."""
-        self._what = what
+        self._title = what
         self._renew = renew
         self._tokens: set[UUID] = set()
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class LeaseRenewer:
         with self._lock:
             tokens = list(self._tokens)
         if tokens and self._renew(conn, tokens) < len(tokens):
-            logger.debug("a job has just ended, or has lost its lease (%s)", self._what)
+            logger.debug("a job has just ended, or has lost its lease (%s)", self._title)
 
     def _run(self, over: threading.Event) -> None:
         while not over.wait(EVERY_S):
@@ -63,4 +63,4 @@ class LeaseRenewer:
                         over.wait(EVERY_S)
             except Exception as err:  # noqa: BLE001 -- it tries again, whatever it was
                 said = str(err).strip()
-                logger.warning("%s are not renewed: %s; trying again", self._what, said)
+                logger.warning("%s are not renewed: %s; trying again", self._title, said)

@@ -44,9 +44,9 @@ class Limits(OutcomeMiddleware):
     def __init__(self) -> None:
         """Start with no slots held."""
         self._renewal = LeaseRenewer("slots", limits.renew_slots)
-        self._of: dict[str, tuple[Limit, ...]] = {}
+        self._limits_by_actor: dict[str, tuple[Limit, ...]] = {}
         """By actor name, only for actors that have limits."""
-        self._known: dict[str, Limit] = {}
+        self._limits_by_title: dict[str, Limit] = {}
 
     @property
     def actor_options(self) -> set[str]:
@@ -55,7 +55,7 @@ class Limits(OutcomeMiddleware):
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse limits that cannot work."""
-        self._of.pop(actor.actor_name, None)
+        self._limits_by_actor.pop(actor.actor_name, None)
         if "limit" not in actor.options:
             return
         rules: tuple[Limit, ...] = as_tuple(actor.options["limit"])
@@ -70,23 +70,25 @@ class Limits(OutcomeMiddleware):
             )
         for title, rule in zip(titles, rules, strict=True):
             self._check_same(actor.actor_name, title, rule)
-        self._of[actor.actor_name] = rules
+        self._limits_by_actor[actor.actor_name] = rules
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
         """Raise in the caller of `send` what would keep the job from asking for its slots."""
-        if message.actor_name in self._of:
+        if message.actor_name in self._limits_by_actor:
             self._slot_requests(broker, message)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start renewing leases, if any actor has a concurrency limit."""
-        if any(rule.kind == "concurrent" for rules in self._of.values() for rule in rules):
+        if any(
+            rule.kind == "concurrent" for rules in self._limits_by_actor.values() for rule in rules
+        ):
             self._renewal.start()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Take the job's slots; postpone a job that does not get them."""
-        if message.actor_name not in self._of:
+        if message.actor_name not in self._limits_by_actor:
             return
         job: Job = message.job
         try:
@@ -113,22 +115,22 @@ class Limits(OutcomeMiddleware):
         """Stop renewing, because no job runs any more."""
         self._renewal.stop()
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the outcome frees a slot, or starts or ends a wait for one."""
-        if job.message.actor_name not in self._of:
+        if job.message.actor_name not in self._limits_by_actor:
             return False
         return outcome.kind != "succeeded" or (
             job.slots is not None and any(request.is_held for request in job.slots.requests)
         )
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Give back its slots, or let it wait for one."""
         slots = job.slots or SlotClaim()
         if slots.state == "over_limit" and not outcome.is_final:
             wait = limits.enqueue_waiter(conn, slots.requests, job.message_id, job.generation + 1)
             sooner = "" if wait.opens_in is not None else ", or as soon as another has ended"
             return replace(
-                outcome, delay=wait.again_in, reason=f"over the limit {wait.key}{sooner}"
+                outcome, delay=wait.recheck_in, reason=f"over the limit {wait.key}{sooner}"
             )
         held = [request.key for request in slots.requests if request.is_held]
         holds = slots.state == "held"
@@ -140,7 +142,7 @@ class Limits(OutcomeMiddleware):
         return None
 
     def _check_same(self, actor_name: str, title: str, rule: Limit) -> None:
-        known = self._known.setdefault(title, rule) if rule.name is not None else rule
+        known = self._limits_by_title.setdefault(title, rule) if rule.name is not None else rule
         if (known.size, known.span) != (rule.size, rule.span):
             raise ValueError(
                 f"{actor_name}: the limit {title} is {rule.size} per {rule.span} here, but "
@@ -155,12 +157,12 @@ class Limits(OutcomeMiddleware):
         self, broker: Broker, message: dramatiq.Message[Any]
     ) -> Sequence[SlotRequest]:
         actor = broker.get_actor(message.actor_name)
-        return [rule.ask(actor, message) for rule in self._of[message.actor_name]]
+        return [rule.request(actor, message) for rule in self._limits_by_actor[message.actor_name]]
 
     def _start(self, job: Job, slots: SlotClaim) -> None:
         start = JobStart(slots.token, job.message_id, job.actor, socket.gethostname(), os.getpid())
         rule = None if job.unique is None else job.unique.rule
-        if rule is None or not rule.ends_at_start:
+        if rule is None or not rule.releases_on_start:
             with db.autocommit_statement() as conn:
                 refused = limits.acquire_slots(conn, slots.requests, start)
             if refused is not None:
@@ -178,7 +180,7 @@ class Limits(OutcomeMiddleware):
 
 
 def over_limit_outcome(job: Job, slots: SlotClaim, key: str) -> OutcomeKnown:
-    """Return the outcome of a job over a limit; `settle` decides when it runs again."""
+    """Return the outcome of a job over a limit; `on_outcome` decides when it runs again."""
     slots.state = "over_limit"
-    meters.LIMITED.add(job.actor)
+    meters.JOBS_OVER_LIMIT.add(job.actor)
     return OutcomeKnown(Outcome("snoozed", f"over the limit {key}"))

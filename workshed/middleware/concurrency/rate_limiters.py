@@ -41,7 +41,7 @@ class PostgresRateLimiterBackend(RateLimiterBackend):
     ) -> bool:
         """Increase the counter, unless it or the sum of all would exceed the maximum."""
         with db.separate_transaction() as conn:
-            return counters.change_of_sum(
+            return counters.change_within_sum(
                 conn, key, keys, amount, ttl * MILLISECOND, highest=maximum
             )
 
@@ -53,7 +53,7 @@ class PostgresRateLimiterBackend(RateLimiterBackend):
         until = None if timeout is None else time.monotonic() + timeout / 1000
         while True:
             with db.separate_transaction() as conn:
-                if counters.is_counted(conn, key):
+                if counters.has_counter(conn, key):
                     return True
             if until is not None and time.monotonic() + LOOK_S > until:
                 return False

@@ -19,7 +19,7 @@ from workshed.db import Connection
 from workshed.errors import DuplicateJobError
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import RunLock
-from workshed.jobs.locks.unique import WAIT, KeyClaim
+from workshed.jobs.locks.unique import KEY_RETRY_DELAY, KeyClaim
 from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
 from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware, RunLockLost
@@ -48,7 +48,7 @@ class Uniqueness(OutcomeMiddleware):
     def __init__(self) -> None:
         """Start with no run lock held."""
         self._renewal = LeaseRenewer("run locks", run_locks.renew_locks)
-        self._refused = threading.local()
+        self._conflict = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
@@ -63,8 +63,8 @@ class Uniqueness(OutcomeMiddleware):
         if not isinstance(rule, Unique):
             raise ValueError(f"{actor.actor_name}: unique={rule!r} is not a Unique(…)")  # noqa: TRY004 -- as for every option
         rule.check(actor)
-        if rule.locks_when_run:
-            actor.fn = self._in_turn(actor.fn)
+        if rule.locks_while_running:
+            actor.fn = self._wrap(actor.fn)
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
@@ -72,10 +72,10 @@ class Uniqueness(OutcomeMiddleware):
         """Write the key into the message; it is acquired when the message is stored."""
         actor = broker.actors.get(message.actor_name)
         rule: Unique | None = actor.options.get("unique") if actor is not None else None
-        if actor is None or rule is None or not rule.locks_when_sent:
+        if actor is None or rule is None or not rule.locks_on_enqueue:
             return
         message.options.setdefault("unique_key", rule.key_of(actor, message))
-        message.options.setdefault("on_conflict", rule.sending)
+        message.options.setdefault("on_conflict", rule.enqueue_conflict)
         if rule.unique_for is not None:
             milliseconds = rule.unique_for // timedelta(milliseconds=1)
             message.options.setdefault("unique_for", milliseconds)
@@ -93,19 +93,19 @@ class Uniqueness(OutcomeMiddleware):
             return
         claim = job.unique = job.unique or UniqueClaim(rule)
         waits = bool(job.message.options.get("awaiting_unique_key"))
-        self._refused.__dict__.clear()
-        if rule is not None and rule.locks_when_run and claim.run_lock is None:
-            claim.run_lock = run_lock_of(actor, rule, job)
+        self._conflict.__dict__.clear()
+        if rule is not None and rule.locks_while_running and claim.run_lock is None:
+            claim.run_lock = run_lock_for(actor, rule, job)
         # Of a job with limits it ends with these, which may yet keep it from its start.
-        ends = rule is not None and rule.ends_at_start and "limit" not in actor.options
+        ends = rule is not None and rule.releases_on_start and "limit" not in actor.options
         if not (waits or claim.run_lock or ends):
             claim.holds_key = has_key(job)
             return
         with db.transaction() as conn:
             if waits:
-                wait_for_key(conn, job)
+                claim_awaited_key(conn, job)
             if claim.run_lock is not None:
-                self._take(conn, claim, claim.run_lock)
+                self._acquire_run_lock(conn, claim, claim.run_lock)
             if ends:
                 unique.release_locks(conn, job.message_id, job.generation)
         claim.holds_key = has_key(job)
@@ -129,12 +129,12 @@ class Uniqueness(OutcomeMiddleware):
         """Stop renewing, because no job runs any more."""
         self._renewal.stop()
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Every outcome of a job that has a key or a turn."""
         has_run_lock = job.unique is not None and job.unique.run_lock is not None
         return has_run_lock or "unique_key" in job.message.options
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Give back its turn; free its key when it ends, or move it to the next generation."""
         claim = job.unique or UniqueClaim(None)
         if claim.run_lock is not None and not run_locks.release_lock(conn, claim.run_lock):
@@ -149,7 +149,7 @@ class Uniqueness(OutcomeMiddleware):
         else:
             held = 1
         if not held and claim.holds_key:
-            meters.WITHOUT_LOCK.add(job.message.actor_name)
+            meters.UNIQUE_LOCK_LOST.add(job.message.actor_name)
             logger.warning(
                 "ran without its lock %r: expired, or released by hand",
                 job.message.options["unique_key"],
@@ -159,25 +159,25 @@ class Uniqueness(OutcomeMiddleware):
         if job.unique is not None and job.unique.run_lock is not None:
             self._renewal.drop(job.unique.run_lock.token)
 
-    def _take(self, conn: Connection, claim: UniqueClaim, turn: RunLock) -> None:
+    def _acquire_run_lock(self, conn: Connection, claim: UniqueClaim, turn: RunLock) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
         holder = run_locks.acquire_lock(conn, turn)
         if holder is None:
             return
         claim.run_lock = None
         reason = f"job {holder} has the turn of {turn.key}"
-        match claim.rule.running if claim.rule is not None else "reschedule":
+        match claim.rule.run_conflict if claim.rule is not None else "reschedule":
             case "raise":
-                self._refused.error = DuplicateJobError(turn.key, holder)
+                self._conflict.error = DuplicateJobError(turn.key, holder)
             case "log":
                 raise OutcomeKnown(Outcome("discarded", reason))
             case _:
-                raise OutcomeKnown(Outcome("snoozed", reason, delay=WAIT))
+                raise OutcomeKnown(Outcome("snoozed", reason, delay=KEY_RETRY_DELAY))
 
-    def _in_turn(self, function: Function) -> Function:
+    def _wrap(self, function: Function) -> Function:
         @functools.wraps(function)
         def in_turn(*args: Any, **kwargs: Any) -> Any:
-            error = self._refused.__dict__.pop("error", None)
+            error = self._conflict.__dict__.pop("error", None)
             if error is not None:
                 raise error
             return function(*args, **kwargs)
@@ -185,7 +185,7 @@ class Uniqueness(OutcomeMiddleware):
         return in_turn
 
 
-def run_lock_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:
+def run_lock_for(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:
     """Ask for the right to run this start of a job."""
     return RunLock(
         key=rule.key_of(actor, job.message),
@@ -199,7 +199,7 @@ def run_lock_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunL
     )
 
 
-def wait_for_key(conn: Connection, job: Job) -> None:
+def claim_awaited_key(conn: Connection, job: Job) -> None:
     """Acquire the key of a job that was sent while another job held it.
 
     Raises `OutcomeKnown` if a job still holds it.
@@ -217,7 +217,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
     holder = unique.acquire_key(conn, claim)
     if holder != job.message_id:
         reason = f"job {holder} has the key {claim.key}"
-        raise OutcomeKnown(Outcome("snoozed", reason, delay=WAIT))
+        raise OutcomeKnown(Outcome("snoozed", reason, delay=KEY_RETRY_DELAY))
 
 
 def has_key(job: Job) -> bool:

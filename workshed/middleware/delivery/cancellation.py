@@ -50,11 +50,11 @@ class Cancellation(OutcomeMiddleware):
             raise TagsError(f"{message.actor_name}: tags, with those of the actor, {problem}")
         message.options["tags"] = found
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the job neither succeeded nor was discarded."""
         return outcome.kind != "succeeded" and not outcome.is_discarded
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `OutcomeKnown` with the discard."""
         reason = cancellations.cancel_reason(conn, job.message_id, job.cancel_traits)
         if reason is not None:

@@ -8,8 +8,8 @@ from dramatiq.broker import Broker, MessageProxy
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs.idempotency import settled, starts
-from workshed.jobs.idempotency.starts import Past
+from workshed.jobs.idempotency import completed_generations, starts
+from workshed.jobs.idempotency.starts import DeliveryState
 from workshed.middleware.delivery.cancellation import cancelled_outcome
 from workshed.middleware.job import (
     DuplicateDelivery,
@@ -44,7 +44,7 @@ class Deduplication(OutcomeMiddleware, Observer):
         job: Job = message.job
         if not job.may_be_duplicate:
             return
-        self._refuse_forgotten(job)
+        self._reject_beyond_retention(job)
         if not job.redelivered:
             with db.autocommit_statement() as conn:
                 past = starts.load_state(conn, job.message_id, job.generation, job.cancel_traits)
@@ -59,28 +59,28 @@ class Deduplication(OutcomeMiddleware, Observer):
                 conn, job.message_id, job.generation, isolated=job.isolated, host=host, pid=pid
             )
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
         return job.may_be_duplicate or bool(job.successors) or outcome.kind != "succeeded"
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `DuplicateDelivery` if another copy was first."""
-        if not settled.complete_generation(conn, job.message_id, job.generation):
+        if not completed_generations.complete_generation(conn, job.message_id, job.generation):
             raise DuplicateDelivery(
                 f"generation {job.generation} of {job.message_id} has its outcome already"
             )
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Delete the start of a copy: it was committed before the copy was refused."""
         if job.redelivered and outcome.kind == "duplicate":
             with db.limited_wait(), db.autocommit_statement() as conn:
                 starts.delete_start(conn, job.message_id)
 
-    def _refuse_forgotten(self, job: Job) -> None:
+    def _reject_beyond_retention(self, job: Job) -> None:
         """Refuse a copy so old that its outcome may already have been deleted."""
-        if job.published is None:
+        if job.published_at is None:
             return
-        age = datetime.now(UTC) - job.published
+        age = datetime.now(UTC) - job.published_at
         if age > self.retention:
             raise OutcomeKnown(
                 Outcome(
@@ -91,17 +91,18 @@ class Deduplication(OutcomeMiddleware, Observer):
             )
 
 
-def raise_if_not_runnable(job: Job, past: Past) -> None:
+def raise_if_not_runnable(job: Job, past: DeliveryState) -> None:
     """Raise if this delivery must not run, or must run isolated."""
-    if past.settled:
+    if past.is_completed:
         raise DuplicateDelivery(f"a copy of {job.message_id}, which has its outcome already")
     if past.cancelled:
         raise OutcomeKnown(cancelled_outcome())
     if past.rule is not None:
         raise OutcomeKnown(cancelled_outcome(past.rule))
-    if past.kills:
+    if past.is_poison:
         times = (
-            f"started {past.isolated} times as the only job of its process, and ended none of them"
+            f"started {past.isolated_starts} times as the only job of its process, and ended "
+            "none of them"
         )
         raise OutcomeKnown(Outcome("poison", f"killed its worker: {times}"))
     if past.started and not job.isolated:

@@ -21,7 +21,7 @@ Function = Callable[..., Any]
 class OutcomeStore(Protocol):
     """A broker that lets its middleware write what follows from an outcome."""
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def write_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Write it on the given connection."""
 
 
@@ -38,7 +38,7 @@ class OncePerMessage(Middleware):
 
     def __init__(self) -> None:
         """Start with no running job."""
-        self._running = threading.local()
+        self._current = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
@@ -51,19 +51,19 @@ class OncePerMessage(Middleware):
         if not isinstance(wanted, bool):
             raise ValueError(f"{actor.actor_name}: once={wanted!r} is neither True nor False")  # noqa: TRY004 -- as for every option
         if wanted and isinstance(broker, OutcomeStore):
-            actor.fn = self._once(broker, actor.actor_name, actor.fn)
+            actor.fn = self._wrap(broker, actor.actor_name, actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, if it runs once."""
         once = broker.get_actor(message.actor_name).options.get("once", False)
-        self._running.job = message.job if once else None
+        self._current.job = message.job if once else None
 
-    def _once(
+    def _wrap(
         self, broker: OutcomeStore, scope: str, function: Callable[..., Any]
     ) -> Callable[..., Any]:
         @functools.wraps(function)
         def once(*args: Any, **kwargs: Any) -> Any:
-            job: Job | None = self._running.__dict__.pop("job", None)
+            job: Job | None = self._current.__dict__.pop("job", None)
             if job is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
             result, outcome = None, SUCCEEDED
@@ -73,7 +73,7 @@ class OncePerMessage(Middleware):
                         result = function(*args, **kwargs)
                     else:
                         outcome = Outcome("duplicate", "a copy of it was done")
-                    broker.settle(conn, job, SUCCEEDED)
+                    broker.write_outcome(conn, job, SUCCEEDED)
             except DuplicateDelivery as copy:
                 outcome = Outcome("duplicate", f"{copy}; what this one wrote is undone")
             job.outcome = outcome

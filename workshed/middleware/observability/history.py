@@ -11,13 +11,13 @@ from workshed.jobs.history.attempts import LONGEST_ERROR, describe_error, to_sto
 from workshed.jobs.history.copy_format import encode_row
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability.history_writer import HistoryWriter
-from workshed.middleware.observability.redaction import redacted_arguments
+from workshed.middleware.observability.redaction import redact_arguments
 from workshed.middleware.observer import Observer
 
-Kept = Literal["all", "failures", "none"]
+HistoryLevel = Literal["all", "failures", "none"]
 
 LARGEST_ARGUMENTS_BYTES = 2_048
-AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
+RERUN_KINDS = ("retry", "snoozed", "interrupted", "unknown_actor")
 NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
 
 
@@ -29,36 +29,36 @@ class History(Observer):
     *Order:* any, because observers run after the outcome is stored.
     """
 
-    def __init__(self, kept: Kept, release: str) -> None:
+    def __init__(self, kept: HistoryLevel, release: str) -> None:
         """Keep which runs to record: all, only those that did not succeed, or none."""
-        self._kept = kept
+        self._level = kept
         self._release = release
         self._broker: Broker | None = None
-        self.recorder: HistoryWriter | None = None
+        self.writer: HistoryWriter | None = None
         """Set only in a worker, because no other process runs jobs."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start writing."""
-        if self._kept != "none":
+        if self._level != "none":
             self._broker = broker
-            self.recorder = HistoryWriter()
-            self.recorder.start()
+            self.writer = HistoryWriter()
+            self.writer.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Write what is left."""
-        if self.recorder is not None:
-            self.recorder.close()
-            self.recorder = None
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
 
-    def leaving(self) -> None:
+    def on_process_exit(self) -> None:
         """Write what is left."""
-        if self.recorder is not None:
-            self.recorder.close()
+        if self.writer is not None:
+            self.writer.close()
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Pass its record to the writer."""
-        recorder = self.recorder
-        if recorder is None or (self._kept == "failures" and outcome.kind == "succeeded"):
+        recorder = self.writer
+        if recorder is None or (self._level == "failures" and outcome.kind == "succeeded"):
             return
         recorder.add(self._row(job, outcome, recorder.worker))
 
@@ -77,12 +77,12 @@ class History(Observer):
             error=error.error,
             traceback=error.traceback,
             sent=message.message_timestamp / 1000,
-            published=None if job.published is None else job.published.timestamp(),
+            published=None if job.published_at is None else job.published_at.timestamp(),
             started=job.started_at,
             ended=time.time(),
             queue_wait_s=job.queue_wait_s,
             duration_s=job.duration_s,
-            retry_in_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
+            retry_in_s=outcome.delay.total_seconds() if outcome.kind in RERUN_KINDS else None,
             worker=worker,
             parent=options.get("parent"),
             origin=options.get("origin", "send"),
@@ -97,7 +97,7 @@ class History(Observer):
         actor = None if broker is None else broker.actors.get(message.actor_name)
         if actor is None:  # only the actor's own program knows which arguments are secret
             return None
-        body = orjson.dumps(redacted_arguments(actor, message))
+        body = orjson.dumps(redact_arguments(actor, message))
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return None
         if NUL in body:  # jsonb cannot store it

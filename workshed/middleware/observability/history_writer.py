@@ -11,10 +11,10 @@ from psycopg.errors import CheckViolation
 
 from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.history import runs
-from workshed.jobs.history.copy_format import message_of
+from workshed.jobs.history.copy_format import message_id_of
 from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class HistoryWriter:
 
     def __init__(self) -> None:
         """Prepare the thread."""
-        self.lost = 0
+        self.dropped = 0
         """Records that did not fit or could not be written, since this process started."""
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._noted = 0
-        self._waiting: deque[bytes] = deque()
+        self._recorded_count = 0
+        self._queue: deque[bytes] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -60,11 +60,11 @@ class HistoryWriter:
         size = len(row) + OVERHEAD_BYTES
         with self._lock:
             if self._bytes + size > LARGEST_BYTES:
-                self.lost += 1
+                self.dropped += 1
                 return
             self._bytes += size
-            self._waiting.append(row)
-        if len(self._waiting) >= WINDOW:
+            self._queue.append(row)
+        if len(self._queue) >= WINDOW:
             self._wake.set()
 
     def close(self) -> None:
@@ -75,15 +75,15 @@ class HistoryWriter:
 
     def _run(self) -> None:
         failures = 0
-        while not self._closing.is_set() or self._waiting:
+        while not self._closing.is_set() or self._queue:
             try:
                 with db.limited_wait(), db.connect() as conn:
                     runs.add_partitions(conn)
                     failures = 0
                     self._work(conn)
-            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
-                    logger.warning("%d runs are not recorded: %s", len(self._waiting), err)
+                    logger.warning("%d runs are not recorded: %s", len(self._queue), err)
                     return
                 pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 logger.warning("runs: %s; trying again in %.2g s", str(err).strip(), pause)
@@ -98,8 +98,8 @@ class HistoryWriter:
         while True:
             while window := self._window():
                 self._write(conn, window)
-                self._forget(len(window))
-            self._note_lost(conn)
+                self._remove_written(len(window))
+            self._record_dropped(conn)
             if self._closing.is_set():
                 return
             self._wake.wait(LOOK_S)
@@ -108,12 +108,12 @@ class HistoryWriter:
     def _window(self) -> list[bytes]:
         """Return the next rows to write; they stay queued until they are written."""
         with self._lock:  # `add` must not change the deque during the iteration
-            return list(itertools.islice(self._waiting, WINDOW))
+            return list(itertools.islice(self._queue, WINDOW))
 
     def _write(self, conn: Connection, rows: list[bytes]) -> None:
         try:
             runs.write_runs(conn, rows)
-        except PASSING_ERRORS:
+        except TRANSIENT_ERRORS:
             raise
         except CheckViolation:  # the partition of a new day is missing, or the table refuses a row
             runs.add_partitions(conn)
@@ -125,22 +125,22 @@ class HistoryWriter:
         for row in rows:
             try:
                 runs.write_runs(conn, [row])
-            except PASSING_ERRORS:
+            except TRANSIENT_ERRORS:
                 raise
             except Exception:
-                self.lost += 1
-                logger.exception("the run of %s cannot be recorded", message_of(row))
+                self.dropped += 1
+                logger.exception("the run of %s cannot be recorded", message_id_of(row))
 
-    def _forget(self, count: int) -> None:
+    def _remove_written(self, count: int) -> None:
         with self._lock:
             for _ in range(count):
-                self._bytes -= len(self._waiting.popleft()) + OVERHEAD_BYTES
+                self._bytes -= len(self._queue.popleft()) + OVERHEAD_BYTES
 
-    def _note_lost(self, conn: Connection) -> None:
+    def _record_dropped(self, conn: Connection) -> None:
         """Record for readers of the history that it is incomplete."""
-        lost = self.lost
-        if lost > self._noted:
-            runs.note_lost(conn, self.worker, lost - self._noted)
-            meters.HISTORY_ROWS_DROPPED.add(amount=lost - self._noted)
-            logger.warning("%d runs were not recorded", lost - self._noted)
-            self._noted = lost
+        lost = self.dropped
+        if lost > self._recorded_count:
+            runs.record_dropped(conn, self.worker, lost - self._recorded_count)
+            meters.HISTORY_ROWS_DROPPED.add(amount=lost - self._recorded_count)
+            logger.warning("%d runs were not recorded", lost - self._recorded_count)
+            self._recorded_count = lost

@@ -11,9 +11,9 @@ from dramatiq.middleware import Middleware
 
 from workshed import logs
 from workshed.middleware.job import Job
-from workshed.middleware.observability.redaction import redacted_arguments, secret_values
+from workshed.middleware.observability.redaction import redact_arguments, secret_values
 
-ARGUMENTS = "Received args=%r kwargs=%r."
+ACTOR_CALL_LINE = "Received args=%r kwargs=%r."
 """dramatiq's debug line when an actor is called; it has already logged the message."""
 
 
@@ -36,26 +36,26 @@ class LogContext(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Send all logs of this process through one formatter."""
-        logs.configure()
+        logs.configure_logging()
         for handler in logging.getLogger().handlers:
-            handler.addFilter(self._without_secrets)
+            handler.addFilter(self._hide_secrets)
 
     def bind(self, job: Job) -> None:
         """Bind a job until dramatiq is done with it."""
         actor = self._actors.get(job.message.actor_name)
         if actor is not None and actor.options.get("redact"):
             job.secrets = secret_values(actor, job.message)
-        logs.subject.set(job)
+        logs.log_subject.set(job)
 
     @contextmanager
-    def about(self, job: Job) -> Iterator[None]:
+    def bind_temporarily(self, job: Job) -> Iterator[None]:
         """Bind a job for a while in a thread other than the one that works on it."""
-        before = logs.subject.get()
+        before = logs.log_subject.get()
         self.bind(job)
         try:
             yield
         finally:
-            logs.subject.set(before)
+            logs.log_subject.set(before)
 
     def after_process_message(
         self,
@@ -66,30 +66,34 @@ class LogContext(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Unbind the job."""
-        logs.subject.set(None)
+        logs.log_subject.set(None)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Unbind the job."""
         self.after_process_message(broker, message)
 
-    def _without_secrets(self, record: logging.LogRecord) -> bool:
+    def _hide_secrets(self, record: logging.LogRecord) -> bool:
         """Hide secret arguments in a record, also of messages logged before a job is bound."""
-        about = logs.subject.get()
-        if record.msg == ARGUMENTS and about is not None and self._hides(about.log_fields):
+        about = logs.log_subject.get()
+        if (
+            record.msg == ACTOR_CALL_LINE
+            and about is not None
+            and self._has_secrets(about.log_fields)
+        ):
             return False
         if isinstance(record.args, tuple):
-            record.args = tuple(self._shown(arg) for arg in record.args)
+            record.args = tuple(self._redact_argument(arg) for arg in record.args)
         return True
 
-    def _shown(self, arg: object) -> object:
+    def _redact_argument(self, arg: object) -> object:
         if not isinstance(arg, (dramatiq.Message, MessageProxy)):
             return arg
-        if not self._hides({"actor": arg.actor_name}):
+        if not self._has_secrets({"actor": arg.actor_name}):
             return arg
         message = arg._message if isinstance(arg, MessageProxy) else arg  # noqa: SLF001 -- no other way
-        shown = redacted_arguments(self._actors[arg.actor_name], message).items()
+        shown = redact_arguments(self._actors[arg.actor_name], message).items()
         return f"{arg.actor_name}({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
-    def _hides(self, fields: dict[str, Any]) -> bool:
+    def _has_secrets(self, fields: dict[str, Any]) -> bool:
         actor = self._actors.get(fields.get("actor", ""))
         return actor is not None and bool(actor.options.get("redact"))

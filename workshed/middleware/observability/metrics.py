@@ -9,12 +9,12 @@ from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
 from workshed import http
-from workshed.app import app, module
-from workshed.http import Pages
+from workshed.app import get_app, load_module
+from workshed.http import PageHandlers
 from workshed.metrics import meters
-from workshed.metrics.ledger import MetricBuffer
-from workshed.metrics.meter import Counter, Metric
+from workshed.metrics.buffer import MetricBuffer
 from workshed.metrics.meters import OTHER
+from workshed.metrics.metric import Counter, Metric
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observer import Observer
 from workshed.settings import settings
@@ -28,11 +28,11 @@ class Metrics(Observer):
 
         Raises `SettingsError` if its App names a module that does not exist.
         """
-        for name in app().metrics:
-            module(name)
+        for name in get_app().metrics:
+            load_module(name)
         self._actors: set[str] = set()
         self._queues: set[str] = set()
-        self._ledger: MetricBuffer | None = None
+        self._buffer: MetricBuffer | None = None
         """Set only in a worker; other processes are not in a hurry."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -44,18 +44,18 @@ class Metrics(Observer):
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
                 meter.add(amount=0)
-        self._ledger = MetricBuffer()
-        self._ledger.start()
+        self._buffer = MetricBuffer()
+        self._buffer.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Pass on what is left."""
-        self.leaving()
-        self._ledger = None
+        self.on_process_exit()
+        self._buffer = None
 
-    def leaving(self) -> None:
+    def on_process_exit(self) -> None:
         """Pass on what is left."""
-        if self._ledger is not None:
-            self._ledger.close()
+        if self._buffer is not None:
+            self._buffer.close()
 
     def after_declare_actor(self, broker: Broker, actor: dramatiq.Actor[Any, Any]) -> None:
         """Allow its name as a label."""
@@ -65,24 +65,24 @@ class Metrics(Observer):
         """Allow its name as a label."""
         self._queues.add(queue_name)
 
-    def began(self, job: Job) -> None:
+    def on_start(self, job: Job) -> None:
         """Record how long the job has waited."""
         queue_wait_s = job.queue_wait_s
         if queue_wait_s is not None:
-            self._note(meters.WAIT, "observe", queue_wait_s, self.labels(job.message))
+            self._record(meters.JOB_WAIT, "observe", queue_wait_s, self.labels(job.message))
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Record the outcome, and how long the job ran if it did."""
         labels = self.labels(job.message)
-        self._note(meters.JOBS, "inc", 1, (*labels, outcome.kind))
+        self._record(meters.JOBS, "inc", 1, (*labels, outcome.kind))
         if job.duration_s is not None:
-            self._note(meters.RUN, "observe", job.duration_s, labels)
+            self._record(meters.JOB_RUN, "observe", job.duration_s, labels)
 
-    def _note(self, meter: Metric, method: str, number: float, labels: tuple[str, ...]) -> None:
-        if self._ledger is None:
-            meter.tell(method, number, labels)
+    def _record(self, meter: Metric, method: str, number: float, labels: tuple[str, ...]) -> None:
+        if self._buffer is None:
+            meter.record(method, number, labels)
         else:
-            self._ledger.note(meter, method, number, labels)
+            self._buffer.record(meter, method, number, labels)
 
     def labels(self, message: dramatiq.Message[Any]) -> tuple[str, str]:
         """Return the message's actor and queue, replaced unless this program declares them."""
@@ -92,7 +92,7 @@ class Metrics(Observer):
         )
 
 
-def serve_own(others: Pages = MappingProxyType({})) -> None:
+def serve_metrics(others: PageHandlers = MappingProxyType({})) -> None:
     """Serve this process's own metrics and `others`, other pages, in a thread from now on.
 
     For a process that runs alone, such as a relay or a clock. Where a metrics folder is set, the
@@ -100,9 +100,9 @@ def serve_own(others: Pages = MappingProxyType({})) -> None:
     """
     config = settings()
     shown = dict(others)
-    if config.counts_in_folder:
+    if config.has_shared_metrics:
         # Imported here, so that processes without metrics do not import it.
         exposition = importlib.import_module("workshed.metrics.exposition")
-        shown["/metrics"] = exposition.metrics_page(exposition.collect_own)
+        shown["/metrics"] = exposition.metrics_page(exposition.collect_own_metrics)
     if shown:
-        http.in_thread(config, shown)
+        http.serve_in_thread(config, shown)

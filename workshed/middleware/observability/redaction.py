@@ -46,14 +46,14 @@ class Redaction(Middleware):
         actor.options["redact"] = tuple(names)
 
 
-def redacted_arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
+def redact_arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
     """Return the arguments by parameter name, with secret ones hidden.
 
     Arguments that do not fit the signature are named by number. They are all hidden if the actor
     has any secret argument.
     """
     secret = actor.options.get("redact", ())
-    named = _named(actor.fn, message, hide=bool(secret))
+    named = _arguments_by_name(actor.fn, message, hide=bool(secret))
     if not secret:
         return named
     return {name: HIDDEN if name in secret else value for name, value in named.items()}
@@ -69,8 +69,8 @@ def secret_values(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ..
     secret = actor.options.get("redact", ())
     if not secret:
         return ()
-    named = _named(actor.fn, message, hide=False)
-    words = {w for n, v in named.items() if n in secret or n.isdigit() for w in _words(v)}
+    named = _arguments_by_name(actor.fn, message, hide=False)
+    words = {w for n, v in named.items() if n in secret or n.isdigit() for w in _renderings(v)}
     return tuple(sorted(words, key=len, reverse=True))
 
 
@@ -83,7 +83,7 @@ def positional_parameters(function: Callable[..., Any]) -> list[str]:
 _parameters = functools.lru_cache(maxsize=1_000)(positional_parameters)
 
 
-def _named(
+def _arguments_by_name(
     function: Callable[..., Any], message: dramatiq.Message[Any], *, hide: bool
 ) -> dict[str, Any]:
     names = _parameters(function)
@@ -94,15 +94,15 @@ def _named(
     return {**by_place, **message.kwargs}
 
 
-def _words(value: object) -> Iterator[str]:
+def _renderings(value: object) -> Iterator[str]:
     """Yield the texts that a value may appear as."""
     match value:
         case str():
             found = [value, repr(value)[1:-1], json.dumps(value)[1:-1]]
         case dict():
-            found = [word for item in value.values() for word in _words(item)]
+            found = [word for item in value.values() for word in _renderings(item)]
         case list() | tuple():
-            found = [word for item in value for word in _words(item)]
+            found = [word for item in value for word in _renderings(item)]
         case bool() | None:
             found = []
         case _:

@@ -19,7 +19,7 @@ from workshed.settings import Settings
 logger = logging.getLogger(__name__)
 
 NAME = "sentry"
-INSTALL = "WORKSHED_SENTRY_DSN is set, but the SDK is missing: pip install 'workshed[sentry]'"
+INSTALL_HINT = "WORKSHED_SENTRY_DSN is set, but the SDK is missing: pip install 'workshed[sentry]'"
 FLUSH_S = 2.0
 """Longest wait for Sentry at the end of a process."""
 
@@ -32,7 +32,7 @@ class Sentry(Observer):
     boot, and reporting raises the same `SettingsError`.
 
     In a subclass you can add tags to reports (`tags`) and choose which outcomes are reported
-    (`matters`).
+    (`is_reported`).
 
     *Order:* high, so that the scope opens before other observers begin and closes after they end.
     """
@@ -51,37 +51,37 @@ class Sentry(Observer):
 
         Raises `SettingsError` if the SDK is needed but not installed.
         """
-        if self._config.sentry_dsn is not None or _initialised():
-            _reports().start_sdk(self._config)
+        if self._config.sentry_dsn is not None or _is_initialised():
+            _import_events().start_sdk(self._config)
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
         """Record the sender's trace; a message that is sent again keeps its first."""
-        if not _initialised() or "sentry-trace" in message.options.get("trace", {}):
+        if not _is_initialised() or "sentry-trace" in message.options.get("trace", {}):
             return
         try:
-            traces.carry_headers(message.options, _reports().trace_headers(message))
+            traces.add_headers(message.options, _import_events().trace_headers(message))
         except Exception:  # the application's own client failed; send the job anyway
             logger.exception("a message is sent without its trace")
 
-    def began(self, job: Job) -> None:
+    def on_start(self, job: Job) -> None:
         """Open the scope and the transaction of this run."""
-        if _initialised():
-            job.notes[NAME] = report = self._report(job)
+        if _is_initialised():
+            job.notes[NAME] = report = self._open_run(job)
             report.run()
-            if traces.trace_id(job.message.options) is None:
+            if traces.find_trace_id(job.message.options) is None:
                 job.trace = report.trace_id
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Report the outcome if it is a failure that matters; another thread may call this."""
         report = job.notes.get(NAME)
         if report is not None:
-            report.end(outcome, matters=self._judged(job, outcome))
-        elif _initialised():
-            report = self._report(job)
+            report.end(outcome, matters=self._should_report(job, outcome))
+        elif _is_initialised():
+            report = self._open_run(job)
             try:
-                report.end(outcome, matters=self._judged(job, outcome))
+                report.end(outcome, matters=self._should_report(job, outcome))
             finally:
                 report.close()
 
@@ -101,20 +101,20 @@ class Sentry(Observer):
         """Close the scope of a job whose actor skipped it."""
         self.after_process_message(broker, message)
 
-    def leaving(self) -> None:
+    def on_process_exit(self) -> None:
         """Send pending events, because the process ends without its threads."""
-        if _initialised():
-            _reports().flush_events(FLUSH_S)
+        if _is_initialised():
+            _import_events().flush_events(FLUSH_S)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Send pending events."""
-        self.leaving()
+        self.on_process_exit()
 
     def tags(self, job: Job) -> Mapping[str, str]:
         """Return additional tags for reports about a job."""
         return {}
 
-    def matters(self, job: Job, outcome: Outcome) -> bool:
+    def is_reported(self, job: Job, outcome: Outcome) -> bool:
         """Return whether to report an outcome; by default `WORKSHED_SENTRY_EVENTS` decides."""
         if outcome.is_dead:
             return True
@@ -125,24 +125,24 @@ class Sentry(Observer):
         """Return the actor of a job, if this program declares it."""
         return self._actors.get(job.message.actor_name)
 
-    def _report(self, job: Job) -> Any:
-        report = _reports().SentryRun(self._config, job, self.actor_of(job))
+    def _open_run(self, job: Job) -> Any:
+        report = _import_events().SentryRun(self._config, job, self.actor_of(job))
         try:
             report.tag(self.tags(job))
         except Exception:  # an application's subclass failed; report the job anyway
             logger.exception("tags() failed for a job of %s", job.message.actor_name)
         return report
 
-    def _judged(self, job: Job, outcome: Outcome) -> bool:
-        """Return whether to report it; if `matters` fails, it is reported."""
+    def _should_report(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether to report it; if `is_reported` fails, it is reported."""
         try:
-            return self.matters(job, outcome)
+            return self.is_reported(job, outcome)
         except Exception:  # an application's subclass failed
-            logger.exception("matters() failed: job of %s is reported", job.message.actor_name)
+            logger.exception("is_reported() failed: job of %s is reported", job.message.actor_name)
             return True
 
 
-def without_stock(chain: list[Middleware]) -> list[Middleware]:
+def remove_sdk_integration(chain: list[Middleware]) -> list[Middleware]:
     """Remove the SDK's Dramatiq integration, which it adds to every broker.
 
     It reports each attempt with its arguments, and adds an option to messages that no worker
@@ -151,16 +151,16 @@ def without_stock(chain: list[Middleware]) -> list[Middleware]:
     return [m for m in chain if type(m).__module__ != "sentry_sdk.integrations.dramatiq"]
 
 
-def _initialised() -> bool:
+def _is_initialised() -> bool:
     """Return whether a Sentry client is active."""
     sdk = sys.modules.get("sentry_sdk")
     return sdk is not None and sdk.is_initialized()
 
 
-def _reports() -> Any:
+def _import_events() -> Any:
     """Import the module that needs the SDK."""
     try:
         from workshed.middleware.observability import sentry_events  # noqa: PLC0415 -- an extra
     except ImportError as err:
-        raise SettingsError(INSTALL) from err
+        raise SettingsError(INSTALL_HINT) from err
     return sentry_events

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import dramatiq
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("sentry"):
+with require_extra("sentry"):
     from sentry_sdk.crons import capture_checkin
 
 from workshed.middleware.job import Job, Outcome
@@ -55,14 +55,14 @@ def _check_in(job: Job, actor: Actor | None, status: Literal["in_progress", "ok"
     spec = actor.options.get("periodic")
     found = spec.monitor() if isinstance(spec, HasCronSchedule) else None
     if found is not None:
-        usual = {"checkin_margin": MARGIN_MINUTES, "max_runtime": longest_minutes(actor)}
+        usual = {"checkin_margin": MARGIN_MINUTES, "max_runtime": max_runtime_minutes(actor)}
         config: Any = {**usual, **found}
         capture_checkin(
             monitor_slug(actor.actor_name), check_in_id(job), status, monitor_config=config
         )
 
 
-def longest_minutes(actor: Actor) -> int:
+def max_runtime_minutes(actor: Actor) -> int:
     """Return how long an attempt may take before it is given up, in whole minutes."""
     limit_ms = actor.options.get("time_limit", DEFAULT_MS)
     return math.ceil(hard_limit_ms(limit_ms, actor.options) / 60_000)

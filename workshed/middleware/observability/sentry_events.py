@@ -7,9 +7,9 @@ from typing import Any
 
 import dramatiq
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("sentry"):
+with require_extra("sentry"):
     import sentry_sdk
     from sentry_sdk.integrations.argv import ArgvIntegration
     from sentry_sdk.integrations.dramatiq import DramatiqIntegration
@@ -23,22 +23,29 @@ with needed("sentry"):
 from workshed.jobs.outcomes import OutcomeKind
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability import sentry_crons
-from workshed.middleware.observability.redaction import redacted_arguments, secret_values
-from workshed.scrubbing import Scrubber, process_secrets
+from workshed.middleware.observability.redaction import redact_arguments, secret_values
+from workshed.scrubbing import Scrubber, collect_secrets
 from workshed.settings import Settings
 
 ORIGIN = "auto.queue.workshed"
-WORDS = "workshed words"
+SECRETS_HINT = "workshed words"
 """The key in an event's hint of the secret values of its job."""
 
 # These loggers log errors that are already reported.
-ECHOES = ("dramatiq.worker.WorkerThread", "workshed.transport.consuming.execution")
+DUPLICATE_LOGGERS = ("dramatiq.worker.WorkerThread", "workshed.transport.consuming.execution")
 NOT_IN_APP = ["dramatiq", "workshed"]
 
 # Structural fields of an event, which must survive if a secret value happens to equal them.
-MADE_OF = {"event_id", "trace_id", "span_id", "parent_span_id", "timestamp", "start_timestamp"}
-MADE_OF |= {"type", "level", "platform"}
-OF_THESE = re.compile(
+STRUCTURAL_FIELDS = {
+    "event_id",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "timestamp",
+    "start_timestamp",
+}
+STRUCTURAL_FIELDS |= {"type", "level", "platform"}
+STRUCTURAL_VALUES = re.compile(
     r"[0-9a-f]{16}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z"
     r"|transaction|python|error|fatal|warning|info|debug|default|log|http"
 )
@@ -62,11 +69,11 @@ class SentryRun:
         self._job = job
         self._actor = actor
         self._transaction: Span | None = None
-        self._open = ExitStack()
-        self._scope = self._open.enter_context(sentry_sdk.isolation_scope())
+        self._exit_stack = ExitStack()
+        self._scope = self._exit_stack.enter_context(sentry_sdk.isolation_scope())
         self._scope.clear_breadcrumbs()  # left by the thread since its last job
         self._describe()
-        self._continued = self._scope.continue_trace(
+        self._continued_trace = self._scope.continue_trace(
             job.message.options.get("trace", {}),
             op="queue.process",
             name=job.message.actor_name,
@@ -77,7 +84,9 @@ class SentryRun:
     def run(self) -> None:
         """Open the transaction of a run."""
         job, message = self._job, self._job.message
-        self._transaction = self._open.enter_context(sentry_sdk.start_transaction(self._continued))
+        self._transaction = self._exit_stack.enter_context(
+            sentry_sdk.start_transaction(self._continued_trace)
+        )
         self._transaction.set_data("messaging.system", "rabbitmq")
         self._transaction.set_data("messaging.destination.name", message.queue_name)
         self._transaction.set_data("messaging.message.id", job.message_id)
@@ -95,7 +104,7 @@ class SentryRun:
     @property
     def trace_id(self) -> str:
         """The id of its trace: the sender's, or a new one."""
-        return self._continued.trace_id
+        return self._continued_trace.trace_id
 
     def end(self, outcome: Outcome, *, matters: bool) -> None:
         """Record the outcome, and report it if it matters; any thread may call this."""
@@ -108,7 +117,7 @@ class SentryRun:
 
     def close(self) -> None:
         """End the transaction and restore the previous scope."""
-        self._open.close()
+        self._exit_stack.close()
 
     def _describe(self) -> None:
         job, message, actor = self._job, self._job.message, self._actor
@@ -119,11 +128,11 @@ class SentryRun:
         if actor is None:
             return
         if self._config.sentry_arguments:
-            self._scope.set_context("arguments", redacted_arguments(actor, message))
+            self._scope.set_context("arguments", redact_arguments(actor, message))
         hidden = secret_values(actor, message)
 
         def note_words(event: Event, hint: Hint) -> Event:
-            hint[WORDS] = hidden
+            hint[SECRETS_HINT] = hidden
             return event
 
         self._scope.add_event_processor(note_words)
@@ -166,17 +175,17 @@ class SecretScrubber:
 
     def __init__(self, config: Settings, before: Any) -> None:
         """Keep the application's own last step for an event, which runs first."""
-        self._secrets = process_secrets(config)
-        self._before = before
+        self._secrets = collect_secrets(config)
+        self._before_send = before
 
     def __call__(self, event: Event, hint: Hint) -> Event | None:
         """Return the event without local variables, program arguments and secrets."""
-        found = event if self._before is None else self._before(event, hint)
+        found = event if self._before_send is None else self._before_send(event, hint)
         if found is None:
             return None
         found.get("extra", {}).pop("sys.argv", None)
-        scrubber = Scrubber([*self._secrets, *hint.get(WORDS, ())])
-        cleaned: Event = scrubber.clean(_without_locals(found), _is_made_of)
+        scrubber = Scrubber([*self._secrets, *hint.get(SECRETS_HINT, ())])
+        cleaned: Event = scrubber.scrub(_strip_locals(found), _is_structural)
         return cleaned
 
 
@@ -197,7 +206,7 @@ def start_sdk(config: Settings) -> None:
             event_scrubber=EventScrubber(recursive=True),
             in_app_exclude=NOT_IN_APP,
         )
-    for name in ECHOES:
+    for name in DUPLICATE_LOGGERS:
         ignore_logger(name)
     options = sentry_sdk.get_client().options
     for name in ("before_send", "before_send_transaction"):
@@ -222,20 +231,20 @@ def flush_events(timeout_s: float) -> None:
     sentry_sdk.flush(timeout_s)
 
 
-def _without_locals(value: Any) -> Any:
+def _strip_locals(value: Any) -> Any:
     """Remove the local variables of all frames, which an application's own client may add."""
     match value:
         case dict():
             is_frame = "lineno" in value or "abs_path" in value
             return {
-                key: _without_locals(item)
+                key: _strip_locals(item)
                 for key, item in value.items()
                 if not (is_frame and key == "vars")
             }
         case list():
-            return [_without_locals(item) for item in value]
+            return [_strip_locals(item) for item in value]
     return value
 
 
-def _is_made_of(key: object, value: str) -> bool:
-    return key in MADE_OF and OF_THESE.fullmatch(value) is not None
+def _is_structural(key: object, value: str) -> bool:
+    return key in STRUCTURAL_FIELDS and STRUCTURAL_VALUES.fullmatch(value) is not None

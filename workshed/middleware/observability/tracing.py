@@ -10,9 +10,9 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
-from workshed.extras import needed
+from workshed.extras import require_extra
 
-with needed("otel"):
+with require_extra("otel"):
     from opentelemetry import context, trace
     from opentelemetry.baggage.propagation import W3CBaggagePropagator
     from opentelemetry.context import Context
@@ -21,11 +21,11 @@ with needed("otel"):
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from workshed.jobs import traces
-from workshed.jobs.history.attempts import text_of
+from workshed.jobs.history.attempts import format_error
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability.redaction import secret_values
 from workshed.middleware.observer import Observer
-from workshed.scrubbing import Scrubber, process_secrets
+from workshed.scrubbing import Scrubber, collect_secrets
 from workshed.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Tracing(Observer):
 
     def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:
         """Send spans to `provider`, or else to that of the process, whenever it is set."""
-        self._secrets = process_secrets(config)
+        self._secrets = collect_secrets(config)
         self._tracer = trace.get_tracer("workshed", tracer_provider=provider)
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
         self._provider: Any = provider
@@ -68,7 +68,7 @@ class Tracing(Observer):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Set up the SDK, unless the application has; after the fork, which ends its threads."""
         if self._provider is None:
-            self._provider = _provider()
+            self._provider = _ensure_provider()
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
@@ -77,11 +77,11 @@ class Tracing(Observer):
         if "traceparent" in message.options.get("trace", {}):
             return
         try:
-            traces.carry_headers(message.options, self._headers(message))
+            traces.add_headers(message.options, self._headers(message))
         except Exception:  # an application's span processor failed; send the job anyway
             logger.exception("a message is sent without its trace")
 
-    def began(self, job: Job) -> None:
+    def on_start(self, job: Job) -> None:
         """Start the span, which is current while the actor runs."""
         sent_in = W3C.extract(job.message.options.get("trace", {}), Context())
         sender = trace.get_current_span(sent_in).get_span_context()
@@ -102,7 +102,7 @@ class Tracing(Observer):
         if (found := span.get_span_context()).is_valid:
             job.trace = trace.format_trace_id(found.trace_id)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """End the span with the outcome; called by another thread if the job is cut off."""
         running: RunSpan | None = job.notes.get(NAME)
         if running is None:
@@ -133,14 +133,14 @@ class Tracing(Observer):
         """Restore the previous context after a job whose actor skipped it."""
         self.after_process_message(broker, message)
 
-    def leaving(self) -> None:
+    def on_process_exit(self) -> None:
         """Send pending spans, because the process ends without its threads."""
         if hasattr(self._provider, "force_flush"):
             self._provider.force_flush(FLUSH_MS)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Send pending spans."""
-        self.leaving()
+        self.on_process_exit()
 
     def _headers(self, message: dramatiq.Message[Any]) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -154,14 +154,14 @@ class Tracing(Observer):
 
     def _record(self, span: Span, outcome: Outcome, scrubber: Scrubber) -> None:
         """Record why the job failed, as `Span.record_exception` does, but without secrets."""
-        span.set_status(Status(StatusCode.ERROR, scrubber.text(outcome.reason)))
+        span.set_status(Status(StatusCode.ERROR, scrubber.scrub_text(outcome.reason)))
         if (error := outcome.error) is not None:
             span.add_event(
                 "exception",
                 {
                     "exception.type": type(error).__qualname__,
-                    "exception.message": scrubber.text(text_of(error)),
-                    "exception.stacktrace": scrubber.text(
+                    "exception.message": scrubber.scrub_text(format_error(error)),
+                    "exception.stacktrace": scrubber.scrub_text(
                         "".join(traceback.format_exception(error))
                     ),
                 },
@@ -179,7 +179,7 @@ def _attributes(message: dramatiq.Message[Any], name: str, kind: str) -> dict[st
     }
 
 
-def _provider() -> trace.TracerProvider:
+def _ensure_provider() -> trace.TracerProvider:
     """Return the process's provider; if it has none, set one that exports by OTLP over HTTP.
 
     The SDK reads its own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, and so on.

@@ -10,15 +10,15 @@ logger = logging.getLogger(__name__)
 Wait = Callable[[int, BaseException], timedelta]
 """Takes the attempt that failed (the first is 1) and its error."""
 
-LONGEST = timedelta(days=7)
-SHORTEST = timedelta(milliseconds=1)
-FURTHEST = timedelta(days=365)
+LONGEST_BACKOFF = timedelta(days=7)
+SHORTEST_SPAN = timedelta(milliseconds=1)
+LONGEST_SPAN = timedelta(days=365)
 """A longer wait is a mistake, and no row can hold a time beyond the year 9999."""
 
 
 def clamp_wait(span: timedelta) -> timedelta:
     """Limit a wait that a job asked for to between 0 and 365 days."""
-    return min(max(span, timedelta()), FURTHEST)
+    return min(max(span, timedelta()), LONGEST_SPAN)
 
 
 def fixed_wait(span: timedelta) -> Wait:
@@ -27,7 +27,9 @@ def fixed_wait(span: timedelta) -> Wait:
 
 
 def exponential_wait(
-    first: timedelta = timedelta(seconds=15), longest: timedelta = LONGEST, jitter: float = 0.25
+    first: timedelta = timedelta(seconds=15),
+    longest: timedelta = LONGEST_BACKOFF,
+    jitter: float = 0.25,
 ) -> Wait:
     """Double the wait from `first` up to `longest`, then shorten it by up to the fraction `jitter`.
 
@@ -36,7 +38,7 @@ def exponential_wait(
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
         # Capped before the multiplication, because a timedelta can overflow.
-        times = min(2 ** min(attempt - 1, 62), longest // max(first, SHORTEST) + 1)
+        times = min(2 ** min(attempt - 1, 62), longest // max(first, SHORTEST_SPAN) + 1)
         span: timedelta = min(first * times, longest)
         return span * (1 - random.uniform(0, jitter))  # noqa: S311
 
@@ -47,7 +49,7 @@ def polynomial_wait(jitter: timedelta = timedelta(seconds=30)) -> Wait:
     """Wait attempt⁴ seconds plus up to `jitter`, as Sidekiq and ActiveJob do."""
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
-        span = timedelta(seconds=min(attempt**4, LONGEST.total_seconds()))
+        span = timedelta(seconds=min(attempt**4, LONGEST_BACKOFF.total_seconds()))
         return span + jitter * random.random()  # noqa: S311
 
     return wait
@@ -66,7 +68,7 @@ def custom_wait(wait: Wait, otherwise: Wait) -> Wait:
         except Exception:
             logger.exception("wait=%r failed; waiting exponentially", wait)
         else:
-            if isinstance(span, timedelta) and timedelta() <= span <= FURTHEST:
+            if isinstance(span, timedelta) and timedelta() <= span <= LONGEST_SPAN:
                 return span
             logger.error(
                 "wait=%r returned %r, not a span up to a year; waiting exponentially", wait, span

@@ -29,7 +29,7 @@ def check_key(actor: dramatiq.Actor[..., Any], key: Key, option: str = "key") ->
             )
 
 
-def value_of(
+def evaluate_key(
     actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any], key: Key | None
 ) -> object:
     """Return the value of the key: the named arguments, all of them, or the function's result.
@@ -54,7 +54,7 @@ def render_key(
     So does a key that may contain redacted arguments, because keys appear in lists, logs and
     audits. Raises what the function raises, and `ValueError` for a value that is not JSON.
     """
-    value, is_secret = value_of(actor, message, key), _may_tell(actor, key)
+    value, is_secret = evaluate_key(actor, message, key), _reveals_secret(actor, key)
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError as err:
@@ -67,7 +67,7 @@ def render_key(
     return f"{title}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _may_tell(actor: dramatiq.Actor[..., Any], key: Key | None) -> bool:
+def _reveals_secret(actor: dramatiq.Actor[..., Any], key: Key | None) -> bool:
     """Return whether a key may contain secret arguments; a function's key always may."""
     secret = set(actor.options.get("redact", ()))
     return bool(secret) and (key is None or callable(key) or not secret.isdisjoint(key))

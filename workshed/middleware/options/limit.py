@@ -6,13 +6,13 @@ from typing import Any, Self
 
 import dramatiq
 
-from workshed.jobs.locks.limits import Kind, SlotRequest
-from workshed.middleware.options.backoff import FURTHEST
+from workshed.jobs.locks.limits import LimitKind, SlotRequest
+from workshed.middleware.options.backoff import LONGEST_SPAN
 from workshed.middleware.options.keys import Key, check_key, render_key
 
-MOST = 1_000_000
+LARGEST_SIZE = 1_000_000
 """Each start is a row until it leaves its window."""
-SHORTEST = timedelta(milliseconds=1)
+SHORTEST_SPAN = timedelta(milliseconds=1)
 LONGEST_NAME = 100
 """Bytes."""
 
@@ -33,7 +33,7 @@ class Limit:
     `name`: the name of a limit that several actors share. By default each actor has its own.
     """
 
-    kind: Kind
+    kind: LimitKind
     size: int
     span: timedelta | None = None
     key: Key | None = None
@@ -104,7 +104,9 @@ class Limit:
             if key is not None:
                 check_key(actor, key, option)
 
-    def ask(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> SlotRequest:
+    def request(
+        self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]
+    ) -> SlotRequest:
         """Return the slot that a message needs of this limit.
 
         Raises what a function given as `key` or `share` raises, and `ValueError` for a result that
@@ -120,10 +122,10 @@ class Limit:
 
 
 def _check_number(what: str, number: object) -> None:
-    if type(number) is not int or not 1 <= number <= MOST:
-        raise ValueError(f"Limit.{what}: {number!r} is not a whole number from 1 to {MOST}")
+    if type(number) is not int or not 1 <= number <= LARGEST_SIZE:
+        raise ValueError(f"Limit.{what}: {number!r} is not a whole number from 1 to {LARGEST_SIZE}")
 
 
 def _check_span(what: str, span: object) -> None:
-    if not isinstance(span, timedelta) or not SHORTEST <= span <= FURTHEST:
+    if not isinstance(span, timedelta) or not SHORTEST_SPAN <= span <= LONGEST_SPAN:
         raise ValueError(f"Limit.{what}: per={span!r}: must be a timedelta from 1 ms to a year")

@@ -9,11 +9,11 @@ from typing import Literal
 from dramatiq.middleware import Shutdown
 
 from workshed.jobs import Discard, RecordMissing, Snooze
-from workshed.middleware.options.backoff import FURTHEST, Wait, fixed_wait, polynomial_wait
+from workshed.middleware.options.backoff import LONGEST_SPAN, Wait, fixed_wait, polynomial_wait
 
 Errors = tuple[type[BaseException], ...]
 
-WORDS = (Snooze, Discard, RecordMissing, Shutdown)
+SIGNALS = (Snooze, Discard, RecordMissing, Shutdown)
 """Signals with a fixed meaning; a rule for one of them would never be used."""
 
 DEFAULT_ATTEMPTS = 5
@@ -67,7 +67,7 @@ class RetryOn:
             raise ValueError("RetryOn: give attempts or retry_for, not both")
         if attempts is not None and (type(attempts) is not int or attempts < 1):
             raise ValueError(f"attempts={attempts}: must be at least 1, as the first run counts")
-        if retry_for is not None and not timedelta() < retry_for <= FURTHEST:
+        if retry_for is not None and not timedelta() < retry_for <= LONGEST_SPAN:
             raise ValueError(f"retry_for={retry_for}: must be a timedelta above 0, at most a year")
         if priority is not None and (
             type(priority) is not int or not 0 <= priority <= HIGHEST_PRIORITY
@@ -116,13 +116,13 @@ def _name(error: object) -> str:
 def _check_class(error: object) -> None:
     if not (isinstance(error, type) and issubclass(error, BaseException)):
         raise ValueError(f"{error!r} is not an exception class")  # noqa: TRY004 -- as for every option
-    if issubclass(error, WORDS):
+    if issubclass(error, SIGNALS):
         raise ValueError(f"{error.__name__} has a fixed meaning; no rule can change it")  # noqa: TRY004
 
 
 def _wait(wait: timedelta | str | Callable[[int, BaseException], timedelta]) -> Wait | None:
     if isinstance(wait, timedelta):
-        if not timedelta() <= wait <= FURTHEST:
+        if not timedelta() <= wait <= LONGEST_SPAN:
             raise ValueError(f"wait={wait}: must be a timedelta from 0 to a year")
         return fixed_wait(wait)
     if callable(wait):

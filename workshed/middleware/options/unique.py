@@ -72,27 +72,27 @@ class Unique:
                 raise ValueError("while_executing cannot replace a running job")
 
     @property
-    def locks_when_sent(self) -> bool:
+    def locks_on_enqueue(self) -> bool:
         """Return whether a job acquires its key when it is sent."""
         return self.strategy != "while_executing"
 
     @property
-    def ends_at_start(self) -> bool:
+    def releases_on_start(self) -> bool:
         """Return whether that key is released when the job starts."""
         return self.strategy in ("until_executing", "until_and_while_executing")
 
     @property
-    def locks_when_run(self) -> bool:
+    def locks_while_running(self) -> bool:
         """Return whether only one job per key runs at a time."""
         return self.strategy in ("while_executing", "until_and_while_executing")
 
     @property
-    def sending(self) -> OnConflict:
+    def enqueue_conflict(self) -> OnConflict:
         """What a send does if it does not get the key."""
         return self.on_conflict or "log"
 
     @property
-    def running(self) -> OnConflict:
+    def run_conflict(self) -> OnConflict:
         """What a run does if it does not get its run lock; nothing replaces a running job."""
         if self.on_conflict in (None, "replace"):
             return "reschedule"

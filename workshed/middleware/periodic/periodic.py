@@ -15,17 +15,17 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from workshed import db, migrate
-from workshed.cronspec import Spec
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.cronspec import PeriodicSchedule
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import MigrationError
 from workshed.health import probes
 from workshed.health.status import ProcessStatus
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
-from workshed.jobs.periodic.periodic_jobs import SAY_EVERY, PeriodicDeclaration
+from workshed.jobs.periodic.periodic_jobs import REPORT_EVERY, PeriodicDeclaration
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
-from workshed.middleware.observability.metrics import serve_own
+from workshed.middleware.observability.metrics import serve_metrics
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.migrate import list_streams
 
@@ -54,10 +54,10 @@ class Periodic(Middleware):
         """Start with no actors."""
         self._broker: Broker | None = None
         self._over = threading.Event()
-        self._looked_at = inf
-        self._noted: set[str] = set()
-        self._says_at = 0.0
-        self._rests_until = 0.0
+        self._checked_at = inf
+        self._declared_names: set[str] = set()
+        self._declare_at = 0.0
+        self._paused_until = 0.0
 
     @property
     def actor_options(self) -> set[str]:
@@ -81,7 +81,7 @@ class Periodic(Middleware):
                 f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
                 "Sundays and misses runs; use periodic=cron(…) or daily(…) of workshed"
             )
-        if not isinstance(spec, Spec):
+        if not isinstance(spec, PeriodicSchedule):
             raise ValueError(  # noqa: TRY004 -- as for every option
                 f"{actor.actor_name}: periodic={spec!r}: use daily(…), cron(…) or every(…) of "
                 "workshed"
@@ -98,9 +98,9 @@ class Periodic(Middleware):
                 f"{actor.actor_name}: periodic= and a function as key of unique=: a relay also "
                 "creates runs, and cannot call the function; leave the key out"
             )
-        make = functools.partial(self.fire, actor.actor_name, spec)
-        actor.options["periodic"] = PeriodiqSpec(spec, self._look, make)
-        self._says_at = 0.0
+        make = functools.partial(self.create_run, actor.actor_name, spec)
+        actor.options["periodic"] = PeriodiqSpec(spec, self._on_tick, make)
+        self._declare_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
         """Return the program's periodic jobs whose tables exist in the database."""
@@ -121,44 +121,44 @@ class Periodic(Middleware):
         if not periodic_actors(broker):
             return
         with db.transaction() as conn:
-            known = self._note(conn, broker, set())
+            known = self._declare_missing(conn, broker, set())
         self._over = over = threading.Event()
         if lacking := {actor.actor_name for actor in periodic_actors(broker)} - known:
             logger.info("%s: not run until their tables exist", ", ".join(sorted(lacking)))
         threading.Thread(
-            target=self._go_on_saying, args=[broker, known, over], name="periodic", daemon=True
+            target=self._keep_registered, args=[broker, known, over], name="periodic", daemon=True
         ).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop confirming."""
         self._over.set()
 
-    def pulse(self) -> ProcessStatus:
+    def status(self) -> ProcessStatus:
         """Return the status of this clock at its last check."""
         troubles = []
-        if self._rests:
+        if self._is_paused:
             troubles.append("PostgreSQL does not answer")
-        elif not self._says_at:
+        elif not self._declare_at:
             troubles.append("its jobs are not declared yet")
-        return ProcessStatus("clock", troubles=troubles, at=self._looked_at)
+        return ProcessStatus("clock", problems=troubles, at=self._checked_at)
 
-    def fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
+    def create_run(self, name: str, spec: PeriodicSchedule, scheduled_for: datetime) -> None:
         """Create the run of a job for its scheduled time.
 
         Never raises, because any error would end `periodiq` and with it all other jobs.
         """
         try:
-            self._fire(name, spec, scheduled_for)
-        except PASSING_ERRORS as err:
-            self._rests_until = time.monotonic() + PAUSE_S
+            self._create_run(name, spec, scheduled_for)
+        except TRANSIENT_ERRORS as err:
+            self._paused_until = time.monotonic() + PAUSE_S
             logger.warning(
                 "a run of %s is left to a relay after an error: %s", name, str(err).strip()
             )
         except Exception:
             logger.exception("this clock could not create a run of %s", name)
 
-    def _fire(self, name: str, spec: Spec, scheduled_for: datetime) -> None:
-        if self._rests:
+    def _create_run(self, name: str, spec: PeriodicSchedule, scheduled_for: datetime) -> None:
+        if self._is_paused:
             logger.info("a run of %s is left to a relay", name)
             return
         with db.transaction() as conn:
@@ -181,25 +181,25 @@ class Periodic(Middleware):
             )
             meters.PERIODIC_RUNS.add(name, "clock")
 
-    def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
+    def _keep_registered(self, broker: Broker, known: set[str], over: threading.Event) -> None:
         """Confirm every minute that a running release still has these jobs.
 
         Also declares jobs whose tables were missing before, because a worker may start before
         `migrate`.
         """
-        pause_s = SAY_EVERY.total_seconds()
+        pause_s = REPORT_EVERY.total_seconds()
         while not over.wait(pause_s):
             try:
                 with db.transaction() as conn:
-                    noted = self._note(conn, broker, known)
+                    noted = self._declare_missing(conn, broker, known)
                     periodic_jobs.touch_jobs(conn, noted)
                 known = noted
-                pause_s = SAY_EVERY.total_seconds()
+                pause_s = REPORT_EVERY.total_seconds()
             except Exception as err:  # noqa: BLE001 -- it tries again after any error
                 logger.debug("periodic jobs are not declared: %s", str(err).strip())
                 pause_s = PAUSE_S
 
-    def _note(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
+    def _declare_missing(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
         """Declare jobs that are not known yet and whose tables exist; return all known names."""
         if len(known) == len(periodic_actors(broker)):
             return known
@@ -208,19 +208,19 @@ class Periodic(Middleware):
         return known | {job.name for job in late}
 
     @property
-    def _rests(self) -> bool:
-        return time.monotonic() < self._rests_until
+    def _is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until
 
-    def _look(self) -> None:
+    def _on_tick(self) -> None:
         """Update metrics and probes at each tick of the clock; declare its jobs when it is time."""
-        starts, self._looked_at = self._looked_at == inf, time.monotonic()
+        starts, self._checked_at = self._checked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
         if starts:
-            serve_own(probes.probe_pages(lambda: [self.pulse()], of="clock"))
-        if self._broker and not self._rests and self._looked_at >= self._says_at:
-            self._note_own(self._broker)
+            serve_metrics(probes.probe_pages(lambda: [self.status()], of="clock"))
+        if self._broker and not self._is_paused and self._checked_at >= self._declare_at:
+            self._register(self._broker)
 
-    def _note_own(self, broker: Broker) -> None:
+    def _register(self, broker: Broker) -> None:
         """Declare a clock's jobs; once a minute, retry those whose tables were missing.
 
         Raises `SystemExit` if its schema is older than this release, as a worker does when it
@@ -229,15 +229,15 @@ class Periodic(Middleware):
         try:
             with db.transaction() as conn:
                 migrate.require_stream(conn, "workshed")
-                noted = self._note(conn, broker, self._noted)
-            self._noted = noted
+                noted = self._declare_missing(conn, broker, self._declared_names)
+            self._declared_names = noted
             lacks = len(noted) < len(periodic_actors(broker))
-            self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
+            self._declare_at = time.monotonic() + REPORT_EVERY.total_seconds() if lacks else inf
         except MigrationError as err:  # `periodiq` exits with 1 on any other exception
             logger.critical("%s", err)
             raise SystemExit(EXIT_USAGE) from None
-        except PASSING_ERRORS as err:
-            self._rests_until = time.monotonic() + PAUSE_S
+        except TRANSIENT_ERRORS as err:
+            self._paused_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not declared yet: %s", str(err).strip())
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from workshed.cronspec import Spec
+from workshed.cronspec import PeriodicSchedule
 
-STILL = timedelta(minutes=1)
+CATCH_UP_SPAN = timedelta(minutes=1)
 """A clock that wakes up late, or starts, still creates a run of this age."""
 SECOND = timedelta(seconds=1)
-NAP = timedelta(microseconds=999_999)
+LONGEST_SLEEP = timedelta(microseconds=999_999)
 """`periodiq` sleeps for less than a second, but sets an alarm for whole seconds."""
-MOMENT = timedelta(milliseconds=10)
+SAFETY_MARGIN = timedelta(milliseconds=10)
 """A nearer time may have passed before `periodiq` computes its sleep, and it warns of that."""
 
 
@@ -25,16 +25,16 @@ class PeriodiqSpec:
     """
 
     def __init__(
-        self, spec: Spec, say: Callable[[], None], make: Callable[[datetime], None]
+        self, spec: PeriodicSchedule, say: Callable[[], None], make: Callable[[datetime], None]
     ) -> None:
         """Call `say` whenever a clock asks, the first time when it starts, and `make` for each run.
 
         An error that `make` raises would end the clock, and with it all other jobs.
         """
         self.spec = spec
-        self._say = say
-        self._make = make
-        self._made: datetime | None = None
+        self._on_tick = say
+        self._create_run = make
+        self._last_created: datetime | None = None
 
     def __str__(self) -> str:
         """Return the text that `periodiq` lists."""
@@ -46,17 +46,17 @@ class PeriodiqSpec:
 
     def validate(self, now: datetime) -> bool:
         """Create the run that is due, or was within the last minute, once; always return False."""
-        self._say()
-        time = self.latest(now)
-        if time is not None and time != self._made:
-            self._made = time
-            self._make(time)
+        self._on_tick()
+        time = self.last_due_time(now)
+        if time is not None and time != self._last_created:
+            self._last_created = time
+            self._create_run(time)
         return False
 
-    def latest(self, now: datetime) -> datetime | None:
+    def last_due_time(self, now: datetime) -> datetime | None:
         """Return the last scheduled time within the past minute."""
         now = to_datetime(now)
-        return max(self.spec.between(now - STILL, now), default=None)
+        return max(self.spec.times_between(now - CATCH_UP_SPAN, now), default=None)
 
     def next_valid_date(self, _last: datetime) -> datetime:
         """Return the next second, so that a clock checks each; it rounds to the nearest one.
@@ -68,7 +68,7 @@ class PeriodiqSpec:
         until Python stops it after a thousand calls.
         """
         now = datetime.now(UTC)
-        return min((now + MOMENT).replace(microsecond=0) + SECOND, now + NAP)
+        return min((now + SAFETY_MARGIN).replace(microsecond=0) + SECOND, now + LONGEST_SLEEP)
 
 
 def to_datetime(time: datetime) -> datetime:

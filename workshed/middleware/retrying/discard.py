@@ -41,15 +41,15 @@ class DiscardRecorder(OutcomeMiddleware, Observer):
             _check_takes_two(actor.actor_name, after)
             self._after[actor.actor_name] = after
 
-    def concerns(self, job: Job, outcome: Outcome) -> bool:
+    def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the job was discarded."""
         return outcome.is_discarded
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the discard."""
         record_failure(conn, job, outcome)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Call the actor's `after_discard`."""
         after = self._after.get(job.message.actor_name)
         if outcome.is_discarded and after is not None:

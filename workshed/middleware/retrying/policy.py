@@ -11,9 +11,15 @@ from dramatiq.middleware import Shutdown
 
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
-from workshed.jobs.history.attempts import text_of
+from workshed.jobs.history.attempts import format_error
 from workshed.middleware.job import Outcome, RetriesExhausted
-from workshed.middleware.options.backoff import FURTHEST, Wait, clamp_wait, custom_wait, fixed_wait
+from workshed.middleware.options.backoff import (
+    LONGEST_SPAN,
+    Wait,
+    clamp_wait,
+    custom_wait,
+    fixed_wait,
+)
 from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, RetryOn, RetryRule
 
 logger = logging.getLogger(__name__)
@@ -23,10 +29,10 @@ RetryWhen = Callable[[int, BaseException], bool]
 INTERRUPTED = Outcome("interrupted", "interrupted by a shutdown")
 """Outcome of a job that a shutdown cut short: it runs again, and this run costs no attempt."""
 
-FIRST_LOOK = timedelta(seconds=1)
+FIRST_RECHECK = timedelta(seconds=1)
 """The first wait before another look for a missing record; it doubles each time."""
 
-REST = "*"
+DEFAULT_RULE_KEY = "*"
 """The group of errors that no rule names."""
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -46,14 +52,14 @@ class Policy:
     replica_lag: timedelta = timedelta()
 
     @property
-    def rest(self) -> RetryRule:
+    def default_rule(self) -> RetryRule:
         """The group of errors that no rule names."""
-        return RetryRule(REST, self.max_retries + 1, self.wait)
+        return RetryRule(DEFAULT_RULE_KEY, self.max_retries + 1, self.wait)
 
     @property
     def keys(self) -> set[str]:
         """The keys of all groups."""
-        return {REST, *(rule.group.key for rule in self.retry_on)}
+        return {DEFAULT_RULE_KEY, *(rule.group.key for rule in self.retry_on)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class RunFacts:
 
     attempt: int
     generation: int
-    transactional: bool
+    is_transactional: bool
     age: timedelta
     """Since the message was first sent."""
     failures: Mapping[str, int] | None = None
@@ -73,7 +79,7 @@ class RunFacts:
     missing_since_ms: int | None = None
     """When its record was first missing, Unix ms."""
 
-    def failures_of(self, group: RetryRule) -> int:
+    def count_failures(self, group: RetryRule) -> int:
         """Return how many runs have ended with this group's errors, including this one."""
         if self.failures is None:
             return self.attempt
@@ -84,17 +90,17 @@ def decide_outcome(error: BaseException | None, run: RunFacts, policy: Policy) -
     """Decide the outcome of a run; this is the only place that does."""
     if error is None:
         return Outcome("succeeded")
-    return _said(error, run, policy) or _by_rule(error, run, policy)
+    return _requested_by_job(error, run, policy) or _apply_rule(error, run, policy)
 
 
 def is_discarded(error: BaseException, policy: Policy) -> bool:
     """Return whether an error ends a job because there is nothing left to do."""
     if isinstance(error, Discard | RecordMissing):
         return True
-    return not isinstance(error, Snooze) and _rule(error, policy) == "discarded"
+    return not isinstance(error, Snooze) and _matching_rule(error, policy) == "discarded"
 
 
-def _said(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None:
+def _requested_by_job(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None:
     """Return what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
@@ -102,20 +108,22 @@ def _said(error: BaseException, run: RunFacts, policy: Policy) -> Outcome | None
         case Shutdown():
             return INTERRUPTED
         case RecordMissing():
-            return _missing(error, run, policy)
+            return _handle_missing_record(error, run, policy)
         case Discard():
-            return Outcome(error.outcome, text_of(error), error)
+            return Outcome(error.outcome, format_error(error), error)
     return None
 
 
-def _by_rule(error: BaseException, run: RunFacts, policy: Policy) -> Outcome:
-    rule = _rule(error, policy)
+def _apply_rule(error: BaseException, run: RunFacts, policy: Policy) -> Outcome:
+    rule = _matching_rule(error, policy)
     if isinstance(rule, RetryRule):
-        return _failed(error, run, policy, rule, _told(error))
+        return _retry_unless_exhausted(error, run, policy, rule, _delay_requested_by_error(error))
     return Outcome(rule, _reason(error), error)
 
 
-def _rule(error: BaseException, policy: Policy) -> RetryRule | Literal["discarded", "dead"]:
+def _matching_rule(
+    error: BaseException, policy: Policy
+) -> RetryRule | Literal["discarded", "dead"]:
     """Return the rule for the most specific of the error's classes.
 
     If two groups name the same class, the one declared last applies, as in ActiveJob.
@@ -128,43 +136,45 @@ def _rule(error: BaseException, policy: Policy) -> RetryRule | Literal["discarde
             return "discarded"
         if cls is PermanentError or cls in policy.throws:
             return "dead"
-    return policy.rest
+    return policy.default_rule
 
 
-def _failed(
+def _retry_unless_exhausted(
     error: BaseException, run: RunFacts, policy: Policy, group: RetryRule, wait: Wait | None
 ) -> Outcome:
     """Retry until the group's attempts or its span are exhausted."""
-    failures = run.failures_of(group)
+    failures = run.count_failures(group)
     since_ms = run.failing_since.get(group.key, run.now_ms)
     failing_for = (run.now_ms - since_ms) * MILLISECOND
-    if why := _why_spent(error, policy, group, failures, failing_for):
-        asked_each_time = group.key == REST and policy.retry_when is not None
+    if why := _exhausted_reason(error, policy, group, failures, failing_for):
+        asked_each_time = group.key == DEFAULT_RULE_KEY and policy.retry_when is not None
         most = None if group.attempts is None or asked_each_time else group.attempts - 1
         others = "" if failures == run.attempt else f" in {run.attempt} runs"
         reason = f"failed {why}{others}: {_reason(error)}"
-        return Outcome("dead", reason, error, spent=RetriesExhausted(failures - 1, most))
+        return Outcome(
+            "dead", reason, error, retries_exhausted=RetriesExhausted(failures - 1, most)
+        )
     delay = (wait or custom_wait(group.wait or policy.wait, policy.wait))(failures, error)
     options: dict[str, Any] = {
-        "failures": _counted(run.failures or {}, group.key, failures, policy)
+        "failures": _set_count(run.failures or {}, group.key, failures, policy)
     }
     if group.retry_for is not None:
         if wait is None:  # else the error itself says when to retry
             delay = min(delay, group.retry_for - failing_for)  # the span ends with an attempt
-        options["failing_since"] = _counted(run.failing_since, group.key, since_ms, policy)
+        options["failing_since"] = _set_count(run.failing_since, group.key, since_ms, policy)
     if group.priority is not None:
         options["broker_priority"] = group.priority
     return Outcome("retry", _reason(error), error, delay, options, group.queue)
 
 
-def _why_spent(
+def _exhausted_reason(
     error: BaseException, policy: Policy, group: RetryRule, failures: int, failing_for: timedelta
 ) -> str | None:
     """Return why there is no further attempt, or `None` if there is one."""
     times = "once" if failures == 1 else f"{failures} times"
     if group.retry_for is not None:
         return f"{times}, for {failing_for}" if failing_for >= group.retry_for else None
-    if group.key == REST and policy.retry_when is not None:
+    if group.key == DEFAULT_RULE_KEY and policy.retry_when is not None:
         try:
             wanted = policy.retry_when(failures - 1, error)
         except Exception:
@@ -174,7 +184,7 @@ def _why_spent(
     return times if group.attempts is not None and failures >= group.attempts else None
 
 
-def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> dict[str, int]:
+def _set_count(old: Mapping[str, int], key: str, value: int, policy: Policy) -> dict[str, int]:
     """Set a group's value in a message; those of unknown groups stay while there is room.
 
     Workers of two releases may take turns with a message, and must not delete each other's counts.
@@ -186,7 +196,7 @@ def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> di
     return counts
 
 
-def _missing(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
+def _handle_missing_record(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
     """Look again while the record may exist without being visible yet.
 
     Only a directly sent job can be ahead of its data. A job that was stored with its data cannot,
@@ -195,30 +205,30 @@ def _missing(error: RecordMissing, run: RunFacts, policy: Policy) -> Outcome:
     have just committed.
     """
     options: dict[str, Any] = {}
-    if run.transactional:
+    if run.is_transactional:
         since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
         left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
         options["record_missing_since"] = since_ms
     else:
         left = max(policy.record_visibility_grace, policy.replica_lag) - run.age
         if run.generation == 0 and policy.record_visibility_grace:
-            left = max(left, FIRST_LOOK)
+            left = max(left, FIRST_RECHECK)
     if left <= timedelta():
         return Outcome("discarded", str(error), error)
-    pause = min(FIRST_LOOK * 2 ** min(run.generation, 10), max(left, FIRST_LOOK))
+    pause = min(FIRST_RECHECK * 2 ** min(run.generation, 10), max(left, FIRST_RECHECK))
     return Outcome("snoozed", f"{error} yet", error, pause, options)
 
 
-def _told(error: BaseException) -> Wait | None:
+def _delay_requested_by_error(error: BaseException) -> Wait | None:
     """Return the wait that an error itself asks for."""
     match error:
         case RetryAfter():
             return fixed_wait(clamp_wait(error.delay))
         case Retry(delay=int(ms)):  # clamped first, because `timedelta` can overflow
-            return fixed_wait(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
+            return fixed_wait(min(max(ms, 0), LONGEST_SPAN // MILLISECOND) * MILLISECOND)
     return None
 
 
 def _reason(error: BaseException) -> str:
-    text = text_of(error)
+    text = format_error(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -13,7 +13,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
-from workshed.middleware.options.backoff import LONGEST, exponential_wait
+from workshed.middleware.options.backoff import LONGEST_BACKOFF, exponential_wait
 from workshed.middleware.options.retry_on import check_rules
 from workshed.middleware.retrying.attempt import record_failure
 from workshed.middleware.retrying.policy import Policy, RunFacts
@@ -83,7 +83,7 @@ class Retries(OutcomeMiddleware):
         """Return the rules of a run; the message's own options override the actor's."""
         options = {**actor.options, **job.message.options}
         first = timedelta(milliseconds=options.get("min_backoff", FIRST_WAIT / MILLISECOND))
-        longest = timedelta(milliseconds=options.get("max_backoff", LONGEST / MILLISECOND))
+        longest = timedelta(milliseconds=options.get("max_backoff", LONGEST_BACKOFF / MILLISECOND))
         return Policy(
             max_retries=options.get("max_retries", self.max_retries),
             wait=exponential_wait(first, longest),
@@ -95,7 +95,7 @@ class Retries(OutcomeMiddleware):
             replica_lag=self.replica_lag,
         )
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record a failed attempt; store the next generation, or the dead job."""
         match outcome.kind:
             case "retry":
@@ -128,7 +128,7 @@ def run_facts(job: Job) -> RunFacts:
     return RunFacts(
         attempt=job.attempt,
         generation=job.generation,
-        transactional=job.transactional,
+        is_transactional=job.is_transactional,
         age=now - sent,
         failures={} if begins else options.get("failures"),
         failing_since={} if job.made_progress else options.get("failing_since", {}),

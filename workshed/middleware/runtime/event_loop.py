@@ -30,7 +30,7 @@ class EventLoop(Middleware):
 
     def __init__(self) -> None:
         """Start without a loop."""
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Let an async actor start the loop if there is none."""
@@ -41,7 +41,7 @@ class EventLoop(Middleware):
                 f"{actor.actor_name}: once=True of an async actor: an interrupted coroutine may go "
                 "on for a moment after its transaction has ended; use once(conn, key) inside it"
             )
-        actor.fn = self._looped(actor.fn)
+        actor.fn = self._wrap(actor.fn)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the loop."""
@@ -50,10 +50,10 @@ class EventLoop(Middleware):
             loop.stop()  # type: ignore[no-untyped-call]  # dramatiq's
             set_event_loop_thread(None)
 
-    def _looped(self, function: Function) -> Function:
+    def _wrap(self, function: Function) -> Function:
         @functools.wraps(function)
         def looped(*args: Any, **kwargs: Any) -> Any:
-            with self._starting:
+            with self._start_lock:
                 if get_event_loop_thread() is None:
                     loop = EventLoopThread(logger)
                     loop.daemon = True  # it must not delay the exit of the process

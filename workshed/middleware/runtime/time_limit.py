@@ -26,7 +26,7 @@ from workshed.interrupts import InterruptGate, thread_gate
 logger = logging.getLogger(__name__)
 
 DEFAULT_MS = 600_000
-LEAST_PATIENCE_MS = 30_000
+LEAST_GRACE_MS = 30_000
 REPORT_S = 0.02
 """How long a thread may take to report an ignored interrupt, before it is interrupted again."""
 
@@ -49,47 +49,47 @@ class Timeout:
 
     gate: InterruptGate
     at: float
-    patience_s: float = math.inf
+    grace_s: float = math.inf
     """How long the thread may go on after the interrupt."""
-    stuck: Callable[[], None] | None = None
+    on_stuck: Callable[[], None] | None = None
     """Called if it goes on for longer."""
-    lock: AbstractContextManager[object] = field(default_factory=interrupts.repaired_lock)
-    over: bool = False
-    raised: tuple[type[Interrupt], ...] = ()
+    lock: AbstractContextManager[object] = field(default_factory=interrupts.create_repaired_lock)
+    is_over: bool = False
+    raised_errors: tuple[type[Interrupt], ...] = ()
 
-    def due(self) -> None:
+    def fire(self) -> None:
         """Interrupt the thread; at the second call, give it up."""
-        if TimeLimitExceeded not in self.raised:
-            self.ring()
+        if TimeLimitExceeded not in self.raised_errors:
+            self.interrupt()
             # Counted from the interrupt, not from the start, because a process that was
             # stopped meanwhile may have slept through both limits.
-            self.at = time.monotonic() + self.patience_s
+            self.at = time.monotonic() + self.grace_s
             return
         with self.lock:
-            if not self.over and self.stuck is not None:
-                self.stuck()
+            if not self.is_over and self.on_stuck is not None:
+                self.on_stuck()
         self.at = math.inf
 
-    def ring(self, error: type[Interrupt] = TimeLimitExceeded) -> None:
+    def interrupt(self, error: type[Interrupt] = TimeLimitExceeded) -> None:
         """Raise `error` in the thread, if the function still runs."""
         with self.lock:
-            if not self.over:
-                self.gate.strike(error)
-                self.raised += (error,)
+            if not self.is_over:
+                self.gate.interrupt(error)
+                self.raised_errors += (error,)
 
-    def again(self, error: type[BaseException]) -> None:
+    def interrupt_again(self, error: type[BaseException]) -> None:
         """Raise `error` again if it was raised here and code that ignores errors swallowed it."""
-        if issubclass(error, Interrupt) and error in self.raised:
-            self.ring(error)
+        if issubclass(error, Interrupt) and error in self.raised_errors:
+            self.interrupt(error)
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Make sure that the alarm cannot ring afterwards.
 
         If it rang while this waited for the lock, CPython raises the error at the next call, which
         is in this function: nothing is left pending when it returns.
         """
         with self.lock:
-            self.over = True
+            self.is_over = True
 
 
 class CurrentLimits(NamedTuple):
@@ -119,9 +119,9 @@ class TimeLimit(Middleware):
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
         """Keep the limit for actors that set none."""
         self.default_ms = default_ms
-        self.clock = TimeoutThread()
+        self.timeout_thread = TimeoutThread()
         self.recycle: Recycle | None = None
-        self._noted = threading.local()
+        self._current = threading.local()
         self._limits: dict[str, tuple[int, int]] = {}
         """Both limits, in milliseconds, by actor name."""
 
@@ -140,7 +140,7 @@ class TimeLimit(Middleware):
                 f"milliseconds above the time limit of {soft}"
             )
         self._limits[actor.actor_name] = soft, hard_limit_ms(soft, actor.options)
-        actor.fn = self._limited(actor.fn)
+        actor.fn = self._wrap(actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the limit of the job that this thread is about to run."""
@@ -151,16 +151,16 @@ class TimeLimit(Middleware):
             own_ms = options.get("time_limit", self.default_ms)
             limit_ms = message.options.get("time_limit", own_ms)
             limits = limit_ms, hard_limit_ms(limit_ms, options)
-        self._noted.job = CurrentLimits(message, *limits)
+        self._current.job = CurrentLimits(message, *limits)
 
     def interrupt_all(self) -> None:
         """Raise `Shutdown` in every running actor."""
-        self.clock.ring_all(Shutdown)
+        self.timeout_thread.interrupt_all(Shutdown)
 
-    def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
-            noted: CurrentLimits | None = self._noted.__dict__.pop("job", None)
+            noted: CurrentLimits | None = self._current.__dict__.pop("job", None)
             if noted is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
             return self._run(function, args, kwargs, noted)
@@ -170,32 +170,32 @@ class TimeLimit(Middleware):
     def _run(
         self, function: Callable[..., Any], args: Any, kwargs: Any, noted: CurrentLimits
     ) -> object:
-        alarm = self._alarm(noted)
+        alarm = self._create_timeout(noted)
         returned: list[object] = []
-        before = db.until.set(alarm.at)
+        before = db.deadline.set(alarm.at)
         try:
             try:
-                self.clock.set(alarm)
+                self.timeout_thread.add(alarm)
                 returned.append(function(*args, **kwargs))
             finally:
-                alarm.end()
+                alarm.cancel()
         except Interrupt as err:
-            # If the alarm struck between the function's return and `end`, the work is done.
+            # If the alarm struck between the function's return and `cancel`, the work is done.
             if not returned:
                 if isinstance(err, TimeLimitExceeded):
                     logger.warning("time limit of %g s exceeded", noted.limit_ms / 1000)
                 raise
         finally:
-            alarm.end()
-            db.until.reset(before)
+            alarm.cancel()
+            db.deadline.reset(before)
         return returned[0]
 
-    def _alarm(self, noted: CurrentLimits) -> Timeout:
+    def _create_timeout(self, noted: CurrentLimits) -> Timeout:
         alarm = Timeout(thread_gate(), time.monotonic() + noted.limit_ms / 1000)
         recycle, message = self.recycle, noted.message
         if recycle is not None and message is not None:
-            alarm.patience_s = (noted.hard_ms - noted.limit_ms) / 1000
-            alarm.stuck = lambda: recycle(
+            alarm.grace_s = (noted.hard_ms - noted.limit_ms) / 1000
+            alarm.on_stuck = lambda: recycle(
                 message, hard_limit_error(noted.hard_ms, alarm.gate.thread)
             )
         return alarm
@@ -206,19 +206,19 @@ def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
     hard_ms = options.get("hard_time_limit", 0)
     if hard_ms > limit_ms:
         return int(hard_ms)
-    return limit_ms + max(limit_ms // 2, LEAST_PATIENCE_MS)
+    return limit_ms + max(limit_ms // 2, LEAST_GRACE_MS)
 
 
 def hard_limit_error(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
     """Build the error of a job that is given up, with the stack of its thread."""
     error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
-    frame = frame_of(thread)
+    frame = get_frame(thread)
     if frame is not None:
         error.add_note(f"Its thread stood here:\n{''.join(traceback.format_stack(frame))}")
     return error
 
 
-def frame_of(thread: int) -> FrameType | None:
+def get_frame(thread: int) -> FrameType | None:
     """Return the current frame of a thread.
 
     Disables the garbage collector, because Python before 3.11.8 may run it here while holding a
@@ -243,60 +243,60 @@ class TimeoutThread:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._alarms: dict[InterruptGate, Timeout] = {}  # one per thread
+        self._timeouts: dict[InterruptGate, Timeout] = {}  # one per thread
         self._lock = threading.Lock()
-        self._wakes = math.inf
-        self._calls: queue.SimpleQueue[interrupts.Ignored | None] = queue.SimpleQueue()
+        self._wakes_at = math.inf
+        self._wake_ups: queue.SimpleQueue[interrupts.IgnoredInterrupt | None] = queue.SimpleQueue()
         """What wakes the thread: an interrupt to raise again, or None for a new alarm."""
         self._thread: threading.Thread | None = None
 
-    def set(self, alarm: Timeout) -> None:
+    def add(self, alarm: Timeout) -> None:
         """Ring `alarm` at its time."""
         with self._lock:
             if self._thread is None:
-                interrupts.when_ignored(self._calls.put)
+                interrupts.add_ignored_listener(self._wake_ups.put)
                 self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
                 self._thread.start()
-            self._alarms[alarm.gate] = alarm
-            if alarm.at < self._wakes:
-                self._calls.put(None)
+            self._timeouts[alarm.gate] = alarm
+            if alarm.at < self._wakes_at:
+                self._wake_ups.put(None)
 
-    def ring_all(self, error: type[Interrupt]) -> None:
+    def interrupt_all(self, error: type[Interrupt]) -> None:
         """Raise `error` in every thread whose function still runs."""
         with self._lock:
-            alarms = list(self._alarms.values())
+            alarms = list(self._timeouts.values())
         for alarm in alarms:
-            alarm.ring(error)
+            alarm.interrupt(error)
 
     def _run(self) -> None:
         while True:
             ignored = self._wait()
             if ignored is not None:
                 time.sleep(REPORT_S)
-                self._ring_again(*ignored)
+                self._interrupt_again(*ignored)
             while (alarm := self._next_due()) is not None:
-                alarm.due()
+                alarm.fire()
 
-    def _wait(self) -> interrupts.Ignored | None:
+    def _wait(self) -> interrupts.IgnoredInterrupt | None:
         """Wait until an alarm is due, a new one is set, or an interrupt was ignored."""
         with self._lock:
-            times = (alarm.at for alarm in self._alarms.values() if not alarm.over)
-            self._wakes = min(times, default=math.inf)
-        left_s = max(self._wakes - time.monotonic(), 0)
+            times = (alarm.at for alarm in self._timeouts.values() if not alarm.is_over)
+            self._wakes_at = min(times, default=math.inf)
+        left_s = max(self._wakes_at - time.monotonic(), 0)
         try:
-            return self._calls.get(timeout=None if left_s == math.inf else left_s)
+            return self._wake_ups.get(timeout=None if left_s == math.inf else left_s)
         except queue.Empty:
             return None
 
     def _next_due(self) -> Timeout | None:
         now = time.monotonic()
         with self._lock:
-            alarms = self._alarms.values()
-            return next((one for one in alarms if not one.over and one.at <= now), None)
+            alarms = self._timeouts.values()
+            return next((one for one in alarms if not one.is_over and one.at <= now), None)
 
-    def _ring_again(self, gate: InterruptGate, error: type[BaseException]) -> None:
+    def _interrupt_again(self, gate: InterruptGate, error: type[BaseException]) -> None:
         """Raise an ignored interrupt again, unless the thread has another job by now."""
         with self._lock:
-            alarm = self._alarms.get(gate)
+            alarm = self._timeouts.get(gate)
         if alarm is not None:
-            alarm.again(error)
+            alarm.interrupt_again(error)

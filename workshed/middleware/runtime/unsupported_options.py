@@ -4,13 +4,13 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-INSTEAD = {
+UNSUPPORTED_OPTIONS = {
     "max_age": "set expires=timedelta(…), which leaves a row with its reason",
     "pipe_target": "pipe messages, a.message(1) | b.message(); or send to one actor by on_success=",
     "notify_shutdown": "every job that outlives WORKSHED_SHUTDOWN_GRACE is interrupted, by "
     "`dramatiq.middleware.Shutdown`, and runs again",
 }
-ON_THE_ACTOR = {
+ACTOR_OPTION_HINTS = {
     name: f"set {name}= on the actor, for all its jobs"
     for name in (
         "discard_on",
@@ -26,9 +26,9 @@ ON_THE_ACTOR = {
         "throws",
     )
 }
-OF_A_MESSAGE = {
-    **ON_THE_ACTOR,
-    **INSTEAD,
+MESSAGE_OPTION_HINTS = {
+    **ACTOR_OPTION_HINTS,
+    **UNSUPPORTED_OPTIONS,
     "delay": "give it to `send_with_options`, `schedule.send` or `pipeline.run`",
     "retries": "the worker counts; `attempt` is the number of the run",
 }
@@ -43,9 +43,11 @@ class UnsupportedOptions(Middleware):
     @property
     def actor_options(self) -> set[str]:
         """The options that are refused."""
-        return set(INSTEAD)
+        return set(UNSUPPORTED_OPTIONS)
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
         """Raise `ValueError` with what to use instead."""
-        for name in sorted(INSTEAD.keys() & actor.options.keys()):
-            raise ValueError(f"{actor.actor_name}: {name}= is not supported: {INSTEAD[name]}")
+        for name in sorted(UNSUPPORTED_OPTIONS.keys() & actor.options.keys()):
+            raise ValueError(
+                f"{actor.actor_name}: {name}= is not supported: {UNSUPPORTED_OPTIONS[name]}"
+            )

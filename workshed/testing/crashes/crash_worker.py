@@ -19,34 +19,34 @@ class CrashingWorker(Failpoints):
         """Set the place; `None`: the end of the actor's function, whether it returns or raises."""
         super().__init__()
         self._actor = actor
-        self._place = place
+        self._failpoint = place
 
-    def around(self, function: Function) -> Function:
+    def wrap(self, function: Function) -> Function:
         """Wrap the function, and watch its places until the process is killed."""
 
         @functools.wraps(function)
         def run(*args: object, **kwargs: object) -> object:
-            FailpointConnection.points = self
+            FailpointConnection.failpoints = self
             try:
-                with self.watching():
+                with self.watch():
                     return function(*args, **kwargs)
             finally:
-                FailpointConnection.points = None
-                if self._place is None:
+                FailpointConnection.failpoints = None
+                if self._failpoint is None:
                     self._die()
 
         return run
 
     def reach(self, place: str) -> None:
         """Record a place, and kill the process if it is the chosen one."""
-        number = len(self.passed)
+        number = len(self.names)
         super().reach(place)
-        if self.passed[number:] == [self._place]:
+        if self.names[number:] == [self._failpoint]:
             self._die()
 
     def _die(self) -> None:
         """Record the crash, then kill this process, so that none of its handlers runs."""
-        FailpointConnection.points = None
+        FailpointConnection.failpoints = None
         with db.separate_transaction() as conn:
             conn.execute("DELETE FROM workshed.crashes WHERE actor = %s", (self._actor,))
         os.kill(os.getpid(), signal.SIGKILL)

@@ -15,14 +15,19 @@ from workshed.testing.database.checkpoint import Checkpoint
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
 from workshed.testing.database.failpoints import Failpoints
-from workshed.testing.database.snapshot import Content, DatabaseSnapshot, Row, describe_differences
+from workshed.testing.database.snapshot import (
+    DatabaseSnapshot,
+    Row,
+    TableContent,
+    describe_differences,
+)
 from workshed.testing.errors import DiedError, EndlessError
 from workshed.testing.fake_broker import FakeBroker, KitRun, SimulatedCrash
 from workshed.transport.publishing.outgoing import Message
 
-LONGEST = 1_000
+MOST_RUNS = 1_000
 """The most jobs that may run until everything is done."""
-GONE_MS = 10_000
+TERMINATION_MS = 10_000
 HINT = (
     "To leave out a value that always differs, such as a random token, name its column or table "
     "in `ignore=[…]`."
@@ -43,7 +48,7 @@ class IdempotenceReport:
 class RunEffects:
     """The effects of a run."""
 
-    contents: Sequence[Content]
+    contents: Sequence[TableContent]
     repeated_mails: int
 
 
@@ -67,7 +72,7 @@ class IdempotenceCheck:
         self._folder = folder
         self._run_next = run_next
 
-    def of(self, message: Message, ignore: Sequence[str]) -> IdempotenceReport:
+    def run(self, message: Message, ignore: Sequence[str]) -> IdempotenceReport:
         """Raise `AssertionError` if the job's effects differ from those of one run.
 
         An error of its first, undisturbed run is raised unchanged.
@@ -77,49 +82,49 @@ class IdempotenceCheck:
         repeated, before = 0, self._repeated_mails()
         with Checkpoint(self._conn, tables, self._clock, self._folder) as start:
             points = Failpoints()
-            runs = self._delivered(message, points)
+            runs = self._deliver(message, points)
             if died := _first_death(runs):
                 raise died.outcome.error or DiedError(f"{died.title}: {died.outcome.reason}")
-            wanted = self._left(contents, runs)
-            for how, number in _ways(points.passed):
+            wanted = self._collect_effects(contents, runs)
+            for how, number in _list_trials(points.names):
                 start.restore()
-                runs = self._delivered(message, Failpoints(number), again=True)
+                runs = self._deliver(message, Failpoints(number), again=True)
                 if died := _first_death(runs):
                     reason = f"{died.title} died: {died.outcome.reason}"
                     raise AssertionError(_failure(message, how, reason)) from died.outcome.error
-                found = self._left(contents, runs)
+                found = self._collect_effects(contents, runs)
                 repeated += found.repeated_mails - before
                 if wrong := describe_differences(wanted.contents, found.contents):
                     reason = "it does not leave what one run leaves"
                     raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
-        return IdempotenceReport(tuple(points.passed), repeated)
+        return IdempotenceReport(tuple(points.names), repeated)
 
-    def _delivered(
+    def _deliver(
         self, message: Message, points: Failpoints, *, again: bool = False
     ) -> list[KitRun]:
         """Deliver it, and once more if `again`; return these runs and those that followed."""
         runs: list[KitRun] = []
-        self._connections.points = points
+        self._connections.failpoints = points
         try:
-            runs.append(self._broker.deliver(message, points.watching(), again=False))
+            runs.append(self._broker.deliver(message, points.watch(), again=False))
         except SimulatedCrash:
             self._lose_connections()
         finally:
-            self._connections.points = None
+            self._connections.failpoints = None
         if runs:
-            self._to_the_end(message, runs)
+            self._run_to_end(message, runs)
         if again:
             runs.append(self._broker.deliver(message, nullcontext(), again=True))
-            self._to_the_end(message, runs)
+            self._run_to_end(message, runs)
         return runs
 
-    def _to_the_end(self, message: Message, runs: list[KitRun]) -> None:
+    def _run_to_end(self, message: Message, runs: list[KitRun]) -> None:
         """Run what is due; if the job itself waits for a retry or a claim, advance the clock."""
         while True:
             while run := self._run_next():
                 runs.append(run)
-                if len(runs) > LONGEST:
-                    raise EndlessError(f"{LONGEST} jobs have run, and {message} has not ended")
+                if len(runs) > MOST_RUNS:
+                    raise EndlessError(f"{MOST_RUNS} jobs have run, and {message} has not ended")
             waiting = [
                 j for j in enqueued.list_enqueued(self._conn) if j.message_id == message.message_id
             ]
@@ -129,23 +134,23 @@ class IdempotenceCheck:
 
     def _lose_connections(self) -> None:
         """Wait until PostgreSQL has rolled back the transactions of the crashed process."""
-        for pid in self._connections.lose():
-            self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, GONE_MS))
+        for pid in self._connections.disconnect():
+            self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, TERMINATION_MS))
 
     def _repeated_mails(self) -> int:
         sent = maildir.read_mails(self._folder / maildir.NAME)
-        return len(sent) - len(_distinct(sent))
+        return len(sent) - len(_distinct_mails(sent))
 
-    def _left(self, contents: DatabaseSnapshot, runs: Iterable[KitRun]) -> RunEffects:
+    def _collect_effects(self, contents: DatabaseSnapshot, runs: Iterable[KitRun]) -> RunEffects:
         sent = maildir.read_mails(self._folder / maildir.NAME)
-        distinct = _distinct(sent)
+        distinct = _distinct_mails(sent)
         ids = {job.message_id for job in enqueued.list_enqueued(self._conn)}
         ids |= {run.message.message_id for run in runs}
-        found = [*contents.read(ids), _of_mails(distinct)]
+        found = [*contents.read(ids), _mail_content(distinct)]
         return RunEffects(found, len(sent) - len(distinct))
 
 
-def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
+def _list_trials(points: Iterable[str]) -> list[tuple[str, int]]:
     """Describe each trial, with the number of the place at which the job crashes; 0: none."""
     crashes = [f"crashed {point} and delivered again" for point in points]
     return [(how, number) for number, how in enumerate(["delivered a second time", *crashes])]
@@ -159,12 +164,12 @@ def _failure(message: Message, how: str, reason: str, *lines: str) -> str:
     return "\n".join([f"{message} is not idempotent: {how}, {reason}", *lines])
 
 
-def _distinct(sent: Sequence[EmailMessage]) -> list[EmailMessage]:
+def _distinct_mails(sent: Sequence[EmailMessage]) -> list[EmailMessage]:
     """Return the mails without those that were sent again with the same Message-ID."""
     return list({mail["Message-ID"] or f"mail {n}": mail for n, mail in enumerate(sent)}.values())
 
 
-def _of_mails(found: Iterable[EmailMessage]) -> Content:
+def _mail_content(found: Iterable[EmailMessage]) -> TableContent:
     """Count mails by recipient and subject."""
     counted: Counter[Row] = Counter((str(mail["To"]), str(mail["Subject"])) for mail in found)
-    return Content("mails", ("to", "subject"), counted)
+    return TableContent("mails", ("to", "subject"), counted)

@@ -36,7 +36,7 @@ class Column:
     """The column that its foreign key refers to."""
 
     @property
-    def place(self) -> ColumnName:
+    def full_name(self) -> ColumnName:
         """Its full name."""
         return ColumnName(self.schema, self.table, self.name)
 
@@ -70,7 +70,7 @@ class CatalogTable:
 
 def truncatable_tables(conn: Connection) -> list[CatalogTable]:
     """Return all tables that may be emptied and refilled."""
-    columns, triggers = _columns(conn), _with_triggers(conn)
+    columns, triggers = _columns(conn), _tables_with_triggers(conn)
     return [
         CatalogTable(*names, tuple(found), names in triggers)
         for names, found in groupby(columns, key=lambda column: (column.schema, column.table))
@@ -108,7 +108,7 @@ def _columns(conn: Connection) -> list[Column]:
         return cur.execute(query).fetchall()
 
 
-def _with_triggers(conn: Connection) -> set[tuple[str, str]]:
+def _tables_with_triggers(conn: Connection) -> set[tuple[str, str]]:
     query = """
         SELECT DISTINCT n.nspname, c.relname
           FROM pg_trigger AS t

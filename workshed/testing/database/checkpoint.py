@@ -31,13 +31,14 @@ class Checkpoint:
         self._at = clock.stop()
         self._files = tempfile.TemporaryDirectory(prefix="workshed-start-")
         shutil.copytree(folder, self._files.name, dirs_exist_ok=True)
-        self._numbers = conn.execute("""
+        self._sequences = conn.execute("""
             SELECT format('%I.%I', schemaname, sequencename)::regclass::oid,
                    COALESCE(last_value, start_value), last_value IS NOT NULL
               FROM pg_sequences
         """).fetchall()
         self._copies = [
-            (table, sql.Identifier(f"start_{number}")) for number, table in enumerate(self._full())
+            (table, sql.Identifier(f"start_{number}"))
+            for number, table in enumerate(self._nonempty_tables())
         ]
         self._for_each("CREATE TEMP TABLE {1} AS TABLE {0}")
 
@@ -63,14 +64,14 @@ class Checkpoint:
                 self._conn.execute(quiet.format(name, sql.SQL("DISABLE")))
             self._conn.execute(scratch.delete_all([table.identifier for table in self._tables]))
             if self._copies:
-                self._conn.execute(self._filling())
+                self._conn.execute(self._fill_statement())
             for name in triggered:
                 self._conn.execute(quiet.format(name, sql.SQL("ENABLE")))
             with self._conn.cursor() as cur:
-                cur.executemany("SELECT setval(%s::oid::regclass, %s, %s)", self._numbers)
+                cur.executemany("SELECT setval(%s::oid::regclass, %s, %s)", self._sequences)
         self._clock.stop_at(self._at)
 
-    def _filling(self) -> sql.Composed:
+    def _fill_statement(self) -> sql.Composed:
         """Return one statement that fills all tables: foreign keys are checked at its end."""
         insert = sql.SQL(
             "{} AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.{})"
@@ -83,7 +84,7 @@ class Checkpoint:
             inserts.append(insert.format(step, table.identifier, columns, columns, copy))
         return sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(inserts))
 
-    def _full(self) -> list[CatalogTable]:
+    def _nonempty_tables(self) -> list[CatalogTable]:
         exists = sql.SQL("EXISTS (SELECT FROM {})")
         each = sql.SQL(", ").join(exists.format(table.identifier) for table in self._tables)
         found = self._conn.execute(sql.SQL("SELECT {}").format(each)).fetchone() or ()

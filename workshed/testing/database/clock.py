@@ -21,15 +21,15 @@ class KitClock:
         """Take a connection to a database whose clock can be shifted."""
         self._conn = conn
         self._travel: Any = None
-        self._place: Any = None
+        self._coordinates: Any = None
 
     def advance(self, span: timedelta) -> None:
         """Move both clocks forward; they keep ticking, unless they were stopped."""
         if span < timedelta():
             raise ValueError(f"time does not run backwards: {span}")
         if self._travel is None:
-            self._go(datetime.now(UTC), tick=True)
-        self._place.shift(span)
+            self._travel_to(datetime.now(UTC), tick=True)
+        self._coordinates.shift(span)
         query = (
             "UPDATE workshed.clock SET shift = shift + %(span)s, stopped_at = stopped_at + %(span)s"
         )
@@ -47,17 +47,17 @@ class KitClock:
 
     def stop_at(self, instant: datetime) -> None:
         """Stop both clocks at a time, which may be in the past."""
-        self._go(instant, tick=False)
+        self._travel_to(instant, tick=False)
         self._conn.execute("UPDATE workshed.clock SET stopped_at = %s", (instant,))
 
     def reset(self) -> None:
         """Set both clocks to the real time."""
         if self._travel is not None:
             self._travel.stop()
-            self._travel = self._place = None
+            self._travel = self._coordinates = None
             self._conn.execute("UPDATE workshed.clock SET shift = '0', stopped_at = NULL")
 
-    def _go(self, to: datetime, *, tick: bool) -> None:
+    def _travel_to(self, to: datetime, *, tick: bool) -> None:
         if time_machine is None:
             raise KitError(
                 "Python's clock is moved by time-machine, which is not installed: "
@@ -66,4 +66,4 @@ class KitClock:
         if self._travel is not None:
             self._travel.stop()
         self._travel = time_machine.travel(to, tick=tick)
-        self._place = self._travel.start()
+        self._coordinates = self._travel.start()

@@ -9,23 +9,23 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
-from workshed.db import OPTIONS, InterruptibleConnection, is_open
-from workshed.testing.database.failpoints import Failpoints, name_of
+from workshed.db import CONNECT_OPTIONS, InterruptibleConnection, is_in_transaction
+from workshed.testing.database.failpoints import Failpoints, name_statement
 
-NOWHERE: AbstractContextManager[None] = nullcontext()
+NO_FAILPOINTS: AbstractContextManager[None] = nullcontext()
 """Used while failpoints are not counted."""
 
 
 class FailpointConnection(InterruptibleConnection):
     """A connection whose statements and commits are failpoints, at which a process can crash."""
 
-    points: Failpoints | None = None
+    failpoints: Failpoints | None = None
     """The failpoints to count, if any."""
 
     def commit(self) -> None:
         """Commit, with a failpoint before and after it if there is anything to commit."""
         is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
-        with NOWHERE if is_idle else self.passing("COMMIT"):
+        with NO_FAILPOINTS if is_idle else self.surround("COMMIT"):
             super().commit()
 
     @contextmanager
@@ -41,14 +41,14 @@ class FailpointConnection(InterruptibleConnection):
             self.reach("before COMMIT", wanted=is_commit)
         self.reach("after COMMIT", wanted=is_commit)
 
-    def passing(self, what: str) -> AbstractContextManager[None]:
+    def surround(self, what: str) -> AbstractContextManager[None]:
         """Return a context with a failpoint before and after its block, if they are counted."""
-        return NOWHERE if self.points is None else self.points.passing(what)
+        return NO_FAILPOINTS if self.failpoints is None else self.failpoints.surround(what)
 
     def reach(self, place: str, *, wanted: bool) -> None:
         """Record a failpoint, if they are counted."""
-        if wanted and self.points is not None:
-            self.points.reach(place)
+        if wanted and self.failpoints is not None:
+            self.failpoints.reach(place)
 
 
 class PooledConnection(FailpointConnection):
@@ -73,35 +73,35 @@ class PooledConnection(FailpointConnection):
             self.rollback()
 
 
-class PassingCursor(psycopg.Cursor[TupleRow]):
+class FailpointCursor(psycopg.Cursor[TupleRow]):
     """A cursor whose statements are failpoints."""
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Run a statement."""
-        with self._passing(query):
+        with self._surround(query):
             return super().execute(query, *args, **kwargs)
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
         """Run a statement for each of many parameters; it counts as one."""
-        with self._passing(query):
+        with self._surround(query):
             super().executemany(query, *args, **kwargs)
 
     def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[TupleRow]:
         """Run a statement, and read its rows one by one."""
-        with self._passing(query):
+        with self._surround(query):
             yield from super().stream(query, *args, **kwargs)
 
     @contextmanager
     def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Generator[psycopg.Copy]:
         """Copy rows from or to a table."""
-        with self._passing(statement), super().copy(statement, *args, **kwargs) as rows:
+        with self._surround(statement), super().copy(statement, *args, **kwargs) as rows:
             yield rows
 
-    def _passing(self, query: Any) -> AbstractContextManager[None]:
+    def _surround(self, query: Any) -> AbstractContextManager[None]:
         return failpoints_around(self.connection, query)
 
 
-class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
+class FailpointServerCursor(psycopg.ServerCursor[TupleRow]):
     """A server-side cursor whose declaration is a failpoint."""
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
@@ -112,12 +112,12 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 
 def failpoints_around(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
     """Return a context with a failpoint before and after a statement, if they are counted."""
-    if not isinstance(conn, FailpointConnection) or conn.points is None:
-        return NOWHERE
+    if not isinstance(conn, FailpointConnection) or conn.failpoints is None:
+        return NO_FAILPOINTS
     statement = query.decode() if isinstance(query, bytes) else query
     text = statement.as_string(conn) if hasattr(statement, "as_string") else str(statement)
-    name = name_of(text)
-    return NOWHERE if name is None else conn.passing(name)
+    name = name_statement(text)
+    return NO_FAILPOINTS if name is None else conn.surround(name)
 
 
 class Connections:
@@ -130,9 +130,9 @@ class Connections:
         self._url = url
         self._idle: list[PooledConnection] = []
         self._lent: list[PooledConnection] = []
-        self.points: Failpoints | None = None
+        self.failpoints: Failpoints | None = None
         """The failpoints of the process that borrows the connections."""
-        self.committed: Callable[[], None] | None = None
+        self.on_commit: Callable[[], None] | None = None
         """Called when a transaction has committed, unless this thread is still in another."""
 
     def open(self) -> None:
@@ -140,8 +140,8 @@ class Connections:
 
     def getconn(self) -> PooledConnection:
         """Lend a connection."""
-        conn = next(self._living(), None) or self._connected()
-        conn.points, conn.has_committed = self.points, False
+        conn = next(self._usable(), None) or self._connect()
+        conn.failpoints, conn.has_committed = self.failpoints, False
         self._lent.append(conn)
         return conn
 
@@ -152,10 +152,10 @@ class Connections:
             if conn.pgconn.transaction_status != TransactionStatus.IDLE:
                 conn.rollback()
             self._idle.append(conn)
-        if conn.has_committed and self.committed is not None and not is_open():
-            self.committed()
+        if conn.has_committed and self.on_commit is not None and not is_in_transaction():
+            self.on_commit()
 
-    def lose(self) -> list[int]:
+    def disconnect(self) -> list[int]:
         """Close all connections, as the end of a process does; return their backend PIDs.
 
         The backends end soon. The holder of a lent connection finds it closed.
@@ -168,7 +168,7 @@ class Connections:
 
     def reset(self) -> None:
         """Restore the initial state for the next test."""
-        self.points = self.committed = None
+        self.failpoints = self.on_commit = None
         self.reclaim()
 
     def reclaim(self) -> None:
@@ -182,12 +182,14 @@ class Connections:
         while self._idle:
             self._idle.pop().close()
 
-    def _connected(self) -> PooledConnection:
-        conn = PooledConnection.connect(self._url, cursor_factory=PassingCursor, **OPTIONS)
-        conn.server_cursor_factory = PassingServerCursor
+    def _connect(self) -> PooledConnection:
+        conn = PooledConnection.connect(
+            self._url, cursor_factory=FailpointCursor, **CONNECT_OPTIONS
+        )
+        conn.server_cursor_factory = FailpointServerCursor
         return conn
 
-    def _living(self) -> Iterator[PooledConnection]:
+    def _usable(self) -> Iterator[PooledConnection]:
         while self._idle:
             conn = self._idle.pop()
             if not conn.closed:

@@ -19,25 +19,25 @@ class Failpoints:
 
     def __init__(self, end_at: int | None = None) -> None:
         """Crash at the failpoint `end_at`, from 1; by default at none."""
-        self.passed: list[str] = []
-        self.ended = False
-        self._end_at = end_at
-        self._seen: Counter[str] = Counter()
-        self._watching = False
+        self.names: list[str] = []
+        self.has_crashed = False
+        self._crash_at = end_at
+        self._counts: Counter[str] = Counter()
+        self._is_watching = False
 
     @contextmanager
-    def watching(self) -> Generator[None]:
+    def watch(self) -> Generator[None]:
         """Count in the block; raise `SimulatedCrash` at its end, even if the first was caught."""
-        self._watching = True
+        self._is_watching = True
         try:
             yield
         finally:
-            self._watching = False
-            if self.ended:
-                raise SimulatedCrash(self.passed[-1])
+            self._is_watching = False
+            if self.has_crashed:
+                raise SimulatedCrash(self.names[-1])
 
     @contextmanager
-    def passing(self, what: str) -> Generator[None]:
+    def surround(self, what: str) -> Generator[None]:
         """Add a failpoint before and after the block, which runs `what`."""
         self.reach(f"before {what}")
         yield
@@ -48,19 +48,19 @@ class Failpoints:
 
         After the crash, no handler of the process can do anything either.
         """
-        if self.ended:
-            raise SimulatedCrash(self.passed[-1])
-        if not self._watching:
+        if self.has_crashed:
+            raise SimulatedCrash(self.names[-1])
+        if not self._is_watching:
             return
-        self._seen[place] += 1
-        number = self._seen[place]
-        self.passed.append(place if number == 1 else f"{place} (no. {number})")
-        if len(self.passed) == self._end_at:
-            self.ended = True
-            raise SimulatedCrash(self.passed[-1])
+        self._counts[place] += 1
+        number = self._counts[place]
+        self.names.append(place if number == 1 else f"{place} (no. {number})")
+        if len(self.names) == self._crash_at:
+            self.has_crashed = True
+            raise SimulatedCrash(self.names[-1])
 
 
-def name_of(statement: str) -> str | None:
+def name_statement(statement: str) -> str | None:
     """Name a statement by its beginning, on one line; `None` if it is not the job's own."""
     words = " ".join(statement.split())
     if words.startswith(TIME_LIMIT):

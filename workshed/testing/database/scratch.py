@@ -14,12 +14,12 @@ from workshed.db import Connection
 from workshed.migrate import apply_pending, list_streams
 from workshed.testing.errors import ScratchError
 
-MARK = "Made by Workshed's test kit, which drops it"
-LONGEST_BASE = 40
+DATABASE_COMMENT = "Made by Workshed's test kit, which drops it"
+LONGEST_BASE_NAME = 40
 
 # Lets the clock move, and keeps rows that are due at the same time in the order in which they were
 # sent. Only a test database has these objects.
-SHIFTABLE = """
+CLOCK_SQL = """
     CREATE TABLE workshed.clock (shift interval NOT NULL, stopped_at timestamptz);
     INSERT INTO workshed.clock VALUES ('0');
     CREATE OR REPLACE FUNCTION workshed.now() RETURNS timestamptz
@@ -33,7 +33,7 @@ SHIFTABLE = """
 
 # The messages in flight in mode `real`, and the place at which an actor's worker is to crash, or
 # NULL for the end of the actor.
-TRAVELS = """
+IN_FLIGHT_SQL = """
     CREATE TABLE workshed.travels (
         message_id text NOT NULL,
         generation        integer NOT NULL,
@@ -60,15 +60,15 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
     a killed run left behind is recreated.
     """
     with _connect(server) as keeper:
-        name = _claim(keeper, f"{_name_of(server)[:LONGEST_BASE]}_test_{worker}")
+        name = _reserve_name(keeper, f"{_database_name(server)[:LONGEST_BASE_NAME]}_test_{worker}")
         _drop(keeper, name)
         _create(keeper, name, server)
         try:
-            url = _sibling(server, name)
+            url = _replace_database(server, name)
             with db.Connection.connect(url, autocommit=True) as conn:
                 apply_pending(conn, list_streams())
-                conn.execute(SHIFTABLE)
-                conn.execute(TRAVELS)
+                conn.execute(CLOCK_SQL)
+                conn.execute(IN_FLIGHT_SQL)
             yield url
         finally:
             _drop(keeper, name)
@@ -89,7 +89,7 @@ def list_empty_tables(conn: Connection) -> list[sql.Identifier]:
     return [t for t in tables if conn.execute(holds.format(t)).fetchone() == (False,)]
 
 
-def existing_tables(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
+def list_existing_tables(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
     """Return the tables that still exist."""
     query = "SELECT to_regclass(%s) IS NOT NULL"
     return [t for t in tables if conn.execute(query, (t.as_string(conn),)).fetchone() == (True,)]
@@ -116,7 +116,7 @@ def end_transactions(conn: Connection) -> None:
 
 def _connect(url: str) -> Connection:
     try:
-        return db.Connection.connect(url, autocommit=True, **db.OPTIONS)
+        return db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS)
     except psycopg.OperationalError as err:
         raise ScratchError(
             f"PostgreSQL does not answer at {db.describe_address(url)} (WORKSHED_DATABASE_URL): "
@@ -124,7 +124,7 @@ def _connect(url: str) -> Connection:
         ) from None
 
 
-def _claim(keeper: Connection, wanted: str) -> str:
+def _reserve_name(keeper: Connection, wanted: str) -> str:
     """Return a name that no other run uses now; it is reserved as long as `keeper` is open."""
     for number in count(1):
         name = wanted if number == 1 else f"{wanted}_{number}"
@@ -142,7 +142,7 @@ def _drop(keeper: Connection, name: str) -> None:
     found = keeper.execute(query, (name,)).fetchone()
     if found is None:
         return
-    if found[0] != MARK:
+    if found[0] != DATABASE_COMMENT:
         raise ScratchError(
             f"the database {name!r} exists, but the test kit did not create it: "
             "the kit uses that name, so rename or drop your database"
@@ -158,18 +158,21 @@ def _create(keeper: Connection, name: str, server: str) -> None:
         role = keeper.info.user
         raise ScratchError(
             f"role {role!r} may not create a database at {db.describe_address(server)}: the test "
-            f"kit works in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} "
+            f"kit works in {name!r} and never touches {_database_name(server)!r}. ALTER ROLE "
+            f"{role} "
             "CREATEDB, or unset WORKSHED_DATABASE_URL for a private PostgreSQL"
         ) from None
-    keeper.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(names, sql.Literal(MARK)))
+    keeper.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(names, sql.Literal(DATABASE_COMMENT))
+    )
     # Nothing must survive a crash, because the database is dropped anyway.
     keeper.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(names))
 
 
-def _name_of(url: str) -> str:
+def _database_name(url: str) -> str:
     parts = conninfo_to_dict(url)
     return str(parts.get("dbname") or parts.get("user") or "workshed")
 
 
-def _sibling(url: str, database: str) -> str:
+def _replace_database(url: str, database: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))

@@ -11,14 +11,14 @@ from workshed.testing import enqueued as rows
 from workshed.testing import text
 from workshed.testing.database.catalog import CatalogTable, Column, ColumnName
 
-SHOWN = 5
+MOST_LISTED_ROWS = 5
 """Rows of each table that are shown."""
 
 Row = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class TableContent:
     """The rows of one table, with values that differ between runs normalised."""
 
     title: str
@@ -40,22 +40,26 @@ class DatabaseSnapshot:
         """Leave out the columns and tables in `ignore`. Raises `ValueError` for an unknown one."""
         self._conn = conn
         all_ = [table for table in tables if table.schema != "workshed"]
-        known = {name for table in all_ for c in table.columns for name in names_of(c)}
+        known = {name for table in all_ for c in table.columns for name in column_names(c)}
         known |= {name for table in all_ for name in (table.name, table.title)}
         if unknown := sorted(set(ignore) - known - {"workshed.schedule"}):
             raise ValueError(f"ignore names neither a column nor a table: {', '.join(unknown)}")
         self._ignore = set(ignore)
         self._tables = [t for t in all_ if self._ignore.isdisjoint((t.name, t.title))]
-        self._references = {c.place: c.target for t in all_ for c in t.columns if c.target}
-        self._reading = _reading(self._tables)
-        self._known = {place: set(given) for place, given in self._numbers(self._read()).items()}
+        self._references = {c.full_name: c.target for t in all_ for c in t.columns if c.target}
+        self._statement = _read_statement(self._tables)
+        self._initial_numbers = {
+            place: set(given) for place, given in self._numbers(self._read()).items()
+        }
 
-    def read(self, message_ids: Iterable[str]) -> list[Content]:
+    def read(self, message_ids: Iterable[str]) -> list[TableContent]:
         """Read all tables; `message_ids` are the ids of the jobs so far."""
         found = self._read()
         ids = dict.fromkeys(message_ids, "id of a job")
         names = {
-            place: _in_order(number for number in given if number not in self._known[place])
+            place: _name_by_order(
+                number for number in given if number not in self._initial_numbers[place]
+            )
             for place, given in self._numbers(found).items()
         }
         contents = [
@@ -63,20 +67,20 @@ class DatabaseSnapshot:
             for table, rows in zip(self._tables, found, strict=True)
         ]
         if "workshed.schedule" not in self._ignore:
-            contents.append(waiting_jobs(self._conn))
+            contents.append(read_waiting_jobs(self._conn))
         return contents
 
     def _read(self) -> list[list[Row]]:
         found: list[list[Row]] = [[] for _ in self._tables]
         if self._tables:
-            for number, row in self._conn.execute(self._reading):
+            for number, row in self._conn.execute(self._statement):
                 found[number].append(tuple(row))
         return found
 
     def _numbers(self, found: Iterable[list[Row]]) -> dict[ColumnName, list[str]]:
         """Return the numbers that PostgreSQL generated, by column, in order."""
         return {
-            column.place: sorted(filter(None, (row[n] for row in rows)), key=int)
+            column.full_name: sorted(filter(None, (row[n] for row in rows)), key=int)
             for table, rows in zip(self._tables, found, strict=True)
             for n, column in enumerate(table.columns)
             if column.is_number
@@ -88,16 +92,16 @@ class DatabaseSnapshot:
         found: Iterable[Row],
         names: Mapping[ColumnName, Mapping[str, str]],
         ids: Mapping[str, str],
-    ) -> Content:
+    ) -> TableContent:
         columns = [
-            (n, column.name, names.get(self._root(column.place), ids))
+            (n, column.name, names.get(self._root(column.full_name), ids))
             for n, column in enumerate(table.columns)
-            if self._ignore.isdisjoint(names_of(column))
+            if self._ignore.isdisjoint(column_names(column))
         ]
         counted = Counter(
             tuple(given.get(row[n] or "", row[n]) for n, _, given in columns) for row in found
         )
-        return Content(table.title, [name for _, name, _ in columns], counted)
+        return TableContent(table.title, [name for _, name, _ in columns], counted)
 
     def _root(self, place: ColumnName) -> ColumnName:
         """Follow foreign keys to the column that the value comes from."""
@@ -108,12 +112,12 @@ class DatabaseSnapshot:
         return place
 
 
-def _in_order(numbers: Iterable[str]) -> dict[str, str]:
+def _name_by_order(numbers: Iterable[str]) -> dict[str, str]:
     """Name values that differ between runs by their order."""
     return {number: f"new {n}" for n, number in enumerate(numbers, 1)}
 
 
-def _reading(tables: Iterable[CatalogTable]) -> sql.Composed:
+def _read_statement(tables: Iterable[CatalogTable]) -> sql.Composed:
     """Read all tables at once, as text, which is exact and comparable for every type."""
     as_text = sql.SQL("{}::text")
     as_time = sql.SQL("CASE WHEN {} IS NOT NULL THEN 'set' END")
@@ -128,21 +132,23 @@ def _reading(tables: Iterable[CatalogTable]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(selects)
 
 
-def names_of(column: Column) -> set[str]:
+def column_names(column: Column) -> set[str]:
     """Return the names of a column: alone, with its table, and with its schema."""
     table = f"{column.table}.{column.name}"
     return {column.name, table, f"{column.schema}.{table}"}
 
 
-def waiting_jobs(conn: Connection) -> Content:
+def read_waiting_jobs(conn: Connection) -> TableContent:
     """Return the waiting jobs, without their ids and times."""
     found: Counter[Row] = Counter(
         (text.sent_text(job), job.queue) for job in rows.list_enqueued(conn)
     )
-    return Content("jobs that wait", ("job", "queue"), found)
+    return TableContent("jobs that wait", ("job", "queue"), found)
 
 
-def describe_differences(wanted: Sequence[Content], found: Sequence[Content]) -> list[str]:
+def describe_differences(
+    wanted: Sequence[TableContent], found: Sequence[TableContent]
+) -> list[str]:
     """Describe the differences, table by table."""
     lines: list[str] = []
     for before, after in zip(wanted, found, strict=True):
@@ -151,20 +157,20 @@ def describe_differences(wanted: Sequence[Content], found: Sequence[Content]) ->
     return lines[1:]
 
 
-def _difference(before: Content, after: Content) -> list[str]:
+def _difference(before: TableContent, after: TableContent) -> list[str]:
     missing = list((before.rows - after.rows).elements())
     extra = list((after.rows - before.rows).elements())
     lines = [_summary(before, after)]
     changed = _pairs(missing, extra)
-    for old, new in changed[:SHOWN]:
+    for old, new in changed[:MOST_LISTED_ROWS]:
         lines.append(f"  {_change(before.columns, old, new)}")
-    lines += [f"  too many  {_shown(before.columns, row)}" for row in extra[:SHOWN]]
-    lines += [f"  missing   {_shown(before.columns, row)}" for row in missing[:SHOWN]]
-    unseen = sum(max(len(kind) - SHOWN, 0) for kind in (changed, extra, missing))
+    lines += [f"  too many  {_row_text(before.columns, row)}" for row in extra[:MOST_LISTED_ROWS]]
+    lines += [f"  missing   {_row_text(before.columns, row)}" for row in missing[:MOST_LISTED_ROWS]]
+    unseen = sum(max(len(kind) - MOST_LISTED_ROWS, 0) for kind in (changed, extra, missing))
     return [*lines, f"  … and {unseen} more"] if unseen else lines
 
 
-def _summary(before: Content, after: Content) -> str:
+def _summary(before: TableContent, after: TableContent) -> str:
     number, wanted = after.rows.total(), before.rows.total()
     if number == wanted:
         return f"{after.title}: other values"
@@ -175,19 +181,19 @@ def _pairs(missing: list[Row], extra: list[Row]) -> list[tuple[Row, Row]]:
     """Move rows that are mostly equal from both lists into pairs of the same, changed row."""
     pairs = []
     for old in list(missing):
-        new = max(extra, key=lambda row: _alike(old, row), default=None)
-        if new is not None and _alike(old, new) * 2 >= len(old):
+        new = max(extra, key=lambda row: _count_equal(old, row), default=None)
+        if new is not None and _count_equal(old, new) * 2 >= len(old):
             missing.remove(old)
             extra.remove(new)
             pairs.append((old, new))
     return pairs
 
 
-def _alike(one: Row, other: Row) -> int:
+def _count_equal(one: Row, other: Row) -> int:
     return sum(a == b for a, b in zip(one, other, strict=True))
 
 
-def _shown(columns: Sequence[str], row: Row) -> str:
+def _row_text(columns: Sequence[str], row: Row) -> str:
     return "  ".join(f"{name}={_value(v)}" for name, v in zip(columns, row, strict=True))
 
 

@@ -4,8 +4,8 @@ import os
 
 from workshed import db
 from workshed.settings import settings
-from workshed.testing.database.connections import FailpointConnection, PassingCursor
-from workshed.testing.guard import guard, install_guard, place_of
+from workshed.testing.database.connections import FailpointConnection, FailpointCursor
+from workshed.testing.guard import guard, install_guard, parse_address
 from workshed.testing.real_worker.recorder import RunRecorder
 from workshed.testing.real_worker.worker import OTHER_DATABASES
 from workshed.transport import broker
@@ -13,9 +13,9 @@ from workshed.transport import broker
 broker.add_middleware(RunRecorder(broker.actors))
 # Before the pool is created, because its connections use these classes.
 db.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
-db.OPTIONS["cursor_factory"] = PassingCursor
+db.CONNECT_OPTIONS["cursor_factory"] = FailpointCursor
 
 # As in the test, the application's own engines lead to the database of its settings.
 install_guard()
-guard.own = place_of(settings().database_url.get_secret_value())
+guard.own = parse_address(settings().database_url.get_secret_value())
 guard.others = os.environ.get(OTHER_DATABASES, "").split(",")

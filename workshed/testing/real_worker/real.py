@@ -11,17 +11,17 @@ import dramatiq
 from workshed.db import Connection
 from workshed.testing import text
 from workshed.testing.errors import DiedError, KitError
+from workshed.testing.expected_job import Actor, name_arguments
 from workshed.testing.jobs import Jobs
-from workshed.testing.real_worker.recorder import travelling_ids
+from workshed.testing.real_worker.recorder import list_unfinished_ids
 from workshed.testing.real_worker.worker import WorkerProcess
 from workshed.testing.stored import StoredJobs
-from workshed.testing.wanted import Actor, name_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 LOOK_S = 0.05
-PATIENCE = timedelta(minutes=2)
+DEFAULT_WAIT = timedelta(minutes=2)
 
 
 class RealJobs(StoredJobs):
@@ -32,7 +32,7 @@ class RealJobs(StoredJobs):
         super().__init__(conn, folder)
         self._worker = worker
 
-    def drain(self, *, within: timedelta = PATIENCE) -> None:
+    def drain(self, *, within: timedelta = DEFAULT_WAIT) -> None:
         """Let the worker run all due jobs, and those that they send, until none is due.
 
         Raises `DiedError` if a job has died meanwhile, and `KitError` if the worker has ended or
@@ -63,7 +63,7 @@ class RealJobs(StoredJobs):
         name_arguments(actor, args, kwargs)
         self._conn.execute("INSERT INTO workshed.crashes VALUES (%s, %s)", (actor.actor_name, at))
         actor.send(*args, **kwargs)
-        self._wait(PATIENCE, may_die=True)
+        self._wait(DEFAULT_WAIT, may_die=True)
         if self._conn.execute("DELETE FROM workshed.crashes").rowcount:
             place = "its end" if at is None else at
             raise KitError(f"{actor.actor_name} did not reach {place}, so no worker was killed")
@@ -77,18 +77,18 @@ class RealJobs(StoredJobs):
     def _wait(self, within: timedelta, *, may_die: bool) -> None:
         self._worker.start()
         until = time.monotonic() + within.total_seconds()
-        while ids := travelling_ids(self._conn):
+        while ids := list_unfinished_ids(self._conn):
             if time.monotonic() > until:
-                raise KitError(self._still(ids, within))
+                raise KitError(self._timeout_text(ids, within))
             if may_die and not self._worker.is_alive:
                 self._worker.start()
                 may_die = False
             self._worker.check()
             time.sleep(LOOK_S)
 
-    def _still(self, ids: Sequence[str], within: timedelta) -> str:
+    def _timeout_text(self, ids: Sequence[str], within: timedelta) -> str:
         return (
             f"still due or running after {text.span_text(within)}: {len(ids)} jobs, "
             f"such as {ids[0]}\n"
-            f"The end of the worker's log:\n{self._worker.last_words()}"
+            f"The end of the worker's log:\n{self._worker.log_tail()}"
         )

@@ -24,23 +24,25 @@ class RunRecorder(Observer):
     def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002
         """Record a message that was published, not stored."""
         if delay is None and db.joined_connection() is None:
-            note_travel(message.message_id, int(message.options.get("generation", 0)), ended=False)
+            record_message_state(
+                message.message_id, int(message.options.get("generation", 0)), ended=False
+            )
 
-    def began(self, job: Job) -> None:
+    def on_start(self, job: Job) -> None:
         """Prepare this process to crash in the job, if a test asks for it."""
         query = "SELECT place FROM workshed.crashes WHERE actor = %s"
         with db.transaction() as conn:
             found = conn.execute(query, (job.actor,)).fetchone()
         if found:
             actor = self._actors[job.actor]
-            actor.fn = CrashingWorker(job.actor, found[0]).around(actor.fn)
+            actor.fn = CrashingWorker(job.actor, found[0]).wrap(actor.fn)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- any outcome counts
+    def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- any outcome counts
         """Record that a message has its outcome."""
-        note_travel(job.message_id, job.generation, ended=True)
+        record_message_state(job.message_id, job.generation, ended=True)
 
 
-def note_travel(message_id: str, generation: int, *, ended: bool) -> None:
+def record_message_state(message_id: str, generation: int, *, ended: bool) -> None:
     """Record immediately that a message is in flight, or has its outcome."""
     query = """
         INSERT INTO workshed.travels AS known (message_id, generation, ended) VALUES (%s, %s, %s)
@@ -50,7 +52,7 @@ def note_travel(message_id: str, generation: int, *, ended: bool) -> None:
         conn.execute(query, (message_id, generation, ended))
 
 
-def travelling_ids(conn: Connection) -> list[str]:
+def list_unfinished_ids(conn: Connection) -> list[str]:
     """Return the ids of the messages that are due, in flight, or running."""
     query = """
         SELECT message_id FROM workshed.travels WHERE NOT ended

@@ -27,7 +27,7 @@ class KitRabbitMQ(NamedTuple):
 @contextmanager
 def private_server() -> Generator[str]:
     """Run `workshed dev --postgres` for the block; yield the URL of its database."""
-    with _dev("--postgres") as urls:
+    with _run_dev("--postgres") as urls:
         yield urls["database_url"]
 
 
@@ -35,12 +35,12 @@ def private_server() -> Generator[str]:
 def private_rabbitmq(database_url: str) -> Generator[KitRabbitMQ]:
     """Run `workshed dev` for the block, which starts the server that is not given: RabbitMQ."""
     named = {"DATABASE_URL": database_url, "SMTP_URL": "maildir:none"}
-    with _dev(**{PREFIX + name: url for name, url in named.items()}) as urls:
+    with _run_dev(**{PREFIX + name: url for name, url in named.items()}) as urls:
         yield KitRabbitMQ(urls["broker_url"], urls["management_url"])
 
 
 @contextmanager
-def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
+def _run_dev(*options: str, **named: str) -> Generator[dict[str, str]]:
     """Run `workshed dev` with some servers given; yield the URLs of all.
 
     Runs in a session of its own, so that Ctrl-C reaches the tests first and they shut it down. It

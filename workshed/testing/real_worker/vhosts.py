@@ -13,25 +13,25 @@ from workshed.testing.errors import KitError
 from workshed.testing.real_worker.servers import KitRabbitMQ
 
 ANSWER_S = 30
-USUAL_PORT = 15672
+DEFAULT_PORT = 15672
 
 
 @contextmanager
 def virtual_host(server: KitRabbitMQ) -> Generator[str]:
     """Create a virtual host for the block; yield its AMQP URL."""
     name = f"test_{secrets.token_hex(6)}"
-    _ask(server.management_url, "PUT", name)  # gives its creator all permissions
+    _request(server.management_url, "PUT", name)  # gives its creator all permissions
     try:
         yield urlunsplit(urlsplit(server.broker_url)._replace(path=f"/{name}"))
     finally:
-        _ask(server.management_url, "DELETE", name)
+        _request(server.management_url, "DELETE", name)
 
 
-def _ask(url: str, method: str, name: str) -> None:
+def _request(url: str, method: str, name: str) -> None:
     parts = urlsplit(url)
     login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
     headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"}
-    host, port = parts.hostname or "127.0.0.1", parts.port or USUAL_PORT
+    host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     with closing(http.client.HTTPConnection(host, port, timeout=ANSWER_S)) as connection:
         connection.request(method, f"/api/vhosts/{name}", json.dumps({}), headers)
         answer = connection.getresponse()

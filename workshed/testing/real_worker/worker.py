@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workshed.testing.errors import KitError
-from workshed.testing.real_worker import ending
+from workshed.testing.real_worker import launcher
 
-BESIDE = "workshed.testing.real_worker.bootstrap"
+BOOTSTRAP_MODULE = "workshed.testing.real_worker.bootstrap"
 OTHER_DATABASES = "JOBS_OTHER_DATABASES"
 """Variable with names for the worker's guard; not a setting, so it does not begin `WORKSHED_`."""
 THREADS = 4
-SHOWN_LINES = 20
+LOG_TAIL_LINES = 20
 STOP_S = 10
 
 
@@ -30,7 +30,7 @@ class WorkerProcess:
     ) -> None:
         """Import `modules`, log to `folder`, and let the guard allow `other_databases`."""
         self._modules = modules
-        self._others = other_databases
+        self._other_databases = other_databases
         self._folder = folder
         self._log = folder / "worker.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,13 +45,13 @@ class WorkerProcess:
         if self.is_alive:
             return
         self.kill()  # the remaining processes of one that has ended
-        words = [sys.executable, "-P", "-m", ending.__name__, BESIDE, *self._modules]
+        words = [sys.executable, "-P", "-m", launcher.__name__, BOOTSTRAP_MODULE, *self._modules]
         numbers = self._folder / "numbers"
         numbers.mkdir(exist_ok=True)
         # The worker finds the same modules. With a metrics folder it does not serve its metrics.
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(numbers)}
         own["WORKSHED_PROBES"] = "false"
-        own[OTHER_DATABASES] = ",".join(self._others)
+        own[OTHER_DATABASES] = ",".join(self._other_databases)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 -- every word is ours
                 [*words, "-p", "1", "-t", str(THREADS)],
@@ -65,12 +65,12 @@ class WorkerProcess:
     def check(self) -> None:
         """Raise `KitError` if it has ended by itself."""
         if not self.is_alive:
-            raise KitError(f"the worker has ended; the end of its log:\n{self.last_words()}")
+            raise KitError(f"the worker has ended; the end of its log:\n{self.log_tail()}")
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Return the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return "\n".join(lines[-SHOWN_LINES:])
+        return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def kill(self) -> None:
         """Kill all its processes."""

@@ -32,7 +32,7 @@ class BrokerAccount:
     tags: tuple[str, ...] = ()
     """Its access to the management API."""
 
-    def user(self, password: str | None) -> dict[str, Any]:
+    def define_user(self, password: str | None) -> dict[str, Any]:
         """Return it in RabbitMQ's import format; `None` disables logins with a password."""
         return {
             "name": self.name,
@@ -41,7 +41,7 @@ class BrokerAccount:
             "tags": list(self.tags),
         }
 
-    def permission(self, vhost: str) -> dict[str, str]:
+    def define_permission(self, vhost: str) -> dict[str, str]:
         """Return its permissions in RabbitMQ's import format."""
         return {
             "user": self.name,
@@ -52,7 +52,7 @@ class BrokerAccount:
         }
 
 
-def broker_accounts(
+def build_accounts(
     queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str, queue_prefix: str = ""
 ) -> list[BrokerAccount]:
     """Return one account for each part, and one for the workers of each pool.

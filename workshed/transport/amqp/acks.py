@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-Verb = Literal["ack", "reject", "requeue"]
+Settlement = Literal["ack", "reject", "requeue"]
 
 
 class AckingChannel:
@@ -12,15 +12,15 @@ class AckingChannel:
     def __init__(self, channel: Any) -> None:
         """Wrap a new channel of pika."""
         self._channel = channel
-        self._low = 1
-        self._settled: set[int] = set()
+        self._lowest_unsettled = 1
+        self._settled_tags: set[int] = set()
 
     @property
     def is_open(self) -> bool:
         """Whether deliveries of this channel can still be settled."""
         return bool(self._channel.is_open)
 
-    def settle(self, batch: Iterable[tuple[int, Verb]]) -> None:
+    def settle(self, batch: Iterable[tuple[int, Settlement]]) -> None:
         """Settle each tag once; the acks up to the first unsettled tag share one frame.
 
         That frame names the highest tag that is acked now, because RabbitMQ closes the channel if a
@@ -28,17 +28,17 @@ class AckingChannel:
         """
         acked = []
         for tag, verb in batch:
-            self._settled.add(tag)
+            self._settled_tags.add(tag)
             if verb == "ack":
                 acked.append(tag)
             else:
                 self._channel.basic_reject(tag, requeue=verb == "requeue")
-        while self._low in self._settled:
-            self._settled.remove(self._low)
-            self._low += 1
-        together = [tag for tag in acked if tag < self._low]
+        while self._lowest_unsettled in self._settled_tags:
+            self._settled_tags.remove(self._lowest_unsettled)
+            self._lowest_unsettled += 1
+        together = [tag for tag in acked if tag < self._lowest_unsettled]
         if together:
             self._channel.basic_ack(max(together), multiple=True)
         for tag in acked:
-            if tag >= self._low:
+            if tag >= self._lowest_unsettled:
                 self._channel.basic_ack(tag)

@@ -9,10 +9,10 @@ from workshed.queues import Queue
 
 EXCHANGE = "workshed.jobs"
 """The exchange that all jobs go through; each queue is bound to it by its name."""
-Kind = Literal["quorum", "classic"]
+QueueType = Literal["quorum", "classic"]
 Version = tuple[int, int]
-FIRST: Version = (4, 0)
-NEWEST: Version = (4, 3)
+OLDEST_VERSION: Version = (4, 0)
+NEWEST_VERSION: Version = (4, 3)
 """The newest release series that the tests compare `TABLE` with."""
 NEVER: Version = (0, 0)
 
@@ -23,13 +23,13 @@ class AcceptedVersions(NamedTuple):
     before: Version | None = None
     """The first version that refuses it; `None` if every supported version accepts it."""
 
-    def by(self, version: Version) -> bool:
+    def includes(self, version: Version) -> bool:
         """Return whether a server of this version accepts it."""
         return self.before is None or version < self.before
 
 
 ALWAYS = AcceptedVersions()
-TABLE: Mapping[Kind, Mapping[str, AcceptedVersions]] = {
+ARGUMENT_VERSIONS: Mapping[QueueType, Mapping[str, AcceptedVersions]] = {
     "classic": {
         "x-dead-letter-exchange": ALWAYS,
         "x-dead-letter-routing-key": ALWAYS,
@@ -56,17 +56,17 @@ TABLE: Mapping[Kind, Mapping[str, AcceptedVersions]] = {
 
 # -1 is no limit. With the default of 20, RabbitMQ drops a dead letter that you have looked at 20
 # times in its UI.
-DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
+DEAD_QUEUE_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
-def queue_arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
+def queue_arguments(queue: Queue, version: Version = OLDEST_VERSION) -> dict[str, Any]:
     """Return the arguments a queue is declared with on this version of RabbitMQ.
 
     A queue keeps them for as long as it exists.
     """
-    taken = TABLE[queue.kind]
+    taken = ARGUMENT_VERSIONS[queue.kind]
     return {"x-queue-type": queue.kind} | {
-        name: value for name, value in all_arguments(queue).items() if taken[name].by(version)
+        name: value for name, value in all_arguments(queue).items() if taken[name].includes(version)
     }
 
 
@@ -74,7 +74,7 @@ def all_arguments(queue: Queue) -> dict[str, Any]:
     """Return all arguments that a queue should have, on any version of RabbitMQ."""
     found: dict[str, Any] = {
         "x-dead-letter-exchange": EXCHANGE,
-        "x-dead-letter-routing-key": queue.dead_on_rabbitmq,
+        "x-dead-letter-routing-key": queue.dead_rabbitmq_name,
         "x-consumer-timeout": ms(seconds=queue.consumer_timeout.total_seconds()),
     }
     if queue.levels:
@@ -97,19 +97,19 @@ def accepted_arguments(queue: Queue, version: Version) -> list[dict[str, Any]]:
     A queue that an older RabbitMQ made keeps its arguments when you upgrade the server.
     """
     found = [queue_arguments(queue, version)]
-    older = queue_arguments(queue, FIRST)
+    older = queue_arguments(queue, OLDEST_VERSION)
     return found if older in found else [*found, older]
 
 
-WRITTEN = re.compile(r"(\d+)\.(\d+)")
+VERSION_PATTERN = re.compile(r"(\d+)\.(\d+)")
 
 
 def is_version(text: str) -> bool:
     """Return whether a text begins with a version, such as `4.3`."""
-    return WRITTEN.match(text) is not None
+    return VERSION_PATTERN.match(text) is not None
 
 
-def read_version(text: str) -> Version:
+def parse_version(text: str) -> Version:
     """Parse a version as RabbitMQ writes it; return the first supported one if that fails."""
-    found = WRITTEN.match(text)
-    return (int(found[1]), int(found[2])) if found else FIRST
+    found = VERSION_PATTERN.match(text)
+    return (int(found[1]), int(found[2])) if found else OLDEST_VERSION

@@ -24,14 +24,14 @@ UINT, INT, LONG = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q")
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
 DELIVERY_MODE, PRIORITY, MORE_FLAGS = 1 << 12, 1 << 11, 1
 
-CONTENT_OF_OURS = b"\x10application/json"
+JSON_CONTENT_TYPE = b"\x10application/json"
 PERSISTENT = b"\x02"
 APP_ID = b"\x08workshed"
-FLAGS_OF_OURS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3
+PUBLISH_FLAGS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3
 """Includes the flags of the message's ID, timestamp, type and app ID."""
 BASIC, PUBLISH_METHOD, MANDATORY = 60, 40, 1
 
-More = Literal["more"]
+NeedMoreBytes = Literal["more"]
 
 
 class HasHeaders(Protocol):
@@ -46,7 +46,7 @@ class HasHeaders(Protocol):
         """The ID that its sender gave it."""
 
 
-class Properties:
+class DeliveryProperties:
     """The properties that every delivery needs; pika reads the others on demand."""
 
     __slots__ = ("_raw", "headers", "priority")
@@ -88,7 +88,7 @@ class RawDelivery(NamedTuple):
     """Offset of its end in the bytes it was read from."""
 
 
-def parse_delivery(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: PLR0911 -- each is a reason
+def parse_delivery(data: bytes, at: int) -> RawDelivery | NeedMoreBytes | None:  # noqa: PLR0911 -- each is a reason
     """Read the delivery whose method frame begins at `at`.
 
     Returns "more" if its end has not arrived yet. Returns `None` if it is not three frames in a
@@ -113,7 +113,7 @@ def parse_delivery(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: 
         return "more"
     if not data[header_at - 1] == data[frame_at - 1] == data[end - 1] == END:
         return None
-    properties = _properties(data, header_at + CONTENT.size, frame_at - 1, flags)
+    properties = _parse_properties(data, header_at + CONTENT.size, frame_at - 1, flags)
     if properties is None:
         return None
     tag_at = at + FRAME.size + len(DELIVER) + 1
@@ -129,7 +129,7 @@ def parse_delivery(data: bytes, at: int) -> RawDelivery | More | None:  # noqa: 
     )
 
 
-def _properties(data: bytes, at: int, end: int, flags: int) -> Properties | None:
+def _parse_properties(data: bytes, at: int, end: int, flags: int) -> DeliveryProperties | None:
     raw = data[at - 2 : end]  # with the flags
     for flag in (CONTENT_TYPE, CONTENT_ENCODING):
         if flags & flag:
@@ -137,16 +137,16 @@ def _properties(data: bytes, at: int, end: int, flags: int) -> Properties | None
     headers: dict[str, Any] | None = {}
     if flags & HEADERS:
         (length,) = UINT.unpack_from(data, at)
-        headers = _table(data, at + 4, at + 4 + length)
+        headers = _parse_table(data, at + 4, at + 4 + length)
         at += 4 + length
     if headers is None:
         return None
     if flags & DELIVERY_MODE:
         at += 1
-    return Properties(headers, data[at] if flags & PRIORITY else None, raw)
+    return DeliveryProperties(headers, data[at] if flags & PRIORITY else None, raw)
 
 
-def _table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
+def _parse_table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
     """Read a table of integers, strings and booleans; `None` if it has other types."""
     found: dict[str, Any] = {}
     while at < end:
@@ -181,9 +181,9 @@ def encode_publish(
 
     Raises the errors of `str.encode`, `struct` and pika for values that AMQP cannot encode.
     """
-    head = _head(stamp)
+    head = _encode_properties(stamp)
     parts = [
-        _method(channel, exchange, queue),
+        _encode_method(channel, exchange, queue),
         FRAME.pack(HEADER, channel, 12 + len(head)),
         CONTENT_START.pack(BASIC, 0, len(body)),
         head,
@@ -195,50 +195,52 @@ def encode_publish(
     return b"".join(parts)
 
 
-def _head(stamp: MessageProperties) -> bytes:
+def _encode_properties(stamp: MessageProperties) -> bytes:
     priority = stamp.priority
-    table = b"".join([piece for item in stamp.headers.items() for piece in _entry(*item)])
+    table = b"".join([piece for item in stamp.headers.items() for piece in _encode_entry(*item)])
     return b"".join(
         (
-            SHORT.pack(FLAGS_OF_OURS if priority is None else FLAGS_OF_OURS | PRIORITY),
-            CONTENT_OF_OURS,
+            SHORT.pack(PUBLISH_FLAGS if priority is None else PUBLISH_FLAGS | PRIORITY),
+            JSON_CONTENT_TYPE,
             UINT.pack(len(table)),
             table,
             PERSISTENT,
             b"" if priority is None else bytes((priority,)),
-            _short(stamp.message_id),
+            _encode_short(stamp.message_id),
             ULONG.pack(stamp.timestamp),
-            _known(stamp.type),
+            _encode_short_cached(stamp.type),
             APP_ID,
         )
     )
 
 
-def _entry(name: str, value: Any) -> tuple[bytes, ...]:
+def _encode_entry(name: str, value: Any) -> tuple[bytes, ...]:
     """Write integers, strings and `True` as pika would; leave other values to pika."""
     if type(value) is int:
         if -(2**31) <= value < 2**31:
-            return _known(name), b"I", INT.pack(value)
-        return _known(name), b"l", LONG.pack(value)
+            return _encode_short_cached(name), b"I", INT.pack(value)
+        return _encode_short_cached(name), b"l", LONG.pack(value)
     if type(value) is str:
         text = value.encode()
-        return _known(name), b"S", UINT.pack(len(text)), text
+        return _encode_short_cached(name), b"S", UINT.pack(len(text)), text
     if value is True:
-        return _known(name), b"t\x01"
+        return _encode_short_cached(name), b"t\x01"
     pieces: list[bytes] = []
     encode_value(pieces, value)
-    return _known(name), *pieces
+    return _encode_short_cached(name), *pieces
 
 
-def _short(text: str) -> bytes:
+def _encode_short(text: str) -> bytes:
     encoded = text.encode()
     return bytes((len(encoded),)) + encoded
 
 
-_known = lru_cache(maxsize=1_000)(_short)
+_encode_short_cached = lru_cache(maxsize=1_000)(_encode_short)
 
 
 @lru_cache(maxsize=1_000)
-def _method(channel: int, exchange: str, queue: str) -> bytes:
-    said = METHOD_START.pack(BASIC, PUBLISH_METHOD, 0) + _short(exchange) + _short(queue)
+def _encode_method(channel: int, exchange: str, queue: str) -> bytes:
+    said = (
+        METHOD_START.pack(BASIC, PUBLISH_METHOD, 0) + _encode_short(exchange) + _encode_short(queue)
+    )
     return FRAME.pack(METHOD, channel, len(said) + 1) + said + bytes((MANDATORY,)) + FRAME_END

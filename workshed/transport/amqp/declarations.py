@@ -19,7 +19,7 @@ from workshed.transport.errors import (
 from workshed.transport.latch import Latch
 from workshed.transport.waiting import WaitStrategy
 
-Problems = dict[str, Exception]
+QueueErrors = dict[str, Exception]
 """Errors by queue."""
 
 
@@ -28,8 +28,8 @@ class DeclareAttempt:
     """One connection that declares queues, or checks that they exist."""
 
     names: set[str]
-    problems: Problems = field(default_factory=dict)
-    over: Latch = field(default_factory=Latch)
+    errors: QueueErrors = field(default_factory=dict)
+    completion: Latch = field(default_factory=Latch)
 
 
 class QueueDeclarer:
@@ -42,9 +42,9 @@ class QueueDeclarer:
     def __init__(self, urls: list[str], declared: Mapping[str, Queue]) -> None:
         """Take the declared queues by name; open no connection."""
         self._urls = urls
-        self._declared = declared
-        self._there: set[str] = set()
-        self._unseen: Problems = {}
+        self._declared_queues = declared
+        self._existing: set[str] = set()
+        self._unseen_errors: QueueErrors = {}
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -53,16 +53,16 @@ class QueueDeclarer:
         self._lock = threading.Lock()
         self._attempts: list[DeclareAttempt] = []
 
-    async def make(self, names: set[str], deadline: float, waiting: WaitStrategy) -> Problems:
+    async def declare(self, names: set[str], deadline: float, waiting: WaitStrategy) -> QueueErrors:
         """Declare queues, or check that they exist, until `deadline` (`time.monotonic`).
 
         Queues that this account may not see get an `UnseenQueueError` each time, but RabbitMQ is
         asked only once.
         """
-        problems: Problems = {n: err for n, err in self._unseen.items() if n in names}
-        for attempt in self._begun(names - self._there - self._unseen.keys()):
-            if await waiting.until(attempt.over, deadline - time.monotonic()):
-                problems |= {n: err for n, err in attempt.problems.items() if n in names}
+        problems: QueueErrors = {n: err for n, err in self._unseen_errors.items() if n in names}
+        for attempt in self._attempts_for(names - self._existing - self._unseen_errors.keys()):
+            if await waiting.wait_for(attempt.completion, deadline - time.monotonic()):
+                problems |= {n: err for n, err in attempt.errors.items() if n in names}
             else:
                 late = BrokerUnreachableError(
                     f"RabbitMQ did not say in time whether it has {', '.join(sorted(names))}"
@@ -70,28 +70,30 @@ class QueueDeclarer:
                 problems |= dict.fromkeys(attempt.names & names, late)
         return problems
 
-    def forget(self, names: set[str]) -> None:
+    def invalidate(self, names: set[str]) -> None:
         """Ask again about these queues, which RabbitMQ says it does not have."""
-        self._there -= names
+        self._existing -= names
         for name in names:
-            self._unseen.pop(name, None)
+            self._unseen_errors.pop(name, None)
 
-    def renew(self, name: str) -> None:
+    def redeclare_soon(self, name: str) -> None:
         """Start to redeclare a queue that RabbitMQ has lost; returns at once."""
-        self.forget({name})
-        self._begun({name})
+        self.invalidate({name})
+        self._attempts_for({name})
 
     def clear(self) -> None:
         """Ask again about all queues."""
-        self._there.clear()
-        self._unseen.clear()
+        self._existing.clear()
+        self._unseen_errors.clear()
 
-    def _begun(self, names: set[str]) -> list[DeclareAttempt]:
+    def _attempts_for(self, names: set[str]) -> list[DeclareAttempt]:
         """Return the running attempts for these queues; start one for the queues without one."""
         if not names:
             return []
         with self._lock:
-            self._attempts = [attempt for attempt in self._attempts if not attempt.over.is_open]
+            self._attempts = [
+                attempt for attempt in self._attempts if not attempt.completion.is_open
+            ]
             found = [attempt for attempt in self._attempts if attempt.names & names]
             rest = names.difference(*(attempt.names for attempt in found))
             if rest:
@@ -104,29 +106,29 @@ class QueueDeclarer:
 
     def _run(self, attempt: DeclareAttempt) -> None:
         try:
-            attempt.problems = self._asked(sorted(attempt.names))
-            self._there |= attempt.names - attempt.problems.keys()
-            self._unseen |= {
+            attempt.errors = self._declare(sorted(attempt.names))
+            self._existing |= attempt.names - attempt.errors.keys()
+            self._unseen_errors |= {
                 name: err
-                for name, err in attempt.problems.items()
+                for name, err in attempt.errors.items()
                 if isinstance(err, UnseenQueueError)
             }
         finally:
-            attempt.over.open()
+            attempt.completion.open()
 
-    def _asked(self, names: list[str]) -> Problems:
+    def _declare(self, names: list[str]) -> QueueErrors:
         try:
-            topology.declare_queues(self._urls, [self._declared[name] for name in names])
+            topology.declare_queues(self._urls, [self._declared_queues[name] for name in names])
         except (TopologyError, QueueUnavailableError) as err:
             if names[1:]:  # more connections, to find out which of them are good
-                return self._asked_apart(names)
+                return self._declare_separately(names)
             return {names[0]: err}
         except Exception as err:  # noqa: BLE001 -- raised in the waiting callers
             return dict.fromkeys(names, err)
         return {}
 
-    def _asked_apart(self, names: list[str]) -> Problems:
+    def _declare_separately(self, names: list[str]) -> QueueErrors:
         """Ask about each queue in parallel over its own connection: one may use up the timeout."""
         with ThreadPoolExecutor(len(names)) as pool:
-            found = list(pool.map(self._asked, [[name] for name in names]))
+            found = list(pool.map(self._declare, [[name] for name in names]))
         return {name: bad for one in found for name, bad in one.items()}

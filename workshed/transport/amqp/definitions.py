@@ -33,8 +33,8 @@ def build_definitions(
     }
     return {
         "vhosts": [{"name": vhost}],
-        "users": [account.user(passwords.get(account.name)) for account in accounts],
-        "permissions": [account.permission(vhost) for account in accounts],
+        "users": [account.define_user(passwords.get(account.name)) for account in accounts],
+        "permissions": [account.define_permission(vhost) for account in accounts],
         "exchanges": [
             {
                 "name": EXCHANGE,

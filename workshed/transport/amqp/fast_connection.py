@@ -9,7 +9,7 @@ from pika.frame import decode_frame
 
 from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, RawDelivery, parse_delivery
 
-Take = Callable[[RawDelivery], None]
+DeliveryHandler = Callable[[RawDelivery], None]
 
 
 class FastConnection(pika.SelectConnection):
@@ -27,46 +27,46 @@ class FastConnection(pika.SelectConnection):
     _transport: Any
 
     @property
-    def longest_piece(self) -> int:
+    def max_body_frame(self) -> int:
         """How many bytes of a body fit into one frame."""
         return self._body_max_length
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Connect as pika does; there are no takers yet."""
-        self.takers: dict[bytes, Take] = {}
+        self.delivery_handlers: dict[bytes, DeliveryHandler] = {}
         """By consumer tag, for as long as RabbitMQ may send deliveries with it."""
         self.after_read: Callable[[], None] | None = None
         """Called after each read, once all of its deliveries were passed on."""
-        self._gathered: list[bytes] | None = None
+        self._batched_frames: list[bytes] | None = None
         super().__init__(*args, **kwargs)
 
-    def put(self, frames: bytes) -> None:
+    def send_frames(self, frames: bytes) -> None:
         """Send complete frames."""
         self._output_marshaled_frames([frames])
 
     @contextmanager
-    def together(self) -> Generator[None]:
+    def batched_writes(self) -> Generator[None]:
         """Send everything that is put inside the block with one system call, at its end.
 
         pika would make one system call for each, and wait until the loop reports the socket as
         writable, which it nearly always is.
         """
         gathered: list[bytes] = []
-        self._gathered = gathered
+        self._batched_frames = gathered
         try:
             yield
         finally:
-            self._gathered = None
+            self._batched_frames = None
             if gathered:
                 self._adapter_emit_data(b"".join(gathered))
                 self._transport._on_socket_writable()  # noqa: SLF001 -- what its loop calls
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        if self._gathered is None:
+        if self._batched_frames is None:
             by_pika: Any = super()
             by_pika._adapter_emit_data(data)  # noqa: SLF001 -- its types do not have it
         else:
-            self._gathered.append(data)
+            self._batched_frames.append(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
         if not self.is_open:
@@ -96,7 +96,10 @@ class FastConnection(pika.SelectConnection):
             found = parse_delivery(data, at)
             if found == "more":
                 return None
-            if found is not None and (take := self.takers.get(found.consumer)) is not None:
+            if (
+                found is not None
+                and (take := self.delivery_handlers.get(found.consumer)) is not None
+            ):
                 take(found)
                 return found.end
         consumed, frame = decode_frame(data[at:end])

@@ -12,12 +12,12 @@ HINTS = {
     PRECONDITION_FAILED: "another message in flight was too large",
 }
 
-AWAY = ("home node", "stopped by supervisor", "due to timeout")
+UNAVAILABLE_PHRASES = ("home node", "stopped by supervisor", "due to timeout")
 
 
 def is_queue_unavailable(error: object) -> bool:
     """Return whether a queue is on a node that is stopping or down, which is also a 404."""
-    return any(_is_not_found(error, words) for words in AWAY)
+    return any(_is_not_found(error, words) for words in UNAVAILABLE_PHRASES)
 
 
 def is_queue_missing(error: object) -> bool:
@@ -41,7 +41,7 @@ def _is_not_found(error: object, words: str) -> bool:
     return getattr(error, "reply_code", 0) == NOT_FOUND and words in text
 
 
-def unseen_queue_error(queue: str, reason: str) -> str:
+def describe_unseen_queue(queue: str, reason: str) -> str:
     """Explain that an account may not see a queue, for which RabbitMQ 4.3 needs a permission."""
     return (
         f"queue {queue!r}: this account may not see whether it exists or how full it is "

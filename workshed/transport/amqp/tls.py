@@ -7,14 +7,14 @@ from urllib.parse import SplitResult, parse_qsl
 from workshed.errors import SettingsError
 from workshed.transport.errors import did_you_mean
 
-NAMES = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
-_AUTHORITY = "name the authority that signed it as cacertfile"
-_NAME = "use the host name that it is for, or give that as server_name_indication"
+TLS_PARAMETERS = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
+_CA_REMEDY = "name the authority that signed it as cacertfile"
+_HOST_NAME_REMEDY = "use the host name that it is for, or give that as server_name_indication"
 REMEDIES = {
     9: "check the clock of this host",
     10: "renew it on the server",
-    **dict.fromkeys((18, 19, 20, 21), _AUTHORITY),
-    **dict.fromkeys((62, 64), _NAME),
+    **dict.fromkeys((18, 19, 20, 21), _CA_REMEDY),
+    **dict.fromkeys((62, 64), _HOST_NAME_REMEDY),
 }
 """What to do, by OpenSSL's error number (`X509_V_ERR_…`)."""
 
@@ -25,12 +25,12 @@ def tls_options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) 
     Raises `SettingsError` for parameters that are unknown or would have no effect.
     """
     found = dict(parse_qsl(parts.query, keep_blank_values=True))
-    scheme, known = parts.scheme, (*NAMES, *others)
+    scheme, known = parts.scheme, (*TLS_PARAMETERS, *others)
     for name, value in found.items():
         if name not in known:
             hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
             raise SettingsError(f"{setting}: {name} is not known here{hint}")
-        if name in NAMES and not scheme.endswith("s"):
+        if name in TLS_PARAMETERS and not scheme.endswith("s"):
             raise SettingsError(f"{setting}: {name} is for {scheme}s://, this is {scheme}://")
         if not value:
             raise SettingsError(f"{setting}: {name} is empty")
@@ -52,14 +52,14 @@ def tls_context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
     try:
         found = ssl.create_default_context(cafile=options.get("cacertfile"))
     except OSError as err:
-        raise _unusable(setting, "cacertfile", options["cacertfile"], err) from None
+        raise _file_error(setting, "cacertfile", options["cacertfile"], err) from None
     if "certfile" in options:
         try:
             # Without a password here, OpenSSL would prompt for a key's password on the terminal.
             found.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
         except OSError as err:
             names = [name for name in ("certfile", "keyfile") if name in options]
-            raise _unusable(setting, " or ".join(names), options[names[-1]], err) from None
+            raise _file_error(setting, " or ".join(names), options[names[-1]], err) from None
     return found
 
 
@@ -77,7 +77,7 @@ def describe_tls_error(error: ssl.SSLError) -> str:
     return said if remedy is None else f"{said}; {remedy}"
 
 
-def _unusable(setting: str, name: str, file: str, error: OSError) -> SettingsError:
+def _file_error(setting: str, name: str, file: str, error: OSError) -> SettingsError:
     reason = error.strerror or str(error)
     if isinstance(error, ssl.SSLError):
         reason = f"not PEM, or not of this kind, or a key that has a password ({error.reason})"

@@ -18,22 +18,22 @@ from pika.exceptions import (
 
 from workshed.queues import Queue
 from workshed.transport.amqp.arguments import (
-    DEAD_ARGUMENTS,
+    DEAD_QUEUE_ARGUMENTS,
     EXCHANGE,
-    FIRST,
-    NEWEST,
+    NEWEST_VERSION,
+    OLDEST_VERSION,
     Version,
+    parse_version,
     queue_arguments,
-    read_version,
 )
 from workshed.transport.amqp.replies import (
     ACCESS_REFUSED,
     NOT_FOUND,
     PRECONDITION_FAILED,
+    describe_unseen_queue,
     is_internal_error,
     is_queue_unavailable,
     is_unknown_argument,
-    unseen_queue_error,
 )
 from workshed.transport.amqp.url import connection_parameters, describe_error, unreachable_message
 from workshed.transport.errors import (
@@ -47,7 +47,7 @@ EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0
 """Longest time that `declare_queues` and `verify_queues` take, over all servers and queues."""
 RETRY_S = 0.05
-LATE = "it did not answer in time"
+TIMED_OUT = "it did not answer in time"
 # Errors of pika if it cannot connect. The last two come unchanged from the socket, the name
 # service and TLS.
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
@@ -55,7 +55,7 @@ CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 def queue_and_dead_letter(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what to declare for a queue, in this order: its dead queue, then itself (`wanted`)."""
-    return {queue.dead_on_rabbitmq: DEAD_ARGUMENTS, queue.on_rabbitmq: wanted}
+    return {queue.dead_rabbitmq_name: DEAD_QUEUE_ARGUMENTS, queue.rabbitmq_name: wanted}
 
 
 def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
@@ -97,7 +97,7 @@ def _declare_all(urls: list[str], queues: Iterable[Queue], deadline: float) -> N
                 if time.monotonic() < deadline:
                     raise
                 # RabbitMQ 4.0 looks for a lost node for a minute before it reports that.
-                raise queue_unavailable(queue.on_rabbitmq, LATE) from err
+                raise queue_unavailable(queue.rabbitmq_name, TIMED_OUT) from err
     if problems:
         raise combine_problems(problems)
 
@@ -117,10 +117,10 @@ def verify_queues(urls: list[str], queues: Iterable[Queue]) -> None:
     """Check that every queue exists; change nothing. Raises like `declare_queues`."""
     with open_connection(urls) as connection:
         for queue in queues:
-            _check(connection, queue)
+            _verify_queue(connection, queue)
 
 
-def rebind(urls: list[str], names: Iterable[str]) -> None:
+def rebind_queues(urls: list[str], names: Iterable[str]) -> None:
     """Bind existing queues to the exchange, and recreate the exchange if it is gone.
 
     Raises `BrokerUnreachableError`, or `TopologyError` if the user lacks the permission.
@@ -145,7 +145,7 @@ def open_connection(
     """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""
     deadline = time.monotonic() + timeout_s
     connection = connect_to_first(urls, timeout_s)
-    _end_at(deadline, connection)
+    _abort_at(deadline, connection)
     try:
         yield connection
         connection.close()
@@ -170,13 +170,13 @@ def connect_to_first(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.Bloc
     raise BrokerUnreachableError(unreachable_message(urls, trouble))
 
 
-def _end_at(deadline: float, connection: Any) -> None:
+def _abort_at(deadline: float, connection: Any) -> None:
     """Break off a connection on which RabbitMQ has not answered by the deadline.
 
     A blocking call of pika waits forever, and runs only the timers of its inner connection.
     """
     inner = connection._impl  # noqa: SLF001
-    error = StreamLostError(LATE)
+    error = StreamLostError(TIMED_OUT)
     left_s = max(0.0, deadline - time.monotonic())
     inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
 
@@ -184,7 +184,7 @@ def _end_at(deadline: float, connection: Any) -> None:
 def server_version(connection: Any) -> Version:
     """Return the version of the server, or the first supported one if it is unreadable."""
     words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
-    return read_version(words.decode() if isinstance(words, bytes) else str(words))
+    return parse_version(words.decode() if isinstance(words, bytes) else str(words))
 
 
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
@@ -192,34 +192,35 @@ def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
     try:
         # RabbitMQ does not compare the consumer timeout of a classic queue, so a queue from an
         # older server passes.
-        _declare(connection.channel(), queue, queue_arguments(queue, server))
+        _declare_queue(connection.channel(), queue, queue_arguments(queue, server))
     except ChannelClosedByBroker as err:
-        _judge(connection, queue, err, server)
+        _explain_refusal(connection, queue, err, server)
 
 
-def _judge(
+def _explain_refusal(
     connection: pika.BlockingConnection, queue: Queue, err: ChannelClosedByBroker, server: Version
 ) -> None:
     """Say why RabbitMQ refused a declaration, unless it only refused this account."""
     said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
     if is_unknown_argument(err):
         raise TopologyError(
-            f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {format_version(server)} does "
+            f"queue {queue.rabbitmq_name!r} was not made: RabbitMQ {format_version(server)} does "
             f"not accept one of its arguments ({said}). This release of Workshed supports RabbitMQ "
-            f"{format_version(FIRST)} to {format_version(NEWEST)}: run one of these, or a release "
+            f"{format_version(OLDEST_VERSION)} to {format_version(NEWEST_VERSION)}: run one of "
+            "these, or a release "
             "of Workshed that supports yours"
         ) from None
     if err.reply_code == PRECONDITION_FAILED:
         raise TopologyError(
-            f"queue {queue.on_rabbitmq!r} exists with other arguments: {said}. A queue "
+            f"queue {queue.rabbitmq_name!r} exists with other arguments: {said}. A queue "
             "keeps its arguments: let it run empty, delete it, and start again. If another "
             "program owns it, set WORKSHED_QUEUE_PREFIX instead"
         ) from None
     if is_queue_unavailable(err):
-        raise queue_unavailable(queue.on_rabbitmq, err.reply_text) from None
+        raise queue_unavailable(queue.rabbitmq_name, err.reply_text) from None
     if err.reply_code != ACCESS_REFUSED:
-        raise TopologyError(f"queue {queue.on_rabbitmq!r}: {err.reply_text}") from None
-    _check(connection, queue)
+        raise TopologyError(f"queue {queue.rabbitmq_name!r}: {err.reply_text}") from None
+    _verify_queue(connection, queue)
 
 
 def format_version(server: Version) -> str:
@@ -235,7 +236,7 @@ def queue_unavailable(name: str, said: str) -> QueueUnavailableError:
     )
 
 
-def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
+def _declare_queue(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
     channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
     for name, with_arguments in queue_and_dead_letter(queue, wanted).items():
         channel.queue_declare(name, durable=True, arguments=with_arguments)
@@ -243,9 +244,9 @@ def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
     channel.close()
 
 
-def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
+def _verify_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
     """Check that a queue exists; AMQP cannot show its binding."""
-    for name in (queue.on_rabbitmq, queue.dead_on_rabbitmq):
+    for name in (queue.rabbitmq_name, queue.dead_rabbitmq_name):
         channel = connection.channel()
         try:
             channel.queue_declare(name, passive=True)
@@ -254,7 +255,7 @@ def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
                 raise queue_unavailable(name, err.reply_text) from None
             setup = "run `workshed broker setup` as a user who may declare it"
             if err.reply_code == ACCESS_REFUSED:
-                said = unseen_queue_error(name, err.reply_text)
+                said = describe_unseen_queue(name, err.reply_text)
                 raise UnseenQueueError(f"{said}. If the queue is missing, {setup}") from None
             what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
             raise TopologyError(f"queue {name!r}: {what}; {setup}") from None

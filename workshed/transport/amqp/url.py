@@ -35,8 +35,8 @@ def connection_parameters(url: str, name: str) -> pika.URLParameters:
     """
     parts = urlsplit(url)
     options = tls.tls_options(parts, SETTING, ("heartbeat",))
-    found = _located(parts)
-    found.heartbeat = _heartbeat(options)
+    found = _base_parameters(parts)
+    found.heartbeat = _read_heartbeat(options)
     found.client_properties = {"connection_name": f"{name} of process {os.getpid()}"}
     if parts.scheme == "amqps":
         found.ssl_options = pika.SSLOptions(
@@ -56,14 +56,14 @@ def unreachable_message(urls: list[str], trouble: str) -> str:
 def display_address(url: str) -> str:
     """Return host, port and virtual host of a URL, and the CAs that verify the server."""
     parts = urlsplit(url)
-    found = _located(parts)
+    found = _base_parameters(parts)
     authority = ""
     if parts.scheme == "amqps":
         authority = f", {tls.ca_description(dict(parse_qsl(parts.query)))}"
     return f"{found.host}:{found.port} (virtual host {found.virtual_host!r}{authority})"
 
 
-def _located(parts: SplitResult) -> pika.URLParameters:
+def _base_parameters(parts: SplitResult) -> pika.URLParameters:
     if parts.username is not None and parts.password is None:
         raise SettingsError(f"{SETTING}: a user without a password; write user:password@")
     # As amqp://, because pika would load the system's CAs each time only to have them replaced.
@@ -73,7 +73,7 @@ def _located(parts: SplitResult) -> pika.URLParameters:
     return found
 
 
-def _heartbeat(options: dict[str, str]) -> int:
+def _read_heartbeat(options: dict[str, str]) -> int:
     value = options.get("heartbeat", str(HEARTBEAT_S))
     if not value.isdecimal() or int(value) < 1:
         raise SettingsError(f"{SETTING}: heartbeat={value} is no whole number from 1 (s)")
@@ -82,7 +82,7 @@ def _heartbeat(options: dict[str, str]) -> int:
 
 def describe_error(error: object) -> str:
     """Describe in words what pika reports as nested exceptions."""
-    error = _innermost(error)
+    error = _innermost_error(error)
     said = str(error) or type(error).__name__
     match error:
         case ProbableAuthenticationError() if "ACCESS_REFUSED" in said:
@@ -103,10 +103,10 @@ def describe_error(error: object) -> str:
     return said.rstrip(".")
 
 
-def _innermost(error: object) -> object:
+def _innermost_error(error: object) -> object:
     match error:
         case AMQPConnectionError(args=[BaseException() as cause, *_]):
-            return _innermost(cause)
+            return _innermost_error(cause)
     several: tuple[object, ...] = getattr(error, "exceptions", ())
     inner: object = several[-1] if several else getattr(error, "exception", None)
-    return error if inner is None else _innermost(inner)
+    return error if inner is None else _innermost_error(inner)

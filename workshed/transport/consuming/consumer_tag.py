@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 MARK = "workshed"
-LONGEST = 80
+MAX_PART_LENGTH = 80
 """Longest part of a tag, so that all parts fit into its 255 bytes."""
 
 
@@ -37,9 +37,9 @@ def make_tag(actors: Collection[tuple[str, str | None]]) -> str:
     digest = hashlib.sha256("\n".join(sorted(name for name, _ in actors)).encode()).hexdigest()
     modules = ",".join(sorted({module for _, module in actors if module}))
     parts = (socket.gethostname(), str(os.getpid()), modules, digest)
-    host, pid, where, what = (part.replace("/", "_")[:LONGEST] for part in parts)
+    host, pid, where, what = (part.replace("/", "_")[:MAX_PART_LENGTH] for part in parts)
     # RabbitMQ's limit counts bytes, and a module's name may hold any letters.
-    where = where.encode()[:LONGEST].decode(errors="ignore")
+    where = where.encode()[:MAX_PART_LENGTH].decode(errors="ignore")
     return "/".join((MARK, host, pid, where, what[:12], uuid4().hex[:12]))
 
 

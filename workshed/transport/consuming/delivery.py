@@ -14,9 +14,9 @@ from workshed.transport.amqp.acks import AckingChannel
 from workshed.transport.amqp.codec import RawDelivery
 from workshed.transport.messages.envelope import LATEST_MS
 
-MARGIN = 0.75
+SETTLE_BEFORE = 0.75
 """Share of the consumer timeout after which a delivery that could not be settled is requeued."""
-LONGEST_WAIT = 0.25
+START_BEFORE = 0.25
 """Share of the consumer timeout after which a delivery that has not started is requeued."""
 
 
@@ -39,36 +39,36 @@ class Delivery(MessageProxy):
             message,
             may_be_duplicate=redelivered or bool(headers.get("outbox")),
             redelivered=redelivered,
-            published=read_published(headers),
+            published=read_publish_time(headers),
         )
         self.channel = channel
         self.tag = letter.tag
         self.timeout_s = queue.consumer_timeout.total_seconds()
-        self.received = time.monotonic()
-        self.held = False
+        self.received_at = time.monotonic()
+        self.requeue_on_settle = False
         """Its outcome could not be stored, or it was not started: it will be requeued."""
-        self.parked = False
+        self.settles_later = False
         """It is settled later, by another thread than the one that has it now."""
-        self.began = 0.0
+        self.started_at = 0.0
         """When its actor started, by `time.monotonic`."""
-        self.begun = False
+        self.is_running = False
         """Its actor is running, and has no outcome yet."""
 
     @property
-    def is_ours(self) -> bool:
+    def can_be_settled(self) -> bool:
         """Whether this process can still settle it."""
-        return self.channel.is_open and not self._is_older_than(MARGIN)
+        return self.channel.is_open and not self._is_older_than(SETTLE_BEFORE)
 
     @property
     def has_waited_too_long(self) -> bool:
         """Whether to requeue it, so that another process may start it."""
-        return self._is_older_than(LONGEST_WAIT)
+        return self._is_older_than(START_BEFORE)
 
     def _is_older_than(self, share: float) -> bool:
-        return time.monotonic() - self.received > self.timeout_s * share
+        return time.monotonic() - self.received_at > self.timeout_s * share
 
 
-def read_published(headers: Mapping[str, Any]) -> datetime | None:
+def read_publish_time(headers: Mapping[str, Any]) -> datetime | None:
     """Return when a message was published; `None` for messages of other programs."""
     milliseconds = headers.get("published_ms")
     if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:

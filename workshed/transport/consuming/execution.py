@@ -11,7 +11,7 @@ from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from workshed import db
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import context
 from workshed.jobs.control.cancel_rules import CancelRule
@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 Hook = Callable[..., None]
 T = TypeVar("T")
 
-SHORTEST_STRANGER = timedelta(seconds=2)
-LONGEST_STRANGER = timedelta(minutes=1)
-ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
+MIN_UNKNOWN_ACTOR_DELAY = timedelta(seconds=2)
+MAX_UNKNOWN_ACTOR_DELAY = timedelta(minutes=1)
+DELIBERATE_ERRORS = (Signal, SkipMessage, Retry, RateLimitExceeded)
 """Exceptions by which a job chooses its outcome, of Workshed or of dramatiq."""
 
 
@@ -55,25 +55,25 @@ class JobExecutor:
 
     def __init__(self, inbox: ConsumerConnection, grace_of_strangers: timedelta) -> None:
         """Take the consumer connection, and for how long unknown actors are retried."""
-        self.running = RunningJobs()
+        self.running_jobs = RunningJobs()
         self.work: WorkQueue = WorkQueue({}, {})
-        self.cancelled: set[str] = set()
+        self.cancelled_ids: set[str] = set()
         """IDs of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
         self.rules: list[CancelRule] = []
         """The current cancellation rules, read likewise."""
-        self._inbox = inbox
-        self._grace_of_strangers = grace_of_strangers
+        self._consumer_connection = inbox
+        self._unknown_actor_grace = grace_of_strangers
         self._middleware: list[Middleware] = []
-        self._sorted = 0
-        self._beginning: list[Callable[[Job], None]] = []
-        self._ending: list[Callable[[Job, Outcome], None]] = []
-        self._leaving: list[Callable[[], None]] = []
-        self._settling: list[OutcomeMiddleware] = []
-        self._settling_done: list[OutcomeMiddleware] = []
+        self._sorted_count = 0
+        self._start_hooks: list[Callable[[Job], None]] = []
+        self._outcome_hooks: list[Callable[[Job, Outcome], None]] = []
+        self._exit_hooks: list[Callable[[], None]] = []
+        self._outcome_writers: list[OutcomeMiddleware] = []
+        self._success_writers: list[OutcomeMiddleware] = []
 
-    def use(self, middleware: list[Middleware]) -> None:
+    def set_middleware(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
-        self._middleware, self._sorted = middleware, 0
+        self._middleware, self._sorted_count = middleware, 0
         self._retries = next(m for m in middleware if isinstance(m, Retries))
         self.log = next((m for m in middleware if isinstance(m, LogContext)), LogContext())
 
@@ -85,38 +85,43 @@ class JobExecutor:
         raised it.
         """
         self.log.bind(delivery.job)
-        delivery.parked = False
+        delivery.settles_later = False
         if not delivery.channel.is_open:
-            self._give_back(delivery, "its channel was lost before it started")
-        if self._inbox.stopping.is_set():
-            self._give_back(delivery, "this worker stops")
+            self._refuse_start(delivery, "its channel was lost before it started")
+        if self._consumer_connection.stopping.is_set():
+            self._refuse_start(delivery, "this worker stops")
         if delivery.has_waited_too_long:
-            self._give_back(delivery, "it has waited too long here")
-        if not self.running.enter(delivery):
-            delivery.parked = True
+            self._refuse_start(delivery, "it has waited too long here")
+        if not self.running_jobs.add(delivery):
+            delivery.settles_later = True
             raise SkipMessage("it runs here already; this delivery waits for its outcome")
         try:
-            self._check(delivery, hooks, broker)
+            self._run_checks(delivery, hooks, broker)
         except SkipMessage:
-            self._left(delivery, stored=not (delivery.held or delivery.parked or delivery.failed))
+            self._settle_duplicates(
+                delivery,
+                stored=not (
+                    delivery.requeue_on_settle or delivery.settles_later or delivery.failed
+                ),
+            )
             raise
-        delivery.begun = True
+        delivery.is_running = True
         job = delivery.job
         context.enter_job(job)
-        job.worker_stopping = self._inbox.stopping
-        job.started_at, delivery.began = time.time(), time.monotonic()
-        self._look_again()
-        for began in self._beginning:
-            _tell(began, job)
+        job.worker_stopping = self._consumer_connection.stopping
+        job.started_at, delivery.started_at = time.time(), time.monotonic()
+        self._refresh_hooks()
+        for began in self._start_hooks:
+            _call_observer(began, job)
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Decide the outcome and store it; never raises.
 
         dramatiq would treat an exception as a failure of the job, ack it, and lose the thread.
         """
-        if delivery.begun:
-            delivery.begun = False
-            delivery.job.duration_s = time.monotonic() - delivery.began
+        if delivery.is_running:
+            delivery.is_running = False
+            delivery.job.duration_s = time.monotonic() - delivery.started_at
         stored = (known := delivery.job.outcome) is not None
         if known is not None:
             self._observe(delivery.job, known, error)
@@ -135,14 +140,14 @@ class JobExecutor:
                     "could not decide the outcome of %s; it goes to the dead queue", delivery
                 )
         context.leave_job()
-        self._left(delivery, stored=stored)
+        self._settle_duplicates(delivery, stored=stored)
 
-    def skipped(self, delivery: Delivery, actor: Any) -> None:
+    def conclude_skip(self, delivery: Delivery, actor: Any) -> None:
         """Store that an actor raised `SkipMessage`; ignore one that a check raised."""
-        if delivery.begun:
+        if delivery.is_running:
             self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
-    def stranger(self, delivery: Delivery, option: str | None) -> None:
+    def handle_unknown_actor(self, delivery: Delivery, option: str | None) -> None:
         """Store that this release does not know a job's actor, or one of its options.
 
         It is retried for a while, because a newer release may be on its way, and then is dead.
@@ -153,27 +158,27 @@ class JobExecutor:
         age = timedelta(milliseconds=now_ms - since_ms)
         what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
         reason = f"no {what} is known to this worker"
-        if age >= self._grace_of_strangers:
+        if age >= self._unknown_actor_grace:
             outcome = Outcome("dead", f"{reason}, nor was it to any other for {age}")
         else:
-            wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
+            wait = min(max(age, MIN_UNKNOWN_ACTOR_DELAY), MAX_UNKNOWN_ACTOR_DELAY)
             outcome = Outcome("unknown_actor", reason, delay=wait)
-        with self.log.about(job):
+        with self.log.bind_temporarily(job):
             with db.transaction() as conn:
-                outcome = self.settle(conn, job, outcome)
+                outcome = self.write_outcome(conn, job, outcome)
             self._observe(job, outcome)
 
-    def learn_of_cancels(self, ids: set[str], rules: list[CancelRule]) -> list[str]:
+    def apply_cancellations(self, ids: set[str], rules: list[CancelRule]) -> list[str]:
         """Take the current cancellations, and notify running jobs; return the IDs of those.
 
         Only cancellations that are stored at this moment count, not those from before a redrive.
         """
-        self.cancelled |= ids
+        self.cancelled_ids |= ids
         self.rules = rules
         told = []
-        for delivery in self.running:
+        for delivery in self.running_jobs:
             job = delivery.job
-            if not job.cancelled and (job.message_id in ids or self._rule(job)):
+            if not job.cancelled and (job.message_id in ids or self._matching_rule(job)):
                 job.cancelled = True
                 told.append(job.message_id)
         return told
@@ -183,38 +188,38 @@ class JobExecutor:
 
         Only for a process that is about to exit, because their threads are still running.
         """
-        return sum(self._cut_off(delivery) for delivery in self.running)
+        return sum(self._store_interrupted(delivery) for delivery in self.running_jobs)
 
-    def _cut_off(self, delivery: Delivery) -> bool:
-        with self.log.about(delivery.job):
+    def _store_interrupted(self, delivery: Delivery) -> bool:
+        with self.log.bind_temporarily(delivery.job):
             try:
                 with db.limited_wait(), db.transaction() as conn:
-                    self.settle(conn, delivery.job, INTERRUPTED)
+                    self.write_outcome(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
                 return False
             delivery.job.finish(INTERRUPTED)
-            self._inbox.give(delivery, "ack")
+            self._consumer_connection.settle_delivery(delivery, "ack")
             self._observe(delivery.job, INTERRUPTED)
             return True
 
-    def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
+    def abandon(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
         """Store that an attempt whose thread hangs has failed; never raises.
 
         Only for a process that is about to exit. If it cannot be stored, RabbitMQ delivers the job
         again, and the attempt does not count.
         """
-        with self.log.about(delivery.job):
-            stored = self._store_failed(delivery, actor, error)
-        self._inbox.give(delivery, "ack" if stored else "requeue")
-        self._left(delivery, stored=stored)
+        with self.log.bind_temporarily(delivery.job):
+            stored = self._store_failure(delivery, actor, error)
+        self._consumer_connection.settle_delivery(delivery, "ack" if stored else "requeue")
+        self._settle_duplicates(delivery, stored=stored)
 
-    def _store_failed(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
+    def _store_failure(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
         try:
             policy = self._retries.policy(actor, delivery.job)
             outcome = decide_outcome(error, run_facts(delivery.job), policy)
             with db.limited_wait(), db.transaction() as conn:
-                outcome = self.settle(conn, delivery.job, outcome)
+                outcome = self.write_outcome(conn, delivery.job, outcome)
         except DuplicateDelivery as copy:
             outcome = Outcome("duplicate", str(copy))
         except Exception:
@@ -224,25 +229,25 @@ class JobExecutor:
         self._observe(delivery.job, outcome)
         return True
 
-    def give_back(self, wanted: Callable[[Any], bool]) -> int:
+    def requeue_waiting(self, wanted: Callable[[Any], bool]) -> int:
         """Requeue the waiting deliveries for which `wanted` is true; return how many."""
-        waiting: list[Any] = self.work.take_back(wanted)
+        waiting: list[Any] = self.work.remove_waiting(wanted)
         for delivery in waiting:
-            self._inbox.give(delivery, "requeue")
+            self._consumer_connection.settle_delivery(delivery, "requeue")
         return len(waiting)
 
-    def has(self, queue: str) -> bool:
+    def has_jobs(self, queue: str) -> bool:
         """Return whether a job of a queue runs or waits in this process."""
-        waiting: list[Any] = self.work.waiting()
-        return any(delivery.queue_name == queue for delivery in [*waiting, *self.running])
+        waiting: list[Any] = self.work.list_waiting()
+        return any(delivery.queue_name == queue for delivery in [*waiting, *self.running_jobs])
 
-    def leaving(self) -> None:
+    def on_process_exit(self) -> None:
         """Notify the observers that this process exits now, without a graceful shutdown."""
-        self._look_again()
-        for leaving in self._leaving:
-            _tell(leaving)
+        self._refresh_hooks()
+        for leaving in self._exit_hooks:
+            _call_observer(leaving)
 
-    def settle(
+    def write_outcome(
         self,
         conn: Connection,
         job: Job,
@@ -254,33 +259,36 @@ class JobExecutor:
         Middleware may replace it: by raising `OutcomeKnown`, before anything is written, or by
         returning one with another delay. `writers`: the middleware to ask, if known already.
         """
-        writers = self._writers(job, outcome) if writers is None else writers
+        writers = self._writers_for(job, outcome) if writers is None else writers
         try:
             for middleware in writers:
-                outcome = middleware.settle(conn, job, outcome) or outcome
+                outcome = middleware.on_outcome(conn, job, outcome) or outcome
         except OutcomeKnown as instead:
-            return self.settle(conn, job, instead.outcome)
+            return self.write_outcome(conn, job, instead.outcome)
         return outcome
 
-    def _check(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
+    def _run_checks(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
         """Run the checks of this process, then those of the middleware."""
         try:
-            if self.cancelled or self.rules:
+            if self.cancelled_ids or self.rules:
                 self._refuse_cancelled(delivery.job)
             with db.limited_wait():
                 for hook in hooks:
                     try:
                         hook(broker, delivery)
-                    except PASSING_ERRORS as err:
+                    except TRANSIENT_ERRORS as err:
                         again = functools.partial(hook, broker, delivery)
                         retry_until_stored(
-                            again, lambda: delivery.is_ours, self._inbox.stopping, after=err
+                            again,
+                            lambda: delivery.can_be_settled,
+                            self._consumer_connection.stopping,
+                            after=err,
                         )
         except (MiddlewareError, Signal):
             raise
         except RunIsolated as err:
-            delivery.parked = delivery.job.isolated = True
-            self.work.put_alone(QueuedJob(0, delivery))
+            delivery.settles_later = delivery.job.isolated = True
+            self.work.put_isolated(QueuedJob(0, delivery))
             raise SkipMessage("it may have killed its worker; it runs isolated") from err
         except OutcomeKnown as err:
             self._store(delivery, err.outcome)
@@ -289,7 +297,7 @@ class JobExecutor:
             self._observe(delivery.job, Outcome("duplicate", str(copy)))
             raise SkipMessage(str(copy)) from copy
         except OutcomeNotStoredError as err:
-            self._give_back(delivery, f"a check could not be made: {err}")
+            self._refuse_start(delivery, f"a check could not be made: {err}")
         except Exception as err:
             logger.exception("a check of %s failed; it goes to the dead queue", delivery)
             delivery.fail()
@@ -297,33 +305,33 @@ class JobExecutor:
 
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
-        if not job.may_be_duplicate and job.message_id in self.cancelled:
+        if not job.may_be_duplicate and job.message_id in self.cancelled_ids:
             raise OutcomeKnown(cancelled_outcome())
-        if rule := self._rule(job):
+        if rule := self._matching_rule(job):
             raise OutcomeKnown(cancelled_outcome(rule.id))
 
-    def _rule(self, job: Job) -> CancelRule | None:
-        return next((rule for rule in self.rules if rule.fits(job.cancel_traits)), None)
+    def _matching_rule(self, job: Job) -> CancelRule | None:
+        return next((rule for rule in self.rules if rule.matches(job.cancel_traits)), None)
 
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
         error = None
         try:
-            if writers := self._writers(delivery.job, outcome):
-                step = functools.partial(self._settle, delivery.job, outcome, writers)
+            if writers := self._writers_for(delivery.job, outcome):
+                step = functools.partial(self._write_in_transaction, delivery.job, outcome, writers)
                 with db.limited_wait():
-                    outcome = self._must(delivery, step)
+                    outcome = self._retry_until_stored(delivery, step)
         except DuplicateDelivery as copy:
             error, outcome = outcome.error, Outcome("duplicate", str(copy))
         except RunLockLost as lost:
             delivery.job.lose_run_lock()
             return self._store(delivery, Outcome("interrupted", str(lost), lost))
         except OutcomeNotStoredError as held:
-            delivery.held = True
+            delivery.requeue_on_settle = True
             logger.warning(
                 "outcome of %s not stored (%s); it is delivered again",
                 *(delivery, held),
-                exc_info=_failure(outcome.error),
+                exc_info=_loggable_error(outcome.error),
             )
             return False
         except Exception as err:
@@ -339,54 +347,68 @@ class JobExecutor:
 
     def _observe(self, job: Job, outcome: Outcome, error: BaseException | None = None) -> None:
         """Report the outcome of a delivery, only once if two threads reach its end."""
-        if job.observed:
+        if job.observers_called:
             return
-        job.observed = True
+        job.observers_called = True
         if outcome is not SUCCEEDED:
             log_outcome(outcome, error)
-        self._look_again()
-        for ended in self._ending:
-            _tell(ended, job, outcome)
+        self._refresh_hooks()
+        for ended in self._outcome_hooks:
+            _call_observer(ended, job, outcome)
 
-    def _look_again(self) -> None:
+    def _refresh_hooks(self) -> None:
         """Sort the middleware by what it does, if some was added."""
-        if len(self._middleware) != self._sorted:
-            self._sorted = len(self._middleware)
+        if len(self._middleware) != self._sorted_count:
+            self._sorted_count = len(self._middleware)
             observing = [m for m in self._middleware if isinstance(m, Observer)]
-            self._beginning = [m.began for m in observing if is_overridden(m, Observer, "began")]
-            self._ending = [
-                m.ended for m in reversed(observing) if is_overridden(m, Observer, "ended")
+            self._start_hooks = [
+                m.on_start for m in observing if is_overridden(m, Observer, "on_start")
             ]
-            self._leaving = [m.leaving for m in observing if is_overridden(m, Observer, "leaving")]
-            self._settling = [m for m in self._middleware if isinstance(m, OutcomeMiddleware)]
-            # Only middleware with its own `concerns` writes anything about a job that succeeded.
-            self._settling_done = [
-                m for m in self._settling if is_overridden(m, OutcomeMiddleware, "concerns")
+            self._outcome_hooks = [
+                m.on_outcome_stored
+                for m in reversed(observing)
+                if is_overridden(m, Observer, "on_outcome_stored")
+            ]
+            self._exit_hooks = [
+                m.on_process_exit
+                for m in observing
+                if is_overridden(m, Observer, "on_process_exit")
+            ]
+            self._outcome_writers = [
+                m for m in self._middleware if isinstance(m, OutcomeMiddleware)
+            ]
+            # Only middleware with its own `handles` writes anything about a job that succeeded.
+            self._success_writers = [
+                m for m in self._outcome_writers if is_overridden(m, OutcomeMiddleware, "handles")
             ]
 
-    def _settle(self, job: Job, outcome: Outcome, writers: Sequence[OutcomeMiddleware]) -> Outcome:
+    def _write_in_transaction(
+        self, job: Job, outcome: Outcome, writers: Sequence[OutcomeMiddleware]
+    ) -> Outcome:
         """Write in one transaction."""
         alone = len(writers) == 1 and writers[0].is_one_statement
         with db.autocommit_statement() if alone else db.transaction() as conn:
-            return self.settle(conn, job, outcome, writers)
+            return self.write_outcome(conn, job, outcome, writers)
 
-    def _writers(self, job: Job, outcome: Outcome) -> list[OutcomeMiddleware]:
+    def _writers_for(self, job: Job, outcome: Outcome) -> list[OutcomeMiddleware]:
         """Return the middleware that has something to write about an outcome."""
-        self._look_again()
-        settling = self._settling_done if outcome.kind == "succeeded" else self._settling
-        return [m for m in settling if m.concerns(job, outcome)]
+        self._refresh_hooks()
+        settling = self._success_writers if outcome.kind == "succeeded" else self._outcome_writers
+        return [m for m in settling if m.handles(job, outcome)]
 
-    def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
-        return retry_until_stored(step, lambda: delivery.is_ours, self._inbox.stopping)
+    def _retry_until_stored(self, delivery: Delivery, step: Callable[[], T]) -> T:
+        return retry_until_stored(
+            step, lambda: delivery.can_be_settled, self._consumer_connection.stopping
+        )
 
-    def _give_back(self, delivery: Delivery, reason: str) -> None:
-        delivery.held = True
+    def _refuse_start(self, delivery: Delivery, reason: str) -> None:
+        delivery.requeue_on_settle = True
         raise SkipMessage(f"{reason}; it is delivered again")
 
-    def _left(self, delivery: Delivery, *, stored: bool) -> None:
+    def _settle_duplicates(self, delivery: Delivery, *, stored: bool) -> None:
         """Settle the deliveries of the same job that arrived meanwhile."""
-        for other in self.running.leave(delivery):
-            self._inbox.give(other, "ack" if stored else "requeue")
+        for other in self.running_jobs.remove(delivery):
+            self._consumer_connection.settle_delivery(other, "ack" if stored else "requeue")
 
 
 def is_overridden(middleware: Middleware, base: type, name: str) -> bool:
@@ -394,7 +416,7 @@ def is_overridden(middleware: Middleware, base: type, name: str) -> bool:
     return getattr(type(middleware), name) is not getattr(base, name)
 
 
-def _tell(hook: Callable[..., None], *args: object) -> None:
+def _call_observer(hook: Callable[..., None], *args: object) -> None:
     try:
         hook(*args)
     except BaseException:  # even a SystemExit, which would end the thread without an ack
@@ -407,7 +429,7 @@ def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
     A dead job is an error; a failure that is retried or discarded is a warning. `error`: what the
     actor raised, if the outcome has no error itself.
     """
-    trace = _failure(outcome.error or error)
+    trace = _loggable_error(outcome.error or error)
     passing = logging.INFO if trace is None else logging.WARNING
     match outcome.kind:
         case "duplicate":
@@ -426,11 +448,11 @@ def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
             logger.error("%s: %s", outcome.kind, outcome.reason, exc_info=trace)
 
 
-def _failure(error: BaseException | None) -> BaseException | None:
+def _loggable_error(error: BaseException | None) -> BaseException | None:
     """Return an error if its traceback is worth logging.
 
     A job that snoozes, is discarded or is over a limit does so on purpose. Its traceback is worth
     logging only if another error caused that.
     """
-    on_purpose = isinstance(error, ON_PURPOSE) and error.__cause__ is None
+    on_purpose = isinstance(error, DELIBERATE_ERRORS) and error.__cause__ is None
     return None if on_purpose else error

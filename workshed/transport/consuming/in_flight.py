@@ -18,14 +18,14 @@ class RunningJobs:
         self._empty = threading.Condition(self._lock)
         self._jobs: dict[tuple[str, int], list[Delivery]] = {}
 
-    def enter(self, delivery: Delivery) -> bool:
+    def add(self, delivery: Delivery) -> bool:
         """Note that a job starts; False if it is running already, so that this delivery waits."""
         with self._lock:
             same = self._jobs.setdefault(delivery.job.run_id, [])
             same.append(delivery)
             return len(same) == 1
 
-    def leave(self, delivery: Delivery) -> list[Delivery]:
+    def remove(self, delivery: Delivery) -> list[Delivery]:
         """Note that a job has ended; return the deliveries that waited for that."""
         with self._lock:
             _, *waiting = self._jobs.pop(delivery.job.run_id, [delivery])
@@ -33,7 +33,7 @@ class RunningJobs:
                 self._empty.notify_all()
             return waiting
 
-    def wait_empty(self, timeout_s: float) -> bool:
+    def wait_until_empty(self, timeout_s: float) -> bool:
         """Wait until no job runs; False if one still does after `timeout_s`."""
         with self._lock:
             return self._empty.wait_for(lambda: not self._jobs, timeout_s)

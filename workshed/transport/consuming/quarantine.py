@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 
 from workshed import db
-from workshed.db import PASSING_ERRORS
+from workshed.db import TRANSIENT_ERRORS
 from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
 from workshed.middleware import DuplicateDelivery
 from workshed.queues import Queue
-from workshed.transport.amqp.acks import AckingChannel, Verb
+from workshed.transport.amqp.acks import AckingChannel, Settlement
 from workshed.transport.errors import EnvelopeError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,9 @@ class Quarantine:
     fails for any other reason sends its delivery to the dead queue.
     """
 
-    def __init__(self, queue: Queue, settle: Callable[[AckingChannel, int, Verb], None]) -> None:
+    def __init__(
+        self, queue: Queue, settle: Callable[[AckingChannel, int, Settlement], None]
+    ) -> None:
         """Start empty."""
         self._queue = queue
         self._settle = settle
@@ -37,25 +39,25 @@ class Quarantine:
     def add(self, channel: AckingChannel, tag: int, step: Callable[[], None]) -> None:
         """Add a delivery, and store it now if possible."""
         self._waiting.append((channel, tag, step))
-        self.put_away()
+        self.process()
 
-    def put_away(self) -> None:
+    def process(self) -> None:
         """Run the waiting steps, until one fails; then pause."""
         while self._waiting and time.monotonic() >= self._next_try:
             channel, tag, step = self._waiting[0]
             try:
-                verb: Verb = "ack"
+                verb: Settlement = "ack"
                 if channel.is_open:  # otherwise RabbitMQ has requeued it
                     with db.limited_wait():
                         step()
-            except PASSING_ERRORS as err:
+            except TRANSIENT_ERRORS as err:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
                 self._next_try = time.monotonic() + PAUSE_S
                 return
             except DuplicateDelivery as copy:
                 logger.info("duplicate: %s", copy)
             except Exception:
-                logger.exception("it could not be stored and goes to %s", self._queue.dead)
+                logger.exception("it could not be stored and goes to %s", self._queue.dead_name)
                 verb = "reject"
             self._waiting.popleft()
             self._settle(channel, tag, verb)

@@ -48,23 +48,23 @@ class FairQueueLane:
     def add(self, item: Waitable) -> None:
         """Insert an item at its place, which is nearly always the last."""
         if self.items and item.priority < self.items[-1].priority:
-            insort(self.items, item, key=priority)
+            insort(self.items, item, key=get_priority)
         else:
             self.items.append(item)
 
 
-priority = attrgetter("priority")
+get_priority = attrgetter("priority")
 
-SAMPLE, MOST_SAMPLE = 256, 1 << 16
+SAMPLE_STARTS, MAX_SAMPLE_STARTS = 256, 1 << 16
 """Starts between two checks whether one thread is enough; doubled each time that was a mistake."""
-SHORT_PER_S = 2_000.0
+SHORT_JOBS_PER_S = 2_000.0
 """Starts per second above which several threads may only get in each other's way."""
-BUSY = 0.3
+BUSY_CPU_SHARE = 0.3
 """Share of a core in CPU time of this process above which they do."""
-LOOK_S = 0.001
-LONG_S = 0.01
+POLL_S = 0.001
+STALL_S = 0.01
 """After this long without a start one thread is not enough, even if this process is busy."""
-LASTED_S = 0.1
+MIN_SINGLE_THREADED_S = 0.1
 """If one thread was enough for longer than this, the switch to it was no mistake."""
 
 
@@ -90,12 +90,12 @@ class WorkQueue:
         self.unfinished_tasks = 0  # put, and neither finished nor taken back
         self._weights = weights
         self._caps = caps
-        self._alone = FairQueueLane(stride=0, cap=1)  # suspects of all queues
+        self._isolated = FairQueueLane(stride=0, cap=1)  # suspects of all queues
         self._lanes: dict[str, FairQueueLane] = {}
         self._now = 0  # virtual time: the turn of the latest start
-        self._owed = 0  # starts of others before the next suspect gets priority
+        self._turns_before_isolated = 0  # starts of others before the next suspect gets priority
         self._closed = False
-        self._taken: defaultdict[int, list[FairQueueLane]] = defaultdict(
+        self._taken_lanes: defaultdict[int, list[FairQueueLane]] = defaultdict(
             list
         )  # by thread, latest last
         self._lock = threading.Lock()
@@ -104,14 +104,18 @@ class WorkQueue:
         # 1.3 times as long under load, because it also wakes threads that are awake but have not
         # run yet.
         self._sleepers: list[threading.Lock] = []
-        self._one_by_one = False
-        self._looks_on = False  # whether a thread sleeps for at most `LOOK_S`, and then checks
-        self._running = 0
-        self._starts = 0
-        self._sample = SAMPLE
-        self._since = 0.0  # when `_one_by_one` last became true
-        self._moved = 0.0  # when a check last saw that jobs had started
-        self._looked = (0.0, 0.0, 0)  # the time, the CPU time and the starts at the last check
+        self._single_threaded = False
+        self._has_checker = False  # whether a thread sleeps for at most `LOOK_S`, and then checks
+        self._running_count = 0
+        self._start_count = 0
+        self._sample = SAMPLE_STARTS
+        self._single_threaded_since = 0.0  # when `_single_threaded` last became true
+        self._last_progress_at = 0.0  # when a check last saw that jobs had started
+        self._last_measurement = (
+            0.0,
+            0.0,
+            0,
+        )  # the time, the CPU time and the starts at the last check
 
     def put(self, item: Waitable) -> None:
         """Add a job of the queue that its message names."""
@@ -125,10 +129,10 @@ class WorkQueue:
             self.unfinished_tasks += len(items)
             self._wake()
 
-    def put_alone(self, item: Waitable) -> None:
+    def put_isolated(self, item: Waitable) -> None:
         """Add a suspect, to run alone in this process."""
         with self._lock:
-            self._alone.add(item)
+            self._isolated.add(item)
             self.unfinished_tasks += 1
             self._wake()
 
@@ -136,47 +140,49 @@ class WorkQueue:
         """Start the next job that may start; raises `Empty` if there is none within `timeout` s."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while (lane := self._next()) is None or (block and self._one_is_enough()):
+            while (lane := self._next_lane()) is None or (block and self._one_thread_suffices()):
                 left = until - time.monotonic()
                 # Wait for the whole timeout even when closed, or dramatiq's threads would spin.
                 if not block or left <= 0 or (self._closed and timeout is None):
                     raise Empty
-                self._rest(left)
+                self._idle(left)
             item = self._start(lane)
-            self._taken[threading.get_ident()].append(lane)
-            self._starts += 1
-            self._running += 1
-            if self._starts % self._sample == 0 and not self._one_by_one:
-                self._look()
+            self._taken_lanes[threading.get_ident()].append(lane)
+            self._start_count += 1
+            self._running_count += 1
+            if self._start_count % self._sample == 0 and not self._single_threaded:
+                self._measure_contention()
             self._wake()
         return item
 
     def get_nowait(self) -> Waitable:
         """Drain: take any job that has not started, even if it may not start; raises `Empty`."""
         with self._lock:
-            lane = next((lane for lane in self._all() if lane.items), None)
+            lane = next((lane for lane in self._all_lanes() if lane.items), None)
             if lane is None:
                 raise Empty
-            self._running += 1
+            self._running_count += 1
             item = lane.items.popleft()
-            self._taken[threading.get_ident()].append(FairQueueLane(0, 0))  # it does not run
+            self._taken_lanes[threading.get_ident()].append(FairQueueLane(0, 0))  # it does not run
             self._wake()
         return item
 
     def task_done(self) -> None:
         """Finish what this thread took last."""
         with self._lock:
-            lane = self._taken[threading.get_ident()].pop()
+            lane = self._taken_lanes[threading.get_ident()].pop()
             lane.running -= 1
-            self._running -= 1
-            if lane is self._alone:
-                self._owed = sum(len(one.items) for one in self._lanes.values() if one.cap)
-            self._finish(1, wake=not self._one_by_one)  # else this thread takes the next one
+            self._running_count -= 1
+            if lane is self._isolated:
+                self._turns_before_isolated = sum(
+                    len(one.items) for one in self._lanes.values() if one.cap
+                )
+            self._finish(1, wake=not self._single_threaded)  # else this thread takes the next one
 
     @property
-    def ended(self) -> int:
+    def finished_count(self) -> int:
         """How many jobs have ended here."""
-        return self._starts - self._running
+        return self._start_count - self._running_count
 
     def join(self) -> None:
         """Return once all jobs are finished or taken back."""
@@ -186,12 +192,12 @@ class WorkQueue:
     def qsize(self) -> int:
         """Return how many jobs have not started."""
         with self._lock:
-            return sum(len(lane.items) for lane in self._all())
+            return sum(len(lane.items) for lane in self._all_lanes())
 
-    def waiting(self) -> list[MessageProxy]:
+    def list_waiting(self) -> list[MessageProxy]:
         """Return the jobs that have not started."""
         with self._lock:
-            return [item.message for lane in self._all() for item in lane.items]
+            return [item.message for lane in self._all_lanes() for item in lane.items]
 
     def empty(self) -> bool:
         """Return whether all jobs have started."""
@@ -209,7 +215,7 @@ class WorkQueue:
             self._lane(queue).cap = self._caps.get(queue, sys.maxsize)
             self._wake()
 
-    def take_back(self, wanted: Callable[[MessageProxy], bool]) -> list[MessageProxy]:
+    def remove_waiting(self, wanted: Callable[[MessageProxy], bool]) -> list[MessageProxy]:
         """Remove and return jobs that have not started and for which `wanted` is true.
 
         `wanted` must be quick and must not call this queue.
@@ -217,9 +223,11 @@ class WorkQueue:
         with self._lock:
             # Ask about all before removing any, because `wanted` may raise. Compare by identity,
             # because items are equal when neither comes before the other.
-            taken = [item for lane in self._all() for item in lane.items if wanted(item.message)]
+            taken = [
+                item for lane in self._all_lanes() for item in lane.items if wanted(item.message)
+            ]
             gone = {id(item) for item in taken}
-            for lane in self._all():
+            for lane in self._all_lanes():
                 lane.items = deque(item for item in lane.items if id(item) not in gone)
             self._finish(len(taken), wake=True)
         return [item.message for item in taken]
@@ -231,8 +239,8 @@ class WorkQueue:
             while self._sleepers:  # threads without a timeout would never wake
                 self._sleepers.pop().release()
 
-    def _all(self) -> list[FairQueueLane]:
-        return [self._alone, *self._lanes.values()]
+    def _all_lanes(self) -> list[FairQueueLane]:
+        return [self._isolated, *self._lanes.values()]
 
     def _lane(self, name: str) -> FairQueueLane:
         if name not in self._lanes:
@@ -240,34 +248,34 @@ class WorkQueue:
             self._lanes[name] = FairQueueLane(stride, self._caps.get(name, sys.maxsize))
         return self._lanes[name]
 
-    def _next(self) -> FairQueueLane | None:
+    def _next_lane(self) -> FairQueueLane | None:
         """Return the lane whose next job may start now."""
-        if self._closed or self._alone.running:
+        if self._closed or self._isolated.running:
             return None
-        suspect = bool(self._alone.items) and self._suspect() is not None
+        suspect = bool(self._isolated.items) and self._first_suspect() is not None
         first = None
-        if not suspect or self._owed:
+        if not suspect or self._turns_before_isolated:
             for lane in self._lanes.values():
                 if lane.items and lane.running < lane.cap and (not first or lane.turn < first.turn):
                     first = lane
         if suspect and not first and not any(lane.running for lane in self._lanes.values()):
-            return self._alone
+            return self._isolated
         return first
 
-    def _suspect(self) -> int | None:
+    def _first_suspect(self) -> int | None:
         """Return the place of the first suspect whose queue is not paused."""
-        names = (item.message.queue_name for item in self._alone.items)
+        names = (item.message.queue_name for item in self._isolated.items)
         return next((place for place, name in enumerate(names) if self._lane(name).cap), None)
 
     def _start(self, lane: FairQueueLane) -> Waitable:
-        place = (self._suspect() or 0) if lane is self._alone else 0
+        place = (self._first_suspect() or 0) if lane is self._isolated else 0
         item = lane.items[place]
         del lane.items[place]
         lane.running += 1
         # `max`: otherwise a queue that was idle would make up for its missed share.
         self._now = max(lane.turn, self._now)
         lane.turn = self._now + lane.stride
-        self._owed -= self._owed > 0
+        self._turns_before_isolated -= self._turns_before_isolated > 0
         return item
 
     def _finish(self, count: int, *, wake: bool) -> None:
@@ -279,43 +287,43 @@ class WorkQueue:
 
     def _wake(self) -> None:
         """Wake a sleeping thread if a job may start; each start wakes the next thread likewise."""
-        if self._sleepers and not self._one_is_enough() and self._next():
+        if self._sleepers and not self._one_thread_suffices() and self._next_lane():
             self._sleepers.pop().release()
 
-    def _one_is_enough(self) -> bool:
-        return self._one_by_one and self._running > 0
+    def _one_thread_suffices(self) -> bool:
+        return self._single_threaded and self._running_count > 0
 
-    def _look(self) -> None:
+    def _measure_contention(self) -> None:
         """Check whether one thread is enough for the current load."""
         now, cpu_s = time.monotonic(), time.process_time()
-        then, used_s, starts = self._looked
-        self._looked = now, cpu_s, self._starts
-        busy = cpu_s - used_s > BUSY * (now - then)
-        if self._starts > starts:
-            self._moved = now
-        if not self._one_by_one:
-            if busy and self._starts - starts > SHORT_PER_S * (now - then):
-                self._one_by_one, self._since = True, now
-                if self._sleepers and not self._looks_on:  # one thread must check from now on
+        then, used_s, starts = self._last_measurement
+        self._last_measurement = now, cpu_s, self._start_count
+        busy = cpu_s - used_s > BUSY_CPU_SHARE * (now - then)
+        if self._start_count > starts:
+            self._last_progress_at = now
+        if not self._single_threaded:
+            if busy and self._start_count - starts > SHORT_JOBS_PER_S * (now - then):
+                self._single_threaded, self._single_threaded_since = True, now
+                if self._sleepers and not self._has_checker:  # one thread must check from now on
                     self._sleepers.pop().release()
-        elif now - self._moved > (LONG_S if busy else 0.0):
-            lasted = now - self._since > LASTED_S
-            self._sample = SAMPLE if lasted else min(self._sample * 2, MOST_SAMPLE)
-            self._one_by_one = False
+        elif now - self._last_progress_at > (STALL_S if busy else 0.0):
+            lasted = now - self._single_threaded_since > MIN_SINGLE_THREADED_S
+            self._sample = SAMPLE_STARTS if lasted else min(self._sample * 2, MAX_SAMPLE_STARTS)
+            self._single_threaded = False
             self._wake()
 
-    def _rest(self, longest_s: float) -> None:
+    def _idle(self, longest_s: float) -> None:
         """Sleep until there may be work; check periodically if no other thread does."""
-        if not self._one_by_one or self._looks_on:
+        if not self._single_threaded or self._has_checker:
             self._sleep(longest_s)
             return
-        self._looks_on = True
+        self._has_checker = True
         try:
-            self._sleep(min(longest_s, LOOK_S))
+            self._sleep(min(longest_s, POLL_S))
         finally:
-            self._looks_on = False
-        if self._one_by_one:
-            self._look()
+            self._has_checker = False
+        if self._single_threaded:
+            self._measure_contention()
 
     def _sleep(self, longest_s: float) -> None:
         sleeper = threading.Lock()

@@ -12,7 +12,7 @@ from workshed import strict_json
 from workshed.jobs import tags, traces
 from workshed.middleware.options.retry_on import LONGEST_KEY as LONGEST_GROUP
 from workshed.middleware.options.retry_on import MOST_GROUPS
-from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
+from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.transport.amqp.codec import MessageProperties
 from workshed.transport.errors import (
     EnvelopeError,
@@ -39,7 +39,7 @@ FIELDS = {
     "message_id": str,
     "message_timestamp": int,
 }
-NAMES, KINDS = list(FIELDS), list(FIELDS.values())
+FIELD_NAMES, FIELD_TYPES = list(FIELDS), list(FIELDS.values())
 
 
 class StrictJson(Encoder):
@@ -55,25 +55,25 @@ class StrictJson(Encoder):
         return fields
 
 
-PLAIN = (StrictJson, JSONEncoder)
+PLAIN_ENCODERS = (StrictJson, JSONEncoder)
 """Encoders whose output this module reads."""
 
 
-def encode(message: dramatiq.Message[Any]) -> bytes:
+def encode_message(message: dramatiq.Message[Any]) -> bytes:
     """Encode a message as plain JSON, whatever encoder is set."""
     return orjson.dumps(message)  # orjson reads its fields, without a dict in between
 
 
-def refuse_encoder(message: dramatiq.Message[Any]) -> None:
+def refuse_foreign_encoder(message: dramatiq.Message[Any]) -> None:
     """Raise `RefusedEncoderError` if the application's encoder does not write plain JSON.
 
     SQL, the console and other releases read messages, too, without that encoder.
     """
     encoder = dramatiq.get_encoder()
-    if type(encoder) in PLAIN:
+    if type(encoder) in PLAIN_ENCODERS:
         return
     try:
-        is_same = orjson.loads(message.encode()) == orjson.loads(encode(message))
+        is_same = orjson.loads(message.encode()) == orjson.loads(encode_message(message))
     except Exception as err:
         raise RefusedEncoderError(encoder) from err
     if not is_same:
@@ -95,12 +95,12 @@ _timestamp = _number(0, LATEST_MS)
 _delay = _number(0)
 
 
-def _word(value: object) -> str | None:
+def _string(value: object) -> str | None:
     return None if isinstance(value, str) else f"must be a string, not {value!r:.50}"
 
 
 def _key(value: object) -> str | None:
-    if problem := _word(value):
+    if problem := _string(value):
         return problem
     try:
         size = len(str(value).encode())
@@ -112,7 +112,7 @@ def _key(value: object) -> str | None:
 
 
 def _id(value: object) -> str | None:
-    if problem := _word(value):
+    if problem := _string(value):
         return problem
     if not 0 < len(str(value).encode(errors="replace")) <= LONGEST_NAME or NUL in str(value):
         return f"must have 1 to {LONGEST_NAME} bytes and no NUL, not {value!r:.50}"
@@ -156,15 +156,15 @@ def _counts(most: int) -> Callable[[Any], str | None]:
     return check
 
 
-def _yes(value: object) -> str | None:
+def _true(value: object) -> str | None:
     return None if value is True else f"must be true, not {value!r:.50}"
 
 
-def _flag(value: object) -> str | None:
+def _bool(value: object) -> str | None:
     return None if isinstance(value, bool) else f"must be true or false, not {value!r:.50}"
 
 
-def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
+def _message(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
     """Check a nested message as if it were sent now."""
     try:
         body = orjson.dumps(value)
@@ -172,22 +172,22 @@ def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> s
             return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
         # As it will be read: a tuple of arguments becomes a list.
         _check_object(orjson.loads(body), added, later=later, follows=True)
-        refuse_inexact(list(value["args"]), "args")
-        refuse_inexact(value["kwargs"], "kwargs")
+        refuse_inexact_value(list(value["args"]), "args")
+        refuse_inexact_value(value["kwargs"], "kwargs")
     except (orjson.JSONEncodeError, EnvelopeError, InvalidArgumentError) as err:
         return f"must be a message that can be sent: {err}"
     return None
 
 
-def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
+def _messages(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
     """Check the messages that follow a group."""
     if not isinstance(value, list):
         return f"must be a list of messages, not {value!r:.50}"
-    problems = (_piped(message, added, later=later) for message in value)
+    problems = (_message(message, added, later=later) for message in value)
     return next(filter(None, problems), None)
 
 
-def _added(value: Any) -> str | None:
+def _added_option(value: Any) -> str | None:
     """Check the value of an option that an application's middleware added."""
     if problem := strict_json.find_inexact(value, "its value"):
         return f"cannot be sent: {problem}"
@@ -208,14 +208,14 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "unknown_actor_since": _number(
         0, LATEST_MS
     ),  # first received by a worker without its actor, Unix ms
-    "origin": _word,  # `transaction` if it was stored with the sender's own data
-    "pipe_target": _piped,  # the message that is sent with its result when it succeeds
+    "origin": _string,  # `transaction` if it was stored with the sender's own data
+    "pipe_target": _message,  # the message that is sent with its result when it succeeds
     "group_completion_uuid": _id,  # the group in which its success counts
-    "group_completion_callbacks": _grouped,  # what is sent after the last success of the group
-    "store_results": _flag,  # whether its result is stored
+    "group_completion_callbacks": _messages,  # what is sent after the last success of the group
+    "store_results": _bool,  # whether its result is stored
     "result_ttl": _number(1),  # for how many ms
-    "awaited": _yes,  # for as long, store that it has ended, without its result
-    "pipe_ignore": _flag,  # whether it is sent without the result of the previous message
+    "awaited": _true,  # for as long, store that it has ended, without its result
+    "pipe_ignore": _bool,  # whether it is sent without the result of the previous message
     "due": _number(0, LATEST_MS),  # when a delayed message is due, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after the send, it may start
     "scheduled_for": _number(0, LATEST_MS),  # of a periodic job: the time it is for, Unix ms
@@ -228,7 +228,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
     "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # if another job has the key
-    "awaiting_unique_key": _yes,  # another job had it at the send, so it is taken at the start
+    "awaiting_unique_key": _true,  # another job had it at the send, so it is taken at the start
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
     "min_backoff": _number(0),
@@ -237,14 +237,14 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
 }
 
 
-NESTED: dict[str, Callable[..., str | None]] = {
-    "pipe_target": _piped,
-    "group_completion_callbacks": _grouped,
+NESTED_OPTIONS: dict[str, Callable[..., str | None]] = {
+    "pipe_target": _message,
+    "group_completion_callbacks": _messages,
 }
 """Options that contain messages, whose own options are checked too."""
 
 
-def option_problem(
+def find_option_problem(
     name: str, value: object, added: Collection[str] = (), *, later: bool = False
 ) -> str | None:
     """Return what is wrong with an option; `None` if nothing is.
@@ -252,23 +252,23 @@ def option_problem(
     `added` are options of an application's middleware. If the message may be from a newer release
     (`later`), unknown options of nested messages are accepted.
     """
-    if name in NESTED:
-        return NESTED[name](value, added, later=later)
+    if name in NESTED_OPTIONS:
+        return NESTED_OPTIONS[name](value, added, later=later)
     if name in OPTIONS:
         return OPTIONS[name](value)
-    if instead := OF_A_MESSAGE.get(name):
+    if instead := MESSAGE_OPTION_HINTS.get(name):
         return f"is not an option of a message: {instead}"
     if name in added:
-        return _added(value)
+        return _added_option(value)
     return "is not an option of a message"
 
 
-def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
+def decode_message(body: bytes, queue: str) -> dramatiq.Message[Any]:
     """Decode a delivered body strictly.
 
     Raises `EnvelopeError` with the field and the reason. A message that passes can neither kill a
     worker thread nor restart a consumer. It may have options of a later release, with which it must
-    not run here: see `unknown_option`.
+    not run here: see `find_unknown_option`.
     """
     if len(body) > LARGEST_BODY_BYTES:
         raise EnvelopeError(f"body: {len(body)} bytes, at most {LARGEST_BODY_BYTES} are read")
@@ -283,16 +283,16 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
     return dramatiq.Message(**fields)
 
 
-def unknown_option(message: dramatiq.Message[Any], added: Collection[str] = ()) -> str | None:
+def find_unknown_option(message: dramatiq.Message[Any], added: Collection[str] = ()) -> str | None:
     """Return the name of an option that a worker with these `added` ones does not know, if any.
 
     Also looks at the messages that follow it, because one with an unknown option would be dead once
     it has received the result.
     """
-    return _unknown(message.options, added)
+    return _find_unknown(message.options, added)
 
 
-def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
+def _find_unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
     if not options.keys() <= OPTIONS.keys():
         names = options.keys() - OPTIONS.keys() - set(added)
         if names:
@@ -301,7 +301,7 @@ def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
     if "pipe_target" in options:
         following.append(options["pipe_target"])
     of_following = (*added, DELAY)
-    found = (_unknown(message["options"], of_following) for message in following)
+    found = (_find_unknown(message["options"], of_following) for message in following)
     return next(filter(None, found), None)
 
 
@@ -316,20 +316,20 @@ def _check_object(
         raise EnvelopeError("not a JSON object")
     _check_fields(fields)
     for name, value in fields["options"].items():
-        if later and name not in OPTIONS and name not in OF_A_MESSAGE:
+        if later and name not in OPTIONS and name not in MESSAGE_OPTION_HINTS:
             continue
         if follows and name == DELAY:
             problem = _delay(value)
         else:
-            problem = option_problem(name, value, added, later=later)
+            problem = find_option_problem(name, value, added, later=later)
         if problem:
             raise EnvelopeError(f"options.{name}: {problem}")
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
     """Raise `EnvelopeError` unless these are a message's fields, each with its type and range."""
-    if list(fields) != NAMES or list(map(type, fields.values())) != KINDS:
-        _refuse_others(fields)
+    if list(fields) != FIELD_NAMES or list(map(type, fields.values())) != FIELD_TYPES:
+        _refuse_wrong_fields(fields)
     if problem := _timestamp(fields["message_timestamp"]):
         raise EnvelopeError(f"message_timestamp: {problem}")
     for name in ("message_id", "actor_name"):
@@ -337,7 +337,7 @@ def _check_fields(fields: dict[str, Any]) -> None:
             raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes and no NUL")
 
 
-def _refuse_others(fields: dict[str, Any]) -> None:
+def _refuse_wrong_fields(fields: dict[str, Any]) -> None:
     """Raise `EnvelopeError` for missing, unknown or mistyped fields; any order is accepted."""
     if fields.keys() != FIELDS.keys():
         name = min(fields.keys() ^ FIELDS.keys())
@@ -364,13 +364,13 @@ def message_properties(message: dramatiq.Message[Any], **headers: Any) -> Messag
     )
 
 
-def refuse_inexact(value: object, path: str) -> None:
+def refuse_inexact_value(value: object, path: str) -> None:
     """Raise `InvalidArgumentError` for a value that JSON would change."""
     if problem := strict_json.find_inexact(value, path):
         raise InvalidArgumentError(f"{problem}; pass an id, a string or a number")
 
 
-def refuse_large(message: dramatiq.Message[Any]) -> None:
+def refuse_large_arguments(message: dramatiq.Message[Any]) -> None:
     """Raise `PublishRefusedError` for arguments that are too large for a message."""
     size = len(orjson.dumps([message.args, message.kwargs]))
     if size > LARGEST_ARGUMENTS_BYTES:
@@ -380,7 +380,7 @@ def refuse_large(message: dramatiq.Message[Any]) -> None:
         )
 
 
-def refuse_fields(message: dramatiq.Message[Any]) -> None:
+def refuse_invalid_fields(message: dramatiq.Message[Any]) -> None:
     """Raise `PublishRefusedError` for an ID, a name or a time that no worker would accept.
 
     dramatiq's own are valid; those of other senders or libraries may not be.

@@ -12,22 +12,22 @@ import orjson
 from workshed.metrics import meters
 from workshed.settings import Settings
 from workshed.transport.errors import SignatureError
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
 logger = logging.getLogger(__name__)
 
-HEADER: Final = "x-workshed-signature"
+SIGNATURE_HEADER: Final = "x-workshed-signature"
 VERSION: Final = "v1"
 DIGEST: Final = "sha256"
-ACTED_ON: Final = ("published_ms", "outbox", "possible_duplicate")
+SIGNED_HEADERS: Final = ("published_ms", "outbox", "possible_duplicate")
 """The headers that a consumer acts on: without the last two it does not look for duplicates, and
 the first shows whether a copy is so old that its outcome may have been forgotten."""
-PLAIN: Final = (int, str, NoneType)
-NAME_OF_KEY: Final = b"workshed: the name of this key"
-NAME_BYTES: Final = 4
+SIGNABLE_TYPES: Final = (int, str, NoneType)
+KEY_ID_LABEL: Final = b"workshed: the name of this key"
+KEY_ID_BYTES: Final = 4
 
 Headers = Mapping[str, Any] | None
-Oddity = Literal["older", "missing", "unknown", "altered"]
+SignatureProblem = Literal["older", "missing", "unknown", "altered"]
 """Why a message has no signature of the newest key; one of an `older` key is valid too."""
 
 
@@ -45,10 +45,10 @@ class Signing:
         # Copied for each message, because setting up a key costs as much as all the rest.
         self._keys = {name: hmac.new(found[name], digestmod=DIGEST) for name in reversed(found)}
         self._newest = next(iter(self._keys))
-        self._told: set[tuple[str, Oddity]] = set()
+        self._warned: set[tuple[str, SignatureProblem]] = set()
 
     @property
-    def names(self) -> list[str]:
+    def key_ids(self) -> list[str]:
         """The names of the keys, newest first; a name reveals nothing about its key."""
         return list(self._keys)
 
@@ -56,16 +56,16 @@ class Signing:
         """Return the value of `HEADER`; raises `SignatureError` if a header cannot be signed."""
         return self._signature(self._newest, queue, headers, body)
 
-    def vouches(self, queue: str, headers: Headers, body: bytes) -> bool:
+    def is_signed_by_us(self, queue: str, headers: Headers, body: bytes) -> bool:
         """Return whether one of the keys signed a message."""
-        return self._judge(queue, headers, body)[0] in (None, "older")
+        return self._find_problem(queue, headers, body)[0] in (None, "older")
 
-    def check(self, queue: str, headers: Headers, body: bytes) -> None:
+    def verify(self, queue: str, headers: Headers, body: bytes) -> None:
         """Count messages that the newest key did not sign; raises `SignatureError` if none did.
 
         If no signature is required, this is logged instead, once for each queue and problem.
         """
-        oddity, said = self._judge(queue, headers, body)
+        oddity, said = self._find_problem(queue, headers, body)
         if oddity is None:
             return
         meters.SIGNATURE_PROBLEMS.add(queue, oddity)
@@ -73,8 +73,8 @@ class Signing:
             return
         if self.required:
             raise SignatureError(f"signature: {said}")
-        if (queue, oddity) not in self._told:
-            self._told.add((queue, oddity))
+        if (queue, oddity) not in self._warned:
+            self._warned.add((queue, oddity))
             logger.warning(
                 "%s: the signature of a message %s; it runs, as WORKSHED_SIGNING is accept. "
                 "More such messages are only counted",
@@ -82,8 +82,10 @@ class Signing:
                 said,
             )
 
-    def _judge(self, queue: str, headers: Headers, body: bytes) -> tuple[Oddity | None, str]:
-        given = (headers or {}).get(HEADER)
+    def _find_problem(
+        self, queue: str, headers: Headers, body: bytes
+    ) -> tuple[SignatureProblem | None, str]:
+        given = (headers or {}).get(SIGNATURE_HEADER)
         if given is None:
             return "missing", "is missing"
         version, _, rest = given.partition(":") if isinstance(given, str) else ("", "", "")
@@ -102,17 +104,17 @@ class Signing:
         return (None if name == self._newest else "older"), ""
 
     def _signature(self, name: str, queue: str, headers: Headers, body: bytes) -> str:
-        head = _head(queue, headers or {})
+        head = _signed_head(queue, headers or {})
         signed = self._keys[name].copy()
         signed.update(b"".join((len(head).to_bytes(4, "big"), head, body)))
         return f"{VERSION}:{name}:{signed.hexdigest()}"
 
 
-def _head(queue: str, headers: Mapping[str, Any]) -> bytes:
+def _signed_head(queue: str, headers: Mapping[str, Any]) -> bytes:
     """Return what is signed in addition to the body, as JSON, which preserves types."""
-    values = [headers.get(name) for name in ACTED_ON]
+    values = [headers.get(name) for name in SIGNED_HEADERS]
     for value in values:
-        if not isinstance(value, PLAIN):
+        if not isinstance(value, SIGNABLE_TYPES):
             raise SignatureError(f"does not fit: a header cannot be signed: {value!r:.50}")
     try:
         return orjson.dumps([VERSION, queue, *values])
@@ -122,7 +124,7 @@ def _head(queue: str, headers: Mapping[str, Any]) -> bytes:
 
 def key_id(key: bytes) -> str:
     """Return a name derived from a key, by which you can compare two hosts without showing it."""
-    return hmac.digest(key, NAME_OF_KEY, DIGEST)[:NAME_BYTES].hex()
+    return hmac.digest(key, KEY_ID_LABEL, DIGEST)[:KEY_ID_BYTES].hex()
 
 
 def build_signing(config: Settings) -> Signing | None:
@@ -136,5 +138,5 @@ def verify_and_decode(
 ) -> dramatiq.Message[Any]:
     """Check the signature of a message, and decode it; raises `EnvelopeError`."""
     if signing is not None:
-        signing.check(queue, headers, body)
-    return decode(body, queue)
+        signing.verify(queue, headers, body)
+    return decode_message(body, queue)

@@ -17,7 +17,7 @@ class ConnectionAdapter(NamedTuple):
     """
 
     execute: Callable[[Any, Statement], Any]
-    waits: bool = False
+    is_async: bool = False
 
 
 class DjangoConnection(Protocol):
@@ -70,7 +70,7 @@ def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
     that tracers and frameworks put around connections return the class of the wrapped object.
     """
     for cls in conn.__class__.__mro__:
-        kind = KINDS.get((cls.__module__.partition(".")[0], cls.__qualname__))
+        kind = ADAPTERS.get((cls.__module__.partition(".")[0], cls.__qualname__))
         if kind is not None:
             return kind
     given = f"{conn.__class__.__module__}.{conn.__class__.__qualname__}"
@@ -149,15 +149,15 @@ def _require_postgresql(database: str) -> None:
 
 
 # By package and class name, because the module within the package differs between releases.
-KINDS: dict[tuple[str, str], ConnectionAdapter] = {
+ADAPTERS: dict[tuple[str, str], ConnectionAdapter] = {
     ("psycopg", "Connection"): ConnectionAdapter(_psycopg),
-    ("psycopg", "AsyncConnection"): ConnectionAdapter(_async_psycopg, waits=True),
+    ("psycopg", "AsyncConnection"): ConnectionAdapter(_async_psycopg, is_async=True),
     ("django", "ConnectionProxy"): ConnectionAdapter(_django),  # `django.db.connection`
     ("django", "BaseDatabaseWrapper"): ConnectionAdapter(_django),
     ("sqlalchemy", "Connection"): ConnectionAdapter(_sqlalchemy),
     ("sqlalchemy", "Session"): ConnectionAdapter(_session),
     ("sqlalchemy", "scoped_session"): ConnectionAdapter(_session),
-    ("sqlalchemy", "AsyncConnection"): ConnectionAdapter(_async_sqlalchemy, waits=True),
-    ("sqlalchemy", "AsyncSession"): ConnectionAdapter(_async_session, waits=True),
-    ("sqlalchemy", "async_scoped_session"): ConnectionAdapter(_async_session, waits=True),
+    ("sqlalchemy", "AsyncConnection"): ConnectionAdapter(_async_sqlalchemy, is_async=True),
+    ("sqlalchemy", "AsyncSession"): ConnectionAdapter(_async_session, is_async=True),
+    ("sqlalchemy", "async_scoped_session"): ConnectionAdapter(_async_session, is_async=True),
 }

@@ -15,12 +15,12 @@ class PendingPublish:
 
     queue: str
     body: bytes
-    stamp: MessageProperties
-    ticket: "ConfirmBatch"
-    unknown: bool = False
+    properties: MessageProperties
+    batch: "ConfirmBatch"
+    maybe_delivered: bool = False
     """Sent on a connection that was lost before the confirm: a copy may have arrived."""
-    returned: str | None = None
-    done: bool = False
+    return_reason: str | None = None
+    is_done: bool = False
     error: BrokerError | None = None
 
 
@@ -29,12 +29,12 @@ class ConfirmBatch:
     """Publications whose confirms a sender waits for together."""
 
     publications: list[PendingPublish] = field(default_factory=list)
-    withdrawn: bool = False
-    submitted: float = 0.0
+    is_withdrawn: bool = False
+    submitted_at: float = 0.0
     """When it was handed to the publisher, by `time.monotonic`."""
-    settled: Latch = field(default_factory=Latch)
+    all_confirmed: Latch = field(default_factory=Latch)
     """Opened in the I/O thread when every publication is done."""
-    _left: int = 0
+    _outstanding: int = 0
 
     def add(
         self,
@@ -47,16 +47,16 @@ class ConfirmBatch:
         """Add one message; only before the batch is submitted."""
         publication = PendingPublish(queue, body, stamp, self, unknown)
         self.publications.append(publication)
-        self._left += 1
+        self._outstanding += 1
         return publication
 
-    def settle(self, publication: PendingPublish, error: BrokerError | None) -> None:
+    def record_answer(self, publication: PendingPublish, error: BrokerError | None) -> None:
         """Note the first answer to one of the messages; only in the I/O thread."""
-        if publication.done:  # a confirm that came after its sender gave up
+        if publication.is_done:  # a confirm that came after its sender gave up
             return
-        publication.done, publication.error = True, error
-        self._left -= 1
-        if self._left == 0:
-            if not self.withdrawn:
-                meters.PUBLISH.observe(time.monotonic() - self.submitted)
-            self.settled.open()
+        publication.is_done, publication.error = True, error
+        self._outstanding -= 1
+        if self._outstanding == 0:
+            if not self.is_withdrawn:
+                meters.PUBLISH.observe(time.monotonic() - self.submitted_at)
+            self.all_confirmed.open()

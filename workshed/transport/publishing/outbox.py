@@ -7,7 +7,7 @@ from typing import NamedTuple
 import psycopg
 
 from workshed import db
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases, schedule
@@ -19,13 +19,13 @@ class StoreFailure(NamedTuple):
     """Why a message is not stored."""
 
     error: psycopg.Error
-    unknown: bool
+    maybe_stored: bool
     """It failed during or after the commit, so the message may nevertheless be stored."""
 
     def __str__(self) -> str:
         """Return PostgreSQL's error, and what is unknown."""
         said = str(self.error).strip()
-        return f"{said} (it may be stored all the same)" if self.unknown else said
+        return f"{said} (it may be stored all the same)" if self.maybe_stored else said
 
 
 Failures = dict[OutgoingMessage, StoreFailure]
@@ -37,27 +37,29 @@ def insert_leased(messages: Sequence[OutgoingMessage], span: timedelta) -> Failu
     A message whose key another one has is not stored, and has a `conflict` afterwards.
     """
     if len(messages) == 1:
-        return _lease_one(messages[0], span)
+        return _insert_one_leased(messages[0], span)
 
     def store(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
         acquire_unique_keys(conn, messages)
         leases.insert_leases(
-            conn, [each.row("outbox_lease") for each in messages if each.conflict is None], span
+            conn,
+            [each.build_row("outbox_lease") for each in messages if each.conflict is None],
+            span,
         )
         insert_awaiting_key(conn, messages)
 
-    return _each(messages, store)
+    return _run_in_transaction(messages, store)
 
 
-def _lease_one(outgoing: OutgoingMessage, span: timedelta) -> Failures:
+def _insert_one_leased(outgoing: OutgoingMessage, span: timedelta) -> Failures:
     """Do the same in one statement, for a sender that waits for it."""
-    claim, row = outgoing.claim(timedelta()), outgoing.row("outbox_lease")
+    claim, row = outgoing.build_key_claim(timedelta()), outgoing.build_row("outbox_lease")
     try:
         with db.limited_wait(), db.autocommit_statement() as conn:
             if claim is None:
                 leases.insert_leases(conn, [row], span)
             else:
-                outgoing.note_key_holder(
+                outgoing.record_key_holder(
                     unique.insert_leased_with_key(
                         conn, row, claim, span, awaiting_key_body(outgoing.message)
                     )
@@ -71,25 +73,25 @@ def release_to_relay(messages: Sequence[OutgoingMessage]) -> Failures:
     """Let a relay send what RabbitMQ did not take, as soon as it can."""
 
     def store(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
-        leased = [each for each in messages if each.leased]
+        leased = [each for each in messages if each.is_leased]
         if leased:
             doubtful = [each.may_have_arrived for each in leased]
-            leases.give_up(conn, [each.key for each in leased], unknown=doubtful)
-        others = [each for each in messages if not each.leased]
+            leases.release_to_relay(conn, [each.key for each in leased], unknown=doubtful)
+        others = [each for each in messages if not each.is_leased]
         acquire_unique_keys(conn, others)
-        rows = [each.row("broker_down") for each in others if each.conflict is None]
+        rows = [each.build_row("broker_down") for each in others if each.conflict is None]
         if rows:
             schedule.insert_many(conn, rows, timedelta())
         insert_awaiting_key(conn, others)
 
-    return _each(messages, store)
+    return _run_in_transaction(messages, store)
 
 
 def insert_in_joined_transaction(messages: Sequence[OutgoingMessage]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
         acquire_unique_keys(conn, messages)
-        rows = [each.row("transactional") for each in messages if each.conflict is None]
+        rows = [each.build_row("transactional") for each in messages if each.conflict is None]
         schedule.insert_many(conn, rows, timedelta())
         insert_awaiting_key(conn, messages)
 
@@ -103,31 +105,31 @@ def delete_rows_and_locks(messages: Sequence[OutgoingMessage]) -> Failures:
             if outgoing.unique_key is not None:
                 unique.release_locks(conn, *outgoing.key)
 
-    return _each(messages, remove)
+    return _run_in_transaction(messages, remove)
 
 
 def acquire_unique_keys(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
     """Take the keys of unique messages; each notes what follows when another has its key."""
     claims: dict[str, unique.KeyClaim] = {}
     for outgoing in messages:
-        claim = outgoing.claim(timedelta())
+        claim = outgoing.build_key_claim(timedelta())
         if claim is not None and (claim.replace or claim.key not in claims):
             claims[claim.key] = claim  # of several that replace each other, the last one wins
-    holders = unique.take_many(conn, list(claims.values())) if claims else {}
+    holders = unique.acquire_keys(conn, list(claims.values())) if claims else {}
     for outgoing in messages:
         if outgoing.unique_key is not None:
-            outgoing.note_key_holder(holders[outgoing.unique_key])
+            outgoing.record_key_holder(holders[outgoing.unique_key])
 
 
 def insert_awaiting_key(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
     """Store what is to wait for the key that another message has."""
     rows = [
-        each.row("delayed")
+        each.build_row("delayed")
         for each in messages
         if each.conflict is not None and each.conflict.awaits_key
     ]
     if rows:
-        schedule.insert_many(conn, rows, unique.WAIT)
+        schedule.insert_many(conn, rows, unique.KEY_RETRY_DELAY)
 
 
 def combined_error(error: Exception, failure: StoreFailure) -> Exception:
@@ -139,7 +141,7 @@ def combined_error(error: Exception, failure: StoreFailure) -> Exception:
 
 def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exception:
     """Say that a message which needs a row could not be stored."""
-    if not isinstance(failure.error, PASSING_ERRORS):
+    if not isinstance(failure.error, TRANSIENT_ERRORS):
         return failure.error
     kind = "a unique message" if outgoing.unique_key else f"a message for {outgoing.queue.name!r}"
     place = db.describe_address(settings().database_url.get_secret_value())
@@ -151,7 +153,7 @@ def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exce
     return found
 
 
-def _each(
+def _run_in_transaction(
     messages: Sequence[OutgoingMessage],
     work: Callable[[Connection, Sequence[OutgoingMessage]], None],
 ) -> Failures:
@@ -162,7 +164,9 @@ def _each(
             work(conn, messages)
             worked = True
     except psycopg.Error as err:
-        if len(messages) == 1 or isinstance(err, PASSING_ERRORS):
+        if len(messages) == 1 or isinstance(err, TRANSIENT_ERRORS):
             return dict.fromkeys(messages, StoreFailure(err, worked))
-        return {each: bad for one in messages for each, bad in _each([one], work).items()}
+        return {
+            each: bad for one in messages for each, bad in _run_in_transaction([one], work).items()
+        }
     return {}

@@ -11,7 +11,7 @@ from typing import Literal
 
 from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases
@@ -19,10 +19,10 @@ from workshed.jobs.outbox.leases import Key
 
 logger = logging.getLogger(__name__)
 
-Verb = Literal["end", "keep", "drop"]
+RowFate = Literal["delivered", "keep_until_done", "cancelled"]
 """`end`: it is on RabbitMQ's disk. `keep`: it is in its memory. `drop`: it must not be sent."""
 
-Batch = dict[Verb, list[Key]]
+CleanupBatch = dict[RowFate, list[Key]]
 
 LONGEST_WAIT_S = 0.05
 LARGEST_BATCH = 500
@@ -47,12 +47,12 @@ class OutboxCleaner:
 
     def _reset(self) -> None:
         # Also after a fork, because the parent writes its own marks.
-        self._marks: queues.SimpleQueue[tuple[Verb, Sequence[Key]]] = queues.SimpleQueue()
-        self._starting = threading.Lock()
+        self._marks: queues.SimpleQueue[tuple[RowFate, Sequence[Key]]] = queues.SimpleQueue()
+        self._start_lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, verb: Verb, keys: Sequence[Key]) -> None:
+    def add(self, verb: RowFate, keys: Sequence[Key]) -> None:
         """Mark rows soon, without waiting; safe from any thread."""
         if not keys:
             return
@@ -73,11 +73,11 @@ class OutboxCleaner:
         thread = self._thread
         if thread is not None and thread.is_alive():
             self._closing.set()
-            self._marks.put(("end", ()))  # wakes it
+            self._marks.put(("delivered", ()))  # wakes it
             thread.join(CLOSE_S)
 
     def _start(self) -> None:
-        with self._starting:
+        with self._start_lock:
             if self._thread is None or not self._thread.is_alive():
                 self._closing.clear()
                 thread = threading.Thread(target=self._run, name="marks", daemon=True)
@@ -86,17 +86,17 @@ class OutboxCleaner:
                 self._thread = thread
 
     def _run(self) -> None:
-        batch: Batch = {}
+        batch: CleanupBatch = {}
         failures = 0
         while not self._closing.is_set() or not self._marks.empty() or batch:
             try:
-                batch = batch or self._collected(None)
+                batch = batch or self._next_batch(None)
                 with db.limited_wait(), db.connect() as conn:
                     while batch:
                         write_batch(conn, batch)
                         failures = 0
-                        batch = self._collected(IDLE_S)
-            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                        batch = self._next_batch(IDLE_S)
+            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning(
                         "could not delete the rows of sent jobs; a relay will send them again, and "
@@ -116,9 +116,9 @@ class OutboxCleaner:
                 )
                 batch = {}
 
-    def _collected(self, idle_s: float | None) -> Batch:
+    def _next_batch(self, idle_s: float | None) -> CleanupBatch:
         """Wait for a mark, and briefly for more; empty if none arrives within `idle_s`."""
-        batch: Batch = {}
+        batch: CleanupBatch = {}
         size = 0
         wait = 0.0 if self._closing.is_set() else idle_s
         until = None
@@ -134,13 +134,13 @@ class OutboxCleaner:
         return batch
 
 
-def write_batch(conn: Connection, batch: Batch) -> None:
+def write_batch(conn: Connection, batch: CleanupBatch) -> None:
     """Write a batch; each statement may be repeated."""
-    if ended := batch.get("end"):
+    if ended := batch.get("delivered"):
         leases.delete_leases(conn, ended)
-    if kept := batch.get("keep"):
+    if kept := batch.get("keep_until_done"):
         leases.keep_until_outcome(conn, kept)
-    for key in batch.get("drop", ()):
+    for key in batch.get("cancelled", ()):
         with conn.transaction():
             if leases.delete_leases(conn, [key]):  # else a relay has it, and the job needs the lock
                 unique.release_locks(conn, *key)

@@ -12,16 +12,16 @@ from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.leases import Key
 from workshed.jobs.outbox.schedule import Reason
-from workshed.metrics.meters import How
+from workshed.metrics.meters import SendResult
 from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
-from workshed.transport.messages.envelope import encode, message_properties
+from workshed.transport.messages.envelope import encode_message, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 
 Message = dramatiq.Message[Any]
 
 
-SendState = How | Literal["pending"]
+SendState = SendResult | Literal["pending"]
 """Where a message is: `pending` until it is safe or has failed, then what metrics count."""
 
 
@@ -59,13 +59,13 @@ class OutgoingMessage:
     conflict: KeyConflict | None = None
     """Set when its row is written, so it counts only once that transaction has committed."""
     publication: PendingPublish | None = None
-    leased: bool = False
+    is_leased: bool = False
     """It has a row, from which a relay publishes it if this sender crashes."""
     may_have_arrived: bool = False
     """Published on a connection that was lost before the confirm."""
 
     @property
-    def how(self) -> How:
+    def final_state(self) -> SendResult:
         """What became of it, as metrics count it; only once it is not pending any more."""
         if self.state == "pending":
             raise RuntimeError(f"{self.message.message_id} is still being sent")
@@ -102,11 +102,11 @@ class OutgoingMessage:
         """
         return self.queue.kind == "classic" or self.unique_key is not None
 
-    def claim(self, delay: timedelta) -> KeyClaim | None:
+    def build_key_claim(self, delay: timedelta) -> KeyClaim | None:
         """Return the claim of its unique key, for its span from when it is due."""
         return key_claim(self.message, delay)
 
-    def note_key_holder(self, holder: str) -> None:
+    def record_key_holder(self, holder: str) -> None:
         """Note which message has its key, itself included."""
         if holder == self.message.message_id:
             self.conflict = None
@@ -117,7 +117,7 @@ class OutgoingMessage:
     def publish(self, batch: ConfirmBatch) -> None:
         """Add it to a batch for RabbitMQ; `finish_publish` takes the answer."""
         # Its consumer looks for a duplicate: a relay may publish another copy.
-        leased = {"outbox": True} if self.leased else {}
+        leased = {"outbox": True} if self.is_leased else {}
         self.publication = batch.add(
             self.queue.name,
             self.body,
@@ -129,13 +129,13 @@ class OutgoingMessage:
         """Take RabbitMQ's answer, if it was published."""
         if self.publication is None:
             return
-        self.may_have_arrived = self.publication.unknown
+        self.may_have_arrived = self.publication.maybe_delivered
         if self.publication.error is None:
             self.finish("published")
         else:
             self.refuse(self.publication.error)
 
-    def finish(self, state: How) -> None:
+    def finish(self, state: SendResult) -> None:
         """Enter a state in which it is safe, or that of its conflict."""
         self.state, self.error = state, None
         if self.conflict is None:
@@ -152,11 +152,11 @@ class OutgoingMessage:
         """Forget a refusal, and let it be published again."""
         self.state, self.error, self.publication = "pending", None, None
 
-    def row(self, reason: Reason) -> schedule.OutboxRow:
+    def build_row(self, reason: Reason) -> schedule.OutboxRow:
         """Return it as a row of the schedule."""
         message_id, generation = self.key
         awaits_key = self.conflict is not None and self.conflict.awaits_key
-        body = encode(awaiting_key(self.message)) if awaits_key else self.body
+        body = encode_message(awaiting_key(self.message)) if awaits_key else self.body
         return schedule.OutboxRow(
             message_id=message_id,
             generation=generation,
@@ -194,22 +194,22 @@ def awaiting_key(message: Message) -> Message:
 def awaiting_key_body(message: Message) -> str | None:
     """Return its JSON while it waits for a key, if it is to wait for one."""
     waits = message.options.get("on_conflict") == "reschedule"
-    return encode(awaiting_key(message)).decode() if waits else None
+    return encode_message(awaiting_key(message)).decode() if waits else None
 
 
 def encode_outgoing(message: Message, queue: Queue) -> OutgoingMessage:
     """Encode a message; one that cannot be encoded is refused."""
     outgoing = OutgoingMessage(message, queue)
     try:
-        outgoing.body = encode(message)
+        outgoing.body = encode_message(message)
     except orjson.JSONEncodeError as err:
         outgoing.refuse(PublishRefusedError(f"{message.actor_name}: {err!r}"))
     return outgoing
 
 
-def metric_labels(outgoing: OutgoingMessage) -> tuple[str, str, How]:
+def metric_labels(outgoing: OutgoingMessage) -> tuple[str, str, SendResult]:
     """Return the actor and the queue of a message, and what became of it."""
-    return outgoing.message.actor_name, outgoing.message.queue_name, outgoing.how
+    return outgoing.message.actor_name, outgoing.message.queue_name, outgoing.final_state
 
 
 @dataclass(slots=True, eq=False)
@@ -220,7 +220,7 @@ class PublishBatch:
     deadline: float
     """When RabbitMQ is to have confirmed them, by `time.monotonic`."""
     confirms: ConfirmBatch | None = None
-    abandoned: bool = False
+    is_abandoned: bool = False
     """Its sender was interrupted."""
 
     @property

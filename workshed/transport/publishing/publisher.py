@@ -21,19 +21,19 @@ from workshed.transport.errors import (
     BrokerUnreachableError,
     PublishRefusedError,
 )
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 from workshed.transport.publishing.confirms import ConfirmBatch, PendingPublish
-from workshed.transport.waiting import Blocking, WaitStrategy, run_blocking
+from workshed.transport.waiting import BlockingWait, WaitStrategy, run_blocking
 
 __all__ = ["ConfirmBatch", "PendingPublish", "Publisher"]
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 1000
+CONFIRM_WINDOW = 1000
 """Most unconfirmed publishes; further ones wait in this process, where they can be withdrawn."""
-AT_ONCE = 50
+WRITE_BATCH = 50
 """Publishes per write to the socket, so that these are sent while the next ones are encoded."""
-FAILURES = 2
+FAILURES_UNTIL_DOWN = 2
 """Failures to connect in a row, at least one per server, after which senders no longer wait."""
 
 
@@ -42,7 +42,7 @@ class PublisherConnection(ReconnectingConnection):
 
     def is_down(self) -> bool:
         """Return whether the last attempts to connect, at least one per server, all failed."""
-        failures = max(FAILURES, len(self._urls))
+        failures = max(FAILURES_UNTIL_DOWN, len(self._urls))
         return self._failures >= failures and not self._open.is_set()
 
 
@@ -68,39 +68,41 @@ class Publisher:
         self._lock = threading.Lock()
         self._link: PublisherConnection | None = None
         self._channel: Any = None
-        self._sent = 0
+        self._sent_count = 0
         self._pending: dict[int, PendingPublish] = {}
         self._waiting: deque[PendingPublish] = deque()
 
     def submit(self, ticket: ConfirmBatch) -> None:
         """Pass the publications to the I/O thread, in order."""
-        link = self._opened_link()
-        ticket.submitted = time.monotonic()
+        link = self._ensure_link()
+        ticket.submitted_at = time.monotonic()
         if not ticket.publications:
-            ticket.settled.open()  # there is no confirm to wait for
+            ticket.all_confirmed.open()  # there is no confirm to wait for
         self._waiting.extend(ticket.publications)
-        link.call(self._pump)
+        link.call_soon(self._pump)
 
     def wait(self, ticket: ConfirmBatch, deadline: float) -> None:
         """Wait until `deadline` (`time.monotonic`); then withdraw unsent publications.
 
         Afterwards every publication is done, and has its error if it failed.
         """
-        run_blocking(self.settled(ticket, deadline, Blocking()))
+        run_blocking(self.await_confirms(ticket, deadline, BlockingWait()))
 
-    async def settled(self, ticket: ConfirmBatch, deadline: float, waiting: WaitStrategy) -> None:
+    async def await_confirms(
+        self, ticket: ConfirmBatch, deadline: float, waiting: WaitStrategy
+    ) -> None:
         """Do as `wait` does, in a thread or in an event loop."""
-        if await waiting.until(ticket.settled, deadline - time.monotonic()):
+        if await waiting.wait_for(ticket.all_confirmed, deadline - time.monotonic()):
             return
         link = self.withdraw(ticket)
-        while not await waiting.until(ticket.settled, 1):
+        while not await waiting.wait_for(ticket.all_confirmed, 1):
             if not link.is_alive():  # closed meanwhile, so its thread cannot do it
                 self._withdraw(ticket)
 
     def withdraw(self, ticket: ConfirmBatch) -> ReconnectingConnection:
         """Give up a ticket soon: publications that were not sent yet are not sent any more."""
-        link = self._opened_link()
-        link.call(lambda: self._withdraw(ticket))
+        link = self._ensure_link()
+        link.call_soon(lambda: self._withdraw(ticket))
         return link
 
     def publish(self, ticket: ConfirmBatch, timeout_s: float) -> None:
@@ -108,16 +110,16 @@ class Publisher:
         self.submit(ticket)
         self.wait(ticket, time.monotonic() + timeout_s)
 
-    def down(self) -> BrokerError | None:
+    def outage(self) -> BrokerError | None:
         """Return why it is pointless to send anything now, or `None`."""
-        link = self._opened_link()
-        if link.blocked is not None or link.is_down():
-            return self._outage(link, "nothing was sent")
+        link = self._ensure_link()
+        if link.blocked_reason is not None or link.is_down():
+            return self._outage_error(link, "nothing was sent")
         return None
 
     def connect(self) -> None:
         """Start to connect, without waiting for it."""
-        self._opened_link()
+        self._ensure_link()
 
     @property
     def is_connected(self) -> bool:
@@ -125,14 +127,14 @@ class Publisher:
         link = self._link  # another thread may close it meanwhile
         return link is not None and link.is_open
 
-    def ready(self, timeout_s: float) -> bool:
+    def wait_until_writable(self, timeout_s: float) -> bool:
         """Wait for a connection on which RabbitMQ takes messages; False if none in time."""
-        link = self._opened_link()
+        link = self._ensure_link()
         try:
-            link.wait_open(timeout_s)
+            link.wait_until_open(timeout_s)
         except BrokerUnreachableError:
             return False
-        return link.blocked is None
+        return link.blocked_reason is None
 
     def close(self) -> None:
         """Close the connection, if one was ever opened."""
@@ -145,7 +147,7 @@ class Publisher:
         """The connection, once it was first used; none before."""
         return [] if self._link is None else [self._link]
 
-    def _opened_link(self) -> PublisherConnection:
+    def _ensure_link(self) -> PublisherConnection:
         with self._lock:
             if self._link is None:
                 link = PublisherConnection(
@@ -153,7 +155,7 @@ class Publisher:
                 )
                 link.start()
                 self._link = link
-                link.call(self._pump)  # it may have opened before `_link` was set
+                link.call_soon(self._pump)  # it may have opened before `_link` was set
             return self._link
 
     def _on_open(self, connection: pika.SelectConnection) -> None:
@@ -165,14 +167,14 @@ class Publisher:
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
 
     def _on_ready(self, channel: Any) -> None:
-        self._channel, self._sent = channel, 0
+        self._channel, self._sent_count = channel, 0
         self._pump()
 
     def _on_lost(self) -> None:
         """Put unconfirmed publications back at the front, marked as possibly sent."""
         self._channel = None
         for publication in reversed(self._pending.values()):
-            publication.unknown, publication.returned = True, None
+            publication.maybe_delivered, publication.return_reason = True, None
             self._waiting.appendleft(publication)
         self._pending.clear()
 
@@ -187,8 +189,8 @@ class Publisher:
             pending = list(self._pending.values())
             self._pending.clear()
             for publication in pending:
-                publication.unknown = True
-                publication.ticket.settle(publication, replies.channel_closed_error(error))
+                publication.maybe_delivered = True
+                publication.batch.record_answer(publication, replies.channel_closed_error(error))
             channel.connection.channel(on_open_callback=self._on_channel)
 
     def _pump(self) -> None:
@@ -196,26 +198,26 @@ class Publisher:
             return
         wire: FastConnection = self._channel.connection
         while self._may_send() and self._waiting:
-            with wire.together():
-                for _ in range(AT_ONCE):
+            with wire.batched_writes():
+                for _ in range(WRITE_BATCH):
                     if not self._may_send() or not self._waiting:
                         break
                     publication = self._waiting.popleft()
-                    if not publication.ticket.withdrawn:
+                    if not publication.batch.is_withdrawn:
                         self._send(publication)
 
     def _may_send(self) -> bool:
         """Return whether to send now; while RabbitMQ is blocked, unsent ones can be withdrawn."""
-        blocked = self._link is None or self._link.blocked is not None
-        return self._channel is not None and not blocked and len(self._pending) < WINDOW
+        blocked = self._link is None or self._link.blocked_reason is not None
+        return self._channel is not None and not blocked and len(self._pending) < CONFIRM_WINDOW
 
     def _send(self, publication: PendingPublish) -> None:
         # A Return carries no delivery tag, so each publish is numbered in a header.
-        number = self._sent + 1
-        stamp, channel = publication.stamp, self._channel
+        number = self._sent_count + 1
+        stamp, channel = publication.properties, self._channel
         headers = {"published_ms": int(time.time() * 1000), **stamp.headers}
         headers["publish"] = number
-        if publication.unknown:
+        if publication.maybe_delivered:
             headers["possible_duplicate"] = True
         stamp.headers = headers
         wire: FastConnection = channel.connection
@@ -225,28 +227,30 @@ class Publisher:
             return
         try:
             if self._signing is not None:  # here, because now all headers are known
-                headers[HEADER] = self._signing.sign(publication.queue, headers, publication.body)
+                headers[SIGNATURE_HEADER] = self._signing.sign(
+                    publication.queue, headers, publication.body
+                )
             frames = encode_publish(
                 channel.channel_number,
                 EXCHANGE,
                 self._prefix + publication.queue,
                 stamp,
                 publication.body,
-                longest=wire.longest_piece,
+                longest=wire.max_body_frame,
             )
         except Exception as err:  # noqa: BLE001 -- AMQP cannot encode it, for whatever reason
             # Not counted, because RabbitMQ never saw it: its number is that of the next publish.
             refused = PublishRefusedError(f"a message for {publication.queue!r}: {err!r}")
-            publication.ticket.settle(publication, refused)
+            publication.batch.record_answer(publication, refused)
         else:
-            self._sent = number
+            self._sent_count = number
             self._pending[number] = publication
-            wire.put(frames)
+            wire.send_frames(frames)
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         publication = self._pending.get(properties.headers["publish"])
         if publication is not None:
-            publication.returned = str(method.reply_text)
+            publication.return_reason = str(method.reply_text)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
@@ -258,42 +262,45 @@ class Publisher:
             publication = self._pending.pop(tag, None)
             if publication is not None:
                 error = publish_error(publication, self._prefix, nacked=nacked)
-                publication.ticket.settle(publication, error)
+                publication.batch.record_answer(publication, error)
         self._pump()
 
     def _withdraw(self, ticket: ConfirmBatch) -> None:
         """Give up a ticket, and free its part of the window, which a dead queue would fill."""
-        ticket.withdrawn = True
-        for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
-            self._pending.pop(number).unknown = True
-        while self._waiting and self._waiting[0].ticket.withdrawn:
+        ticket.is_withdrawn = True
+        for number in [n for n, p in self._pending.items() if p.batch is ticket]:
+            self._pending.pop(number).maybe_delivered = True
+        while self._waiting and self._waiting[0].batch.is_withdrawn:
             self._waiting.popleft()  # otherwise they would pile up during an outage of RabbitMQ
         for publication in ticket.publications:
-            if not publication.done:
-                ticket.settle(publication, self._missed(publication))
+            if not publication.is_done:
+                ticket.record_answer(publication, self._timeout_error(publication))
         self._pump()
 
-    def _missed(self, publication: PendingPublish) -> BrokerError:
-        fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
-        link = self._opened_link()
-        if link.blocked is not None or self._channel is None:
-            return self._outage(link, fate)
+    def _timeout_error(self, publication: PendingPublish) -> BrokerError:
+        fate = "a copy may have arrived" if publication.maybe_delivered else "nothing was sent"
+        link = self._ensure_link()
+        if link.blocked_reason is not None or self._channel is None:
+            return self._outage_error(link, fate)
         return BrokerUnreachableError(
             f"RabbitMQ did not confirm a message for {publication.queue!r} in time; {fate}"
         )
 
-    def _outage(self, link: PublisherConnection, fate: str) -> BrokerError:
-        if link.blocked is not None:
+    def _outage_error(self, link: PublisherConnection, fate: str) -> BrokerError:
+        if link.blocked_reason is not None:
             return BrokerBlockedError(
-                f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
+                f"RabbitMQ takes no messages ({link.blocked_reason}); {fate}. Free memory or "
+                "disk there"
             )
-        return BrokerUnreachableError(f"{unreachable_message(self._urls, link.trouble)}; {fate}")
+        return BrokerUnreachableError(f"{unreachable_message(self._urls, link.last_error)}; {fate}")
 
 
 def publish_error(
     publication: PendingPublish, prefix: str, *, nacked: bool
 ) -> PublishRefusedError | None:
     """Return RabbitMQ's answer as an error; `None` if it took the message."""
-    if publication.returned is not None:
-        return replies.unroutable_error(prefix + publication.queue, EXCHANGE, publication.returned)
+    if publication.return_reason is not None:
+        return replies.unroutable_error(
+            prefix + publication.queue, EXCHANGE, publication.return_reason
+        )
     return replies.nack_error(prefix + publication.queue) if nacked else None

@@ -17,7 +17,7 @@ class QueueDepth(NamedTuple):
     consumers: int
 
 
-Answer = Future[QueueDepth | None]
+DepthFuture = Future[QueueDepth | None]
 
 
 class QueueDepthClient(Publisher):
@@ -33,19 +33,19 @@ class QueueDepthClient(Publisher):
         """The prefix of queue names on RabbitMQ."""
         return self._prefix
 
-    def waiting(self, queue: str, timeout_s: float) -> int | None:
+    def count_ready(self, queue: str, timeout_s: float) -> int | None:
         """Return how many messages of a queue no consumer holds; raises like `depth`."""
-        found = self.depth(queue, timeout_s)
+        found = self.fetch_depth(queue, timeout_s)
         return None if found is None else found.ready
 
-    def depth(self, queue: str, timeout_s: float) -> QueueDepth | None:
+    def fetch_depth(self, queue: str, timeout_s: float) -> QueueDepth | None:
         """Return the depth of a queue; `None` if there is no such queue.
 
         Raises `BrokerUnreachableError` without an answer, also while RabbitMQ is blocked, and
         `UnseenQueueError` if this account may not see the queue.
         """
-        answer: Answer = Future()
-        self._opened_link().call(lambda: self._ask(queue, answer))
+        answer: DepthFuture = Future()
+        self._ensure_link().call_soon(lambda: self._request_depth(queue, answer))
         try:
             return answer.result(timeout_s)
         except TimeoutError:
@@ -53,15 +53,15 @@ class QueueDepthClient(Publisher):
                 f"RabbitMQ did not say within {timeout_s:g} s how full queue {queue!r} is"
             ) from None
 
-    def _ask(self, queue: str, answer: Answer) -> None:
+    def _request_depth(self, queue: str, answer: DepthFuture) -> None:
         if self._channel is None:
-            answer.set_exception(BrokerUnreachableError(self._opened_link().trouble))
+            answer.set_exception(BrokerUnreachableError(self._ensure_link().last_error))
             return
 
         name = self._prefix + queue
 
         def ask(channel: Any) -> None:
-            channel.add_on_close_callback(lambda _, error: depth_or_error(answer, name, error))
+            channel.add_on_close_callback(lambda _, error: resolve_depth(answer, name, error))
             channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
@@ -74,7 +74,7 @@ class QueueDepthClient(Publisher):
             answer.set_exception(BrokerUnreachableError(str(err)))
 
 
-def depth_or_error(answer: Answer, queue: str, error: Any) -> None:
+def resolve_depth(answer: DepthFuture, queue: str, error: Any) -> None:
     """Set the answer, or the error that explains why there is none."""
     if answer.done():  # we closed the channel ourselves
         return
@@ -82,7 +82,7 @@ def depth_or_error(answer: Answer, queue: str, error: Any) -> None:
         answer.set_result(None)
     elif getattr(error, "reply_code", 0) == replies.ACCESS_REFUSED:
         answer.set_exception(
-            UnseenQueueError(replies.unseen_queue_error(queue, str(error.reply_text)))
+            UnseenQueueError(replies.describe_unseen_queue(queue, str(error.reply_text)))
         )
     else:
         text = str(getattr(error, "reply_text", error))

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 500
 WINDOWS_IN_FLIGHT = 2
-GRACE = timedelta(seconds=5)
+LEASE_GRACE = timedelta(seconds=5)
 """How long after a sender's deadline a relay waits before it sends that sender's leased rows."""
-OUTAGES = (BrokerUnreachableError, BrokerBlockedError)
+OUTAGE_ERRORS = (BrokerUnreachableError, BrokerBlockedError)
 
 
 class Sender:
@@ -51,12 +51,12 @@ class Sender:
     ) -> None:
         """Open nothing. `storing`: fall back to PostgreSQL if RabbitMQ cannot take a message."""
         self.timeout = timeout
-        self.storing = storing
+        self.has_fallback = storing
         self._publisher = publisher
-        self._ensured = ensured
-        self._declared = declared
+        self._declarer = ensured
+        self._declared_queues = declared
         self._cleaner = OutboxCleaner()
-        self._stored = 0
+        self._stored_count = 0
 
     async def send(
         self, messages: Sequence[Message], waiting: WaitStrategy
@@ -65,7 +65,7 @@ class Sender:
 
         After a window that could be neither sent nor stored, the rest is not tried.
         """
-        span = self.timeout * (WINDOWS_IN_FLIGHT if len(messages) > WINDOW else 1) + GRACE
+        span = self.timeout * (WINDOWS_IN_FLIGHT if len(messages) > WINDOW else 1) + LEASE_GRACE
         in_flight: deque[PublishBatch] = deque()
         done: list[OutgoingMessage] = []
         try:
@@ -89,7 +89,7 @@ class Sender:
         propagate_key_failures(done)
         return done
 
-    def join(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
+    def store_in_transaction(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         """Store checked messages in the transaction this thread has joined; a relay sends them."""
         encoded = self._encode(messages)
         for start in range(0, len(encoded), WINDOW):
@@ -105,27 +105,28 @@ class Sender:
 
     def _encode(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         return [
-            encode_outgoing(message, self._declared[message.queue_name]) for message in messages
+            encode_outgoing(message, self._declared_queues[message.queue_name])
+            for message in messages
         ]
 
     async def _start_batch(
         self, batch: PublishBatch, span: timedelta, waiting: WaitStrategy
     ) -> None:
         """Store the messages that need a row, then hand the batch to the publisher."""
-        down = self._publisher.down() if self.storing else None
+        down = self._publisher.outage() if self.has_fallback else None
         if down is not None:
             for outgoing in batch.pending:
                 outgoing.refuse(down)
             return
         names = {outgoing.queue.name for outgoing in batch.messages}
-        problems = await self._ensured.make(names, batch.deadline, waiting)
+        problems = await self._declarer.declare(names, batch.deadline, waiting)
         for outgoing in batch.pending:
             if problem := annotate_not_sent(problems.get(outgoing.queue.name)):
                 outgoing.refuse(problem)
         need_row = [outgoing for outgoing in batch.pending if outgoing.needs_row]
         if need_row:
             began = time.monotonic()
-            await waiting.database(functools.partial(self._lease, batch, need_row, span))
+            await waiting.run_database_work(functools.partial(self._lease, batch, need_row, span))
             batch.deadline += time.monotonic() - began
         self._submit(batch, batch.pending)
 
@@ -137,10 +138,10 @@ class Sender:
             if outgoing in failed:
                 outgoing.refuse(outbox.cannot_store_error(outgoing, failed[outgoing]))
             elif outgoing.conflict is None:
-                outgoing.leased = True
+                outgoing.is_leased = True
             else:
                 outgoing.finish("scheduled")
-        if batch.abandoned:  # its task was cancelled while this thread went on
+        if batch.is_abandoned:  # its task was cancelled while this thread went on
             self._drop_abandoned_rows(batch)
 
     def _submit(self, batch: PublishBatch, messages: Sequence[OutgoingMessage]) -> None:
@@ -167,7 +168,7 @@ class Sender:
 
     async def _await_confirms(self, batch: PublishBatch, waiting: WaitStrategy) -> None:
         if batch.confirms is not None:
-            await self._publisher.settled(batch.confirms, batch.deadline, waiting)
+            await self._publisher.await_confirms(batch.confirms, batch.deadline, waiting)
         for outgoing in batch.messages:
             outgoing.finish_publish()
 
@@ -176,14 +177,14 @@ class Sender:
     ) -> None:
         """Make the queues again, once: RabbitMQ may have lost its data."""
         names = {outgoing.queue.name for outgoing in lost}
-        self._ensured.forget(names)
-        problems = await self._ensured.make(names, batch.deadline, waiting)
+        self._declarer.invalidate(names)
+        problems = await self._declarer.declare(names, batch.deadline, waiting)
         for outgoing in lost:
             problem = problems.get(outgoing.queue.name)
             outgoing.publication = None
             if problem is None:
                 outgoing.retry()
-            elif isinstance(problem, OUTAGES):
+            elif isinstance(problem, OUTAGE_ERRORS):
                 outgoing.refuse(problem)
             elif outgoing.error is not None:  # it says what to do; the other, why this could not
                 outgoing.error.__cause__ = problem
@@ -193,64 +194,68 @@ class Sender:
     async def _finish_batch(self, batch: PublishBatch, waiting: WaitStrategy) -> None:
         """Store the messages that RabbitMQ could not take, and settle the rows of the rest."""
         published = [outgoing for outgoing in batch.messages if outgoing.state == "published"]
-        self._settle_rows(published)
-        if self._stored and published:
-            logger.info("RabbitMQ takes jobs again; %d were stored meanwhile", self._stored)
-            self._stored = 0
+        self._clean_up_rows(published)
+        if self._stored_count and published:
+            logger.info("RabbitMQ takes jobs again; %d were stored meanwhile", self._stored_count)
+            self._stored_count = 0
         lost = [outgoing for outgoing in batch.messages if is_retryable(outgoing)]
-        if lost and self.storing:
-            await waiting.database(functools.partial(self._store, lost))
-        refused = [each for each in batch.messages if each.leased and each.state == "refused"]
+        if lost and self.has_fallback:
+            await waiting.run_database_work(functools.partial(self._store, lost))
+        refused = [each for each in batch.messages if each.is_leased and each.state == "refused"]
         if refused:
-            await waiting.database(functools.partial(self._delete_unsent, refused))
+            await waiting.run_database_work(functools.partial(self._delete_unsent, refused))
 
-    def _settle_rows(self, confirmed: Sequence[OutgoingMessage]) -> None:
-        leased = [outgoing for outgoing in confirmed if outgoing.leased]
+    def _clean_up_rows(self, confirmed: Sequence[OutgoingMessage]) -> None:
+        leased = [outgoing for outgoing in confirmed if outgoing.is_leased]
         if leased:
             kept = [outgoing.key for outgoing in leased if outgoing.queue.kind == "classic"]
             ended = [outgoing.key for outgoing in leased if outgoing.queue.kind != "classic"]
-            self._cleaner.add("keep", kept)
-            self._cleaner.add("end", ended)
+            self._cleaner.add("keep_until_done", kept)
+            self._cleaner.add("delivered", ended)
 
     def _store(self, messages: Sequence[OutgoingMessage]) -> None:
-        if not self._stored:
+        if not self._stored_count:
             logger.warning("%s; jobs are stored, for a relay to send", messages[0].error)
-        self._stored += len(messages)
+        self._stored_count += len(messages)
         failed = outbox.release_to_relay(messages)
         for outgoing in messages:
             cause = failed.get(outgoing)
-            if cause is None or outgoing.leased:  # a relay sends a leased one later, by itself
+            if cause is None or outgoing.is_leased:  # a relay sends a leased one later, by itself
                 outgoing.finish("stored")
             elif outgoing.error is not None:
                 outgoing.refuse(outbox.combined_error(outgoing.error, cause))
 
     def _delete_unsent(self, messages: Sequence[OutgoingMessage]) -> None:
         failed = outbox.delete_rows_and_locks(messages)
-        self._cleaner.add("drop", [outgoing.key for outgoing in failed])
+        self._cleaner.add("cancelled", [outgoing.key for outgoing in failed])
 
     def _abandon(self, batch: PublishBatch) -> None:
         """Send nothing more of a batch whose sender was interrupted, and wait for nothing."""
-        batch.abandoned = True
+        batch.is_abandoned = True
         if batch.confirms is None:
             self._drop_abandoned_rows(batch)
         else:
             self._publisher.withdraw(batch.confirms)
-            batch.confirms.settled.then(functools.partial(self._drop_abandoned_rows, batch))
+            batch.confirms.all_confirmed.add_callback(
+                functools.partial(self._drop_abandoned_rows, batch)
+            )
 
     def _drop_abandoned_rows(self, batch: PublishBatch) -> None:
         """Delete the rows of messages that were not sent; a relay resends those in doubt."""
-        leased = [outgoing for outgoing in batch.messages if outgoing.leased]
+        leased = [outgoing for outgoing in batch.messages if outgoing.is_leased]
         for outgoing in leased:
             outgoing.finish_publish()
         sent = [outgoing for outgoing in leased if outgoing.state == "published"]
-        self._settle_rows(sent)
+        self._clean_up_rows(sent)
         unsent = [each for each in leased if each not in sent and not each.may_have_arrived]
-        self._cleaner.add("drop", [outgoing.key for outgoing in unsent])
+        self._cleaner.add("cancelled", [outgoing.key for outgoing in unsent])
 
     def _mark_untried(
         self, messages: Sequence[Message], trouble: Exception | None
     ) -> list[OutgoingMessage]:
-        untried = [OutgoingMessage(each, self._declared[each.queue_name]) for each in messages]
+        untried = [
+            OutgoingMessage(each, self._declared_queues[each.queue_name]) for each in messages
+        ]
         for outgoing in untried:
             if trouble is not None:
                 outgoing.refuse(type(trouble)(f"nothing was sent, as of one before it: {trouble}"))
@@ -264,12 +269,12 @@ def is_retryable(outgoing: OutgoingMessage) -> bool:
     tell which.
     """
     stops = isinstance(outgoing.error, NackedError) and outgoing.queue.kind == "classic"
-    return stops or isinstance(outgoing.error, OUTAGES)
+    return stops or isinstance(outgoing.error, OUTAGE_ERRORS)
 
 
 def first_outage(messages: Sequence[OutgoingMessage]) -> Exception | None:
     """Return an error that the next message would meet as well."""
-    kinds = (*OUTAGES, DatabaseUnreachableError)
+    kinds = (*OUTAGE_ERRORS, DatabaseUnreachableError)
     return next((each.error for each in messages if isinstance(each.error, kinds)), None)
 
 
@@ -290,6 +295,6 @@ def annotate_not_sent(problem: Exception | None) -> Exception | None:
     """
     if isinstance(problem, UnseenQueueError):
         return None
-    if isinstance(problem, OUTAGES):
+    if isinstance(problem, OUTAGE_ERRORS):
         return type(problem)(f"{problem}; nothing was sent")
     return problem

@@ -7,64 +7,66 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from workshed import db
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import claims
 
 logger = logging.getLogger(__name__)
 
-Duty = Callable[[Connection], float]
+RelayTask = Callable[[Connection], float]
 """Does one piece of work; returns in how many seconds the next one is due."""
 
 PAUSE_S = 1.0
-AFTER_A_FAILURE_S = 5.0  # short enough that one failed heartbeat does not count as dead
+FAILURE_PAUSE_S = 5.0  # short enough that one failed heartbeat does not count as dead
 
 
 class BackgroundTasks:
     """Runs duties for the duration of the block; an outage delays them, but does not end them."""
 
-    def __init__(self, name: str, duties: Sequence[Duty], leave_s: float | None = None) -> None:
+    def __init__(
+        self, name: str, duties: Sequence[RelayTask], leave_s: float | None = None
+    ) -> None:
         """Prepare the thread. `leave_s`: how long to wait for a piece of work at the end."""
-        self._duties = duties
-        self._leave_s = leave_s
-        self._due = [0.0] * len(duties)
-        self._over = threading.Event()
+        self._tasks = duties
+        self._join_timeout_s = leave_s
+        self._due_at = [0.0] * len(duties)
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         """Start with all duties due; without duties, no thread starts."""
-        if self._duties:
+        if self._tasks:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Finish the current piece of work."""
-        self._over.set()
-        if self._duties:
-            self._thread.join(self._leave_s)
+        self._stop_event.set()
+        if self._tasks:
+            self._thread.join(self._join_timeout_s)
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self._stop_event.is_set():
             try:
                 with db.limited_wait(), db.connect() as conn:
                     claims.use_indexes(conn)
-                    self._work(conn)
-            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                    self._run_due_tasks(conn)
+            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 logger.warning("%s: %s; trying again", self._thread.name, str(err).strip())
-                self._over.wait(PAUSE_S)
+                self._stop_event.wait(PAUSE_S)
 
-    def _work(self, conn: Connection) -> None:
-        while not self._over.is_set():
-            for number, duty in enumerate(self._duties):
-                if self._due[number] <= time.monotonic():
-                    self._due[number] = time.monotonic() + self._wait_after(duty, conn)
-            self._over.wait(max(0.0, min(self._due) - time.monotonic()))
+    def _run_due_tasks(self, conn: Connection) -> None:
+        while not self._stop_event.is_set():
+            for number, duty in enumerate(self._tasks):
+                if self._due_at[number] <= time.monotonic():
+                    self._due_at[number] = time.monotonic() + self._run_task(duty, conn)
+            self._stop_event.wait(max(0.0, min(self._due_at) - time.monotonic()))
 
-    def _wait_after(self, duty: Duty, conn: Connection) -> float:
+    def _run_task(self, duty: RelayTask, conn: Connection) -> float:
         try:
             return duty(conn)
-        except PASSING_ERRORS:
+        except TRANSIENT_ERRORS:
             raise
         except Exception:
             logger.exception("%s: failed", self._thread.name)  # the other duties continue
-            return AFTER_A_FAILURE_S
+            return FAILURE_PAUSE_S

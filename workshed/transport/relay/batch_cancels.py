@@ -1,13 +1,13 @@
 """Cancel the waiting jobs of cancelled batches."""
 
 from workshed.db import Connection
-from workshed.jobs.control.batch_cancellations import cancel_some
+from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
 
-LOOK_S = 1.0
-FEW = 100
+POLL_S = 1.0
+JOBS_PER_TURN = 100
 """Jobs per turn, so that a batch of a million does not delay other duties."""
 
 
-def cancel_batches(conn: Connection) -> float:
+def cancel_batch_jobs(conn: Connection) -> float:
     """Cancel some waiting jobs; due again at once if there are more. Any relay may run it."""
-    return 0.0 if len(cancel_some(conn, FEW)) == FEW else LOOK_S
+    return 0.0 if len(cancel_waiting_jobs(conn, JOBS_PER_TURN)) == JOBS_PER_TURN else POLL_S

@@ -6,8 +6,8 @@ from workshed.db import Connection
 from workshed.jobs.periodic import periodic_jobs
 from workshed.metrics import meters
 
-LOOK_S = 10.0
-SHARE = 0.01
+POLL_S = 10.0
+TIME_SHARE = 0.01
 """Share of the time that measuring may take."""
 
 
@@ -15,4 +15,4 @@ def collect_periodic_lateness(conn: Connection) -> float:
     """Measure once. Relays do this, because a clock that creates no runs cannot report it."""
     started = time.monotonic()
     meters.PERIODIC_LATE.set(periodic_jobs.oldest_overdue(conn).total_seconds())
-    return max(LOOK_S, (time.monotonic() - started) / SHARE)
+    return max(POLL_S, (time.monotonic() - started) / TIME_SHARE)

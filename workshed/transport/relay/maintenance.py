@@ -6,7 +6,7 @@ from workshed.db import Connection
 from workshed.jobs import steps
 from workshed.jobs.control import cancel_rules, cancellations, workers
 from workshed.jobs.history import results
-from workshed.jobs.idempotency import once_keys, settled, starts
+from workshed.jobs.idempotency import completed_generations, once_keys, starts
 from workshed.jobs.locks import counters, limits, run_locks, unique
 from workshed.jobs.outbox import relays
 
@@ -30,9 +30,9 @@ class Maintenance:
         deleted = [
             prune(conn, self._retention, BATCH)
             for prune in (
-                settled.prune_generations,
+                completed_generations.prune_generations,
                 starts.prune_starts,
-                once_keys.prune_keys,
+                once_keys.prune_once_keys,
                 cancellations.prune_cancellations,
                 cancel_rules.prune_rules,
                 steps.prune_steps,

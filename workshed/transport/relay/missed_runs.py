@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 
-from workshed.cronspec import Spec
+from workshed.cronspec import PeriodicSchedule
 from workshed.db import Connection
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
@@ -15,10 +15,10 @@ from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
+POLL_S = 5.0
 BATCH = 500
 """Most runs of a job that are created in one transaction, after a long outage."""
-MOMENT = timedelta(microseconds=1)
+ONE_MICROSECOND = timedelta(microseconds=1)
 
 
 def create_missed_runs(conn: Connection) -> float:
@@ -34,12 +34,12 @@ def create_missed_runs(conn: Connection) -> float:
                 more |= job is not None and _catch_up(conn, job)
         except ValueError as err:  # a spec of a newer release; the other jobs continue
             logger.warning("%s is left to another relay: %s", name, err)
-    return 0.0 if more else LOOK_S
+    return 0.0 if more else POLL_S
 
 
 def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     """Create the missed runs of a job up to now; True if there are more than one batch."""
-    spec, now = job.read(), database_now(conn)
+    spec, now = job.parse_schedule(), database_now(conn)
     late_from = max(job.next_at, now - job.misfire_window)
     times = list(runs_to_create(spec, late_from, now))
     if job.next_at not in times:
@@ -65,7 +65,7 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     return more
 
 
-def runs_to_create(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
+def runs_to_create(spec: PeriodicSchedule, since: datetime, now: datetime) -> Iterable[datetime]:
     """Return the times from `since` on whose runs must still be created, by the misfire policy."""
-    times = spec.between(since - MOMENT, now)
+    times = spec.times_between(since - ONE_MICROSECOND, now)
     return deque(times, maxlen=1) if spec.misfire == "once" else islice(times, BATCH)

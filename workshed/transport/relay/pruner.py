@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 EVERY_S = 3600.0
 PAUSE_S = 0.05
 """Pause between two batches, so that jobs can use the disk."""
-TURN_S = 1.0
+BUSY_PAUSE_S = 1.0
 """Pause while another relay is pruning."""
-LONGEST = timedelta(seconds=5)
+STATEMENT_TIMEOUT = timedelta(seconds=5)
 """Limit of one statement. A batch that takes longer is rolled back, and retried smaller."""
-SMALLEST = 10
+MIN_BATCH = 10
 
 
 class Pruner:
@@ -31,43 +31,43 @@ class Pruner:
     def __init__(self, rules: Sequence[RetentionRule]) -> None:
         """Begin with the first of these rules."""
         self._rules = rules
-        self._number = 0
-        self._shrunk: dict[str, int] = {}
+        self._rule_index = 0
+        self._shrunk_sizes: dict[str, int] = {}
         """Sizes of batches that took too long, by kind."""
-        self._deleted: dict[str, int] = {}
+        self._deleted_counts: dict[str, int] = {}
 
     def __call__(self, conn: Connection) -> float:
         """Delete one batch; return in how many seconds the next one is due."""
-        rule = self._rules[self._number]
-        batch = self._shrunk.get(rule.name, rule.batch)
+        rule = self._rules[self._rule_index]
+        batch = self._shrunk_sizes.get(rule.name, rule.batch)
         try:
             with conn.transaction():
-                if not retention.claim_batch(conn, LONGEST):
-                    return TURN_S
+                if not retention.claim_batch(conn, STATEMENT_TIMEOUT):
+                    return BUSY_PAUSE_S
                 deleted = rule.prune(conn, rule.older_than, batch)
                 if deleted < batch:
                     retention.record_pruned(conn, rule.name)
         except (QueryCanceled, LockNotAvailable) as err:
-            return self._put_off(rule, batch, err)
-        self._deleted[rule.name] = self._deleted.get(rule.name, 0) + deleted
-        return PAUSE_S if deleted >= batch else self._next(PAUSE_S)
+            return self._shrink_or_skip(rule, batch, err)
+        self._deleted_counts[rule.name] = self._deleted_counts.get(rule.name, 0) + deleted
+        return PAUSE_S if deleted >= batch else self._next_rule(PAUSE_S)
 
-    def _put_off(self, rule: RetentionRule, batch: int, error: Exception) -> float:
+    def _shrink_or_skip(self, rule: RetentionRule, batch: int, error: Exception) -> float:
         """Retry with a smaller batch; once that is the smallest, leave this kind for an hour."""
-        if batch > SMALLEST:
-            self._shrunk[rule.name] = max(batch // 4, SMALLEST)
+        if batch > MIN_BATCH:
+            self._shrunk_sizes[rule.name] = max(batch // 4, MIN_BATCH)
             return PAUSE_S
         logger.warning("expired %s stay for another hour: %s", rule.name, str(error).strip())
-        return self._next(PAUSE_S)
+        return self._next_rule(PAUSE_S)
 
-    def _next(self, pause_s: float) -> float:
+    def _next_rule(self, pause_s: float) -> float:
         """Continue with the next kind; after the last one, wait."""
-        self._number = (self._number + 1) % len(self._rules)
-        if self._number:
+        self._rule_index = (self._rule_index + 1) % len(self._rules)
+        if self._rule_index:
             return pause_s
-        if some := {name: count for name, count in self._deleted.items() if count}:
+        if some := {name: count for name, count in self._deleted_counts.items() if count}:
             said = ", ".join(f"{count} {name}" for name, count in some.items())
             logger.info("deleted expired records: %s", said)
-        self._deleted.clear()
-        self._shrunk.clear()
+        self._deleted_counts.clear()
+        self._shrunk_sizes.clear()
         return EVERY_S

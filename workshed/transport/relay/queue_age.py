@@ -14,11 +14,11 @@ from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-ANSWER_S = 2.0
-ABSENT_S = 60.0
+POLL_S = 5.0
+ANSWER_TIMEOUT_S = 2.0
+ABSENT_PAUSE_S = 60.0
 """Pause between questions about a missing or invisible queue, because RabbitMQ logs each one."""
-SHARE = 0.01
+TIME_SHARE = 0.01
 """Share of the time that estimates may take, however many jobs are due."""
 
 
@@ -40,8 +40,8 @@ class QueueAgeEstimator:
     def __init__(self, publisher: QueueDepthClient) -> None:
         """Use this publisher's connection."""
         self._publisher = publisher
-        self._ready: dict[str, int] = {}
-        self._absent: dict[str, float] = {}
+        self._ready_counts: dict[str, int] = {}
+        self._absent_until: dict[str, float] = {}
 
     def __call__(self, conn: Connection) -> float:
         """Update the gauges of each queue that a worker or relay has declared."""
@@ -52,39 +52,39 @@ class QueueAgeEstimator:
         duration_s = time.monotonic() - started
         try:
             for queue in ages:
-                self._ask(conn, queue)
+                self._update_depth(conn, queue)
         except BrokerUnreachableError as err:
             logger.debug("%s", err)
             for queue in ages:  # the last known counts still serve to estimate ages
-                meters.READY.set(math.nan, queue)
-                meters.CONSUMERS.set(math.nan, queue)
+                meters.QUEUE_READY.set(math.nan, queue)
+                meters.QUEUE_CONSUMERS.set(math.nan, queue)
         for queue, (passed, elsewhere) in ages.items():
-            age = estimate_age(self._ready.get(queue), passed, elsewhere)
+            age = estimate_age(self._ready_counts.get(queue), passed, elsewhere)
             if age is not None:
-                meters.OLDEST.set(age.total_seconds(), queue)
-        return max(LOOK_S, duration_s / SHARE)
+                meters.OLDEST_WAITING.set(age.total_seconds(), queue)
+        return max(POLL_S, duration_s / TIME_SHARE)
 
-    def _ask(self, conn: Connection, queue: str) -> None:
-        if self._absent.get(queue, 0.0) > time.monotonic():
+    def _update_depth(self, conn: Connection, queue: str) -> None:
+        if self._absent_until.get(queue, 0.0) > time.monotonic():
             return
         before = claims.database_now(conn)  # taken first, because later sends may be in the queue
         try:
-            found = self._publisher.depth(queue, ANSWER_S)
+            found = self._publisher.fetch_depth(queue, ANSWER_TIMEOUT_S)
         except UnseenQueueError as err:
-            if queue not in self._absent:
+            if queue not in self._absent_until:
                 logger.warning("%s; the metrics lack its depth and age", err)
-            self._absent[queue] = time.monotonic() + ABSENT_S
-            meters.READY.set(math.nan, queue)
-            meters.CONSUMERS.set(math.nan, queue)
+            self._absent_until[queue] = time.monotonic() + ABSENT_PAUSE_S
+            meters.QUEUE_READY.set(math.nan, queue)
+            meters.QUEUE_CONSUMERS.set(math.nan, queue)
             return
         if found is None:
-            self._absent[queue] = time.monotonic() + ABSENT_S
+            self._absent_until[queue] = time.monotonic() + ABSENT_PAUSE_S
         elif not found.ready:
-            workers.seen_empty(conn, queue, before)
+            workers.record_empty_queue(conn, queue, before)
         ready, consumers = found or (0, 0)
-        self._ready[queue] = ready
-        meters.READY.set(ready, queue)
-        meters.CONSUMERS.set(consumers, queue)
+        self._ready_counts[queue] = ready
+        meters.QUEUE_READY.set(ready, queue)
+        meters.QUEUE_CONSUMERS.set(consumers, queue)
 
 
 def estimate_age(

@@ -7,14 +7,14 @@ from datetime import timedelta
 from workshed.db import Connection
 from workshed.jobs.outbox import claims
 from workshed.queues import Queue
-from workshed.transport.amqp.remake import redeclare_lost, used_queues
+from workshed.transport.amqp.redeclaration import list_used_queues, redeclare_lost
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-ANSWER_S = 2.0
+POLL_S = 5.0
+ANSWER_TIMEOUT_S = 2.0
 
 
 class ClassicQueueRedelivery:
@@ -32,41 +32,43 @@ class ClassicQueueRedelivery:
     ) -> None:
         """Resend jobs `after` this time, through this publisher."""
         self._publisher = publisher
-        self._declared = declared
-        self._after = after
-        self._unseen: set[str] = set()
+        self._declared_queues = declared
+        self._resend_after = after
+        self._unseen_queues: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
         """Check each queue that has rows kept until their outcome."""
-        looks = [self._look(conn, queue) for queue in claims.kept_queues(conn)]
+        looks = [self._check_queue(conn, queue) for queue in claims.list_kept_queues(conn)]
         if looks and not any(looks):
-            return LOOK_S
-        count = claims.release_lost(conn, self._after)
+            return POLL_S
+        count = claims.release_lost(conn, self._resend_after)
         if count:
-            after_s = self._after.total_seconds()
+            after_s = self._resend_after.total_seconds()
             logger.warning("resending %d jobs that are lost, or run for over %g s", count, after_s)
-        return 0.0 if count >= claims.BATCH else LOOK_S
+        return 0.0 if count >= claims.BATCH else POLL_S
 
-    def _look(self, conn: Connection, queue: str) -> bool:
+    def _check_queue(self, conn: Connection, queue: str) -> bool:
         """Note if the queue is empty; returns False if that is unknown."""
         before = claims.database_now(
             conn
         )  # before the question, so that jobs sent meanwhile do not count as lost
         try:
-            waiting = self._publisher.waiting(queue, ANSWER_S)
+            waiting = self._publisher.count_ready(queue, ANSWER_TIMEOUT_S)
         except BrokerUnreachableError as err:  # or the node of this queue is down
             logger.debug("%s", err)
             return False
         except UnseenQueueError as err:
-            if queue not in self._unseen:
-                self._unseen.add(queue)
+            if queue not in self._unseen_queues:
+                self._unseen_queues.add(queue)
                 logger.error("%s; a job that it loses is not sent again", err)  # noqa: TRY400 -- no trace
             return False
         if waiting is None:
             logger.warning("queue %s is gone from RabbitMQ, with all its messages", queue)
             # The other queues may be gone as well.
-            lost = [self._declared[queue]] if queue in self._declared else []
-            others = [one for one in used_queues(conn, self._declared) if one.name != queue]
+            lost = [self._declared_queues[queue]] if queue in self._declared_queues else []
+            others = [
+                one for one in list_used_queues(conn, self._declared_queues) if one.name != queue
+            ]
             redeclare_lost(self._publisher.urls, lost + others)
         if not waiting:
             claims.mark_seen_empty(conn, queue, before)

@@ -16,13 +16,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from workshed import db, logs, migrate
-from workshed.app import app, load
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.app import get_app, load_object
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.health import probes
-from workshed.health.readiness import say_up
+from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus
-from workshed.http import Pages
+from workshed.http import PageHandlers
 from workshed.jobs.batches import batches
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
@@ -30,47 +30,47 @@ from workshed.jobs.maintenance import retention
 from workshed.jobs.outbox import claims, relays
 from workshed.jobs.outbox.claims import ClaimedRow
 from workshed.metrics import meters
-from workshed.metrics.meter import Counter
 from workshed.metrics.meters import OTHER
-from workshed.middleware.observability.metrics import serve_own
+from workshed.metrics.metric import Counter
+from workshed.middleware.observability.metrics import serve_metrics
 from workshed.parent import die_with_parent
 from workshed.queues import Queue
 from workshed.settings import settings
-from workshed.transport.amqp.remake import rebind_lost, redeclare_lost, used_queues
-from workshed.transport.build import broker
+from workshed.transport.amqp.redeclaration import list_used_queues, rebind_lost, redeclare_lost
+from workshed.transport.build import get_broker
 from workshed.transport.errors import BrokerBlockedError, EnvelopeError, UnroutableError, exit_code
-from workshed.transport.messages.envelope import decode, message_properties
+from workshed.transport.messages.envelope import decode_message, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.rabbitmq import RabbitMQBroker
-from workshed.transport.relay.background import BackgroundTasks, Duty
-from workshed.transport.relay.batch_cancels import cancel_batches
+from workshed.transport.relay.background import BackgroundTasks, RelayTask
+from workshed.transport.relay.batch_cancels import cancel_batch_jobs
 from workshed.transport.relay.gauges import collect_outbox_gauges
 from workshed.transport.relay.health import RelayHeartbeat
 from workshed.transport.relay.lag import warn_if_late
 from workshed.transport.relay.lateness import collect_periodic_lateness
-from workshed.transport.relay.limit_calls import wake_limit_waiters
+from workshed.transport.relay.limit_waiters import wake_limit_waiters
 from workshed.transport.relay.maintenance import Maintenance
 from workshed.transport.relay.missed_runs import create_missed_runs
 from workshed.transport.relay.pruner import Pruner
 from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
-from workshed.transport.sidecars.relay_fork import set_outside
+from workshed.transport.sidecars.relay_fork import set_from_signal_handler
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 500
 WINDOWS_IN_FLIGHT = 2
-LOOK_S = 0.02
+POLL_S = 0.02
 SWEEP_S = 1.0
 SWEEP_SHARE = 0.05
 """Share of the time that sweeps may take, however many rows they have to scan."""
 COMMIT_TIME = timedelta(seconds=1)
 """Rows of a transaction that was open for longer wait for the next sweep."""
 CONFIRM_S = 30.0
-LEAVE_S = 5.0
-PUT_BACK = timedelta(seconds=5)
+SHUTDOWN_S = 5.0
+RETRY_DELAY = timedelta(seconds=5)
 PAUSE_S = 1.0
 
 
@@ -81,7 +81,7 @@ class ClaimedBatch:
     owner: UUID
     """The relay's ID when it claimed them."""
     rows: list[ClaimedRow]
-    ticket: ConfirmBatch
+    confirms: ConfirmBatch
 
 
 class Relay:
@@ -98,126 +98,133 @@ class Relay:
         stop: threading.Event,
         *,
         declared: Iterable[Queue] = (),
-        duties: Sequence[Duty] = (warn_if_late,),
+        duties: Sequence[RelayTask] = (warn_if_late,),
     ) -> None:
         """Take the queues to redeclare if they are lost, and `duties` for a background thread."""
         self.id = uuid4()
         self._publisher = publisher
-        self._stop = stop
-        self._declared = {queue.name: queue for queue in declared}
-        self._duties = duties
+        self._stop_event = stop
+        self._declared_queues = {queue.name: queue for queue in declared}
+        self._tasks = duties
         self._in_flight: deque[ClaimedBatch] = deque()
-        self._since: datetime | None = None
-        self._looked_at = math.inf
-        self._swept_at: datetime | None = None
-        self._latest: datetime | None = None
-        self._sweep_at = 0.0
-        self._known: set[str] = set()
+        self._claim_since: datetime | None = None
+        self._last_claim_at = math.inf
+        self._last_sweep_at: datetime | None = None
+        self._latest_clock: datetime | None = None
+        self._next_sweep_at = 0.0
+        self._known_queues: set[str] = set()
         self._has_database = False
-        self._has_made = False
-        self._turned_at = time.monotonic()
+        self._has_redeclared = False
+        self._last_cycle_at = time.monotonic()
 
-    def pulse(self) -> ProcessStatus:
+    def status(self) -> ProcessStatus:
         """Return the status of this relay, as of the last turn of its loop."""
         troubles = [] if self._has_database else ["PostgreSQL does not answer"]
         if not self._publisher.is_connected:
             troubles.append("RabbitMQ is not connected")
         return ProcessStatus(
-            "relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at
+            "relay",
+            problems=troubles,
+            is_shutting_down=self._stop_event.is_set(),
+            at=self._last_cycle_at,
         )
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
         self._publisher.connect()  # so that `pulse` knows RabbitMQ's state even without PostgreSQL
-        while not self._stop.is_set():
-            self._turned_at = time.monotonic()
+        while not self._stop_event.is_set():
+            self._last_cycle_at = time.monotonic()
             try:
                 with db.limited_wait(), db.connect() as conn:
                     migrate.require_stream(conn, "workshed")
                     claims.use_indexes(conn)
                     self._work(conn)
-            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 meters.POSTGRESQL_UP.set(0)
                 logger.warning("relay: %s; trying again", str(err).strip())
                 self._has_database = False
-                self._withdraw()
+                self._abandon_in_flight()
                 # The commit of a claim may have succeeded without an answer. A new ID lets such
                 # rows be claimed again, once the old ID has been silent for long enough.
                 self.id = uuid4()
-                self._stop.wait(PAUSE_S)
+                self._stop_event.wait(PAUSE_S)
 
     def _work(self, conn: Connection) -> None:
         # Stores their kinds, because rows of a classic queue stay until their outcome.
-        queues.declare_queues(conn, {queue.name: queue.kind for queue in self._declared.values()})
+        queues.declare_queues(
+            conn, {queue.name: queue.kind for queue in self._declared_queues.values()}
+        )
         beat = RelayHeartbeat(self.id)
         meters.POSTGRESQL_UP.set(1)
         beat(conn)  # before any claim, which another relay would otherwise take as orphaned
-        with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._duties):
+        with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._tasks):
             self._has_database = True
-            say_up(os.getpid())
-            if not self._has_made:
+            notify_ready(os.getpid())
+            if not self._has_redeclared:
                 # A worker may declare the queues that we may not; until then their rows stay.
-                redeclare_lost(self._publisher.urls, used_queues(conn, self._declared))
-                self._has_made = True
+                redeclare_lost(self._publisher.urls, list_used_queues(conn, self._declared_queues))
+                self._has_redeclared = True
             while self._in_flight:  # windows from before the database was lost
-                self._settle(conn)
-            while not self._stop.is_set():
-                if not self._turn(conn):
-                    self._stop.wait(self._pause(conn))
+                self._finish_oldest_batch(conn)
+            while not self._stop_event.is_set():
+                if not self._cycle(conn):
+                    self._stop_event.wait(self._pause(conn))
             while self._in_flight:
-                self._settle(conn)
+                self._finish_oldest_batch(conn)
         relays.delete_relay(conn, self.id)
 
-    def _withdraw(self) -> None:
+    def _abandon_in_flight(self) -> None:
         """Withdraw unsent publishes, because another relay may claim their rows by then."""
         deadline = time.monotonic() + PAUSE_S
         for window in self._in_flight:
-            self._publisher.wait(window.ticket, deadline)
+            self._publisher.wait(window.confirms, deadline)
 
-    def _turn(self, conn: Connection) -> bool:
+    def _cycle(self, conn: Connection) -> bool:
         """Publish one window, and settle the oldest one; False if nothing was due."""
-        self._turned_at = time.monotonic()
+        self._last_cycle_at = time.monotonic()
         # While RabbitMQ takes nothing, claims would only hide rows from a relay that can send.
-        rows = self._take(conn) if self._publisher.ready(PAUSE_S) else []
+        rows = self._claim(conn) if self._publisher.wait_until_writable(PAUSE_S) else []
         if rows:
             self._in_flight.append(self._publish(conn, rows))
         if self._in_flight and (not rows or len(self._in_flight) >= WINDOWS_IN_FLIGHT):
-            self._settle(conn)
+            self._finish_oldest_batch(conn)
         return bool(rows or self._in_flight)
 
-    def _take(self, conn: Connection) -> list[ClaimedRow]:
+    def _claim(self, conn: Connection) -> list[ClaimedRow]:
         """Claim rows that are due, starting where the last claim ended.
 
         A periodic sweep claims the rows that this misses: those of dead relays, those of
         transactions that were open for long, and those that were stored for a time in the past.
         """
-        self._looked_at = time.monotonic()
-        if self._looked_at >= self._sweep_at:
+        self._last_claim_at = time.monotonic()
+        if self._last_claim_at >= self._next_sweep_at:
             return self._sweep(conn)
-        return self._seen(claims.claim_due(conn, self.id, WINDOW, since=self._since))
+        return self._remember_position(
+            claims.claim_due(conn, self.id, WINDOW, since=self._claim_since)
+        )
 
     def _sweep(self, conn: Connection) -> list[ClaimedRow]:
         started = time.monotonic()
         if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):
             return orphaned
-        self._known = {queue.name for queue in queues.list_queues(conn)}
+        self._known_queues = {queue.name for queue in queues.list_queues(conn)}
         now = claims.database_now(conn)
-        if self._swept_at is not None and now < self._swept_at:
-            logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
-        self._swept_at = now
-        if self._latest is not None and now < self._latest:
+        if self._last_sweep_at is not None and now < self._last_sweep_at:
+            logger.warning("the clock of PostgreSQL was put back by %s", self._last_sweep_at - now)
+        self._last_sweep_at = now
+        if self._latest_clock is not None and now < self._latest_clock:
             # In each sweep until the clock has caught up: a transaction may have been open.
             claims.make_due_now(conn)
-        self._latest = max(now, self._latest or now)
+        self._latest_clock = max(now, self._latest_clock or now)
         rows = claims.claim_due(conn, self.id, WINDOW)
-        self._since = now - COMMIT_TIME
+        self._claim_since = now - COMMIT_TIME
         ended = time.monotonic()
-        self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
-        return self._seen(rows)
+        self._next_sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
+        return self._remember_position(rows)
 
-    def _seen(self, rows: list[ClaimedRow]) -> list[ClaimedRow]:
+    def _remember_position(self, rows: list[ClaimedRow]) -> list[ClaimedRow]:
         if len(rows) == WINDOW:  # there may be more rows, due no earlier than these
-            self._since = rows[-1].due_at - COMMIT_TIME
+            self._claim_since = rows[-1].due_at - COMMIT_TIME
         return rows
 
     def _publish(self, conn: Connection, rows: list[ClaimedRow]) -> ClaimedBatch:
@@ -226,7 +233,7 @@ class Relay:
         for row in rows:
             body = row.body.encode()
             try:
-                message = decode(body, row.queue)
+                message = decode_message(body, row.queue)
             except EnvelopeError as err:
                 dead_letter_row(conn, self.id, row, err)
                 continue
@@ -236,63 +243,65 @@ class Relay:
         self._publisher.submit(ticket)
         return ClaimedBatch(self.id, readable, ticket)
 
-    def _settle(self, conn: Connection) -> None:
+    def _finish_oldest_batch(self, conn: Connection) -> None:
         """Wait for the oldest window; delete confirmed rows, and put the others back."""
         window = self._in_flight[0]
-        self._wait(window.ticket)
-        results = list(zip(window.rows, window.ticket.publications, strict=True))
+        self._await_confirms(window.confirms)
+        results = list(zip(window.rows, window.confirms.publications, strict=True))
         gone = [row for row, sent in results if sent.error is None]
         claims.delete_sent(conn, window.owner, gone)
         meters.RELAY_WINDOWS.add()
         self._count(meters.RELAY_SENT, gone)
         refused = [(row, sent) for row, sent in results if sent.error is not None]
         if refused:
-            self._put_back(conn, window.owner, refused)
+            self._postpone_failed(conn, window.owner, refused)
         self._in_flight.popleft()  # only now, so that after a database error it is settled again
 
-    def _wait(self, ticket: ConfirmBatch) -> None:
+    def _await_confirms(self, ticket: ConfirmBatch) -> None:
         """Wait for the confirms; then withdraw publishes without one.
 
         While RabbitMQ blocks publishers, waits on: it reads pending publishes when the alarm ends,
         so giving them up would send them twice. No other relay could send them meanwhile either.
         """
         started = time.monotonic()
-        while not ticket.settled.wait(PAUSE_S):
-            self._turned_at = time.monotonic()
-            leaving = self._stop.is_set()
-            if isinstance(self._publisher.down(), BrokerBlockedError) and not leaving:
+        while not ticket.all_confirmed.wait(PAUSE_S):
+            self._last_cycle_at = time.monotonic()
+            leaving = self._stop_event.is_set()
+            if isinstance(self._publisher.outage(), BrokerBlockedError) and not leaving:
                 started = time.monotonic()
-            elif time.monotonic() - started > (LEAVE_S if leaving else CONFIRM_S):
+            elif time.monotonic() - started > (SHUTDOWN_S if leaving else CONFIRM_S):
                 break
         self._publisher.wait(ticket, time.monotonic())
 
-    def _put_back(
+    def _postpone_failed(
         self, conn: Connection, owner: UUID, refused: list[tuple[ClaimedRow, PendingPublish]]
     ) -> None:
         error = refused[0][1].error
         logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
         rows = [row for row, _ in refused]
         self._count(meters.RELAY_PUBLISH_FAILURES, rows)
-        unknown = [publication.unknown for _, publication in refused]
-        claims.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
+        unknown = [publication.maybe_delivered for _, publication in refused]
+        claims.release_rows(conn, owner, rows, RETRY_DELAY, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
-        if known := lost & set(self._declared):
-            redeclare_lost(self._publisher.urls, [self._declared[name] for name in known])
-        if others := lost & self._known - set(self._declared):
+        if known := lost & set(self._declared_queues):
+            redeclare_lost(self._publisher.urls, [self._declared_queues[name] for name in known])
+        if others := lost & self._known_queues - set(self._declared_queues):
             rebind_lost(self._publisher.urls, [self._publisher.prefix + name for name in others])
 
     def _count(self, counter: Counter, rows: list[ClaimedRow]) -> None:
         """Count rows by queue; those of undeclared queues count as `other`."""
         for queue, count in Tally(row.queue for row in rows).items():
-            counter.add(queue if queue in self._known else OTHER, amount=count)
+            counter.add(queue if queue in self._known_queues else OTHER, amount=count)
 
     def _pause(self, conn: Connection) -> float:
         """Return for how many seconds nothing will be due, at most `LOOK_S`."""
-        wait = claims.next_due(conn, since=self._since)
-        left = LOOK_S if wait is None else wait.total_seconds()
-        if left < self._looked_at - time.monotonic():  # it was due but not claimed, so it can wait
-            return LOOK_S
-        return min(max(left, 0.0), LOOK_S)
+        wait = claims.time_until_due(conn, since=self._claim_since)
+        left = POLL_S if wait is None else wait.total_seconds()
+        if (
+            left < self._last_claim_at - time.monotonic()
+        ):  # it was due but not claimed, so it can wait
+            return POLL_S
+        return min(max(left, 0.0), POLL_S)
 
 
 def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: EnvelopeError) -> None:
@@ -310,25 +319,27 @@ def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: Envel
             error=error,
         )
         claims.delete_row(conn, relay, row)
-        batches.end_job(conn, row.message_id, "dead")
+        batches.end_batch_job(conn, row.message_id, "dead")
 
 
-def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
+def run_relay(stop: threading.Event, show: Callable[[PageHandlers], None] = lambda _: None) -> None:
     """Run a relay of this process's broker until `stop` is set.
 
     `show` gets the probe pages, unless the exporter serves them.
     """
-    found = broker()
+    found = get_broker()
     if not isinstance(found, RabbitMQBroker):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
     publisher = QueueDepthClient(found.urls, "relay", found.signing, found.prefix)
-    duties: list[Duty] = [
-        ClassicQueueRedelivery(publisher, found.declared, settings().classic_queue_resend_after),
+    duties: list[RelayTask] = [
+        ClassicQueueRedelivery(
+            publisher, found.declared_queues, settings().classic_queue_resend_after
+        ),
         Maintenance(settings().deduplication_retention),
         Pruner(retention.retention_rules(settings())),
         create_missed_runs,
         wake_limit_waiters,
-        cancel_batches,
+        cancel_batch_jobs,
         warn_if_late,
         collect_outbox_gauges,
         QueueAgeEstimator(publisher),
@@ -336,22 +347,22 @@ def run_relay(stop: threading.Event, show: Callable[[Pages], None] = lambda _: N
     ]
     # Apart from our duties, because an application's tasks may take long, or never end.
     tasks = BackgroundTasks(
-        "tasks", [start_task(load(name)) for name in app().relay_tasks], LEAVE_S
+        "tasks", [start_task(load_object(name)) for name in get_app().relay_tasks], SHUTDOWN_S
     )
-    relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
+    relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None:
-        show(probes.probe_pages(lambda: [relay.pulse()], of="relay"))
+        show(probes.probe_pages(lambda: [relay.status()], of="relay"))
     logger.info("relay is at work")
-    with RelayStatusReporter(folder, relay.pulse), tasks:
+    with RelayStatusReporter(folder, relay.status), tasks:
         relay.run()
     publisher.close()
     logger.info("relay has ended")
 
 
-def start_task(task: Any) -> Duty:
+def start_task(task: Any) -> RelayTask:
     """Return an application's task as a duty; a class is instantiated."""
-    duty: Duty = task() if isinstance(task, type) else task
+    duty: RelayTask = task() if isinstance(task, type) else task
     return duty
 
 
@@ -359,13 +370,13 @@ def main() -> int:
     """Run until SIGTERM or SIGINT, or until `--parent PID` dies; return the exit code."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: set_outside(stop))
+        signal.signal(number, lambda *_: set_from_signal_handler(stop))
     match sys.argv[1:]:
         case ["--parent", pid]:
             die_with_parent(int(pid))
     try:
-        logs.configure()
-        run_relay(stop, serve_own)
+        logs.configure_logging()
+        run_relay(stop, serve_metrics)
     except WorkshedError as err:
         logger.critical("%s", err)
         return exit_code(err)

@@ -15,8 +15,8 @@ class RelayStatusReporter:
     def __init__(self, folder: Path | None, pulse: Callable[[], ProcessStatus]) -> None:
         """Prepare the thread; without a folder, this relay serves its own probes."""
         self._folder = folder
-        self._pulse = pulse
-        self._over = threading.Event()
+        self._read_status = pulse
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
@@ -27,16 +27,16 @@ class RelayStatusReporter:
 
     def __exit__(self, *_: object) -> None:
         """Stop reporting, because this process ends."""
-        self._over.set()
+        self._stop_event.set()
 
     def _run(self) -> None:
         if self._folder is not None:
             telling = StatusFile(self._folder)
             begun = False
-            while not self._over.is_set():
-                pulse = self._pulse()
+            while not self._stop_event.is_set():
+                pulse = self._read_status()
                 # Until it has connected it is not reported: while it is replaced, another one runs.
-                begun = begun or not pulse.troubles
+                begun = begun or not pulse.problems
                 if begun:
                     telling(pulse)
-                self._over.wait(status.EVERY_S)
+                self._stop_event.wait(status.EVERY_S)

@@ -11,20 +11,20 @@ from pathlib import Path
 from workshed import http, logs
 from workshed.errors import WorkshedError
 from workshed.health import probes, shared_folder, status
-from workshed.health.readiness import say_up
-from workshed.http import Pages
+from workshed.health.readiness import notify_ready
+from workshed.http import PageHandlers
 from workshed.parent import die_with_parent
 from workshed.settings import multiprocess_folder, settings
 from workshed.transport.errors import exit_code
-from workshed.transport.sidecars.relay_fork import set_outside
+from workshed.transport.sidecars.relay_fork import set_from_signal_handler
 
-AGAIN_S = 30.0
+PORT_RETRY_S = 30.0
 """Pause between searches for a free port."""
-LOOK_S = 1.0
+POLL_S = 1.0
 """Pause between checks of the stop event."""
 
 
-def http_pages(folder: Path) -> Pages:
+def http_pages(folder: Path) -> PageHandlers:
     """Return the pages to serve: probes, and metrics if the folder is Workshed's own."""
     found = probes.probe_pages(partial(status.read_statuses, folder), of="worker")
     if settings().metrics and multiprocess_folder() == folder:
@@ -32,7 +32,7 @@ def http_pages(folder: Path) -> Pages:
         exposition = importlib.import_module("workshed.metrics.exposition")
         found = {
             **found,
-            "/metrics": exposition.metrics_page(partial(exposition.collect_shared, folder)),
+            "/metrics": exposition.metrics_page(partial(exposition.collect_shared_metrics, folder)),
         }
     return found
 
@@ -44,24 +44,24 @@ def run_exporter(folder: Path, stop: threading.Event) -> None:
     server = None
     while not stop.is_set():
         if server is None:
-            server = http.in_thread(settings(), found)
-            say_up(os.getpid())  # even if it has to wait for a port
+            server = http.serve_in_thread(settings(), found)
+            notify_ready(os.getpid())  # even if it has to wait for a port
         # With a timeout, because a signal that another thread receives does not wake this one.
-        stop.wait(AGAIN_S if server is None else LOOK_S)
+        stop.wait(PORT_RETRY_S if server is None else POLL_S)
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT, or until `--parent PID` dies; return the exit code."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: set_outside(stop))
+        signal.signal(number, lambda *_: set_from_signal_handler(stop))
     match sys.argv[1:]:
         case [folder, "--parent", pid]:
             die_with_parent(int(pid))
         case _:
             raise SystemExit("python -m workshed.transport.sidecars.exporter FOLDER --parent PID")
     try:
-        logs.configure()
+        logs.configure_logging()
         run_exporter(Path(folder), stop)
     except WorkshedError as err:
         print(err, file=sys.stderr)  # noqa: T201 -- stderr is the master's

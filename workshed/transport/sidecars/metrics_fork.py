@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dramatiq.middleware import Middleware
 
 from workshed.health import shared_folder
-from workshed.metrics import meter
+from workshed.metrics import metric
 from workshed.parent import parent_pid
 from workshed.settings import Settings, multiprocess_folder
 from workshed.transport.sidecars.relay_fork import ChildSupervisor
@@ -18,12 +18,12 @@ class MetricsFork(Middleware):
 
     def __init__(self, *, wanted: bool) -> None:
         """Ask for no fork unless `wanted`, because there is nothing to serve."""
-        self._wanted = wanted
+        self._is_enabled = wanted
 
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise_metrics] if self._wanted else []
+        return [supervise_metrics] if self._is_enabled else []
 
 
 def supervise_metrics() -> int:
@@ -33,7 +33,7 @@ def supervise_metrics() -> int:
         return 0  # there is nothing to read
     return ChildSupervisor(
         "the exporter", ["workshed.transport.sidecars.exporter", str(folder)]
-    ).keep()
+    ).supervise()
 
 
 def enable_metrics(config: Settings) -> None:
@@ -41,12 +41,12 @@ def enable_metrics(config: Settings) -> None:
 
     A program that only sends uses its own registry, so that its own `/metrics` includes ours.
     """
-    meter.switch_on(on=config.metrics)
+    metric.set_enabled(on=config.metrics)
     # The check for `dramatiq.cli` excludes web servers that `multiprocessing` started.
     master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
-    if master and config.shared_folder is None and config.shows:
+    if master and config.shared_folder is None and config.has_endpoints:
         found = shared_folder.folder_for_master(int(master.pid or 0))
-        meter.switch_on(on=config.metrics and found is not None)
+        metric.set_enabled(on=config.metrics and found is not None)
     folder = multiprocess_folder()
     if config.metrics and folder is not None:
-        meter.switch_on(on=shared_folder.join_folder(folder))
+        metric.set_enabled(on=shared_folder.join_folder(folder))

@@ -32,19 +32,19 @@ class RelayFork(Middleware):
 
     def __init__(self, *, wanted: bool = True) -> None:
         """Ask for no fork unless `wanted`, because a relay runs elsewhere."""
-        self._wanted = wanted
+        self._is_enabled = wanted
 
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise] if self._wanted else []
+        return [supervise_relay] if self._is_enabled else []
 
 
-def supervise() -> int:
+def supervise_relay() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
-    if settings().shows:
+    if settings().has_endpoints:
         shared_folder.folder_for_master(parent_pid())
-    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).keep()
+    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).supervise()
 
 
 class ChildSupervisor:
@@ -53,20 +53,20 @@ class ChildSupervisor:
     def __init__(self, name: str, words: list[str]) -> None:
         """Take the child's name and `words`, the module and its arguments; start nothing."""
         self._name = name
-        self._words = words
-        self._leaving = threading.Event()
+        self._argv = words
+        self._stop_event = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
 
-    def leave(self, _signal: int, _frame: FrameType | None) -> None:
+    def handle_signal(self, _signal: int, _frame: FrameType | None) -> None:
         """Handle a signal: let the child finish its work. A second signal changes nothing."""
-        set_outside(self._leaving)
+        set_from_signal_handler(self._stop_event)
         if self._child is not None:
             self._child.terminate()
 
-    def keep(self) -> int:
+    def supervise(self) -> int:
         """Run until SIGTERM, or until the master dies."""
-        signal.signal(signal.SIGTERM, self.leave)
-        signal.signal(signal.SIGHUP, self.leave)
+        signal.signal(signal.SIGTERM, self.handle_signal)
+        signal.signal(signal.SIGHUP, self.handle_signal)
         die_with_parent()
         return self.run()
 
@@ -74,32 +74,32 @@ class ChildSupervisor:
         """Keep one child running until a signal arrives; return its exit code."""
         failures = 0
         code = 0
-        while not self._leaving.is_set():
+        while not self._stop_event.is_set():
             started = time.monotonic()
             code = self._run_once()
             if time.monotonic() - started > STEADY_S:
                 failures = 0
-            if not self._leaving.is_set():
+            if not self._stop_event.is_set():
                 pause = backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 print(  # noqa: T201 -- a fork has no logging set up, and stderr is the master's
                     f"{self._name} ended with code {code}; starting it again in {pause:g} s",
                     file=sys.stderr,
                     flush=True,
                 )
-                self._leaving.wait(pause)
+                self._stop_event.wait(pause)
                 failures += 1
         return max(code, 0)
 
     def _run_once(self) -> int:
         # A fresh interpreter: the fork holds copies of its master's locks and buffers.
-        command = [sys.executable, "-m", *self._words, "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", *self._argv, "--parent", str(os.getpid())]
         self._child = subprocess.Popen(command)  # noqa: S603 -- this file wrote all of it
-        if self._leaving.is_set():  # the signal came before there was a child to pass it to
+        if self._stop_event.is_set():  # the signal came before there was a child to pass it to
             self._child.terminate()
         return self._child.wait()
 
 
-def set_outside(event: threading.Event) -> None:
+def set_from_signal_handler(event: threading.Event) -> None:
     """Set an event from a signal handler, which may run while this thread waits for it.
 
     Inside `wait` the thread briefly holds the event's lock, so it would deadlock with itself.

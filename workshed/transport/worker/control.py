@@ -16,11 +16,11 @@ from workshed.transport.worker.pausing import PauseState
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
+POLL_S = 1.0
 SILENT_S = 5.0
 """PostgreSQL counts as unreachable after this long without an answer."""
 RESUME = "`workshed workers resume`"
-LOOKS_WITHOUT_RELAY = 10
+POLLS_WITHOUT_RELAY = 10
 """Polls in a row without a relay before that is reported: at boot, a relay starts after workers."""
 
 
@@ -29,61 +29,61 @@ class ControlPoller:
 
     def __init__(self, pausing: PauseState, execution: JobExecutor, beat: WorkerHeartbeat) -> None:
         """Prepare the thread, which `start` starts."""
-        self._beat = beat
-        self._gauges = WorkerGauges(execution.running, beat.process.threads)
-        self._pausing = pausing
+        self._heartbeat = beat
+        self._gauges = WorkerGauges(execution.running_jobs, beat.process.threads)
+        self._pause_state = pausing
         self._execution = execution
-        self._over = threading.Event()
-        self._answered = True
+        self._stop_event = threading.Event()
+        self._has_answered = True
         self._answered_at = time.monotonic()
         self._xmin = 0
-        self._looks_without_relay = 0
+        self._polls_without_relay = 0
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
         """Poll once, so that no job starts that was cancelled before; then start the thread."""
         with db.connect() as conn:
-            self.look(conn)
+            self.poll(conn)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and record that this worker has ended."""
-        self._over.set()
-        self._thread.join(2 * LOOK_S)
-        self._beat.leave()
+        self._stop_event.set()
+        self._thread.join(2 * POLL_S)
+        self._heartbeat.record_end()
 
-    def look(self, conn: Connection) -> None:
+    def poll(self, conn: Connection) -> None:
         """Apply changes, and requeue deliveries that should not wait here any longer."""
         self._xmin, cancelled = cancellations.list_since(conn, self._xmin)
-        told = self._execution.learn_of_cancels(set(cancelled), cancel_rules.list_rules(conn))
+        told = self._execution.apply_cancellations(set(cancelled), cancel_rules.list_rules(conn))
         if told:
             cancellations.mark_notified(conn, told)
-        self._pausing.follow(queues.list_paused(conn), RESUME, quiet=self._beat.quiet)
+        self._pause_state.apply(queues.list_paused(conn), RESUME, quiet=self._heartbeat.is_quiet)
         alive = relays.is_any_alive(conn)
-        self._note_relay(alive=alive)
-        self._gauges.look(relay_alive=alive)
+        self._record_relay_state(alive=alive)
+        self._gauges.update(relay_alive=alive)
         meters.POSTGRESQL_UP.set(1)
-        self._beat(conn)
-        self._pausing.give_back()
-        self._answered, self._answered_at = True, time.monotonic()
+        self._heartbeat(conn)
+        self._pause_state.requeue_held()
+        self._has_answered, self._answered_at = True, time.monotonic()
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong with PostgreSQL, or that it knows no live relay; `None` if nothing is."""
         silent_s = time.monotonic() - self._answered_at
-        if not self._answered or silent_s > SILENT_S:
+        if not self._has_answered or silent_s > SILENT_S:
             return f"PostgreSQL does not answer, for {silent_s:.0f} s"
         return None if self.is_ready else "no relay is running"
 
     @property
     def is_ready(self) -> bool:
         """Whether a relay is alive, so that delayed jobs, retries and outbox jobs are sent."""
-        return self._looks_without_relay < LOOKS_WITHOUT_RELAY
+        return self._polls_without_relay < POLLS_WITHOUT_RELAY
 
-    def _note_relay(self, *, alive: bool) -> None:
+    def _record_relay_state(self, *, alive: bool) -> None:
         """Log once that no relay is alive, and when one is again; jobs run meanwhile."""
         was_ready = self.is_ready
-        self._looks_without_relay = 0 if alive else self._looks_without_relay + 1
+        self._polls_without_relay = 0 if alive else self._polls_without_relay + 1
         if was_ready and not self.is_ready:
             logger.warning(
                 "not ready: no relay is running, so delayed jobs, retries and outbox jobs are not "
@@ -93,13 +93,13 @@ class ControlPoller:
             logger.info("ready again: a relay is running")
 
     def _run(self) -> None:
-        while not self._over.wait(LOOK_S):
+        while not self._stop_event.wait(POLL_S):
             try:
                 with db.limited_wait(), db.connect() as conn:
-                    while not self._over.is_set():
-                        self.look(conn)
-                        self._over.wait(LOOK_S)
+                    while not self._stop_event.is_set():
+                        self.poll(conn)
+                        self._stop_event.wait(POLL_S)
             except Exception as err:  # noqa: BLE001 -- it polls again after any error
-                self._answered = False
+                self._has_answered = False
                 meters.POSTGRESQL_UP.set(0)
                 logger.warning("cannot read paused queues and cancellations: %s", str(err).strip())

@@ -19,48 +19,48 @@ if sys.platform == "linux":  # elsewhere the write end of a pipe does not show w
     import fcntl
     import termios
 
-BOOT_S = 30.0
+BOOT_TIMEOUT_S = 30.0
 """A master, too, waits this long before it continues without a worker."""
-READ_S = 5.0
+READ_TIMEOUT_S = 5.0
 """How long to wait for a master that does not read."""
-LOOK_S = 0.01
+POLL_S = 0.01
 
 
-def started_by_one() -> BaseProcess | None:
+def find_dramatiq_child() -> BaseProcess | None:
     """Return this process if a `dramatiq` master started it, as a worker or as a fork."""
     process = multiprocessing.current_process()
     target = getattr(process, "_target", None)
     return process if getattr(target, "__module__", None) == "dramatiq.cli" else None
 
 
-def wait_until_told() -> None:
+def wait_until_registered() -> None:
     """Return once the master knows that this worker is up, so that no job kills it before that."""
     # The event is only available as an argument of the process.
-    for given in getattr(started_by_one(), "_args", ()):
+    for given in getattr(find_dramatiq_child(), "_args", ()):
         if isinstance(given, Event):
-            given.wait(BOOT_S)
+            given.wait(BOOT_TIMEOUT_S)
 
 
-def stay_until_read() -> None:
+def flush_stderr_before_exit() -> None:
     """Delay this process's end until its master has read its output, such as why it cannot start.
 
     Does nothing without a master.
     """
-    if sys.platform == "linux" and started_by_one():
+    if sys.platform == "linux" and find_dramatiq_child():
         Finalize(None, _wait_until_read, exitpriority=0)
 
 
 def _wait_until_read() -> None:
-    until = time.monotonic() + READ_S
+    until = time.monotonic() + READ_TIMEOUT_S
     try:
         pipe = sys.stderr.fileno()
-        while _unread(pipe) and _has_reader(pipe) and time.monotonic() < until:
-            time.sleep(LOOK_S)
+        while _unread_bytes(pipe) and _has_reader(pipe) and time.monotonic() < until:
+            time.sleep(POLL_S)
     except (OSError, ValueError):  # not a pipe, or closed
         return
 
 
-def _unread(pipe: int) -> int:
+def _unread_bytes(pipe: int) -> int:
     """Return how many bytes are in a pipe."""
     size = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, size)

@@ -14,17 +14,17 @@ class WorkerGauges:
         """Take the running jobs and the number of threads."""
         self._running = running
         self._threads = threads
-        self._told: set[tuple[str, str]] = set()
+        self._seen_labels: set[tuple[str, str]] = set()
 
-    def look(self, *, relay_alive: bool) -> None:
+    def update(self, *, relay_alive: bool) -> None:
         """Set the number of running jobs by actor and queue, and whether a relay is alive."""
         runs = Counter(job_labels(delivery) for delivery in self._running)
-        self._told |= runs.keys()  # so that pairs without running jobs are set to 0
-        for pair in self._told:
-            meters.RUNNING.set(runs[pair], *pair)
+        self._seen_labels |= runs.keys()  # so that pairs without running jobs are set to 0
+        for pair in self._seen_labels:
+            meters.JOBS_RUNNING.set(runs[pair], *pair)
         meters.WORKERS.set(1)
-        meters.THREADS.set(self._threads)
-        meters.BUSY.set(runs.total())
+        meters.WORKER_THREADS.set(self._threads)
+        meters.WORKER_THREADS_BUSY.set(runs.total())
         meters.RELAY_ALIVE.set(int(relay_alive))
 
 

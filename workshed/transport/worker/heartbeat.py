@@ -11,10 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 from workshed import db
-from workshed.db import PASSING_ERRORS, Connection
+from workshed.db import TRANSIENT_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.history.attempts import to_storable
 from workshed.settings import settings
 from workshed.transport.consuming.consumer import ConsumerConnection
@@ -24,7 +24,7 @@ from workshed.transport.consuming.execution import JobExecutor
 logger = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-MEMORY = Path("/proc/self/statm")
+STATM_PATH = Path("/proc/self/statm")
 """On Linux: numbers of pages; the second is the number in RAM."""
 
 
@@ -35,45 +35,48 @@ class WorkerHeartbeat:
         self, execution: JobExecutor, inbox: ConsumerConnection, queues: list[str], threads: int
     ) -> None:
         """Send heartbeats for a worker of these queues."""
-        self.process = Process(
+        self.process = WorkerIdentity(
             uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
         )
         self._execution = execution
-        self._holding = inbox.holding
+        self._watermarks = inbox.watermarks
         self.queues = frozenset(queues)
-        self.quiet = False
+        self.is_quiet = False
         """Whether an operator wants this process to start no more jobs, as of the last beat."""
-        self._due = 0.0
+        self._due_at = 0.0
 
     def __call__(self, conn: Connection) -> None:
         """Beat if it is time."""
-        if time.monotonic() >= self._due:
-            running = list(self._execution.running)
-            self.quiet = workers.record_heartbeat(
+        if time.monotonic() >= self._due_at:
+            running = list(self._execution.running_jobs)
+            self.is_quiet = workers.record_heartbeat(
                 conn,
                 self.process,
                 len(running),
                 self._report(running),
                 running=describe_jobs(running),
-                memory_bytes=memory_bytes(),
+                memory_bytes=read_memory_bytes(),
             )
-            self._due = time.monotonic() + EVERY_S
+            self._due_at = time.monotonic() + EVERY_S
 
-    def leave(self) -> None:
+    def record_end(self) -> None:
         """Record that it has ended, and that its unsettled deliveries go back to their queues."""
-        left = list(self._execution.running)
+        left = list(self._execution.running_jobs)
         for delivery in left:
-            self._holding.returned(delivery.queue_name, delivery.job.published)
+            self._watermarks.record_requeued(delivery.queue_name, delivery.job.published_at)
         try:
             with db.limited_wait(), db.connect() as conn:
                 workers.record_watermarks(conn, self._report(left))
                 workers.delete_worker(conn, self.process.id)
-        except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it expires without heartbeats
+        except (
+            *TRANSIENT_ERRORS,
+            DatabaseUnreachableError,
+        ) as err:  # it expires without heartbeats
             logger.info("could not record that this worker ended: %s", str(err).strip())
 
     def _report(self, running: list[Any]) -> list[QueueReport]:
-        waiting: list[Any] = self._execution.work.waiting()
-        return self._holding.report(sorted(self.queues), waiting, running)
+        waiting: list[Any] = self._execution.work.list_waiting()
+        return self._watermarks.snapshot(sorted(self.queues), waiting, running)
 
 
 def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
@@ -90,10 +93,10 @@ def describe_jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
     ]
 
 
-def memory_bytes() -> int | None:
+def read_memory_bytes() -> int | None:
     """Return how much of this process is in RAM; `None` if the system does not say."""
     try:
-        pages = MEMORY.read_bytes().split()[1]
+        pages = STATM_PATH.read_bytes().split()[1]
     except OSError:
         return None
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -17,9 +17,9 @@ from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import settings
 from workshed.transport.amqp.connection import ReconnectingConnection
-from workshed.transport.base import WorkshedBroker, known_actors
+from workshed.transport.base import WorkshedBroker, describe_actors
 from workshed.transport.consuming.consumer import ConsumerConnection
-from workshed.transport.consuming.delivery import LONGEST_WAIT, Delivery
+from workshed.transport.consuming.delivery import START_BEFORE, Delivery
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.consuming.work_queue import WorkQueue
 from workshed.transport.worker.control import ControlPoller
@@ -35,20 +35,20 @@ class WorkerLifecycle:
 
     def __init__(self, inbox: ConsumerConnection, execution: JobExecutor, grace: timedelta) -> None:
         """Start nothing, because programs that only send have no worker."""
-        self._inbox = inbox
+        self._consumer_connection = inbox
         self._execution = execution
         self._grace = grace
         self._threads = 0
         self._watchdog: Watchdog | None = None
-        self._leaving: GracefulShutdown | None = None
+        self._shutdown: GracefulShutdown | None = None
         """Set once a worker has booted, like the next two."""
-        self._watch: ControlPoller | None = None
-        self._pulse: WorkerStatusReporter | None = None
+        self._control_poller: ControlPoller | None = None
+        self._status_reporter: WorkerStatusReporter | None = None
 
-    def begin(self, worker: Worker, broker: WorkshedBroker) -> None:
+    def boot(self, worker: Worker, broker: WorkshedBroker) -> None:
         """Replace dramatiq's work queue before anything is consumed."""
-        self._inbox.begin()
-        declared = broker.declared.values()
+        self._consumer_connection.reset()
+        declared = broker.declared_queues.values()
         weights = {queue.name: queue.weight for queue in declared}
         caps = {queue.name: queue.cap for queue in declared if queue.cap is not None}
         self._execution.work = WorkQueue(weights, caps)
@@ -56,31 +56,35 @@ class WorkerLifecycle:
         self._threads = worker.worker_threads
         with db.transaction() as conn:
             queues.declare_queues(conn, {queue.name: queue.kind for queue in declared})
-            queues.declare_actors(conn, known_actors(broker))
+            queues.declare_actors(conn, describe_actors(broker))
         limits, grace_s = find_time_limit(broker), self._grace.total_seconds()
-        self._leaving = GracefulShutdown(
-            self._inbox, self._execution, limits.interrupt_all, grace_s
+        self._shutdown = GracefulShutdown(
+            self._consumer_connection, self._execution, limits.interrupt_all, grace_s
         )
-        limits.recycle = functools.partial(self._recycle, broker)
-        self._leaving.chain_signals()
+        limits.recycle = functools.partial(self._recycle_process, broker)
+        self._shutdown.install_signal_handlers()
         names = sorted(worker.consumer_whitelist or broker.queues)
-        beat = WorkerHeartbeat(self._execution, self._inbox, names, worker.worker_threads)
-        pausing = PauseState(self._inbox, self._execution, beat.queues)
-        self._watch = ControlPoller(pausing, self._execution, beat)
-        folder = settings().shared_folder
-        self._pulse = WorkerStatusReporter(
-            folder, self._inbox, self._execution, pausing, self._watch
+        beat = WorkerHeartbeat(
+            self._execution, self._consumer_connection, names, worker.worker_threads
         )
-        self._pulse.hear()
-        self._watch.start()
+        pausing = PauseState(self._consumer_connection, self._execution, beat.queues)
+        self._control_poller = ControlPoller(pausing, self._execution, beat)
+        folder = settings().shared_folder
+        self._status_reporter = WorkerStatusReporter(
+            folder, self._consumer_connection, self._execution, pausing, self._control_poller
+        )
+        self._status_reporter.read_commands()
+        self._control_poller.start()
         reset_timer()  # the first job may freeze this process before its watchdog first runs
 
-    def _recycle(self, broker: WorkshedBroker, message: MessageProxy, error: BaseException) -> None:
+    def _recycle_process(
+        self, broker: WorkshedBroker, message: MessageProxy, error: BaseException
+    ) -> None:
         """Exit because a job does not end at its hard limit."""
-        if isinstance(message, Delivery) and self._leaving is not None:
-            self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
+        if isinstance(message, Delivery) and self._shutdown is not None:
+            self._shutdown.recycle_process(message, broker.get_actor(message.actor_name), error)
 
-    def prefetch(self, queue: Queue, wanted: int) -> int:
+    def choose_prefetch(self, queue: Queue, wanted: int) -> int:
         """Return how many deliveries of a queue this process holds.
 
         For a queue with a cap that is the cap: more would wait here while another process is idle.
@@ -89,34 +93,36 @@ class WorkerLifecycle:
         """
         return queue.cap or max(queue.prefetch or wanted, self._threads)
 
-    def watch(self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]) -> None:
+    def start_watching(
+        self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]
+    ) -> None:
         """Start to watch the threads, which run now.
 
         Freezes the objects created so far, so that the garbage collector does not scan them again.
         """
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()
-        if self._pulse is not None:
-            self._pulse.start(set(worker.consumers))
+        if self._status_reporter is not None:
+            self._status_reporter.start(set(worker.consumers))
         gc.collect()
         gc.freeze()
 
-    def leave(self) -> None:
+    def begin_shutdown(self) -> None:
         """Start no more jobs, and requeue waiting ones; does nothing if the worker never booted."""
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self._leaving is not None:
-            self._leaving.begin()
+        if self._shutdown is not None:
+            self._shutdown.begin()
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Stop the helper threads, once no job runs any more."""
-        if self._pulse is not None:
-            self._pulse.stop()
-        if self._watch is not None:
-            self._watch.stop()
-        if self._leaving is not None:
-            self._leaving.unchain_signals()
-        self._watchdog = self._leaving = self._watch = self._pulse = None
+        if self._status_reporter is not None:
+            self._status_reporter.stop()
+        if self._control_poller is not None:
+            self._control_poller.stop()
+        if self._shutdown is not None:
+            self._shutdown.restore_signal_handlers()
+        self._watchdog = self._shutdown = self._control_poller = self._status_reporter = None
 
 
 def find_time_limit(broker: WorkshedBroker) -> TimeLimit:
@@ -135,14 +141,14 @@ def check_time_limits(broker: WorkshedBroker, names: set[str]) -> None:
         limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
         hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
         for name in sorted({actor.queue_name, *retry_queues(actor)} & names):
-            timeout = broker.declared[name].consumer_timeout
+            timeout = broker.declared_queues[name].consumer_timeout
             if limit > timeout / 2:
                 raise WorkshedError(
                     f"{actor.actor_name}: a time limit of {limit} is more than half of the "
                     f"consumer timeout of queue {name!r} ({timeout}); shorten it, or declare "
                     "the queue with a longer `consumer_timeout`"
                 )
-            if hard > timeout * (1 - LONGEST_WAIT):
+            if hard > timeout * (1 - START_BEFORE):
                 raise WorkshedError(
                     f"{actor.actor_name}: a hard time limit of {hard} is more than three quarters "
                     f"of the consumer timeout of queue {name!r} ({timeout}); shorten it, or "

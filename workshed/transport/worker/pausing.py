@@ -20,55 +20,55 @@ class PauseState:
         self, inbox: ConsumerConnection, execution: JobExecutor, queues: frozenset[str]
     ) -> None:
         """Start without pauses; `queues` are all queues that this process consumes."""
-        self._inbox = inbox
+        self._consumer_connection = inbox
         self._execution = execution
         self._queues = queues
-        self._paused: frozenset[str] = frozenset()
-        self._quiet: set[str] = set()
-        self._held: frozenset[str] = frozenset()
+        self._paused_queues: frozenset[str] = frozenset()
+        self._quiet_requests: set[str] = set()
+        self._held_queues: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
     @property
     def is_quiet(self) -> bool:
         """Whether no jobs start here."""
-        return bool(self._quiet)
+        return bool(self._quiet_requests)
 
-    def follow(self, paused: frozenset[str], until: str, *, quiet: bool) -> None:
+    def apply(self, paused: frozenset[str], until: str, *, quiet: bool) -> None:
         """Hold back the `paused` queues, or all queues if this process should be `quiet`."""
         with self._lock:
-            for name in paused - self._paused:
+            for name in paused - self._paused_queues:
                 logger.info("queue %s is paused", name)
-            for name in self._paused - paused:
+            for name in self._paused_queues - paused:
                 logger.info("queue %s is resumed", name)
-            self._paused = paused
-            self._hear(until, wanted=quiet)
-            self._take_over()
+            self._paused_queues = paused
+            self._update_quiet(until, wanted=quiet)
+            self._apply_held()
 
-    def be_quiet(self, until: str, *, wanted: bool) -> None:
+    def set_quiet(self, until: str, *, wanted: bool) -> None:
         """Start no jobs until the event named in `until`; `wanted=False` withdraws that."""
         with self._lock:
-            self._hear(until, wanted=wanted)
-            self._take_over()
+            self._update_quiet(until, wanted=wanted)
+            self._apply_held()
 
-    def give_back(self) -> None:
+    def requeue_held(self) -> None:
         """Requeue waiting deliveries of held queues, and those that have waited too long."""
-        held = self._held
-        self._execution.give_back(lambda d: d.queue_name in held or d.has_waited_too_long)
+        held = self._held_queues
+        self._execution.requeue_waiting(lambda d: d.queue_name in held or d.has_waited_too_long)
 
-    def _hear(self, until: str, *, wanted: bool) -> None:
-        if wanted and until not in self._quiet:
-            self._quiet.add(until)
+    def _update_quiet(self, until: str, *, wanted: bool) -> None:
+        if wanted and until not in self._quiet_requests:
+            self._quiet_requests.add(until)
             logger.info("quiet: starts no more jobs until %s", until)
-        elif not wanted and until in self._quiet:
-            self._quiet.remove(until)
-            if not self._quiet:
+        elif not wanted and until in self._quiet_requests:
+            self._quiet_requests.remove(until)
+            if not self._quiet_requests:
                 logger.info("no longer quiet: starts jobs again")
 
-    def _take_over(self) -> None:
-        held = self._paused | self._queues if self._quiet else self._paused
-        for name in held - self._held:
+    def _apply_held(self) -> None:
+        held = self._paused_queues | self._queues if self._quiet_requests else self._paused_queues
+        for name in held - self._held_queues:
             self._execution.work.pause(name)
-        for name in self._held - held:
+        for name in self._held_queues - held:
             self._execution.work.resume(name)
-        self._held = held
-        self._inbox.pause(held)
+        self._held_queues = held
+        self._consumer_connection.pause(held)

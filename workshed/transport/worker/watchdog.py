@@ -14,11 +14,11 @@ from workshed.transport.errors import EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
-SILENT_LOOKS = 30
+POLL_S = 1.0
+SILENT_CHECKS = 30
 """Checks in a row without progress of an I/O loop. They are counted, not timed, because this thread
 does not check either while the process is stopped or one call holds the interpreter."""
-FROZEN_S = 60.0
+INTERPRETER_STUCK_S = 60.0
 """How long the process may be frozen. RabbitMQ, which gets no heartbeats either, gives its jobs to
 other processes in half of that time."""
 STDERR = 2
@@ -39,9 +39,9 @@ class Watchdog:
         """Prepare the thread; `leave` takes the exit code."""
         self._worker = worker
         self._links = links
-        self._silent: dict[ReconnectingConnection, tuple[int, int]] = {}
-        self._leave = leave
-        self._over = threading.Event()
+        self._silent_checks: dict[ReconnectingConnection, tuple[int, int]] = {}
+        self._exit = leave
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -50,39 +50,39 @@ class Watchdog:
 
     def stop(self) -> None:
         """Stop checking, because threads now end as planned."""
-        self._over.set()
+        self._stop_event.set()
 
-    def trouble(self) -> str | None:
+    def find_problem(self) -> str | None:
         """Check once; return what has stopped working, or `None`."""
         dead = [t.name for t in dramatiq_threads(self._worker) if not t.is_alive()]
         if dead:
             return f"thread {dead[0]} has died"
         for link in self._links():
-            turns, looked = self._silent.get(link, (0, 0))
-            looks = looked + 1 if link.is_started and link.turns == turns else 0
-            self._silent[link] = (link.turns, looks)
-            if looks >= SILENT_LOOKS:
+            turns, looked = self._silent_checks.get(link, (0, 0))
+            looks = looked + 1 if link.is_started and link.loop_ticks == turns else 0
+            self._silent_checks[link] = (link.loop_ticks, looks)
+            if looks >= SILENT_CHECKS:
                 return f"the I/O loop of the {link.name} has not run for {looks} checks"
         return None
 
     def _run(self) -> None:
-        while not self._over.wait(LOOK_S):
+        while not self._stop_event.wait(POLL_S):
             reset_timer()
-            trouble = self.trouble()
-            if trouble is not None and not self._over.is_set():
+            trouble = self.find_problem()
+            if trouble is not None and not self._stop_event.is_set():
                 logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
-                self._leave(EXIT_WATCHDOG)
+                self._exit(EXIT_WATCHDOG)
                 break
         faulthandler.cancel_dump_traceback_later()
 
 
 def reset_timer() -> None:
-    """Exit with code 1 and dump all stacks, unless called again within `FROZEN_S`.
+    """Exit with code 1 and dump all stacks, unless called again within `INTERPRETER_STUCK_S`.
 
     Python's timer for that works even if the interpreter is blocked.
     """
     with contextlib.suppress(RuntimeError):  # no memory for its thread; the next call may work
-        faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=STDERR)
+        faulthandler.dump_traceback_later(INTERPRETER_STUCK_S, exit=True, file=STDERR)
 
 
 def dramatiq_threads(worker: Worker) -> list[threading.Thread]:

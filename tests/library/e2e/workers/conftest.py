@@ -81,4 +81,4 @@ def send(broker, environment):
     """Send by name, as a program without the actors would."""
     broker.add_queue(Queue("parts"))
     yield lambda actor, *args: broker.enqueue(Message("parts", actor, args, {}, {}))
-    del broker.declared["parts"]
+    del broker.declared_queues["parts"]

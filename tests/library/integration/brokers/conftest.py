@@ -35,7 +35,7 @@ def patience(broker):
 @pytest.fixture
 def not_storing(broker):
     """`WORKSHED_OUTBOX_FALLBACK=false`."""
-    broker._sender.storing = False
+    broker._sender.has_fallback = False
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def limited(broker, vhost, rabbitmq, away):
 
     def limit(write):
         broker.ensure_queues({"default"})
-        broker._ensured.clear()
+        broker._declarer.clear()
         login = vhost.partition("://")[2].partition("@")[0]
         rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
         rights = {"configure": "^$", "write": write, "read": "^$"}
@@ -76,8 +76,8 @@ def gone(broker, vhost, away, eventually):
     def outage():
         away()
         link = broker._publisher._link
-        link.call(lambda: link._connection._transport._sock.shutdown(socket.SHUT_RDWR))
-        eventually(broker._publisher.down)
+        link.call_soon(lambda: link._connection._transport._sock.shutdown(socket.SHUT_RDWR))
+        eventually(broker._publisher.outage)
         yield
         away(vhost)
 
@@ -95,7 +95,7 @@ def stuck(broker, greet):
         channel, publisher._channel = publisher._channel, None
         yield
         publisher._channel = channel
-        publisher._link.call(publisher._pump)
+        publisher._link.call_soon(publisher._pump)
 
     return without
 
@@ -105,7 +105,7 @@ def unanswered(broker, greet):
     """No confirm arrives any more; the queues exist, so that patience is spent on confirms."""
     broker.ensure_queues({"default", "emails"})
     greet.send(0)
-    broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
+    broker._publisher._link.call_soon(broker._publisher._channel.callbacks.clear)
 
 
 @pytest.fixture
@@ -160,9 +160,9 @@ def blocked(alarm, broker, greet, eventually):
     def blocked():
         with alarm("memory"):
             broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are notified
-            eventually(lambda: broker._publisher._link.blocked)
+            eventually(lambda: broker._publisher._link.blocked_reason)
             yield
-        eventually(lambda: not broker._publisher._link.blocked)
+        eventually(lambda: not broker._publisher._link.blocked_reason)
 
     return blocked
 

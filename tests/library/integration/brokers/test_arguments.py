@@ -12,7 +12,12 @@ from tests.conftest import TICK_MS
 from workshed import Queue
 from workshed.transport.amqp import arguments as facts
 from workshed.transport.amqp import replies, topology
-from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, queue_arguments
+from workshed.transport.amqp.arguments import (
+    ALWAYS,
+    ARGUMENT_VERSIONS,
+    OLDEST_VERSION,
+    queue_arguments,
+)
 from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
 VALUES = {
@@ -42,7 +47,10 @@ def release(rabbitmq):
     return rabbitmq.ask("GET", "overview")["rabbitmq_version"]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in TABLE for name in TABLE[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ARGUMENT_VERSIONS for name in ARGUMENT_VERSIONS[kind]],
+)
 def test_the_server_accepts_exactly_what_the_table_says(connection, rabbitmq, release, kind, name):
     wanted = {"x-queue-type": kind, name: VALUES[name]}
     if name in NEEDED:
@@ -54,7 +62,7 @@ def test_the_server_accepts_exactly_what_the_table_says(connection, rabbitmq, re
     except pika.exceptions.ChannelClosedByBroker as err:
         answer = str(err.reply_text)
 
-    if TABLE[kind][name].by(rabbitmq.version()) or release in IGNORED:
+    if ARGUMENT_VERSIONS[kind][name].includes(rabbitmq.version()) or release in IGNORED:
         assert answer == "taken"
     else:
         assert f"invalid arg '{name}'" in answer
@@ -71,15 +79,15 @@ def test_a_queue_of_each_type_can_be_made_and_used(
 
     eventually(lambda: rabbitmq.depth("a") == 1)
     assert rabbitmq.queues()["a"]["arguments"] == queue_arguments(
-        broker.declared["a"], rabbitmq.version()
+        broker.declared_queues["a"], rabbitmq.version()
     )
 
 
 @pytest.fixture
 def refused(monkeypatch):
     """Workshed assumes that quorum queues have levels in this RabbitMQ, which is never so."""
-    quorum = {**TABLE["quorum"], "x-max-priority": ALWAYS}
-    monkeypatch.setattr(facts, "TABLE", {**TABLE, "quorum": quorum})
+    quorum = {**ARGUMENT_VERSIONS["quorum"], "x-max-priority": ALWAYS}
+    monkeypatch.setattr(facts, "ARGUMENT_VERSIONS", {**ARGUMENT_VERSIONS, "quorum": quorum})
 
 
 @pytest.mark.fresh_vhost
@@ -165,7 +173,9 @@ def test_a_queue_from_an_older_server_is_kept(
 ):
     """Otherwise each start after an upgrade would end with "exists with other arguments"."""
     queue = Queue("a", kind=kind, levels=4)
-    made = queue_arguments(queue, FIRST if rabbitmq.version() < (4, 3) else rabbitmq.version())
+    made = queue_arguments(
+        queue, OLDEST_VERSION if rabbitmq.version() < (4, 3) else rabbitmq.version()
+    )
     connection.channel().queue_declare("a", durable=True, arguments=made)
     monkeypatch.setattr(topology, "server_version", lambda _: (4, 3))
 

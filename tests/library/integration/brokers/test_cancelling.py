@@ -174,7 +174,7 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
     assert rows("SELECT reason, error_class FROM workshed.attempts") == [("cancelled", class_)]
     assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.dead") == []
     with db.transaction() as conn:
-        assert unique.find_holder(conn, "k") is None
+        assert unique.get_unique_lock(conn, "k") is None
 
 
 def test_a_cancel_of_an_earlier_run_does_not_reach_a_later_one(
@@ -196,7 +196,7 @@ def test_a_cancel_of_an_earlier_run_does_not_reach_a_later_one(
         other = run.message().message_id
         with db.transaction() as conn:
             cancellations.cancel(conn, other)
-        eventually(lambda: other in execution.cancelled)  # the watch has looked meanwhile
+        eventually(lambda: other in execution.cancelled_ids)  # the watch has looked meanwhile
         running.on.set()
         eventually(lambda: said == [False])
 
@@ -239,7 +239,7 @@ def test_for_a_scheduled_job_postgresql_is_asked_for_rules(
     actor, broker, working, sent_long_ago, rows, monkeypatch, eventually
 ):
     """A relay may publish it just before its worker looks for rules, once a second."""
-    monkeypatch.setattr(broker._execution, "_rule", lambda _job: None)
+    monkeypatch.setattr(broker._execution, "_matching_rule", lambda _job: None)
     runs = []
     note = actor(queue_name="default", actor_name="note")(runs.append)
     rule = make_rule(actor="note")
@@ -295,7 +295,7 @@ def test_a_running_job_learns_of_a_rule_that_matches_it(running, working, rows, 
         message = run.send()
         assert running.started.wait(60)
         make_rule(actor="run", older_than=timedelta(seconds=-1))
-        eventually(lambda: [d.job.cancelled for d in run.broker._execution.running] == [True])
+        eventually(lambda: [d.job.cancelled for d in run.broker._execution.running_jobs] == [True])
         running.on.set()
         assert eventually(lambda: rows(DISCARDS)) == [
             (message.message_id, "cancelled", "cancelled")
@@ -310,7 +310,7 @@ def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, e
     with working("default"):
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
-            assert unique.find_holder(conn, "k") is None
+            assert unique.get_unique_lock(conn, "k") is None
             cancel_rules.delete_rule(conn, rule.id)
         assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
 

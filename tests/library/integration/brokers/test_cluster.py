@@ -8,11 +8,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests import pages
-from workshed.devserver.account import account
-from workshed.devserver.cluster import NAMES
+from workshed.devserver.account import server_account
+from workshed.devserver.cluster import NODE_NAMES
 
 LOST = pages.block("docs/operating.md", "rabbitmqctl -n rabbit@other").splitlines()
-NODES = [f"{name}@localhost" for name in NAMES]
+NODES = [f"{name}@localhost" for name in NODE_NAMES]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     cluster, actor, broker, rabbitmq, rows, monkeypatch, caplog, eventually
 ):
     said = []
-    monkeypatch.setattr(cluster, "talk", said.append)
+    monkeypatch.setattr(cluster, "report", said.append)
     greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
     mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
     for one in (greet, mail):
@@ -49,7 +49,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     eventually(lambda: "default" in rabbitmq.queues() and rabbitmq.depth("default") == 2)
     reasons = "SELECT actor, reason, sent_at IS NULL FROM workshed.schedule ORDER BY created_at"
     assert rows(reasons) == [("mail", "outbox_lease", False), ("mail", "broker_down", True)]
-    broker._ensured.clear()
+    broker._declarer.clear()
     broker.ensure_queues({"emails", "low"})  # as a worker does when it starts
     assert "queue 'emails' is away" in caplog.text
     assert "low" in rabbitmq.queues()
@@ -67,7 +67,7 @@ def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_st
 ):
     """Follow the steps of `docs/operating.md`."""
     said = []
-    monkeypatch.setattr(cluster, "talk", said.append)
+    monkeypatch.setattr(cluster, "report", said.append)
     actor(queue_name="default", actor_name="greet")(lambda number: None).send(1)
     default = f"queues/{rabbitmq.vhost}/default"
     eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
@@ -92,21 +92,23 @@ def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_st
         """Begin to stop a node; RabbitMQ ends a second or more after it has closed its ports."""
         wait()
         if not said:
-            first.process.send_signal(first.death)
-            eventually(lambda: not first.answers())
+            first.process.send_signal(first.death_signal)
+            eventually(lambda: not first.is_ready())
 
     monkeypatch.setattr(lost, "wait", end_another)
 
     cluster.wait()
 
     assert said[-1] == "a@localhost has ended; it is started again"
-    assert all(node.answers() for node in cluster.nodes)
+    assert all(node.is_ready() for node in cluster.nodes)
 
 
 def tell(other, lost, line):
     """Return a function that runs a line of the page for these nodes."""
     line = line.replace("rabbit@other", other.node).replace("rabbit@lost", lost.node)
     program, *words = line.split()
-    command = account().command(str(other.scripts / program), *words, death=signal.SIGTERM)
+    command = server_account().wrap_command(
+        str(other.scripts / program), *words, death=signal.SIGTERM
+    )
     env = other.environment() | {"RABBITMQ_CTL_ERL_ARGS": "-dist_listen false"}
     return lambda: subprocess.run(command, cwd="/", env=env, check=True, timeout=60)

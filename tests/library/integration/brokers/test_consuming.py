@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from workshed.jobs import Discard, RecordMissing, Snooze
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import Deduplication, RetryOn
 from workshed.transport.consuming import consumer_tag
 
@@ -140,7 +140,7 @@ def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
 
     def the_other_process_ends_first(number):
         with connect() as conn:
-            settled.complete_generation(conn, message.message_id, 0)
+            completed_generations.complete_generation(conn, message.message_id, 0)
         raise OSError("no")
 
     runs.then = the_other_process_ends_first
@@ -262,7 +262,7 @@ def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, ra
     runs.then = lambda number: number in on and on[number].wait(60)
 
     def delivered(number, times):
-        waiting = broker._execution.running._jobs.values()
+        waiting = broker._execution.running_jobs._jobs.values()
         return any(d[0].args == (number,) and len(d) == times for d in list(waiting))
 
     with working("default", threads=3):

@@ -9,7 +9,7 @@ from dramatiq.middleware import SkipMessage
 from workshed import db
 from workshed.jobs import Discard, RecordMissing
 from workshed.jobs.control import cancellations
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
 
 SOON = timedelta(milliseconds=1)
@@ -127,7 +127,7 @@ def test_a_callback_that_fails_changes_nothing(
         eventually(lambda: len(rows("SELECT 1 FROM workshed.attempts")) == 2)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert caplog.text.count("DiscardRecorder.ended failed") == 2
+    assert caplog.text.count("DiscardRecorder.on_outcome_stored failed") == 2
 
 
 def test_the_callback_runs_after_the_discard_is_stored(
@@ -163,7 +163,7 @@ def test_a_copy_does_not_run_the_callback(
     @actor(queue_name="default", after_discard=lambda *args: told.append(args))
     def order(message_id):
         with connect() as conn:
-            settled.complete_generation(conn, message_id, 0)
+            completed_generations.complete_generation(conn, message_id, 0)
         started.append(message_id)
         raise Discard("too late")
 

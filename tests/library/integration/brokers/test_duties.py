@@ -8,10 +8,10 @@ import pytest
 
 from workshed.jobs.control import cancellations, queues
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.idempotency import once_keys, settled
+from workshed.jobs.idempotency import completed_generations, once_keys
 from workshed.jobs.outbox import relays, schedule
 from workshed.transport.relay.background import BackgroundTasks
-from workshed.transport.relay.gauges import LOOK_S, collect_outbox_gauges
+from workshed.transport.relay.gauges import POLL_S, collect_outbox_gauges
 from workshed.transport.relay.lag import warn_if_late
 from workshed.transport.relay.maintenance import BATCH, Maintenance
 
@@ -127,7 +127,7 @@ def fences(autocommitting):
     """`fences(7)`: store so many rows of each kind older than a month, and one of today."""
 
     def fences(number):
-        settled.complete_generation(autocommitting, "today", 0)
+        completed_generations.complete_generation(autocommitting, "today", 0)
         once_keys.claim_key(autocommitting, "charge", "today", "today")
         cancellations.cancel(autocommitting, "today")
         for insert in (
@@ -201,7 +201,7 @@ def test_waiting_and_dead_jobs_are_counted_for_each_queue(database, autocommitti
     bury(conn, "default")
     bury(conn, "invented")
 
-    assert collect_outbox_gauges(conn) >= LOOK_S
+    assert collect_outbox_gauges(conn) >= POLL_S
 
     def waiting(queue, state):
         return counted("schedule_jobs", queue=queue, state=state)

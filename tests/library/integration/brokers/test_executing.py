@@ -11,10 +11,10 @@ from dramatiq.middleware import SkipMessage
 
 from workshed import Queue, db
 from workshed.jobs.control import cancellations, queues, workers
-from workshed.jobs.idempotency import settled, starts
+from workshed.jobs.idempotency import completed_generations, starts
 from workshed.jobs.outbox import relays
 from workshed.settings import settings
-from workshed.transport.worker.control import LOOKS_WITHOUT_RELAY, ControlPoller
+from workshed.transport.worker.control import POLLS_WITHOUT_RELAY, ControlPoller
 from workshed.transport.worker.heartbeat import WorkerHeartbeat
 from workshed.transport.worker.pausing import PauseState
 
@@ -46,7 +46,7 @@ def job(actor):
 def delivered_again(job, rabbitmq, eventually):
     """Lose the connection; RabbitMQ delivers the running job to this process again."""
     eventually(lambda: rabbitmq.close_connections("consumer"))
-    (deliveries,) = job.actor.broker._execution.running._jobs.values()
+    (deliveries,) = job.actor.broker._execution.running_jobs._jobs.values()
     eventually(lambda: len(deliveries) == 2)
 
 
@@ -115,7 +115,7 @@ def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, 
         held = job.send(2)
         with db.transaction() as conn:
             cancellations.cancel(conn, held.message_id)
-        eventually(lambda: held.message_id in job.actor.broker._execution.cancelled)
+        eventually(lambda: held.message_id in job.actor.broker._execution.cancelled_ids)
         job.on.set()
         eventually(lambda: rows("SELECT 1 FROM workshed.attempts WHERE reason = 'cancelled'"))
 
@@ -193,7 +193,7 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
     message = pay.message(1)
 
     with working("default"), connect() as other:
-        settled.complete_generation(other, message.message_id, 0)
+        completed_generations.complete_generation(other, message.message_id, 0)
         publish(message, possible_duplicate=True)
         eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts"))
         other.commit()
@@ -208,7 +208,7 @@ def test_a_copy_that_is_killed_meanwhile_leaves_no_start_either(
 ):
     message = job.actor.message(1)
     with db.transaction() as conn:
-        settled.complete_generation(conn, message.message_id, 0)
+        completed_generations.complete_generation(conn, message.message_id, 0)
         starts.record_start(conn, message.message_id, 0, isolated=False, host="gone", pid=1)
 
     with working("default"):
@@ -230,7 +230,7 @@ def test_a_suspected_poison_job_runs_isolated(job, working, publish, rows, event
         eventually(lambda: job == [1])
         publish(suspect, possible_duplicate=True)
         work = job.actor.broker._execution.work
-        eventually(lambda: len(work._alone.items) == 1)
+        eventually(lambda: len(work._isolated.items) == 1)
         job.send(2)
         eventually(lambda: work.qsize() == 2)
         assert job == [1]
@@ -410,7 +410,7 @@ def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabb
         queues.pause_queue(conn, "default")
 
     with working("default"):
-        eventually(lambda: job.actor.broker._inbox.link.turns > 1)
+        eventually(lambda: job.actor.broker._consumer_connection.link.loop_ticks > 1)
         assert job == []
         eventually(lambda: rabbitmq.depth("default") == 1)
 
@@ -419,14 +419,14 @@ def test_a_paused_queue_stays_paused_after_a_reconnect(job, working, rabbitmq, e
     with working("default"):
         with db.transaction() as conn:
             queues.pause_queue(conn, "default")
-        eventually(lambda: job.actor.broker._inbox.is_paused("default"))
-        inbox = job.actor.broker._inbox
+        eventually(lambda: job.actor.broker._consumer_connection.is_paused("default"))
+        inbox = job.actor.broker._consumer_connection
         before = inbox._connection
         eventually(lambda: rabbitmq.close_connections("consumer"))
         eventually(lambda: inbox._connection is not before and inbox._connection.is_open)
         job.send(1)
-        turns = inbox.link.turns
-        eventually(lambda: inbox.link.turns > turns + 1)  # its channel is open by then
+        turns = inbox.link.loop_ticks
+        eventually(lambda: inbox.link.loop_ticks > turns + 1)  # its channel is open by then
         assert job == []
         eventually(lambda: rabbitmq.depth("default") == 1)
 
@@ -472,16 +472,19 @@ def test_a_queue_that_is_resumed_starts_nothing_in_a_quiet_worker(
 
     with working("default"):
         queues.pause_queue(conn, "default")
-        eventually(lambda: broker._inbox.is_paused("default"))
+        eventually(lambda: broker._consumer_connection.is_paused("default"))
         workers.quiet_worker(conn, this_worker().id)
-        watch, pausing = broker._life._watch, broker._life._watch._pausing
-        eventually(lambda: watch._beat.quiet)
+        watch, pausing = (
+            broker._lifecycle._control_poller,
+            broker._lifecycle._control_poller._pause_state,
+        )
+        eventually(lambda: watch._heartbeat.is_quiet)
         queues.resume_queue(conn, "default")
-        eventually(lambda: pausing.is_quiet and not pausing._paused)
+        eventually(lambda: pausing.is_quiet and not pausing._paused_queues)
 
-        assert broker._inbox.is_paused("default")
+        assert broker._consumer_connection.is_paused("default")
         workers.resume_worker(conn, this_worker().id)
-        eventually(lambda: not broker._inbox.is_paused("default"))
+        eventually(lambda: not broker._consumer_connection.is_paused("default"))
 
 
 def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_an_operator(
@@ -491,16 +494,19 @@ def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_an_operator(
     conn = connect(autocommit=True)
 
     with working("default"):
-        watch, pausing = broker._life._watch, broker._life._watch._pausing
-        pausing.be_quiet("SIGCONT", wanted=True)
+        watch, pausing = (
+            broker._lifecycle._control_poller,
+            broker._lifecycle._control_poller._pause_state,
+        )
+        pausing.set_quiet("SIGCONT", wanted=True)
         workers.quiet_worker(conn, this_worker().id)
-        eventually(lambda: watch._beat.quiet)
+        eventually(lambda: watch._heartbeat.is_quiet)
         workers.resume_worker(conn, this_worker().id)
-        eventually(lambda: not watch._beat.quiet and len(pausing._quiet) == 1)
+        eventually(lambda: not watch._heartbeat.is_quiet and len(pausing._quiet_requests) == 1)
 
-        assert broker._inbox.is_paused("default")
-        pausing.be_quiet("SIGCONT", wanted=False)
-        eventually(lambda: not broker._inbox.is_paused("default"))
+        assert broker._consumer_connection.is_paused("default")
+        pausing.set_quiet("SIGCONT", wanted=False)
+        eventually(lambda: not broker._consumer_connection.is_paused("default"))
 
 
 def test_a_worker_reports_its_running_jobs_and_its_memory(job, working, this_worker, eventually):
@@ -531,20 +537,20 @@ def test_a_worker_reports_when_no_relay_lives_and_works_on(
 ):
     """Otherwise retries and delayed jobs would wait unnoticed."""
     caplog.set_level("INFO")
-    beat = WorkerHeartbeat(broker._execution, broker._inbox, [], 1)
-    pausing = PauseState(broker._inbox, broker._execution, frozenset())
+    beat = WorkerHeartbeat(broker._execution, broker._consumer_connection, [], 1)
+    pausing = PauseState(broker._consumer_connection, broker._execution, frozenset())
     watch = ControlPoller(pausing, broker._execution, beat)
     with working("default"):
-        for _ in range(LOOKS_WITHOUT_RELAY):
+        for _ in range(POLLS_WITHOUT_RELAY):
             assert watch.is_ready
-            watch.look(conn)
+            watch.poll(conn)
         assert not watch.is_ready
         assert "no relay is running" in caplog.text
         job.send(1)
         eventually(lambda: job == [1])
 
         relays.record_relay(conn, uuid4(), "here", 1)
-        watch.look(conn)
+        watch.poll(conn)
 
     assert watch.is_ready
     assert "ready again" in caplog.text
@@ -559,8 +565,12 @@ def test_a_delivery_that_waits_too_long_is_requeued(
     """RabbitMQ counts from the delivery: behind a long job it would close the channel of all."""
     broker.add_queue(Queue("slow", consumer_timeout=timedelta(seconds=8)))
     on, runs, given = threading.Event(), [], []
-    give = broker._inbox.give
-    monkeypatch.setattr(broker._inbox, "give", lambda *args: (given.append(args), give(*args)))
+    give = broker._consumer_connection.settle_delivery
+    monkeypatch.setattr(
+        broker._consumer_connection,
+        "settle_delivery",
+        lambda *args: (given.append(args), give(*args)),
+    )
 
     @actor(queue_name="slow", time_limit=4000, max_retries=0)
     def wait(number):

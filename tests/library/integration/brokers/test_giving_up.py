@@ -40,9 +40,11 @@ def stuck(actor):
 
 def give_up(broker):
     """Do what happens at the hard limit of the only running job."""
-    [delivery] = broker._execution.running
+    [delivery] = broker._execution.running_jobs
     error = HardTimeLimitExceeded("exceeded its hard limit of 1 s")
-    broker._life._leaving.recycle(delivery, broker.get_actor(delivery.actor_name), error)
+    broker._lifecycle._shutdown.recycle_process(
+        delivery, broker.get_actor(delivery.actor_name), error
+    )
     return delivery
 
 
@@ -80,7 +82,7 @@ def test_a_thread_that_comes_back_changes_nothing(
         delivery = give_up(broker)
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         stuck.on.set()
-        eventually(lambda: not delivery.begun)
+        eventually(lambda: not delivery.is_running)
         eventually(lambda: rabbitmq.unacked("default") == 0)
         assert delivery.channel.is_open
 
@@ -113,10 +115,10 @@ def test_during_a_shutdown_no_job_is_charged(stuck, broker, working, left, rows,
     with working("default"):
         actor.send()
         assert stuck.started.wait(60)
-        broker._life._leaving.begin()
+        broker._lifecycle._shutdown.begin()
         give_up(broker)
         stuck.on.set()
-        eventually(lambda: not list(broker._execution.running))
+        eventually(lambda: not list(broker._execution.running_jobs))
 
     assert rows("SELECT 1 FROM workshed.attempts") == []
     assert left == []

@@ -51,7 +51,7 @@ def test_join_waits_for_jobs_that_run_here(note, broker, working, eventually):
 
     with working("default"):
         note.send(1)
-        eventually(lambda: broker._execution.has("default"))
+        eventually(lambda: broker._execution.has_jobs("default"))
         with pytest.raises(QueueJoinTimeout):
             broker.join("default", timeout=1_000)
         note.on.set()

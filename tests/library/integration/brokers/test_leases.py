@@ -565,7 +565,7 @@ def test_pending_marks_are_written_when_the_program_ends(broker, states):
 def test_a_dropped_message_frees_its_lock_only_with_its_row(broker, rows):
     """A relay sends the row if it has it; without the lock a second job could run alongside."""
     with db.transaction() as tx:
-        unique.take_many(tx, [unique.KeyClaim("k", "m", 0, "greet", "default")])
+        unique.acquire_keys(tx, [unique.KeyClaim("k", "m", 0, "greet", "default")])
 
     broker._sender._cleaner.add("drop", [("m", 0)])
     broker._sender._cleaner.close()

@@ -11,7 +11,7 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.locks import limits, run_locks
 from workshed.middleware import Limit, Unique
 from workshed.middleware.concurrency import lease_renewal
-from workshed.transport.relay.limit_calls import wake_limit_waiters
+from workshed.transport.relay.limit_waiters import wake_limit_waiters
 
 SLOTS = "SELECT key, message_id FROM workshed.limit_slots"
 WAITS = "SELECT message_id FROM workshed.limit_waiters ORDER BY seq"

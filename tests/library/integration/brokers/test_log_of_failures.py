@@ -12,7 +12,7 @@ from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RetryAfter, Snooze
 from workshed.jobs.context import current_job
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
 
 HOUR = timedelta(hours=1)
@@ -97,7 +97,7 @@ def test_the_line_has_the_error_of_a_copy_whose_outcome_does_not_count(lines):
 
     def work():
         with db.transaction() as conn:
-            settled.complete_generation(conn, current_job().message_id, 0)
+            completed_generations.complete_generation(conn, current_job().message_id, 0)
         raise OSError("away")
 
     [line] = lines(work)

@@ -104,7 +104,7 @@ def test_a_line_that_is_down_raises_in_time_and_says_nothing_was_sent(
     patience(0.2)
     wire.refuse()
     wire.cut()
-    eventually(lambda: "refused" in greet.broker._publisher._link.trouble)
+    eventually(lambda: "refused" in greet.broker._publisher._link.last_error)
 
     with pytest.raises(BrokerUnreachableError, match=r"refused.*nothing was sent") as error:
         greet.send(1)
@@ -170,7 +170,7 @@ def test_a_handshake_cut_anywhere_is_retried(way, greet, broker, wire, patience,
         wire.truncate_next(offset, way)
         wire.cut()
         sent.append(greet.send(offset))
-        told.add(broker._publisher._link.trouble)
+        told.add(broker._publisher._link.last_error)
 
     assert not [trouble for trouble in told if "password" in trouble]
     assert {message.message_id for message in sent} <= set(copies())
@@ -178,18 +178,18 @@ def test_a_handshake_cut_anywhere_is_retried(way, greet, broker, wire, patience,
 
 
 def test_queues_are_made_in_time_or_not_at_all(broker, wire):
-    """A blocking call of pika waits for ever: without `_end_at` this hangs."""
+    """A blocking call of pika waits for ever: without `_abort_at` this hangs."""
     started = time.monotonic()
 
     def stall_and_declare():
         with topology.open_connection(broker.urls, 1.0) as connection:
             wire.stall()
-            topology._declare(connection.channel(), broker.declared["default"])
+            topology._declare_queue(connection.channel(), broker.declared_queues["default"])
 
     with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
         stall_and_declare()
     with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
-        topology.declare_queues(broker.urls, [broker.declared["default"]], 0.5)
+        topology.declare_queues(broker.urls, [broker.declared_queues["default"]], 0.5)
     assert time.monotonic() - started < 60
 
 

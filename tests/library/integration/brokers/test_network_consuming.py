@@ -104,7 +104,7 @@ def test_jobs_that_run_while_the_line_fails_do_not_ack_others(
 
     Without the channel in `Delivery`, late acks would remove 3 and 4, which still run.
     """
-    line = broker._inbox.link
+    line = broker._consumer_connection.link
     with working("default", threads=2):
         for number in (1, 2):
             runs.send(number)

@@ -10,7 +10,7 @@ from dramatiq.middleware import SkipMessage
 from workshed import db
 from workshed.jobs import Discard, Snooze, checkpoint
 from workshed.jobs.control import cancellations
-from workshed.jobs.idempotency import settled, starts
+from workshed.jobs.idempotency import completed_generations, starts
 from workshed.middleware import Observer
 
 LONG = timedelta(hours=1)
@@ -24,10 +24,10 @@ class Witness(Observer):
         self.told = []
         self.jobs = []
 
-    def began(self, job):
+    def on_start(self, job):
         self.began_ids.append(job.message_id)
 
-    def ended(self, job, outcome):
+    def on_outcome_stored(self, job, outcome):
         self.told.append(outcome.kind)
         self.jobs.append(job)
 
@@ -116,7 +116,7 @@ def killer(message, publish):
 
 def settled_before(message, publish):
     with db.transaction() as conn:
-        settled.complete_generation(conn, message.message_id, 0)
+        completed_generations.complete_generation(conn, message.message_id, 0)
     publish(message, outbox=True)
 
 
@@ -180,10 +180,10 @@ def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, row
     """Without a guard the job would run again, or its thread would end without an ack."""
 
     class Broken(Observer):
-        def began(self, job):
+        def on_start(self, job):
             raise OSError("away")
 
-        def ended(self, job, outcome):
+        def on_outcome_stored(self, job, outcome):
             raise SystemExit
 
     broken = Broken()

@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 def _quick(monkeypatch):
     """Let workers beat at every look, and let looks wait long for RabbitMQ on a busy machine."""
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
-    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_S", 60.0)
+    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def look(broker, conn, counted, wire):
     broker.ensure_queues({"default", "emails"})
     queues.declare_queues(conn, {"default": "quorum", "emails": "classic"})
     publisher = QueueDepthClient([wire.url(url) for url in broker.urls], "relay")
-    publisher.ready(10)
+    publisher.wait_until_writable(10)
     found = QueueAgeEstimator(publisher)
 
     def once(queue="default"):
@@ -81,13 +81,13 @@ def hang(actor):
 @pytest.fixture
 def one_by_one(broker, monkeypatch):
     """Let a worker hold at most two deliveries."""
-    monkeypatch.setattr(broker._life, "prefetch", lambda *_: 2)
+    monkeypatch.setattr(broker._lifecycle, "choose_prefetch", lambda *_: 2)
 
 
 @pytest.fixture
 def all_at_once(broker, monkeypatch):
     """Let a worker of one thread hold more than its usual two deliveries."""
-    monkeypatch.setattr(broker._life, "prefetch", lambda *_: 10)
+    monkeypatch.setattr(broker._lifecycle, "choose_prefetch", lambda *_: 10)
 
 
 def ago(seconds):
@@ -132,7 +132,7 @@ def test_a_restarted_relay_continues_from_there(
     ready(rabbitmq, 1, eventually)
     age(3600)
     publisher = QueueDepthClient(broker.urls, "relay")
-    publisher.ready(10)
+    publisher.wait_until_writable(10)
 
     again = QueueAgeEstimator(publisher)
     eventually(lambda: again(conn) and counted("oldest_waiting_seconds", queue="default") >= 3600)
@@ -180,7 +180,7 @@ def test_running_jobs_do_not_count_as_waiting(
 ):
     with working("default", threads=1):
         publish(hang.message(), **ago(600))
-        eventually(lambda: list(broker._execution.running))
+        eventually(lambda: list(broker._execution.running_jobs))
         eventually(
             lambda: (
                 conn.execute("SELECT busy, oldest_held FROM workshed.workers").fetchone()[0] == 1
@@ -233,7 +233,7 @@ def test_jobs_that_a_worker_requeues_when_it_ends_count_as_waiting(
             publish(hang.message(number), **ago(seconds))
         eventually(lambda: rabbitmq.unacked("default") == 3)
         eventually(lambda: look() >= 3000)
-        stopping = broker._inbox.stopping
+        stopping = broker._consumer_connection.stopping
         threading.Thread(target=lambda: stopping.wait(60) and hang.end.set()).start()
 
     ready(rabbitmq, 2, eventually)
@@ -293,7 +293,7 @@ def test_a_queue_that_was_empty_before_a_requeue_does_not_count_as_empty(look, c
     look()
     news(conn, returned=datetime.now(UTC) - HOUR)
 
-    workers.seen_empty(conn, "default", datetime.now(UTC) - timedelta(seconds=5))
+    workers.record_empty_queue(conn, "default", datetime.now(UTC) - timedelta(seconds=5))
     assert datetime.now(UTC) - passed(conn) >= HOUR
 
     assert look() == 0
@@ -354,7 +354,7 @@ def test_while_rabbitmq_is_away_its_jobs_keep_aging(
     hang.send()
     ready(rabbitmq, 1, eventually)
     look()
-    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_S", 0.1)
+    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_TIMEOUT_S", 0.1)
     wire.stall("down")
     age(600)
 
@@ -365,13 +365,13 @@ def test_while_rabbitmq_is_away_its_jobs_keep_aging(
 def test_a_queue_that_does_not_exist_is_looked_for_once_a_minute(look, broker, conn, monkeypatch):
     """Each look for it is an error in the log of RabbitMQ."""
     asked = []
-    depth = QueueDepthClient.depth
+    depth = QueueDepthClient.fetch_depth
 
     def noted(publisher, queue, timeout_s):
         asked.append(queue)
         return depth(publisher, queue, timeout_s)
 
-    monkeypatch.setattr(QueueDepthClient, "depth", noted)
+    monkeypatch.setattr(QueueDepthClient, "fetch_depth", noted)
     queues.declare_queues(conn, {"gone": "quorum"})
 
     assert [look("gone") for _ in range(3)] == [0, 0, 0]

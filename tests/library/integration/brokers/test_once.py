@@ -6,7 +6,7 @@ import pytest
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs import once
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
 
 
@@ -104,7 +104,7 @@ def test_of_two_processes_that_run_a_job_at_once_one_writes(
 
     def another_process_ends_first():
         with connect() as conn:
-            settled.complete_generation(conn, message.message_id, 0)
+            completed_generations.complete_generation(conn, message.message_id, 0)
 
     charge.then = another_process_ends_first
 

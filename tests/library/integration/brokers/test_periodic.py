@@ -19,7 +19,7 @@ from workshed.middleware import Unique
 from workshed.middleware.periodic.periodic import Periodic
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.settings import settings
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
 HOUR = timedelta(hours=1)
 
@@ -28,7 +28,7 @@ HOUR = timedelta(hours=1)
 def clock(broker):
     """The middleware that the stock clock calls, as when its program starts."""
     found = next(m for m in broker.middleware if isinstance(m, Periodic))
-    found._noted, found._says_at, found._rests_until = set(), 0.0, 0.0
+    found._declared_names, found._declare_at, found._paused_until = set(), 0.0, 0.0
     return found
 
 
@@ -72,7 +72,9 @@ def declared(broker, clock):
 def fire(actor, at):
     """Do as `periodiq` does when it starts."""
     told = actor.options["periodic"]
-    assert not PeriodiqSpec(told.spec, told._say, told._make).validate(at.replace(microsecond=0))
+    assert not PeriodiqSpec(told.spec, told._on_tick, told._create_run).validate(
+        at.replace(microsecond=0)
+    )
 
 
 # Which jobs are declared
@@ -123,7 +125,7 @@ def test_a_clock_stores_a_run_and_its_message_together(
         "SELECT job, scheduled_for, message_id, created_by FROM workshed.periodic_runs"
     )
     [(stored, queue, body)] = rows("SELECT message_id, queue, body FROM workshed.schedule")
-    message = decode(body.encode(), queue)
+    message = decode_message(body.encode(), queue)
     assert (job, created_by) == ("report", "clock")
     assert message_id == stored == message.message_id
     assert message.options == {
@@ -234,7 +236,7 @@ def test_a_clock_of_an_older_release_makes_nothing(
     """One left running would create runs that are no longer planned, next to those that are."""
     declared(broker, clock)
     past(HOUR)
-    clock._says_at = inf
+    clock._declare_at = inf
     rows("UPDATE workshed.periodic_jobs SET spec = '3600' RETURNING 1")
 
     with caplog.at_level("INFO"):
@@ -271,7 +273,7 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
 ):
     declared(broker, clock)
     past(HOUR)
-    clock._says_at = inf
+    clock._declare_at = inf
     conn.execute("ALTER TABLE workshed.periodic_runs RENAME TO gone")
     conn.commit()
 
@@ -302,7 +304,7 @@ def test_a_clock_accepts_times_of_pendulum(actor, spec, database):
     nine = pendulum.datetime(2026, 3, 2, 9, 0, 30)
 
     assert asked.validate(nine) is False  # otherwise `periodiq` would send a message, too
-    assert asked.latest(nine) == nine.start_of("hour")
+    assert asked.last_due_time(nine) == nine.start_of("hour")
     assert type(asked.next_valid_date(pendulum.now())) is datetime
 
 
@@ -485,7 +487,7 @@ def test_a_worker_keeps_confirming_that_it_has_its_jobs(
     report, working, rows, eventually, monkeypatch
 ):
     monkeypatch.setattr(
-        "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
+        "workshed.middleware.periodic.periodic.REPORT_EVERY", timedelta(milliseconds=20)
     )
     gone = (
         "UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '1 hour' RETURNING seen_at"
@@ -514,7 +516,7 @@ def test_a_clock_declares_its_jobs_again_if_postgresql_shut_down_at_their_commit
     told.validate(datetime.now(UTC))
     assert "are not declared yet: the server is shutting down" in caplog.text
     conn.execute("DROP TRIGGER ends ON workshed.periodic_jobs")
-    clock._rests_until = 0.0
+    clock._paused_until = 0.0
     told.validate(datetime.now(UTC))
 
     assert "report" in names(rows)
@@ -527,7 +529,7 @@ def test_a_job_whose_tables_come_later_is_declared_without_a_restart(
     """Only that job: for the others, the declarations of a newer release that has started stay."""
     actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="shop")(lambda: None)
     monkeypatch.setattr(
-        "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
+        "workshed.middleware.periodic.periodic.REPORT_EVERY", timedelta(milliseconds=20)
     )
     taken = rows("DELETE FROM workshed.migrations WHERE stream = 'shop' RETURNING name, checksum")
 

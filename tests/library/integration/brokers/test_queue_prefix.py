@@ -7,7 +7,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.accounts import build_accounts
 from workshed.transport.errors import PublishRefusedError, TopologyError
 
 pytestmark = pytest.mark.fresh_vhost
@@ -78,7 +78,9 @@ def test_an_account_that_may_not_declare_looks_for_our_queues(
     greet, broker, limited, rabbitmq, eventually
 ):
     [sender] = [
-        one for one in broker_accounts(broker.declared, {}, "a", PREFIX) if one.name == "a-sender"
+        one
+        for one in build_accounts(broker.declared_queues, {}, "a", PREFIX)
+        if one.name == "a-sender"
     ]
     limited(sender.write)
 

@@ -17,7 +17,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims, relays
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay import relay as relay_module
-from workshed.transport.relay.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
+from workshed.transport.relay.relay import POLL_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def relaying(broker):
 
     class Relaying:
         def __init__(self, declared=None):
-            self.declared = broker.declared.values() if declared is None else declared
+            self.declared = broker.declared_queues.values() if declared is None else declared
 
         def __enter__(self):
             self.stop = threading.Event()
@@ -131,7 +131,7 @@ def test_rows_without_a_queue_wait_for_it(store, relaying, broker, rabbitmq, row
     with relaying(declared=()):  # only another program can make it
         put_back = "workshed.schedule WHERE claimed_by IS NULL AND due_at > workshed.now()"
         eventually(lambda: rows(f"SELECT count(*) FROM {put_back}") == [(3,)])  # noqa: S608
-        broker._ensured.clear()
+        broker._declarer.clear()
         broker.ensure_queues({"default"})
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
@@ -231,11 +231,11 @@ def test_messages_in_flight_when_postgresql_was_lost_are_not_published_later(
         eventually(lambda: relay.id != first)  # the first window had no confirm
 
         publisher._channel = channel
-        publisher._link.call(publisher._pump)
-        assert publisher.waiting("default", 5) == 0
+        publisher._link.call_soon(publisher._pump)
+        assert publisher.count_ready("default", 5) == 0
 
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
-        assert publisher.waiting("default", 5) == WINDOW + 1
+        assert publisher.count_ready("default", 5) == WINDOW + 1
 
 
 def test_messages_confirmed_while_postgresql_was_away_are_sent_once(
@@ -247,13 +247,13 @@ def test_messages_confirmed_while_postgresql_was_away_are_sent_once(
         eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
         eventually(lambda: relay._publisher._channel is not None)
         store(3)
-        eventually(lambda: relay._publisher.waiting("default", 5) == 3)
+        eventually(lambda: relay._publisher.count_ready("default", 5) == 3)
 
         cut_all(connect)
         lock.rollback()
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
-        assert relay._publisher.waiting("default", 5) == 3
+        assert relay._publisher.count_ready("default", 5) == 3
 
 
 def cut_all(connect):
@@ -272,7 +272,7 @@ def test_a_row_whose_transaction_was_open_for_long_is_sent(
     with relaying() as relay, connect() as slow:
         outbox.send(slow, greet.message(1))
         due_at = slow.execute("SELECT due_at FROM workshed.schedule").fetchone()[0]
-        eventually(lambda: relay._since is not None and relay._since > due_at)
+        eventually(lambda: relay._claim_since is not None and relay._claim_since > due_at)
 
         slow.commit()
 
@@ -300,13 +300,14 @@ def test_a_look_does_not_scan_all_rows_sent_since_an_old_snapshot(connect, broke
     conn.execute("DELETE FROM workshed.schedule")
     claims.use_indexes(conn)
     relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
-    relay._take(conn)
-    relay._sweep_at = math.inf
+    relay._claim(conn)
+    relay._next_sweep_at = math.inf
 
     assert (
-        blocks(conn, relay._take, conn) < blocks(conn, claims.claim_due, conn, relay.id, WINDOW) / 5
+        blocks(conn, relay._claim, conn)
+        < blocks(conn, claims.claim_due, conn, relay.id, WINDOW) / 5
     )
-    assert blocks(conn, relay._pause, conn) < blocks(conn, claims.next_due, conn) / 5
+    assert blocks(conn, relay._pause, conn) < blocks(conn, claims.time_until_due, conn) / 5
 
 
 def blocks(conn, function, *args):
@@ -335,7 +336,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
         eventually(lambda: rows("SELECT 1 FROM workshed.relays"))
         with alarm("memory"):
             store(2_000)
-            eventually(lambda: relay._publisher._link.blocked)
+            eventually(lambda: relay._publisher._link.blocked_reason)
             beaten = rows(beat)[0][0]
             eventually(lambda: rows(beat)[0][0] > beaten + 4)
 
@@ -349,7 +350,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
             monkeypatch.setattr(relay_module, "CONFIRM_S", 30)
         eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
-        assert relay._publisher.waiting("default", 5) == 2_000
+        assert relay._publisher.count_ready("default", 5) == 2_000
 
 
 def test_rows_of_a_dead_relay_are_claimed_again_and_marked(store, conn, rows):
@@ -472,18 +473,18 @@ def test_a_due_row_that_cannot_be_claimed_is_retried_with_a_pause(store, conn, b
     """Otherwise a cancelled row in an open transaction would cost thousands of queries a second."""
     store(1)
 
-    assert Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
+    assert Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())._pause(conn) == POLL_S
 
 
 def test_a_row_that_became_due_since_the_last_look_is_taken_at_once(store, conn, broker):
     """At 400 a second, every other look ends with one, and each would wait for 20 ms."""
     relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
-    assert relay._take(conn) == []
+    assert relay._claim(conn) == []
 
     store(1)
 
     assert relay._pause(conn) == 0
-    assert len(relay._take(conn)) == 1
+    assert len(relay._claim(conn)) == 1
 
 
 @pytest.fixture
@@ -506,11 +507,11 @@ def test_a_row_that_commits_after_the_clock_was_put_back_is_sent_at_once_too(
     """It was stored before, in a transaction that was still open when the relay noticed."""
     conn = connect(autocommit=True)
     with relaying() as relay:
-        eventually(lambda: relay._swept_at is not None)
+        eventually(lambda: relay._last_sweep_at is not None)
         with conn.transaction():
             outbox.send(conn, greet.message(1))
             ahead()
-            eventually(lambda: relay._swept_at < relay._latest)
+            eventually(lambda: relay._last_sweep_at < relay._latest_clock)
 
         eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [])
 
@@ -523,7 +524,7 @@ def test_a_clock_that_is_put_back_does_not_delay_immediate_jobs(
     conn = connect(autocommit=True)
 
     with relaying() as relay:
-        eventually(lambda: relay._swept_at is not None)
+        eventually(lambda: relay._last_sweep_at is not None)
         with conn.transaction():
             outbox.send(conn, greet.message(1))
             outbox.send(conn, greet.message(2), delay=timedelta(minutes=10))
@@ -551,10 +552,10 @@ def test_a_row_too_large_to_send_is_dead_and_stalls_nothing(
 def test_before_the_first_attempt_nothing_is_connected(broker):
     relay = Relay(QueueDepthClient(broker.urls, "relay"), threading.Event())
 
-    assert relay.pulse().troubles == ["PostgreSQL does not answer", "RabbitMQ is not connected"]
+    assert relay.status().problems == ["PostgreSQL does not answer", "RabbitMQ is not connected"]
 
 
 def test_while_postgresql_is_away_it_connects_to_rabbitmq(no_database, relaying, eventually):
     """It reports only the server that is away."""
     with relaying() as relay:
-        eventually(lambda: relay.pulse().troubles == ["PostgreSQL does not answer"])
+        eventually(lambda: relay.status().problems == ["PostgreSQL does not answer"])

@@ -9,7 +9,7 @@ import pytest
 
 from workshed import db
 from workshed import schedule as outbox
-from workshed.app import APP
+from workshed.app import APP_VARIABLE
 from workshed.transport.relay.background import BackgroundTasks
 
 TASKS = """
@@ -47,7 +47,7 @@ def start(broker, database, connect, tmp_path, monkeypatch):
     """Start a relay whose App has four tasks; with `hangs=True`, one of them never returns."""
     connect(autocommit=True).execute("CREATE TABLE notes (text text)")
     (tmp_path / "tasks.py").write_text(TASKS)
-    monkeypatch.setenv(APP, "tasks:app")
+    monkeypatch.setenv(APP_VARIABLE, "tasks:app")
     started = []
 
     def start(*, hangs=False):

@@ -10,9 +10,9 @@ from workshed import db, schedule
 from workshed.jobs.control import queues
 from workshed.jobs.outbox import claims
 from workshed.middleware import OutcomeMiddleware
-from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.accounts import build_accounts
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
-from workshed.transport.publishing.queue_depth import Answer, QueueDepthClient, depth_or_error
+from workshed.transport.publishing.queue_depth import DepthFuture, QueueDepthClient, resolve_depth
 from workshed.transport.relay import redelivery
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay import Relay
@@ -24,7 +24,7 @@ AT_ONCE = timedelta(seconds=-1)
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """On a busy machine, wait for late answers."""
-    monkeypatch.setattr(redelivery, "ANSWER_S", 60.0)
+    monkeypatch.setattr(redelivery, "ANSWER_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,12 @@ def deliver(actor):
 @pytest.fixture
 def relaying(broker, publisher, monkeypatch):
     """`relaying(LATER)`: a relay runs in a thread until the test ends."""
-    monkeypatch.setattr(redelivery, "LOOK_S", 0.05)
+    monkeypatch.setattr(redelivery, "POLL_S", 0.05)
     stop, threads = threading.Event(), []
 
     def run(after):
-        duties = [ClassicQueueRedelivery(publisher, broker.declared, after)]
-        relay = Relay(publisher, stop, declared=broker.declared.values(), duties=duties)
+        duties = [ClassicQueueRedelivery(publisher, broker.declared_queues, after)]
+        relay = Relay(publisher, stop, declared=broker.declared_queues.values(), duties=duties)
         threads.append(threading.Thread(target=relay.run))
         threads[-1].start()
 
@@ -82,14 +82,14 @@ def send(deliver, broker, publisher):
 def look(broker, publisher, connect):
     """`look(after)`: one look of the relay at the classic queues."""
     conn = connect(autocommit=True)
-    return lambda after: ClassicQueueRedelivery(publisher, broker.declared, after)(conn)
+    return lambda after: ClassicQueueRedelivery(publisher, broker.declared_queues, after)(conn)
 
 
 def relay_once(broker, publisher):
     """Run a relay until nothing more is due."""
-    relay = Relay(publisher, threading.Event(), declared=broker.declared.values())
+    relay = Relay(publisher, threading.Event(), declared=broker.declared_queues.values())
     with db.connect() as conn:
-        while relay._turn(conn):
+        while relay._cycle(conn):
             pass
 
 
@@ -106,9 +106,9 @@ def states(rows):
 def test_a_queue_reports_how_many_messages_no_consumer_has(publisher, send, rabbitmq, eventually):
     send(3)
 
-    assert publisher.waiting("emails", 5) == 3
-    assert publisher.waiting("default", 5) == 0
-    assert publisher.waiting("never made", 5) is None
+    assert publisher.count_ready("emails", 5) == 3
+    assert publisher.count_ready("default", 5) == 0
+    assert publisher.count_ready("never made", 5) is None
 
     def owners():
         return [name.partition(" of ")[0] for name, _ in rabbitmq.connections()]
@@ -136,7 +136,7 @@ def test_lost_messages_are_sent_again_once_and_marked(
 ):
     send(20)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails/contents")
-    eventually(lambda: publisher.waiting("emails", 5) == 0)
+    eventually(lambda: publisher.count_ready("emails", 5) == 0)
 
     look(LATER)
     assert states(rows) == (20, 20, 0)  # a worker may still have them
@@ -158,7 +158,7 @@ def test_a_deleted_queue_is_made_again_and_refilled(
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails")
 
     look(LATER)
-    assert publisher.waiting("emails", 5) == 0
+    assert publisher.count_ready("emails", 5) == 0
     look(AT_ONCE)
     relay_once(broker, publisher)
 
@@ -185,7 +185,7 @@ def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
 ):
     send(5)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails")
-    monkeypatch.delitem(broker.declared, "emails")
+    monkeypatch.delitem(broker.declared_queues, "emails")
 
     look(LATER)
 
@@ -194,12 +194,12 @@ def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
 
 def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, monkeypatch):
     """Otherwise an outage of ten minutes would be followed by a copy of every mail."""
-    monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
+    monkeypatch.setattr(redelivery, "ANSWER_TIMEOUT_S", 0.1)
     send(5)
     away = QueueDepthClient(["amqp://127.0.0.1:9/"], "relay")
 
     for after in (LATER, AT_ONCE):
-        ClassicQueueRedelivery(away, broker.declared, after)(connect(autocommit=True))
+        ClassicQueueRedelivery(away, broker.declared_queues, after)(connect(autocommit=True))
 
     assert states(rows) == (5, 0, 0)
     away.close()
@@ -207,10 +207,10 @@ def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, m
 
 def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher, rows, monkeypatch):
     """It does not answer over a connection that an alarm has blocked."""
-    monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
+    monkeypatch.setattr(redelivery, "ANSWER_TIMEOUT_S", 0.1)
     send(5)
     held = threading.Event()
-    publisher._link.call(held.wait)
+    publisher._link.call_soon(held.wait)
 
     look(LATER)
 
@@ -228,9 +228,9 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher,
     ],
 )
 def test_a_queue_that_is_away_or_not_visible_is_not_gone(code, text, gone):
-    answer = Answer()
+    answer = DepthFuture()
 
-    depth_or_error(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
+    resolve_depth(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
 
     if gone:
         assert answer.result() is None
@@ -250,13 +250,15 @@ def lose(send, rabbitmq, publisher, eventually):
 @pytest.mark.usefixtures("lose")
 def test_a_relay_with_its_own_account_notices_lost_messages(broker, limited, connect, rows):
     """From RabbitMQ 4.3 on it needs some right to each queue; without any it resends nothing."""
-    [account] = [one for one in broker_accounts(broker.declared, {}, "a") if one.name == "a-relay"]
+    [account] = [
+        one for one in build_accounts(broker.declared_queues, {}, "a") if one.name == "a-relay"
+    ]
     limited(account.write)
     publisher = QueueDepthClient(broker.urls, "relay")
-    publisher.ready(60)
+    publisher.wait_until_writable(60)
 
     for after in (LATER, AT_ONCE):
-        ClassicQueueRedelivery(publisher, broker.declared, after)(connect(autocommit=True))
+        ClassicQueueRedelivery(publisher, broker.declared_queues, after)(connect(autocommit=True))
     publisher.close()
 
     assert states(rows) == (0, 0, 5)
@@ -269,9 +271,9 @@ def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
     """Accounts of earlier releases may not, from RabbitMQ 4.3 on; this was not logged."""
     limited("^workshed.jobs$")
     publisher = QueueDepthClient(broker.urls, "relay")
-    publisher.ready(60)
+    publisher.wait_until_writable(60)
     duty, conn = (
-        ClassicQueueRedelivery(publisher, broker.declared, AT_ONCE),
+        ClassicQueueRedelivery(publisher, broker.declared_queues, AT_ONCE),
         connect(autocommit=True),
     )
     may_not_see = rabbitmq.version() >= (4, 3)
@@ -334,18 +336,18 @@ def test_an_unreadable_mail_leaves_no_row(send, broker, publisher, deliver, rows
 class Effect(OutcomeMiddleware):
     """Writes a row in the transaction of each outcome."""
 
-    def concerns(self, job, outcome):
+    def handles(self, job, outcome):
         return True
 
-    def settle(self, conn, job, outcome):
+    def on_outcome(self, conn, job, outcome):
         conn.execute("INSERT INTO effects VALUES (%s)", job.message.args)
 
 
 @pytest.fixture
 def elsewhere(broker, monkeypatch):
     """Run each copy as if in another process, which does not know that the job runs here."""
-    monkeypatch.setattr(broker._execution.running, "enter", lambda _: True)
-    monkeypatch.setattr(broker._execution.running, "leave", lambda _: [])
+    monkeypatch.setattr(broker._execution.running_jobs, "add", lambda _: True)
+    monkeypatch.setattr(broker._execution.running_jobs, "remove", lambda _: [])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from workshed import db
 from workshed.jobs.history import runs
 from workshed.jobs.history.copy_format import encode_row
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import History
 from workshed.middleware.observability import history_writer
 from workshed.middleware.observability.history_writer import HistoryWriter
@@ -80,7 +80,7 @@ def test_a_job_that_did_not_run_is_in_the_history_too(actor, working, publish, h
     message = pay.message()
     with working("default"):
         with db.transaction() as conn:
-            settled.complete_generation(conn, message.message_id, 0)
+            completed_generations.complete_generation(conn, message.message_id, 0)
         publish(message, outbox=True)
         [run] = history(1)
 
@@ -137,7 +137,7 @@ def test_a_worker_that_keeps_only_failures_records_no_other_runs(
     actor, broker, working, history, monkeypatch
 ):
     own = next(m for m in broker.middleware if isinstance(m, History))
-    monkeypatch.setattr(own, "_kept", "failures")
+    monkeypatch.setattr(own, "_level", "failures")
 
     @actor(queue_name="default", max_retries=0)
     def divide(number):
@@ -212,7 +212,7 @@ def test_history_that_exceeds_its_memory_is_dropped_and_counted(
 
     kept = history(10)
     assert [run.message_id for run in kept] == [f"job {number}" for number in range(10)]
-    assert recording.lost == 5
+    assert recording.dropped == 5
     eventually(lambda: counted("history_rows_dropped_total") == before + 5)
     eventually(lambda: runs.count_dropped(connect(autocommit=True), timedelta(hours=1)) == 5)
     recording.add(record(15))  # there is room again
@@ -236,7 +236,7 @@ class Raced(deque):
 
 def test_a_job_that_ends_while_a_window_is_taken_disturbs_nothing(recording, history, caplog):
     """A record added meanwhile stopped the history for half a second, with an error."""
-    recording._waiting = waiting = Raced()
+    recording._queue = waiting = Raced()
     recording.add(record(0))
     waiting.meanwhile = lambda: recording.add(record(1))
 
@@ -254,7 +254,7 @@ def test_a_record_that_cannot_be_stored_costs_no_other(recording, history, event
     recording.start()
 
     assert [run.message_id for run in history(4)] == ["job 0", "job 1", "job 2", "job 4"]
-    eventually(lambda: recording.lost == 1)
+    eventually(lambda: recording.dropped == 1)
 
 
 def test_a_new_day_gets_its_partition(recording, history, conn):
@@ -288,5 +288,5 @@ def test_an_outage_of_postgresql_delays_the_history(recording, history, conn, ev
     recording.add(record(2))
 
     eventually(lambda: recording._bytes == 0)
-    assert recording.lost == 0
+    assert recording.dropped == 0
     assert conn.execute("SELECT count(*) FROM workshed.runs").fetchone() == (2,)

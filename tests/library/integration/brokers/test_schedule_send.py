@@ -22,7 +22,7 @@ from workshed import Batch, schedule
 from workshed.errors import WorkshedError
 from workshed.transport.batch import BatchError
 from workshed.transport.errors import InvalidArgumentError, UnknownConnectionError
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
@@ -150,7 +150,7 @@ def greet(actor):
 def stored(rows):
     """Return a function that lists the numbers that stored messages greet."""
     bodies = "SELECT body, queue FROM workshed.schedule ORDER BY body"
-    return lambda: [decode(body.encode(), queue).args[0] for body, queue in rows(bodies)]
+    return lambda: [decode_message(body.encode(), queue).args[0] for body, queue in rows(bodies)]
 
 
 @contextlib.contextmanager
@@ -184,7 +184,7 @@ def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
         eventually(lambda: stored() == [])
 
     (found,) = rabbitmq.peek("default")
-    message = decode(found["payload"].encode(), "default")
+    message = decode_message(found["payload"].encode(), "default")
     assert (message.args, message.options) == ((2,), {"origin": "transaction"})
     assert message.message_id == sent.message_id == found["properties"]["message_id"]
 

@@ -20,7 +20,7 @@ from dramatiq.middleware import TimeLimitExceeded
 from workshed import Queue, db, schedule
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import broker_accounts
+from workshed.transport.amqp.accounts import build_accounts
 from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
@@ -203,7 +203,9 @@ def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker
 @pytest.fixture
 def sender_only(broker, limited):
     """A user who may not declare, as `workshed broker definitions` makes one."""
-    [sender] = [one for one in broker_accounts(broker.declared, {}, "a") if one.name == "a-sender"]
+    [sender] = [
+        one for one in build_accounts(broker.declared_queues, {}, "a") if one.name == "a-sender"
+    ]
     limited(sender.write)
 
 
@@ -384,7 +386,7 @@ def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_thread
 
     def cut():
         while not over.wait(0.05):
-            link.call(abort)
+            link.call_soon(abort)
 
     scissors = threading.Thread(target=cut)
     scissors.start()
@@ -420,7 +422,7 @@ def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers,
     greet.send(1)
     link = broker._publisher._link
     held = threading.Event()
-    link.call(held.wait)  # the I/O thread is busy, so that nothing is sent or confirmed
+    link.call_soon(held.wait)  # the I/O thread is busy, so that nothing is sent or confirmed
 
     def close():
         link._closing = True
@@ -476,7 +478,7 @@ def test_a_link_that_failed_for_an_hour_connects_again(
         link._failures = 5_000
         link._connection._transport._sock.shutdown(socket.SHUT_RDWR)
 
-    link.call(fail)
+    link.call_soon(fail)
     eventually(lambda: link._failures != 5_000)
     greet.send(1)
 
@@ -488,7 +490,7 @@ def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, patien
     """Kept in the window for ever, its messages would stop every other queue."""
     greet.send(0)
     patience(0.1)
-    broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
+    broker._publisher._link.call_soon(broker._publisher._channel.callbacks.clear)
 
     for number in range(5):
         with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
@@ -516,7 +518,7 @@ def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
     """The lock is held by a thread that the child does not have, and so for ever."""
-    with broker._ensured._lock:
+    with broker._declarer._lock:
         pid = os.fork()
         if pid == 0:
             signal.alarm(20)
@@ -573,7 +575,7 @@ def test_wherever_a_time_limit_strikes_a_sender_others_go_on(greet, broker, pati
     """With `threading.Event` in a ticket, the I/O thread would wait for a lock without an owner."""
     greet.send(0)
     patience(10)
-    broker._sender.storing = False
+    broker._sender.has_fallback = False
 
     def strike_everywhere():
         number = 0

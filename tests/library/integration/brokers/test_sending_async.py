@@ -64,7 +64,7 @@ def test_a_thousand_tasks_share_one_window(greet, broker, rabbitmq, eventually):
 
     async def send():
         await broker.send_async(greet.message(0))
-        broker._publisher._link.call(noted)
+        broker._publisher._link.call_soon(noted)
         await asyncio.gather(*(broker.send_async(greet.message(n)) for n in range(1_000)))
 
     broker._publisher._pump = noted

@@ -243,7 +243,7 @@ def test_the_deadline_is_for_each_window(messages, broker, patience, monkeypatch
         send(publication)
 
     monkeypatch.setattr(broker._publisher, "_send", slow)
-    broker._sender.storing = False
+    broker._sender.has_fallback = False
 
     sent = broker.enqueue_many(messages(150))  # 3 s
 
@@ -270,7 +270,7 @@ def test_an_interrupted_sender_sends_nothing_more(
 
     with stuck():
         with monkeypatch.context() as patch:
-            patch.setattr(broker._publisher, "settled", interrupted)
+            patch.setattr(broker._publisher, "await_confirms", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 broker.enqueue_many(messages(700))
         eventually(lambda: not broker._publisher._waiting)

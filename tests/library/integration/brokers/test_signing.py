@@ -14,8 +14,8 @@ from workshed.jobs.dead.dead_jobs import UnreadableJobError
 from workshed.middleware import RetryOn
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
-from workshed.transport.messages.envelope import decode, message_properties
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.envelope import decode_message, message_properties
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 from workshed.transport.publishing.publisher import ConfirmBatch
 
 KEY, OLD, FOREIGN = "k" * 32, "o" * 32, "f" * 32
@@ -36,7 +36,7 @@ def use(broker):
         if sends:
             broker._publisher._signing = found
         if works:
-            broker._inbox.signing = broker.signing = found
+            broker._consumer_connection.signing = broker.signing = found
 
     return use
 
@@ -114,11 +114,11 @@ def without(name):
 
 def by_another_key(headers, body):
     signature = Signing([FOREIGN], required=True).sign("default", headers, body)
-    return {**headers, HEADER: signature}, body
+    return {**headers, SIGNATURE_HEADER: signature}, body
 
 
 FORGERIES = [
-    (without(HEADER), "signature: is missing"),
+    (without(SIGNATURE_HEADER), "signature: is missing"),
     (other_arguments, "signature: does not fit"),
     (another_generation, "signature: does not fit"),
     (without("possible_duplicate"), "signature: does not fit"),
@@ -126,7 +126,10 @@ FORGERIES = [
     (without("published_ms"), "signature: does not fit"),
     (lambda headers, body: ({**headers, "published_ms": 2**41}, body), "signature: does not fit"),
     (by_another_key, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS"),
-    (lambda headers, body: ({**headers, HEADER: ["x", {}]}, body), "signature: is none of ours"),
+    (
+        lambda headers, body: ({**headers, SIGNATURE_HEADER: ["x", {}]}, body),
+        "signature: is none of ours",
+    ),
     (lambda headers, body: ({}, b"\xff"), "signature: is missing"),
 ]
 
@@ -215,7 +218,7 @@ def test_a_message_that_is_sent_again_on_a_new_connection_is_signed_again(
     broker._publisher.publish(ticket, 5)
     first, _ = intruder.takes()
     anew = ConfirmBatch()
-    anew.add("default", message.encode(), sent.stamp, unknown=True)
+    anew.add("default", message.encode(), sent.properties, unknown=True)
     broker._publisher.publish(anew, 5)
 
     with working("default"):
@@ -278,7 +281,7 @@ def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
     assert found.message_id.startswith("unreadable:")
     assert bytes(found.body) == body
     with pytest.raises(UnreadableJobError, match="signature: is missing"):
-        dead_jobs.retry_job(conn, found.message_id, decode)
+        dead_jobs.retry_job(conn, found.message_id, decode_message)
     assert dead_jobs.discard_job(conn, found.message_id, "forged")
 
 
@@ -332,9 +335,9 @@ def test_without_keys_nothing_is_signed_or_checked(
 
     publish(runs.note.message(1))
     headers, body = intruder.takes()
-    intruder.puts({**headers, HEADER: "whatever"}, body)
+    intruder.puts({**headers, SIGNATURE_HEADER: "whatever"}, body)
     intruder.puts({}, dramatiq.Message("default", "note", (2,), {}, {}).encode())
     with working("default"):
         eventually(lambda: sorted(runs) == [1, 2])
 
-    assert HEADER not in headers
+    assert SIGNATURE_HEADER not in headers

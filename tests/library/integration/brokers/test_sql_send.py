@@ -15,7 +15,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.strict_json import INTEGERS
-from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
+from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode_message
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
@@ -67,7 +67,7 @@ def stored(conn):
         columns = "message_id, generation, queue, actor, reason, body, due_at, created_at"
         (row,) = conn.execute(f"SELECT {columns} FROM workshed.schedule").fetchall()  # noqa: S608
         found = dict(zip(columns.split(", "), row, strict=True))
-        return found, decode(found["body"].encode(), found["queue"])
+        return found, decode_message(found["body"].encode(), found["queue"])
 
     return stored
 
@@ -281,7 +281,7 @@ def test_of_two_jobs_with_one_key_one_is_stored(send, conn):
 
     assert first == second
     assert conn.execute("SELECT message_id FROM workshed.schedule").fetchall() == [(first,)]
-    assert unique.find_holder(conn, "k").message_id == first
+    assert unique.get_unique_lock(conn, "k").message_id == first
 
 
 def test_a_duplicate_may_be_refused_wait_or_replace_the_first(send, conn):
@@ -299,7 +299,7 @@ def test_a_duplicate_may_be_refused_wait_or_replace_the_first(send, conn):
         "FROM workshed.schedule"
     )
     assert dict(rows.fetchall()) == {waits: "true", last: None}
-    assert unique.find_holder(conn, "k").message_id == last
+    assert unique.get_unique_lock(conn, "k").message_id == last
 
 
 def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):

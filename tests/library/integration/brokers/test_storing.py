@@ -87,7 +87,7 @@ def test_messages_go_direct_again_as_soon_as_rabbitmq_answers(
     with gone():
         greet.send(1)
 
-    eventually(lambda: broker._publisher.down() is None)
+    eventually(lambda: broker._publisher.outage() is None)
     greet.send(2)
 
     eventually(lambda: rabbitmq.depth("default") == 2)
@@ -229,7 +229,7 @@ def test_a_rabbitmq_that_lost_its_data_is_sent_to_without_a_restart(
     shutil.rmtree(servers.rabbitmq.folder / "data")
     servers.rabbitmq.start()
     rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
-    eventually(lambda: broker._publisher.down() is None)
+    eventually(lambda: broker._publisher.outage() is None)
 
     greet.send(1)
     broker.enqueue_many(greet.message(number) for number in range(2, 1_002))

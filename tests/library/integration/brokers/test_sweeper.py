@@ -8,7 +8,7 @@ import pytest
 from workshed.cronspec import cron, daily, every
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
-from workshed.transport.relay.missed_runs import BATCH, LOOK_S, create_missed_runs
+from workshed.transport.relay.missed_runs import BATCH, POLL_S, create_missed_runs
 from workshed.transport.relay.relay import run_relay
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -91,7 +91,7 @@ def test_a_run_that_no_clock_created_is_created(relay, note, outage, rows, count
     [(job, created_by, message_id)] = rows(
         "SELECT job, created_by, message_id FROM workshed.periodic_runs"
     )
-    assert (wait, job, created_by) == (LOOK_S, "report", "catch_up")
+    assert (wait, job, created_by) == (POLL_S, "report", "catch_up")
     assert rows("SELECT message_id, actor, queue FROM workshed.schedule") == [
         (message_id, "report", "low")
     ]
@@ -219,7 +219,7 @@ def test_a_long_outage_of_a_frequent_job_is_caught_up_in_batches(relay, note, ou
 
     waits = [create_missed_runs(relay), create_missed_runs(relay)]
 
-    assert waits == [0, LOOK_S]
+    assert waits == [0, POLL_S]
     [(number, different)] = rows(
         "SELECT count(*), count(DISTINCT scheduled_for) FROM workshed.periodic_runs"
     )
@@ -319,7 +319,7 @@ def test_a_row_that_this_release_cannot_read_holds_up_no_other_job(
 
 def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, relay):
     """With relays but no clock, periodic jobs still run, a few seconds late."""
-    monkeypatch.setattr("workshed.transport.relay.relay.broker", lambda: broker)
+    monkeypatch.setattr("workshed.transport.relay.relay.get_broker", lambda: broker)
     note(every(HOUR))
     outage(HOUR)
     stop = threading.Event()

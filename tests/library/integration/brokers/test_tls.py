@@ -144,9 +144,9 @@ def test_a_renewed_authority_is_read_with_the_next_connection(
 
     renewed.write_text(Path(tls.another(tmp_path)).read_text())
     wire.cut()
-    eventually(lambda: "its certificate is refused" in link.trouble)
+    eventually(lambda: "its certificate is refused" in link.last_error)
     renewed.unlink()
-    eventually(lambda: "cannot be used: No such file" in link.trouble)
+    eventually(lambda: "cannot be used: No such file" in link.last_error)
     renewed.write_text(Path(ca).read_text())
     eventually(link._open.is_set)
     note.send(2)

@@ -41,8 +41,8 @@ def resize(actor):
 @pytest.fixture
 def soon(monkeypatch):
     """Postponed jobs try again at once."""
-    monkeypatch.setattr(unique, "WAIT", timedelta(milliseconds=50))
-    monkeypatch.setattr(uniqueness, "WAIT", timedelta(milliseconds=50))
+    monkeypatch.setattr(unique, "KEY_RETRY_DELAY", timedelta(milliseconds=50))
+    monkeypatch.setattr(uniqueness, "KEY_RETRY_DELAY", timedelta(milliseconds=50))
 
 
 @pytest.fixture

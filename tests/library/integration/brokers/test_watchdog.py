@@ -16,7 +16,7 @@ from workshed.transport.worker.watchdog import Watchdog
 FREEZE = """
 import itertools
 from workshed.transport.worker import watchdog
-watchdog.FROZEN_S = 0.2
+watchdog.INTERPRETER_STUCK_S = 0.2
 watchdog.reset_timer()
 sum(itertools.repeat(0))
 """
@@ -25,8 +25,8 @@ sum(itertools.repeat(0))
 @pytest.fixture
 def watched(actor, broker, working, monkeypatch):
     """A worker in this process, its watchdog, and the codes with which it would have exited."""
-    monkeypatch.setattr(watchdog, "LOOK_S", 0.02)
-    monkeypatch.setattr(connection, "TURN_S", 0.02)
+    monkeypatch.setattr(watchdog, "POLL_S", 0.02)
+    monkeypatch.setattr(connection, "TICK_S", 0.02)
     left: list[int] = []
 
     @actor(queue_name="default")
@@ -34,7 +34,7 @@ def watched(actor, broker, working, monkeypatch):
         """Never sent."""
 
     with working("default") as worker:
-        broker._life._watchdog.stop()
+        broker._lifecycle._watchdog.stop()
         found = Watchdog(worker, lambda: links(broker), left.append)
         found.start()
         yield worker, found, left
@@ -42,7 +42,7 @@ def watched(actor, broker, working, monkeypatch):
 
 
 def links(broker):
-    return [broker._inbox.link, *broker._publisher.links]
+    return [broker._consumer_connection.link, *broker._publisher.links]
 
 
 def raise_in(thread, error):
@@ -71,7 +71,7 @@ def test_a_loop_that_does_not_turn_makes_the_process_exit(
     _, _, left = watched
     actor(queue_name="low", actor_name="other")(lambda: None).send()
     on = threading.Event()
-    links(broker)[which].call(lambda: on.wait(60))
+    links(broker)[which].call_soon(lambda: on.wait(60))
 
     eventually(lambda: left == [EXIT_WATCHDOG])
 
@@ -83,14 +83,14 @@ def test_an_empty_queue_and_a_reconnect_do_not_count_as_a_hang(
     watched, broker, rabbitmq, eventually
 ):
     _, found, left = watched
-    consuming = broker._inbox.link
+    consuming = broker._consumer_connection.link
     eventually(lambda: rabbitmq.close_connections("consumer"))
 
-    before = consuming.turns
-    eventually(lambda: consuming.turns > before + 100)
+    before = consuming.loop_ticks
+    eventually(lambda: consuming.loop_ticks > before + 100)
 
     assert left == []
-    assert found.trouble() is None
+    assert found.find_problem() is None
 
 
 def test_the_watchdog_ignores_a_graceful_shutdown(actor, broker, working):
@@ -99,9 +99,9 @@ def test_the_watchdog_ignores_a_graceful_shutdown(actor, broker, working):
         """Never sent."""
 
     with working("default") as worker:
-        guard = broker._life._watchdog
+        guard = broker._lifecycle._watchdog
 
-    assert guard._over.is_set()
+    assert guard._stop_event.is_set()
     assert not any(thread.is_alive() for thread in watchdog.dramatiq_threads(worker))
 
 
@@ -128,7 +128,7 @@ def test_the_watchdog_covers_the_first_job(actor, working, eventually, monkeypat
     monkeypatch.setattr(
         faulthandler, "cancel_dump_traceback_later", lambda: (calls.append("cancelled"), cancel())
     )
-    monkeypatch.setattr(watchdog, "LOOK_S", 60)
+    monkeypatch.setattr(watchdog, "POLL_S", 60)
 
     @actor(queue_name="default")
     def job():

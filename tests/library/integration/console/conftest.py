@@ -15,7 +15,7 @@ import pytest
 
 from tests.variables import variable
 from workshed.console.cli import app
-from workshed.console.cli import run as run_line
+from workshed.console.cli import run_command as run_line
 from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
@@ -51,7 +51,7 @@ class Done:
 @pytest.fixture
 def made(broker):
     """The queues exist, as declared."""
-    broker.ensure_queues(set(broker.declared))
+    broker.ensure_queues(set(broker.declared_queues))
     return broker
 
 
@@ -229,6 +229,6 @@ def dies(conn, bury):
     def dies(message_id, **changes):
         conn.execute("DELETE FROM workshed.schedule WHERE message_id = %s", (message_id,))
         bury(message_id, **changes)
-        batches.end_job(conn, message_id, "dead")
+        batches.end_batch_job(conn, message_id, "dead")
 
     return dies

@@ -24,9 +24,9 @@ from tests.forbidden import PARTS, may, operations, refusal
 from tests.library.queues import QUEUES
 from workshed.devserver import install
 from workshed.devserver.rabbitmq import USER, RabbitMQServer
-from workshed.devserver.state import temporary
-from workshed.transport.amqp.accounts import BrokerAccount, broker_accounts, rabbitmq_password_hash
-from workshed.transport.amqp.arguments import EXCHANGE, read_version
+from workshed.devserver.state import lock_temporary_folder
+from workshed.transport.amqp.accounts import BrokerAccount, build_accounts, rabbitmq_password_hash
+from workshed.transport.amqp.arguments import EXCHANGE, parse_version
 from workshed.transport.amqp.definitions import build_definitions
 
 MAIL = ("emails", "bulk")
@@ -41,13 +41,13 @@ class Imported:
         self.vhost = self.prefix = f"accounts_{secrets.token_hex(4)}"
         rest = [queue.name for queue in QUEUES if queue.name not in MAIL]
         pools = ({}, {"mail": MAIL, "rest": rest})
-        each = [broker_accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
+        each = [build_accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
         people = list(dict.fromkeys(itertools.chain(*each)))
         self.passwords = {one.name: secrets.token_urlsafe(8) for one in people}
         self.made = build_definitions(self.vhost, QUEUES, people, self.passwords, self.version())
 
     def version(self):
-        return read_version(json.loads(self.ask("GET", "overview")[1])["rabbitmq_version"])
+        return parse_version(json.loads(self.ask("GET", "overview")[1])["rabbitmq_version"])
 
     def take_by_command(self):
         with tempfile.TemporaryDirectory(prefix="workshed-definitions-") as name:
@@ -424,8 +424,8 @@ def test_imported_queues_are_as_declared(workshed, env, imported, broker, monkey
 @pytest.mark.exhaustive
 def test_a_node_without_data_boots_with_the_definitions(rabbitmq):
     """A container uses `load_definitions`, with which RabbitMQ makes no `guest`."""
-    with temporary() as state:
-        node = Loading(state, install.ensure(lambda _: None))
+    with lock_temporary_folder() as state:
+        node = Loading(state, install.ensure_installed(lambda _: None))
         node.version = rabbitmq.version()
         node.start()
         try:
@@ -438,16 +438,18 @@ def test_a_node_without_data_boots_with_the_definitions(rabbitmq):
 
     assert {ours, USER} <= users
     assert "guest" not in users
-    assert queues == {name for queue in QUEUES for name in (queue.name, queue.dead)}
+    assert queues == {name for queue in QUEUES for name in (queue.name, queue.dead_name)}
 
 
 class Loading(RabbitMQServer):
     """A node that imports definitions and an administrator when it boots."""
 
     def settings(self):
-        people = broker_accounts([q.name for q in QUEUES], {}, "workshed")
+        people = build_accounts([q.name for q in QUEUES], {}, "workshed")
         made = build_definitions("jobs", QUEUES, people, {}, self.version)
-        made["users"].append(BrokerAccount(USER, tags=("administrator",)).user(self.password))
+        made["users"].append(
+            BrokerAccount(USER, tags=("administrator",)).define_user(self.password)
+        )
         file = self.folder / "definitions.json"
         file.write_text(json.dumps(made))
         file.chmod(0o644)
@@ -470,7 +472,10 @@ def test_an_account_without_a_password_cannot_log_in(imported):
     """The hash is empty, because the hash of an empty password would let anyone in."""
     locked = BrokerAccount(f"{imported.prefix}-locked")
     imported.ask("PUT", f"users/{locked.name}", {"password": "before", "tags": ""})
-    body = {"users": [locked.user(None)], "permissions": [locked.permission(imported.vhost)]}
+    body = {
+        "users": [locked.define_user(None)],
+        "permissions": [locked.define_permission(imported.vhost)],
+    }
     assert imported.ask("POST", "definitions", body)[0] == 204
 
     try:
@@ -530,7 +535,7 @@ def test_queues_that_no_pool_reads_are_listed(workshed, broker):
 
 
 def test_a_pattern_matches_no_other_name():
-    [worker] = [one for one in broker_accounts(["a.b", "c"], {}, "w") if one.name == "w-worker"]
+    [worker] = [one for one in build_accounts(["a.b", "c"], {}, "w") if one.name == "w-worker"]
 
     assert worker.read == r"^(a\.b|c)$"
 

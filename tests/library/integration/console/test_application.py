@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from workshed.app import APP
-from workshed.console.doctor.application import application_checks
+from workshed.app import APP_VARIABLE
+from workshed.console.doctor.application import load_application_checks
 from workshed.console.doctor.run import Check
 from workshed.console.operations.finding import ok
 
@@ -40,7 +40,7 @@ def run(tmp_path):
     (tmp_path / "birds.py").write_text(BIRDS)
     (tmp_path / "broken.py").write_text("import not_installed\n")
     (tmp_path / "pyproject.toml").write_text("[tool.workshed]\napp = 'zoo:app'\n")
-    environ = {name: value for name, value in os.environ.items() if name != APP}
+    environ = {name: value for name, value in os.environ.items() if name != APP_VARIABLE}
 
     def run(*words, **more):
         return subprocess.run(
@@ -80,7 +80,7 @@ def test_checks_of_an_application_run_after_ours_and_missing_ones_have_failed(ru
 
 
 def test_without_its_application_the_doctor_reports_it_and_goes_on(run):
-    done = run("doctor", "--json", **{APP: "nowhere:app"})
+    done = run("doctor", "--json", **{APP_VARIABLE: "nowhere:app"})
 
     checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert checks["environment"]["level"] == "failed"
@@ -119,9 +119,9 @@ def check(name, **more):
 )
 def test_checks_that_cannot_be_run_have_failed(monkeypatch, found, said):
     """A check that waits for one that never comes would make all of them hang."""
-    monkeypatch.setattr("workshed.console.doctor.application.load", lambda _: found)
+    monkeypatch.setattr("workshed.console.doctor.application.load_object", lambda _: found)
 
-    [instead] = application_checks(["its:checks"], {"known"})
+    [instead] = load_application_checks(["its:checks"], {"known"})
 
     [finding] = instead.run(None)
     assert (instead.name, finding.level, finding.message) == ("its:checks", "failed", said)

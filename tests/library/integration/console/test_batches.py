@@ -11,13 +11,13 @@ pytestmark = pytest.mark.usefixtures("database")
 def test_batches_are_listed_with_their_progress(workshed, make_batch, dies, conn):
     first = make_batch("a", "b", "c")
     second = make_batch("d")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
     dies("b")
     conn.execute(
         "UPDATE workshed.batches SET created_at = created_at - interval '1 h' WHERE id = %s",
         (first,),
     )
-    batches.end_job(conn, "d", "cancelled")
+    batches.end_batch_job(conn, "d", "cancelled")
 
     done = workshed("batches")
 
@@ -113,7 +113,7 @@ def test_a_batch_with_a_running_job_is_being_cancelled(workshed, make_batch, con
 
 def test_a_batch_that_has_ended_cannot_be_cancelled(workshed, make_batch, conn):
     batch = make_batch("a")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
 
     done = workshed("batches", "cancel", batch, "--yes")
 

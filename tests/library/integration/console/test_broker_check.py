@@ -20,13 +20,13 @@ def channel(broker):
 def test_all_queues_are_as_declared(workshed, made, management):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared)} queues exist as declared\n")
+    assert (done.code, done.out) == (0, f"{len(made.declared_queues)} queues exist as declared\n")
 
 
 def test_without_the_management_api_it_reports_what_was_not_checked(workshed, made):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared)} queues exist\n")
+    assert (done.code, done.out) == (0, f"{len(made.declared_queues)} queues exist\n")
     assert "Their arguments and bindings were not checked: export WORKSHED_MANAGEMENT" in done.err
 
 
@@ -59,7 +59,7 @@ def test_a_queue_made_again_as_the_message_says_is_as_declared(
     words = said[said.index("rabbitmqctl") :].partition(" && ")[0].split()
 
     servers.rabbitmq.ctl(*words[1:])
-    made._ensured.clear()  # a command is a process of its own
+    made._declarer.clear()  # a command is a process of its own
 
     assert workshed("broker", "setup").code == 0
     assert workshed("broker", "check").code == 0
@@ -125,7 +125,7 @@ def package(tmp_path, monkeypatch, broker):
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
         "def bill_for_test(): ...\n"
     )
-    known = broker.actors, broker.queues, broker.declared, broker._added
+    known = broker.actors, broker.queues, broker.declared_queues, broker._added_queues
     before = [one.copy() for one in known]
     broker.queues.clear()  # those of the sample product, which other tests have imported
     yield "own_jobs"

@@ -272,7 +272,7 @@ def test_a_dry_run_shows_exactly_what_would_happen_and_changes_nothing(
     assert tried.err == f"1 job would be {done}.\n"
     assert ids(conn) == {"a"}
     assert schedule.list_scheduled(conn) == []
-    assert attempts.of_message(conn, "a") == []
+    assert attempts.list_job_attempts(conn, "a") == []
 
 
 def test_a_dry_run_shows_how_many_jobs_would_wait_for_a_key(workshed, bury, conn):
@@ -324,7 +324,7 @@ def test_a_discard_keeps_its_reason(workshed, bury, conn):
 
     assert (done.code, done.out) == (0, "a  discarded\n")
     assert ids(conn) == set()
-    assert [one.reason for one in attempts.of_message(conn, "a")] == ["sent by mistake"]
+    assert [one.reason for one in attempts.list_job_attempts(conn, "a")] == ["sent by mistake"]
 
 
 # Messages that could not be read when they were delivered

@@ -8,10 +8,10 @@ from workshed.devserver import state
 @pytest.fixture
 def left(open_folder):
     """A state folder with three files of an earlier run, and a file of the user's own."""
-    with state.claimed(open_folder) as held:
-        (held.subfolder("postgres") / "base").write_bytes(b"x" * 2_100_000)
-        (held.subfolder("mail") / "1.eml").write_bytes(b"x" * 1_000)
-        held.note(secret_key="k")
+    with state.lock_folder(open_folder) as held:
+        (held.create_subfolder("postgres") / "base").write_bytes(b"x" * 2_100_000)
+        (held.create_subfolder("mail") / "1.eml").write_bytes(b"x" * 1_000)
+        held.write_notes(secret_key="k")
     (open_folder / "thesis.txt").write_text("x" * 500)
     return open_folder
 
@@ -51,7 +51,7 @@ def test_a_dry_run_makes_no_folder(workshed, open_folder):
 
 
 def test_a_folder_in_use_is_refused_without_a_question(reset, left):
-    with state.claimed(left):
+    with state.lock_folder(left):
         done = reset("--yes")
 
     assert done.code == 1

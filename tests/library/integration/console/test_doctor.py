@@ -14,20 +14,20 @@ from tests.matrix.table import PLATFORMS, numbers
 from tests.root import ROOT
 from workshed.console.doctor import (
     Check,
-    all_checks,
-    examine,
-    look_around,
+    build_context,
+    list_checks,
     permissions,
     postgresql,
     rabbitmq,
+    run_checks,
     sentry,
     versions,
 )
+from workshed.console.doctor.context import CONNECT_S, QUERY_MS
 from workshed.console.doctor.run import DEADLINE_S
-from workshed.console.doctor.surroundings import CONNECT_S, QUERY_MS
 from workshed.console.operations.finding import ok
 from workshed.console.rabbitmq.management_api import TIMEOUT_S
-from workshed.contrib.mail.check import STEP
+from workshed.contrib.mail.check import STEP_TIMEOUT
 from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.health import shared_folder
@@ -37,13 +37,13 @@ from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.migrate import list_streams
-from workshed.settings import MULTIPROCESS, settings
+from workshed.settings import MULTIPROCESS_VARIABLE, settings
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import build_signing
 
 ACTORS = "tests.library.actors"
-ALL = [check.name for check in all_checks(look_around((), 1, 8))]
+ALL = [check.name for check in list_checks(build_context((), 1, 8))]
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def examined():
     """`examined()`: the findings of all checks now, by name."""
 
     def run(*, packages=(ACTORS,), processes=1, threads=8, stop_within=None):
-        here = look_around(packages, processes, threads, stop_within)
-        return examine(here, all_checks(here))
+        here = build_context(packages, processes, threads, stop_within)
+        return run_checks(here, list_checks(here))
 
     return run
 
@@ -68,7 +68,7 @@ def relay(conn):
 @pytest.fixture
 def healthy(broker, relay, management, mail_server):
     """Everything that a worker needs."""
-    broker.ensure_queues(set(broker.declared))
+    broker.ensure_queues(set(broker.declared_queues))
     return broker
 
 
@@ -76,7 +76,7 @@ def healthy(broker, relay, management, mail_server):
 def worked(healthy):
     """Each queue has a consumer, as from a worker."""
     with topology.open_connection(healthy.urls, 60) as connection:
-        for name in healthy.declared:
+        for name in healthy.declared_queues:
             connection.channel().basic_consume(name, lambda *_: None)
         yield healthy
 
@@ -170,7 +170,7 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
         yield ok("so far")
         time.sleep(60)
 
-    here = look_around((ACTORS,), 1, 8)
+    here = build_context((ACTORS,), 1, 8)
     checks = [
         Check("crash", crash),
         Check("hang", hang),
@@ -180,7 +180,7 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
     ]
 
     started = time.monotonic()
-    found = examine(here, checks, deadline_s=0.2)
+    found = run_checks(here, checks, deadline_s=0.2)
 
     assert time.monotonic() - started < 50
     assert list(found) == ["crash", "hang", "fine", "next", "later"]
@@ -194,10 +194,10 @@ def test_the_accepted_versions_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     def bounds(pair):
-        first, too_new = map(versions.dotted, pair)
+        first, too_new = map(versions.format_version, pair)
         return [f">={first}", f"<{too_new}"]
 
-    assert project["requires-python"] == f">={versions.dotted(versions.PYTHON[0])}"
+    assert project["requires-python"] == f">={versions.format_version(versions.PYTHON[0])}"
     newest = max(numbers(platform.python) for platform in PLATFORMS)
     assert [newest[0], newest[1] + 1] == list(versions.PYTHON[1])
     assert f"dramatiq{','.join(bounds(versions.DRAMATIQ))}" in project["dependencies"]
@@ -209,7 +209,7 @@ def test_the_accepted_versions_are_those_of_the_package():
 )
 def test_a_python_outside_of_the_accepted_versions(found, level):
     """A newer one is only a warning, because an upper cap would keep people from trying it."""
-    assert versions.runs_on(found).level == level
+    assert versions.check_python(found).level == level
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_python_outside_of_the_accepted_versions(found, level):
     [((2, 2, 0), "failed"), ((2, 2, 1), "ok"), ((2, 2, 9), "ok"), ((2, 3, 0), "failed")],
 )
 def test_a_dramatiq_outside_of_the_accepted_versions(found, level):
-    assert versions.fits("dramatiq", found, versions.DRAMATIQ, "x").level == level
+    assert versions.check_bounds("dramatiq", found, versions.DRAMATIQ, "x").level == level
 
 
 # The environment
@@ -766,7 +766,9 @@ def test_the_account_of_a_pool_needs_its_own_queues_alone(account, healthy):
     account(read="^(emails|bulk)$")
 
     def found(*queues):
-        return levels(permissions.check(look_around((ACTORS,), 1, 8, consumed=queues)))
+        return levels(
+            permissions.check_permissions(build_context((ACTORS,), 1, 8, consumed=queues))
+        )
 
     assert "failed" in found()
     assert "failed" not in found("emails", "bulk")
@@ -824,11 +826,11 @@ def test_a_dsn_that_cannot_be_read(examined, database, env):
 
 
 def test_metrics_that_cannot_be_written(examined, database, env, monkeypatch, tmp_path):
-    monkeypatch.setenv(MULTIPROCESS, str(tmp_path / "gone"))
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path / "gone"))
     found = only(examined()["metrics"])
     assert (found.level, found.message.endswith("nothing is measured")) == ("warning", True)
 
-    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
     assert only(examined()["metrics"]).message == f"metrics are stored in {tmp_path}"
 
     env(METRICS="false")
@@ -839,12 +841,12 @@ def test_a_folder_for_metrics_that_belongs_to_another_user(
     examined, database, monkeypatch, tmp_path
 ):
     """Its owner could read and forge the metrics, so workers do without."""
-    monkeypatch.delenv(MULTIPROCESS, raising=False)
+    monkeypatch.delenv(MULTIPROCESS_VARIABLE, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert only(examined()["metrics"]).level == "ok"
     assert list(tmp_path.iterdir()) == []
 
-    shared_folder.default_base().symlink_to(tmp_path)
+    shared_folder.default_base_folder().symlink_to(tmp_path)
 
     found = only(examined()["metrics"])
     assert found.level == "warning"
@@ -863,7 +865,7 @@ def test_the_signing_settings_are_reported(examined, database, env):
 
     env(SIGNING="require")
     found = only(examined()["signing"])
-    newest, older = build_signing(settings()).names
+    newest, older = build_signing(settings()).key_ids
     assert (found.level, found.message) == (
         "ok",
         f"messages are signed by key {newest}, and {older} accepted; all others become dead jobs",
@@ -901,4 +903,4 @@ def contents(conn):
 
 def test_the_deadline_is_longer_than_the_waits_of_the_checks():
     """Otherwise a silent server would be reported as a hanging check, without its address."""
-    assert max(CONNECT_S, QUERY_MS / 1000, TIMEOUT_S, STEP.total_seconds()) < DEADLINE_S
+    assert max(CONNECT_S, QUERY_MS / 1000, TIMEOUT_S, STEP_TIMEOUT.total_seconds()) < DEADLINE_S

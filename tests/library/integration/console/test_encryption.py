@@ -2,7 +2,7 @@
 
 import pytest
 
-from workshed.console.doctor import CHECKS, examine, look_around
+from workshed.console.doctor import CHECKS, build_context, run_checks
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def tls():
 
     def run(server):
         one = [check for check in CHECKS if check.name == f"{server} TLS"]
-        [finding] = examine(look_around(("tests.library.actors",), 1, 8), one)[f"{server} TLS"]
+        [finding] = run_checks(build_context(("tests.library.actors",), 1, 8), one)[f"{server} TLS"]
         return finding
 
     return run

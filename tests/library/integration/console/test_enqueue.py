@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workshed.app import app
-from workshed.console.operations.arguments import arguments
+from workshed.app import get_app
+from workshed.console.operations.arguments import split_arguments
 from workshed.jobs.control import audit, cancellations
 from workshed.jobs.outbox import schedule
 
@@ -16,7 +16,7 @@ from workshed.jobs.outbox import schedule
 @pytest.fixture
 def package(broker, tmp_path, monkeypatch):
     """The name of a module in the working directory that declares actors and a queue."""
-    before = dict(broker.actors), dict(broker.queues), dict(broker.declared)
+    before = dict(broker.actors), dict(broker.queues), dict(broker.declared_queues)
     (tmp_path / "shop_jobs.py").write_text(
         "import dramatiq\n"
         "from workshed import Queue, broker\n"
@@ -36,7 +36,9 @@ def package(broker, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield "shop_jobs"
     sys.modules.pop("shop_jobs", None)
-    for kept, now in zip(before, (broker.actors, broker.queues, broker.declared), strict=True):
+    for kept, now in zip(
+        before, (broker.actors, broker.queues, broker.declared_queues), strict=True
+    ):
         now.clear()
         now.update(kept)
 
@@ -143,7 +145,7 @@ def test_arguments_that_fit_the_annotations_are_sent(enqueue, words):
     ],
 )
 def test_a_word_is_json_if_it_parses_and_otherwise_a_string(word, value):
-    assert arguments([word]) == ((value,), {})
+    assert split_arguments([word]) == ((value,), {})
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_word_is_json_if_it_parses_and_otherwise_a_string(word, value):
     [("a=1", {"a": 1}), ("a=", {"a": ""}), ("a=b=c", {"a": "b=c"}), ("a=x\ny", {"a": "x\ny"})],
 )
 def test_key_and_value_are_a_keyword_argument(word, kwargs):
-    assert arguments([word]) == ((), kwargs)
+    assert split_arguments([word]) == ((), kwargs)
 
 
 def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkeypatch, rabbitmq):
@@ -160,15 +162,15 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
         "app = App(queues=(Queue('invoices'),), actors=('shop_jobs',))\n"
     )
     monkeypatch.setenv("WORKSHED_APP", "its_app:app")
-    app.cache_clear()
+    get_app.cache_clear()
     try:
         done = workshed("enqueue", "send_invoice", "7")
         (Path.cwd() / "its_app.py").write_text("from workshed import App\napp = App()\n")
         sys.modules.pop("its_app")
-        app.cache_clear()
+        get_app.cache_clear()
         refused = workshed("enqueue", "nobody")
     finally:
-        app.cache_clear()
+        get_app.cache_clear()
         sys.modules.pop("its_app", None)
 
     assert done.code == 0, done.err
@@ -298,14 +300,14 @@ def test_the_audit_has_no_arguments(enqueue, conn):
 
 @pytest.fixture
 def rabbitmq_away(broker, monkeypatch):
-    for part in (broker, broker._publisher, broker._ensured):
+    for part in (broker, broker._publisher, broker._declarer):
         name = "urls" if part is broker else "_urls"
         monkeypatch.setattr(part, name, ["amqp://ada:secret@127.0.0.1:9/"])
 
 
 @pytest.mark.usefixtures("rabbitmq_away")
 def test_without_the_fallback_rabbitmq_away_is_an_error(enqueue, broker, monkeypatch):
-    monkeypatch.setattr(broker._sender, "storing", False)
+    monkeypatch.setattr(broker._sender, "has_fallback", False)
 
     done = enqueue("send_invoice", "7")
 

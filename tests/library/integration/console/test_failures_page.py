@@ -17,12 +17,12 @@ from workshed import db
 from workshed.console.operations import problems
 from workshed.console.web.pages import list_pages as desk_pages
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.outbox.schedule import Reason
 
 PAGE = pages.text("docs/failures.md")
 [(NAME, TEXT)] = pages.files("docs/failures.md").items()
-HERE = Process(uuid4(), "web-1", 101, 8, "")
+HERE = WorkerIdentity(uuid4(), "web-1", 101, 8, "")
 ENDED = ("succeeded", "discarded", "cancelled")
 AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
 PLACES = {

@@ -20,7 +20,7 @@ def _database(database):
 @pytest.fixture
 def at_once(monkeypatch):
     """The command does not wait for a worker."""
-    monkeypatch.setattr(job, "HEARD_WITHIN_S", 0.0)
+    monkeypatch.setattr(job, "NOTIFY_TIMEOUT_S", 0.0)
 
 
 def test_a_waiting_job_is_shown_and_cancelled(workshed, store, conn):

@@ -98,7 +98,7 @@ def test_an_unknown_outcome_is_refused_with_the_likely_one(workshed):
 
 def test_lost_runs_are_reported(workshed, conn):
     """Otherwise jobs whose runs are missing would look as if they had never run."""
-    runs.note_lost(conn, "web-1:77", 12)
+    runs.record_dropped(conn, "web-1:77", 12)
 
     assert "12 runs were not recorded" in workshed("jobs").err
 

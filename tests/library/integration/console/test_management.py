@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from workshed.console.errors import ManagementError
-from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.settings import settings
 
 
@@ -16,7 +16,7 @@ def at(management):
 
 
 def test_a_wrong_password_is_reported_and_not_shown(at, management):
-    api = Management(f"http://{at.username}:guess@{at.hostname}:{at.port}", management.vhost)
+    api = ManagementApi(f"http://{at.username}:guess@{at.hostname}:{at.port}", management.vhost)
 
     with pytest.raises(
         ManagementError, match=r"refuses user 'workshed'.*needs the right password"
@@ -29,12 +29,12 @@ def test_another_server_is_reported(servers, management):
     port = urlsplit(servers.database_url).port
 
     with pytest.raises(ManagementError, match=r"does not answer at 127\.0\.0\.1"):
-        Management(f"http://127.0.0.1:{port}", "/").overview()
+        ManagementApi(f"http://127.0.0.1:{port}", "/").overview()
 
 
 def test_a_server_that_does_not_answer_is_given_up(tarpit):
     with pytest.raises(ManagementError, match="did not answer in time"):
-        Management(f"http://{tarpit}", "/", timeout_s=0.2).overview()
+        ManagementApi(f"http://{tarpit}", "/", timeout_s=0.2).overview()
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_a_server_that_does_not_answer_is_given_up(tarpit):
     ],
 )
 def test_a_link_to_the_page_of_a_queue_has_no_password(url, page):
-    assert Management(url, "a/b").page("in #s") == page
+    assert ManagementApi(url, "a/b").queue_page_url("in #s") == page
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:15672", "ftp://host", "http://", "http://host:port"])
 def test_an_invalid_url_is_refused(url):
     with pytest.raises(ManagementError, match="WORKSHED_MANAGEMENT_URL"):
-        Management(url, "/")
+        ManagementApi(url, "/")
 
 
 @pytest.mark.fresh_vhost
@@ -64,7 +64,7 @@ def test_a_vhost_and_a_password_with_special_characters(servers, management, at)
     )
     try:
         url = f"http://ada%20l:p%40ss%2Fw%25rd@{at.hostname}:{at.port}"
-        api = Management(url, "a/b c")
+        api = ManagementApi(url, "a/b c")
 
         assert api.queues() == {}
         assert api.permissions("ada l")["read"] == ".*"

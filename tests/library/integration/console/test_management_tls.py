@@ -6,7 +6,7 @@ import pytest
 
 from tests import tls
 from workshed.console.errors import ManagementError
-from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.devserver.ports import HOST
 from workshed.settings import settings
 
@@ -37,7 +37,7 @@ def url(plain, port):
 @pytest.fixture
 def ask(management):
     """`ask(url)`: its answer about the virtual host of this test."""
-    return lambda url: Management(url, management.vhost).queues()
+    return lambda url: ManagementApi(url, management.vhost).queues()
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_tls_to_a_plain_port_and_plain_http_to_a_tls_port_are_reported(url, plai
 )
 def test_options_that_would_have_no_effect_are_refused(url, problem):
     with pytest.raises(ManagementError, match=r"^WORKSHED_MANAGEMENT_URL: ") as error:
-        Management(url, "/")
+        ManagementApi(url, "/")
 
     assert problem in str(error.value)
     assert "secret" not in str(error.value)
@@ -156,7 +156,7 @@ def doctor(workshed, broker, env):
 
 
 def test_the_doctor_and_the_commands_use_tls(url, ca, doctor, broker, workshed, port):
-    broker.ensure_queues(set(broker.declared))
+    broker.ensure_queues(set(broker.declared_queues))
 
     found = doctor(MANAGEMENT_URL=url(cacertfile=ca))
 

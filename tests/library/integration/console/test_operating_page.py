@@ -14,7 +14,7 @@ from tests.library.integration.console.conftest import body
 from tests.transcripts import check, follow, shell, steps, typed
 from workshed.jobs.control import queues, workers
 from workshed.jobs.control.queues import KnownActor
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
@@ -146,9 +146,9 @@ def test_workers(broker, conn):
         ("web-1", 101, 3, "1 s", timedelta(hours=2)),
         ("web-2", 202, 0, "40 s", timedelta(days=3)),
     ):
-        one = Process(uuid4(), host, pid, 8, "v1.2")
+        one = WorkerIdentity(uuid4(), host, pid, 8, "v1.2")
         workers.record_heartbeat(
-            conn, one, busy, [QueueReport(name, *5 * [None]) for name in broker.declared]
+            conn, one, busy, [QueueReport(name, *5 * [None]) for name in broker.declared_queues]
         )
         conn.execute(seen, (silent, up, one.id))
 

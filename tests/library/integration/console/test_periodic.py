@@ -8,7 +8,7 @@ from tests import pages
 from tests.transcripts import follow
 from workshed.cronspec import cron, daily
 from workshed.jobs.history import attempts
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
@@ -58,7 +58,7 @@ def fail(conn, message_id, how):
     attempts.record_attempt(
         conn, message_id=message_id, generation=0, attempt=1, outcome=how, **names
     )
-    settled.complete_generation(conn, message_id, 0)
+    completed_generations.complete_generation(conn, message_id, 0)
 
 
 # List
@@ -66,7 +66,7 @@ def fail(conn, message_id, how):
 
 def test_each_job_is_shown_with_its_schedule_its_last_and_its_next_run(workshed, note, sent, conn):
     note(cron("*/20 3 * * MON-FRI"), name="a_job_whose_name_is_rather_long_but_not_unheard_of")
-    settled.complete_generation(conn, sent, 0)
+    completed_generations.complete_generation(conn, sent, 0)
 
     done = workshed("periodic")
 
@@ -85,7 +85,7 @@ def test_the_output_is_that_of_the_page(note, conn):
     note(daily("03:30"), name="maintain")
     run = periodic_runs.create_run(conn, "count_orders", database_now(conn) - 17 * HOUR, "catch_up")
     conn.execute("DELETE FROM workshed.schedule")
-    settled.complete_generation(conn, run.message_id, 0)
+    completed_generations.complete_generation(conn, run.message_id, 0)
 
     follow(PAGE)
 
@@ -131,7 +131,7 @@ def test_a_job_that_no_worker_has_is_not_planned(workshed, note, conn):
 
 
 def test_a_run_that_succeeded(workshed, sent, conn):
-    settled.complete_generation(conn, sent, 0)
+    completed_generations.complete_generation(conn, sent, 0)
 
     assert outcome(workshed) == "succeeded"
 

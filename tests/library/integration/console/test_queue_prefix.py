@@ -2,7 +2,7 @@
 
 import pytest
 
-from workshed.console.doctor import CHECKS, look_around
+from workshed.console.doctor import CHECKS, build_context
 from workshed.console.operations.environment import open_management as api
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
@@ -34,7 +34,7 @@ def examined():
 
     def run(name):
         [check] = [check for check in CHECKS if check.name == name]
-        return list(check.run(look_around((), 1, 8)))
+        return list(check.run(build_context((), 1, 8)))
 
     return run
 
@@ -120,7 +120,7 @@ def test_the_doctor_names_programs_that_share_our_queue(
 
 
 def test_a_link_leads_to_our_queue_in_the_ui(broker, management):
-    assert api().page("default").endswith("/shop.default")
+    assert api().queue_page_url("default").endswith("/shop.default")
 
 
 def test_the_doctor_and_commands_count_messages_in_our_dead_queue(

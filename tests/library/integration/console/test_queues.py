@@ -13,7 +13,7 @@ from workshed.jobs.batches import batches
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique
 from workshed.transport.amqp import topology
 
@@ -21,7 +21,7 @@ from workshed.transport.amqp import topology
 @pytest.fixture
 def known(broker):
     """The queues exist."""
-    broker.ensure_queues(set(broker.declared))
+    broker.ensure_queues(set(broker.declared_queues))
     return broker
 
 
@@ -59,7 +59,7 @@ def test_each_queue_shows_how_much_waits_where(workshed, known, store, bury):
         "dead_queue": 1,
         "paused_at": None,
     }
-    assert [one["name"] for one in done.json] == list(known.declared)
+    assert [one["name"] for one in done.json] == list(known.declared_queues)
     assert "To requeue: `workshed dead requeue emails`" in done.err
 
 
@@ -188,10 +188,10 @@ def test_purged_jobs_are_recorded_and_gone(workshed, send, rabbitmq, conn, event
     assert (done.code, done.out, done.err) == (0, "2\n", "2 jobs discarded.\n")
     eventually(lambda: rabbitmq.depth("emails") == 0)
     for message in (first, second):
-        [row] = attempts.of_message(conn, message.message_id)
+        [row] = attempts.list_job_attempts(conn, message.message_id)
         assert (row.outcome, row.reason) == ("cancelled", "purged by an operator")
     eventually(lambda: rabbitmq.depth("bulk") == 1)
-    assert attempts.of_message(conn, other.message_id) == []
+    assert attempts.list_job_attempts(conn, other.message_id) == []
 
 
 def test_a_purge_frees_keys_and_ends_batches_and_waits(workshed, send, conn):
@@ -207,7 +207,7 @@ def test_a_purge_frees_keys_and_ends_batches_and_waits(workshed, send, conn):
 
     workshed("queues", "purge", "emails", "--yes")
 
-    assert unique.find_holder(conn, "greet 7") is None
+    assert unique.get_unique_lock(conn, "greet 7") is None
     states = conn.execute("SELECT state FROM workshed.batch_jobs").fetchall()
     assert states == [("cancelled",)]
     end = wait_for_end.wait_for_end(conn, message, timedelta())
@@ -216,10 +216,10 @@ def test_a_purge_frees_keys_and_ends_batches_and_waits(workshed, send, conn):
 
 def test_a_copy_of_a_settled_job_is_purged_without_another_outcome(workshed, send, conn):
     message = send("emails")
-    settled.complete_generation(conn, message.message_id, 0)
+    completed_generations.complete_generation(conn, message.message_id, 0)
 
     assert workshed("queues", "purge", "emails", "--yes", "--json").json["purged"] == 1
-    assert attempts.of_message(conn, message.message_id) == []
+    assert attempts.list_job_attempts(conn, message.message_id) == []
 
 
 def test_an_unreadable_message_is_dead_with_its_body(workshed, known, conn, rabbitmq, eventually):

@@ -9,8 +9,8 @@ import pika
 import pytest
 
 from tests.processes import popen
-from workshed.console.rabbitmq.dead_letter_queue import put_back
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.dead_letter_queue import requeue_messages
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
@@ -131,10 +131,10 @@ def test_a_message_that_its_queue_does_not_take_stays(broker, lay, eventually):
         connection.channel().queue_unbind("default", EXCHANGE, "default")
 
     with pytest.raises(PublishRefusedError, match="run `workshed broker setup`"):
-        put_back(broker.urls, "default", 2, lambda: None)
+        requeue_messages(broker.urls, "default", 2, lambda: None)
 
     # The message in hand is ready again once RabbitMQ has noticed the end of its connection.
-    eventually(lambda: queue_depths(broker.urls, ["default.dead"])["default.dead"].ready == 2)
+    eventually(lambda: fetch_depths(broker.urls, ["default.dead"])["default.dead"].ready == 2)
 
 
 def test_it_may_take_as_long_as_it_needs(broker, lay):
@@ -144,7 +144,7 @@ def test_it_may_take_as_long_as_it_needs(broker, lay):
     def slowly():
         threading.Event().wait(topology.TIMEOUT_S / 2)
 
-    assert put_back(broker.urls, "default", 3, slowly) == 3
+    assert requeue_messages(broker.urls, "default", 3, slowly) == 3
 
 
 def test_killed_again_and_again_it_loses_no_message(lay, rabbitmq, broker, eventually, scale):

@@ -10,8 +10,8 @@ import pytest
 from tests import pages
 from tests.transcripts import follow, shell
 from workshed.cronspec import daily
-from workshed.devserver.ports import free_ports
-from workshed.jobs.idempotency import settled
+from workshed.devserver.ports import find_free_ports
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import relays
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
@@ -148,7 +148,7 @@ def test_no_clock_ticks(note, conn):
         conn, "count_orders", database_now(conn) - timedelta(hours=6), "catch_up"
     )
     conn.execute("DELETE FROM workshed.schedule")
-    settled.complete_generation(conn, run.message_id, 0)
+    completed_generations.complete_generation(conn, run.message_id, 0)
 
     follow(SILENT)
 
@@ -171,13 +171,13 @@ def test_rabbitmq_is_short_of_memory(modules, short_of_memory, tmp_path):
 
 
 def test_rabbitmq_is_away(database, env):
-    env(BROKER_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}")
+    env(BROKER_URL=f"amqp://guest:guest@127.0.0.1:{find_free_ports(1)[0]}")
 
     follow(NO_RABBITMQ, changing=HERE)
 
 
 def test_postgresql_is_away(broker, env):
-    env(DATABASE_URL=f"postgresql://127.0.0.1:{free_ports(1)[0]}/workshed")
+    env(DATABASE_URL=f"postgresql://127.0.0.1:{find_free_ports(1)[0]}/workshed")
 
     follow(NO_POSTGRESQL, changing=HERE)
 
@@ -187,6 +187,6 @@ def test_no_worker_is_running(database):
 
 
 def test_no_page_answers(tmp_path):
-    port = str(free_ports(1)[0])
+    port = str(find_free_ports(1)[0])
 
     follow(NO_PAGE.replace("9191", port), shell(tmp_path), CURL)

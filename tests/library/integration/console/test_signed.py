@@ -5,10 +5,10 @@ import pika
 import pytest
 
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique
 from workshed.transport.amqp import topology
-from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.messages.signing import SIGNATURE_HEADER, Signing
 
 NEW, OLD = "n" * 32, "o" * 32
 
@@ -40,7 +40,7 @@ def message():
 def signed(message, key=NEW):
     headers = {"published_ms": 1_700_000_000_000, "x-death": []}
     sign = Signing([key], required=True).sign
-    return {**headers, HEADER: sign("default", headers, message.encode())}
+    return {**headers, SIGNATURE_HEADER: sign("default", headers, message.encode())}
 
 
 def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay, message, conn):
@@ -52,8 +52,8 @@ def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay
     done = workshed("queues", "purge", "default", "--yes", "--json")
 
     assert (done.json["purged"], done.json["unreadable"]) == (0, 1)
-    assert unique.find_holder(conn, "greet 7") is not None
-    assert settled.complete_generation(conn, message.message_id, 0)
+    assert unique.get_unique_lock(conn, "greet 7") is not None
+    assert completed_generations.complete_generation(conn, message.message_id, 0)
     assert [(row.actor, row.error_class) for row in dead_jobs.list_dead_jobs(conn)] == [
         (None, "SignatureError")
     ]
@@ -78,8 +78,8 @@ def test_a_message_that_is_put_back_is_signed_again_with_the_newest_key(
     [found] = eventually(lambda: rabbitmq.peek("default"))
     headers = found["properties"]["headers"]
     assert headers["possible_duplicate"] is True
-    assert headers[HEADER].startswith(f"v1:{broker.signing.names[0]}:")
-    broker.signing.check("default", headers, message.encode())
+    assert headers[SIGNATURE_HEADER].startswith(f"v1:{broker.signing.key_ids[0]}:")
+    broker.signing.verify("default", headers, message.encode())
 
 
 @pytest.mark.parametrize("headers", [{}, signed(dramatiq.Message("default", "x", (), {}, {}))])
@@ -92,5 +92,7 @@ def test_what_somebody_laid_there_is_not_signed_by_putting_it_back(
     assert workshed("dead", "requeue", "default", "--yes").out == "1\n"
 
     [found] = eventually(lambda: rabbitmq.peek("default"))
-    assert found["properties"]["headers"].get(HEADER) == headers.get(HEADER)
-    assert not broker.signing.vouches("default", found["properties"]["headers"], message.encode())
+    assert found["properties"]["headers"].get(SIGNATURE_HEADER) == headers.get(SIGNATURE_HEADER)
+    assert not broker.signing.is_signed_by_us(
+        "default", found["properties"]["headers"], message.encode()
+    )

@@ -83,11 +83,11 @@ def test_a_key_is_released_by_hand(workshed, lock, conn):
 
     assert workshed("unique", "release", "resize:a").code == 2  # there is no terminal to ask
     assert workshed("unique", "release", "resize:a", "--dry-run").code == 0
-    assert unique.find_holder(conn, "resize:a")
+    assert unique.get_unique_lock(conn, "resize:a")
     done = workshed("unique", "release", "resize:a", "--yes")
 
     assert done.out == "resize:a  released\n"
-    assert unique.find_holder(conn, "resize:a") is None
+    assert unique.get_unique_lock(conn, "resize:a") is None
 
 
 def test_an_unknown_key_is_reported(workshed):

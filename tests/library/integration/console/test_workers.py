@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def beat(conn):
     """`beat("one", 101)`: a worker with this host and pid beats."""
 
     def beat(host, pid, *, queues=("default", "emails"), busy=3, silent="0 s"):
-        process = Process(uuid4(), host, pid, 8, "v1.2")
+        process = WorkerIdentity(uuid4(), host, pid, 8, "v1.2")
         workers.record_heartbeat(
             conn, process, busy, [QueueReport(name, *5 * [None]) for name in queues]
         )

@@ -74,9 +74,9 @@ def quoted(value):
 @pytest.fixture(autouse=True)
 def _ask_again():
     """Forget cached answers of the servers, which have the same URLs in each test."""
-    for kept in (cache.answers, overview.figures, queues.counted):
-        kept.forget()
-    menu._known.clear()
+    for kept in (cache.status_cache, overview.throughput_cache, queues.counts_cache):
+        kept.clear()
+    menu._checked_schemas.clear()
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from workshed.app import APP, app
+from workshed.app import APP_VARIABLE, get_app
 from workshed.console.web.pages import list_modules
 
 PAGES = """
-from workshed.console.web.view.page import Action, ActionResult, Download, Downloaded, Page
+from workshed.console.web.view.page import Action, ActionResult, Download, DownloadContent, Page
 
 words = ["hello"]
 
@@ -18,10 +18,11 @@ def say(deed):
 
 PAGES = (
     Page("/parrot", "Parrot", "birds:parrot.html", lambda ask: {"words": words}, group="Birds"),
-    Page("/egg", "Egg", "birds:egg.html", lambda ask: {}, group="Birds", needs="birds"),
+    Page("/egg", "Egg", "birds:egg.html", lambda ask: {}, group="Birds", required_schema="birds"),
 )
 ACTIONS = (Action("/parrot/say", "parrot.say", say),)
-DOWNLOADS = (Download("/feather", lambda ask: Downloaded("text/plain", "feather.txt", b"light")),)
+FEATHER = DownloadContent("text/plain", "feather.txt", b"light")
+DOWNLOADS = (Download("/feather", lambda ask: FEATHER),)
 """
 TEMPLATE = """
 {% extends "desk/layout.html" %}
@@ -40,11 +41,11 @@ def birds(tmp_path, monkeypatch):
         "import workshed\napp = workshed.App(pages=('birds.pages',))\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    monkeypatch.setenv(APP, "zoo:app")
-    app.cache_clear()
+    monkeypatch.setenv(APP_VARIABLE, "zoo:app")
+    get_app.cache_clear()
     list_modules.cache_clear()
     yield
-    app.cache_clear()
+    get_app.cache_clear()
     list_modules.cache_clear()
     for name in ("zoo", "birds.pages", "birds"):
         sys.modules.pop(name, None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import check, steps
-from workshed.app import APP, app
+from workshed.app import APP_VARIABLE, get_app
 from workshed.console.web.pages import list_modules
 
 DOCS = "docs/app.md"
@@ -26,17 +26,17 @@ def project(tmp_path, monkeypatch, database, connect):
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv(APP)
+    monkeypatch.delenv(APP_VARIABLE)
     done = workshed(*MIGRATE.split()[1:])
     assert done.returncode == 0, done.stderr
     check(APPLIED, done.stdout)
     conn = connect(autocommit=True)
     conn.execute("INSERT INTO stock.articles VALUES ('cups', 2), ('jugs', 1), ('pots', 7)")
     loaded = set(sys.modules)
-    app.cache_clear()
+    get_app.cache_clear()
     list_modules.cache_clear()
     yield tmp_path
-    app.cache_clear()
+    get_app.cache_clear()
     list_modules.cache_clear()
     for name in set(sys.modules) - loaded:
         if name.partition(".")[0] in ("stock", "stock_app"):
@@ -67,7 +67,10 @@ def test_its_command_its_check_and_its_queues(conn):
         "level": "failed",
         "message": "1 articles are sold out",
     }.items() <= (next(one for one in found if one["check"] == "shelves").items())
-    assert [(queue.name, queue.weight) for queue in app().queues] == [("default", 1), ("orders", 3)]
+    assert [(queue.name, queue.weight) for queue in get_app().queues] == [
+        ("default", 1),
+        ("orders", 3),
+    ]
 
 
 @pytest.mark.fresh_database

@@ -18,9 +18,9 @@ __all__ = ["bury", "dies", "make_batch", "ran", "store"]
 def test_batches_are_listed_with_their_progress(operator, make_batch, dies, conn):
     make_batch("a", "b", "c")
     second = make_batch("d", description="")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
     dies("b")
-    batches.end_job(conn, "d", "succeeded")
+    batches.end_batch_job(conn, "d", "succeeded")
 
     latest, first = operator.json("/batches")["batches"]
     text = operator.get("/batches").text
@@ -44,7 +44,7 @@ def test_succeeded_batches_can_be_left_out(operator, make_batch, conn):
     found = operator.json("/batches?unfinished=1")["batches"]
 
     assert [one["id"] for one in found] == [running]
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
     assert "No matching batches" in operator.get("/batches?unfinished=1").text
 
 
@@ -61,7 +61,7 @@ def test_each_batch_is_on_one_page_even_if_many_were_made_at_once(operator, make
 
 
 def test_the_list_does_not_count_all_jobs_of_a_large_batch(operator, make_batch, monkeypatch):
-    monkeypatch.setattr(page, "COUNTED", 2)
+    monkeypatch.setattr(page, "MOST_COUNTED", 2)
     batch = make_batch("a", "b", "c", "d")
 
     [found] = operator.json("/batches")["batches"]
@@ -79,7 +79,7 @@ def test_a_batch_is_shown_with_its_jobs_and_callbacks(operator, make_batch, dies
     dies("b")
     ran("c", actor="wave")
     conn.execute("DELETE FROM workshed.schedule WHERE message_id = 'c'")
-    batches.end_job(conn, "c", "succeeded")
+    batches.end_batch_job(conn, "c", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
     text = operator.get(f"/batch?id={batch}").text
@@ -97,7 +97,7 @@ def test_a_batch_is_shown_with_its_jobs_and_callbacks(operator, make_batch, dies
 
 def test_a_sent_callback_is_a_job(operator, make_batch, conn):
     batch = make_batch("a")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
 
@@ -108,7 +108,7 @@ def test_a_sent_callback_is_a_job(operator, make_batch, conn):
 
 def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
     batch = make_batch(*(f"job-{number:02}" for number in range(60)))
-    batches.end_job(conn, "job-07", "cancelled")
+    batches.end_batch_job(conn, "job-07", "cancelled")
 
     first = operator.json(f"/batch?id={batch}")
     second = operator.json(f"/batch?id={batch}&before={quoted(first['more'])}")
@@ -165,7 +165,7 @@ def test_dead_jobs_of_a_batch_are_retried_after_a_confirmation(operator, make_ba
 def test_the_page_says_how_many_of_many_dead_jobs_are_left(
     operator, make_batch, dies, conn, monkeypatch
 ):
-    monkeypatch.setattr(page, "MOST", 1)
+    monkeypatch.setattr(page, "MOST_PER_CLICK", 1)
     batch = make_batch("a", "b")
     dies("a")
     dies("b")
@@ -203,7 +203,7 @@ def test_a_batch_is_cancelled_after_a_confirmation(operator, make_batch, conn):
 
 def test_a_batch_that_has_ended_is_not_cancelled(operator, make_batch, conn):
     batch = make_batch("a")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
 
     answer = operator.post("/batches/cancel", {"id": batch, "sure": "yes"})
 

@@ -298,7 +298,7 @@ def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
 
 
 def test_only_a_limited_number_is_retried_at_once(operator, bury, conn, monkeypatch):
-    monkeypatch.setattr("workshed.console.web.pages.dead_actions.MOST", 2)
+    monkeypatch.setattr("workshed.console.web.pages.dead_actions.MOST_PER_CLICK", 2)
     for name in ("a", "b", "c"):
         bury(name)
 
@@ -334,7 +334,7 @@ def test_a_single_job_is_discarded_after_a_confirmation(operator, bury, conn):
     assert ids(conn) == {"a"}
     assert operator.done("/dead/discard", again) == "1 job discarded."
     assert ids(conn) == set()
-    [attempt] = attempts.of_message(conn, "a")
+    [attempt] = attempts.list_job_attempts(conn, "a")
     assert (attempt.outcome, attempt.reason) == ("discarded", "by olga on the console")
 
 

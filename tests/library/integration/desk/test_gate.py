@@ -59,11 +59,12 @@ def test_a_download_of_a_missing_record_is_not_found(reader, download):
 
 @pytest.mark.fresh_database
 @pytest.mark.parametrize(
-    "path", [one.path for one in (*desk_pages(), *list_downloads()) if one.needs == "shop"]
+    "path",
+    [one.path for one in (*desk_pages(), *list_downloads()) if one.required_schema == "shop"],
 )
 def test_a_page_that_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
     conn.execute("DROP SCHEMA shop CASCADE")
-    monkeypatch.setattr(menu, "_known", {})
+    monkeypatch.setattr(menu, "_checked_schemas", {})
 
     answer = reader.get(path)
 
@@ -73,12 +74,12 @@ def test_a_page_that_an_installation_lacks_is_not_found(reader, conn, monkeypatc
 
 @pytest.mark.fresh_database
 @pytest.mark.parametrize(
-    "path", [action.path for action in list_actions() if action.needs == "shop"]
+    "path", [action.path for action in list_actions() if action.required_schema == "shop"]
 )
 def test_an_action_that_an_installation_lacks_is_not_found(operator, conn, monkeypatch, path):
     csrf = operator.csrf()
     conn.execute("DROP SCHEMA shop CASCADE")
-    monkeypatch.setattr(menu, "_known", {})
+    monkeypatch.setattr(menu, "_checked_schemas", {})
 
     assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
 

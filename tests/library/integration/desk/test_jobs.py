@@ -10,7 +10,7 @@ import pytest
 from tests.library.integration.console.conftest import bury, ran, store
 from workshed.console.web.pages import jobs
 from workshed.jobs.control import workers
-from workshed.jobs.control.workers import Process
+from workshed.jobs.control.workers import WorkerIdentity
 
 __all__ = ["bury", "ran", "store"]
 
@@ -22,7 +22,7 @@ def runs_now(conn):
     """`runs_now([{"message_id": …}])`: the running jobs that a worker reported at its last beat."""
 
     def say(told, beat="0 s"):
-        process = Process(uuid4(), "web-1", 77, 8, "r5")
+        process = WorkerIdentity(uuid4(), "web-1", 77, 8, "r5")
         workers.record_heartbeat(conn, process, 1, [])
         query = """
             UPDATE workshed.workers
@@ -133,7 +133,7 @@ def test_a_look_reads_some_runs_and_the_next_continues_from_there(
     operator, ran, monkeypatch, query
 ):
     """Otherwise a filter without an index would read the whole history."""
-    monkeypatch.setattr(jobs, "LOOKED", 2)
+    monkeypatch.setattr(jobs, "MOST_SEARCHED", 2)
     ran("rare", tags=["rare"], outcome="retry")
     for number in range(6):
         ran(str(number), outcome="retry")
@@ -175,7 +175,7 @@ def test_counts_stop_at_a_limit(operator, ran, store, monkeypatch):
     for name in "abc":
         ran(name)
         store(name)
-    monkeypatch.setattr(jobs, "COUNTED", 2)
+    monkeypatch.setattr(jobs, "MOST_COUNTED", 2)
 
     counts = operator.json("/jobs")["counts"]
 

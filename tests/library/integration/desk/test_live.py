@@ -16,7 +16,7 @@ from workshed.console.web import Who, create_app, live
 @pytest.fixture
 def address(people, monkeypatch):
     """The console's port, served by this process; a request with `x-host` is an operator's."""
-    monkeypatch.setattr(live, "LOOK_S", 0.05)
+    monkeypatch.setattr(live, "REFRESH_S", 0.05)
 
     def decide(request):
         return Who("olga", "operator") if request.headers.get("x-host") else None

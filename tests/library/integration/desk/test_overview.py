@@ -9,7 +9,7 @@ from tests.library.integration.console.conftest import bury, env, management, ra
 from workshed.console.web.view import cache
 from workshed.cronspec import daily
 from workshed.jobs.control import queues, workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.history import runs
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
@@ -24,7 +24,7 @@ def beat(conn):
     """`beat("default")`: a worker of these queues beats; its id."""
 
     def beat(*names, busy=3, pid=101):
-        process = Process(uuid4(), "web-1", pid, 8, "v1.2")
+        process = WorkerIdentity(uuid4(), "web-1", pid, 8, "v1.2")
         workers.record_heartbeat(
             conn, process, busy, [QueueReport(name, *5 * [None]) for name in names]
         )
@@ -39,7 +39,7 @@ def live(broker, conn, beat):
 
     def live():
         relays.record_relay(conn, uuid4(), "web-1", 77)
-        beat(*broker.declared)
+        beat(*broker.declared_queues)
 
     return live
 
@@ -47,8 +47,10 @@ def live(broker, conn, beat):
 @pytest.fixture
 def healthy(broker, conn, live):
     """All queues exist, and a relay and a worker live; returns the broker."""
-    broker.ensure_queues(set(broker.declared))
-    queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    broker.ensure_queues(set(broker.declared_queues))
+    queues.declare_queues(
+        conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
+    )
     live()
     return broker
 
@@ -62,7 +64,7 @@ def publish(broker, queue, rabbitmq, eventually):
         message = dramatiq.Message(queue, "greet", (7,), {}, {})
         connection.channel().basic_publish("", queue, message.encode())
     eventually(lambda: rabbitmq.depth(queue) == 1)
-    cache.answers.forget()
+    cache.status_cache.clear()
 
 
 def test_a_healthy_installation_shows_no_trouble(operator, healthy):
@@ -72,7 +74,7 @@ def test_a_healthy_installation_shows_no_trouble(operator, healthy):
     assert found["workers"] == {"alive": 1, "quiet": 0, "silent": 0, "busy": 3, "threads": 8}
     assert found["relay_alive"] is True
     assert (found["dead"], found["clock"]) == (0, {"jobs": 0, "last": None, "next": None})
-    assert [one["name"] for one in found["queues"]] == sorted(healthy.declared)
+    assert [one["name"] for one in found["queues"]] == sorted(healthy.declared_queues)
     assert {one["workers"] for one in found["queues"]} == {1}
     text = operator.get("/").text
     assert "banner" not in text
@@ -161,7 +163,7 @@ def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn)
     queues.pause_queue(conn, "bulk")
     conn.execute("UPDATE workshed.queues SET paused_at = paused_at - interval '1 hour'")
     bury("died")
-    runs.note_lost(conn, "web-1:101", 5)
+    runs.record_dropped(conn, "web-1:101", 5)
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '2 min'")
     for worker in workers.list_workers(conn):
@@ -188,7 +190,7 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
     found, text = operator.json("/"), operator.get("/").text
 
     assert found["rates"]["succeeded"] == 1
-    assert [one["ready"] for one in found["queues"]] == [None] * len(healthy.declared)
+    assert [one["ready"] for one in found["queues"]] == [None] * len(healthy.declared_queues)
     (trouble,) = found["troubles"]
     assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["message"]
     assert "secret" not in text
@@ -197,7 +199,7 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
 def test_an_alarm_of_rabbitmq_is_a_banner(operator, healthy, live, management, alarm, eventually):
     with alarm("memory"):
         live()  # `rabbitmqctl` may take longer than a relay or worker may be silent
-        (trouble,) = eventually(lambda: cache.answers.forget() or said(operator))
+        (trouble,) = eventually(lambda: cache.status_cache.clear() or said(operator))
 
     assert trouble.startswith("RabbitMQ takes no messages: ")
     assert "memory" in trouble
@@ -205,7 +207,7 @@ def test_an_alarm_of_rabbitmq_is_a_banner(operator, healthy, live, management, a
 
 def test_the_page_is_shown_without_a_rabbitmq_url(operator, conn, env, monkeypatch):
     """`stub://` only records sends, but the history exists nevertheless."""
-    monkeypatch.setattr("workshed.console.operations.environment.build.broker", lambda: None)
+    monkeypatch.setattr("workshed.console.operations.environment.build.get_broker", lambda: None)
     queues.declare_queues(conn, {"default": "quorum"})
 
     found = operator.json("/")
@@ -230,7 +232,7 @@ def test_the_last_and_next_periodic_run_are_shown(operator, healthy, conn):
 
 
 def test_dead_jobs_are_counted_up_to_a_limit(operator, healthy, bury, monkeypatch):
-    monkeypatch.setattr("workshed.console.web.pages.overview.COUNTED", 2)
+    monkeypatch.setattr("workshed.console.web.pages.overview.MOST_COUNTED", 2)
     for number in range(4):
         bury(f"died-{number}")
 

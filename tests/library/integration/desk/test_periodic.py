@@ -6,7 +6,7 @@ import pytest
 
 from workshed.cronspec import daily
 from workshed.jobs.control import audit
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
@@ -39,14 +39,14 @@ def test_each_job_is_shown_with_its_schedule_its_last_and_its_next_run(operator,
     note("sweep")
     made = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
     conn.execute("DELETE FROM workshed.schedule")
-    settled.complete_generation(conn, made, 0)
+    completed_generations.complete_generation(conn, made, 0)
 
     report, sweep = operator.json("/periodic")["jobs"]
     text = operator.get("/periodic").text
 
     assert (report["last"]["outcome"], report["last"]["message_id"]) == ("succeeded", made)
     assert (report["state"], report["description"]) == ("active", "daily at 09:00")
-    assert report["next_there"][10:] in ("T09:00:00+01:00", "T09:00:00+02:00")
+    assert report["next_at_local"][10:] in ("T09:00:00+01:00", "T09:00:00+02:00")
     assert (sweep["name"], sweep["last"]) == ("sweep", None)
     assert "daily at 09:00" in text
     assert f'href="/job?id={made}"' in text

@@ -35,7 +35,7 @@ def test_without_postgresql_it_is_alive_and_not_ready(browsers, servers, eventua
 
 def test_many_probes_cause_one_look_a_second(browsers, monkeypatch):
     looks = []
-    monkeypatch.setattr(probes, "ask_database", lambda: looks.append(1))
+    monkeypatch.setattr(probes, "probe_database", lambda: looks.append(1))
     client = browsers().client
 
     monkeypatch.setattr(probes, "FRESH_S", 600)
@@ -53,7 +53,7 @@ def test_a_look_that_hangs_holds_up_no_probe(browsers, monkeypatch):
         assert on.wait(60)
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(probes, "ask_database", hang)
+    monkeypatch.setattr(probes, "probe_database", hang)
     monkeypatch.setattr(probes, "WAIT_S", 0.1)
     client = browsers().client
     began = time.monotonic()

@@ -19,8 +19,10 @@ __all__ = ["bury", "env", "management", "store", "tarpit"]
 @pytest.fixture
 def known(broker, conn):
     """The queues exist, and workers have declared them."""
-    broker.ensure_queues(set(broker.declared))
-    queues.declare_queues(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    broker.ensure_queues(set(broker.declared_queues))
+    queues.declare_queues(
+        conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
+    )
     return broker
 
 
@@ -36,7 +38,7 @@ def send(known, rabbitmq, eventually):
             for message in messages:
                 channel.basic_publish("", queue, message.encode())
         eventually(lambda: rabbitmq.depth(queue) == before + count)
-        cache.answers.forget()
+        cache.status_cache.clear()
         return messages
 
     return send
@@ -124,11 +126,11 @@ def test_a_page_waits_four_seconds_at_most():
 def test_one_process_asks_for_depths_every_five_seconds(operator, send, rabbitmq):
     send("emails")
     assert by_name(operator)["emails"]["ready"] == 1
-    with_one = cache.answers._answers.copy()
+    with_one = cache.status_cache._answers.copy()
 
     assert by_name(operator)["emails"]["ready"] == 1
 
-    assert cache.answers._answers == with_one
+    assert cache.status_cache._answers == with_one
 
 
 # Pause
@@ -187,7 +189,7 @@ def test_purged_jobs_are_recorded_and_gone(operator, send, rabbitmq, conn, event
     eventually(lambda: rabbitmq.depth("emails") == 0)
     eventually(lambda: rabbitmq.depth("bulk") == 1)
     for message in (first, second):
-        [row] = attempts.of_message(conn, message.message_id)
+        [row] = attempts.list_job_attempts(conn, message.message_id)
         assert (row.outcome, row.reason) == ("cancelled", "purged by an operator")
     (entry,) = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.details) == ("queues.purge", 2, {"queue": "emails"})
@@ -197,7 +199,7 @@ def test_purged_jobs_are_recorded_and_gone(operator, send, rabbitmq, conn, event
 def test_a_purge_of_many_jobs_stops_at_a_limit_and_says_how_many_are_left(
     operator, send, monkeypatch
 ):
-    monkeypatch.setattr(page, "AT_ONCE", 2)
+    monkeypatch.setattr(page, "MOST_PER_CLICK", 2)
     send("emails", 3)
 
     said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
@@ -238,7 +240,7 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
 
 
 def test_an_unknown_wait_is_not_shown_as_none(known, conn):
-    state = page.queue_states.describe_queue(
+    state = page.queue_states.merge_queue_states(
         conn, known, ["emails"], page.queue_states.QueueCounts({}, {}), cache.BrokerStatus()
     )[0]
 

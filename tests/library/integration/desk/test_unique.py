@@ -140,13 +140,13 @@ def test_a_key_is_released_after_a_confirmation(operator, lock, conn):
 
     asked = operator.post("/unique/release", {"id": box}).text
     assert "This would release 1 key. A job that is still running may then overlap" in asked
-    assert unique.find_holder(conn, "resize:a")
+    assert unique.get_unique_lock(conn, "resize:a")
     assert audit.list_entries(conn) == []
 
     said = operator.done("/unique/release", {"id": box, "sure": "yes"})
 
     assert said == "Keys: 1 released."
-    assert unique.find_holder(conn, "resize:a") is None
+    assert unique.get_unique_lock(conn, "resize:a") is None
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("unique.release", 1)
     assert entry.details == {"keys": [["resize:a", "a"]]}
@@ -169,7 +169,7 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
     said = operator.done("/unique/release", {"id": box})
 
     assert said == "Keys: 1 now held by another job."
-    assert unique.find_holder(conn, "resize:a").message_id == "later"
+    assert unique.get_unique_lock(conn, "resize:a").message_id == "later"
 
 
 @pytest.mark.parametrize("box", ["resize:a", '["resize:a"]', '["resize:a", null]'])
@@ -177,7 +177,7 @@ def test_an_invalid_checkbox_value_is_refused(operator, lock, conn, box):
     lock("a")
 
     assert operator.post("/unique/release", {"id": box, "sure": "yes"}).status_code == 400
-    assert unique.find_holder(conn, "resize:a")
+    assert unique.get_unique_lock(conn, "resize:a")
 
 
 def test_text_from_outside_is_escaped(operator, lock):

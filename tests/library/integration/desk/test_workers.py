@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from workshed.jobs.control import audit, workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.outbox import relays
 
 
@@ -15,7 +15,7 @@ def beat(conn):
     """`beat("web-1", 101)`: a worker beats that runs one job; its id."""
 
     def beat(host, pid, *, silent="0 s", message_id="m1", since=None):
-        process = Process(uuid4(), host, pid, 8, "v1.2")
+        process = WorkerIdentity(uuid4(), host, pid, 8, "v1.2")
         began = datetime.now(UTC) - timedelta(minutes=3) if since is None else since
         job = {
             "message_id": message_id,

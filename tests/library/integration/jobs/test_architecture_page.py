@@ -29,7 +29,7 @@ def test_every_table_is_described(conn):
 
 
 def test_its_numbers_are_those_of_the_code():
-    assert f"looks every {relay.LOOK_S * 1000:.0f} ms" in PAGE
+    assert f"looks every {relay.POLL_S * 1000:.0f} ms" in PAGE
     assert f"marks {relay.WINDOW} as its own" in PAGE
     assert f"sends them again after {relays.DEAD_AFTER.seconds} s" in PAGE
     assert f"beats every {worker_beat.EVERY_S:.0f} s" in PAGE

@@ -72,16 +72,16 @@ def test_of_two_jobs_that_end_at_once_one_waits_only_where_it_must(make, told, i
     batch = make("a", "b", "c")
     first, second, third = impatient(), impatient(), impatient()
 
-    batches.end_job(first, "a", "succeeded")  # leaves it to b
-    batches.end_job(third, "c", "succeeded")  # to b, too
+    batches.end_batch_job(first, "a", "succeeded")  # leaves it to b
+    batches.end_batch_job(third, "c", "succeeded")  # to b, too
 
     with pytest.raises(LockNotAvailable):
-        batches.end_job(second, "b", "succeeded")
+        batches.end_batch_job(second, "b", "succeeded")
     second.rollback()
     first.commit()
     third.commit()
     assert told(batch) == []
-    batches.end_job(second, "b", "succeeded")
+    batches.end_batch_job(second, "b", "succeeded")
     second.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -92,19 +92,19 @@ def test_jobs_that_are_not_the_last_do_not_wait_for_each_other(make, impatient):
     open_ones = [impatient() for _ in range(5)]
 
     for number, conn in enumerate(open_ones):
-        assert batches.end_job(conn, f"{2 * number:02}", "succeeded")
+        assert batches.end_batch_job(conn, f"{2 * number:02}", "succeeded")
 
 
 def test_a_job_whose_end_is_rolled_back_has_not_ended(make, told, connect):
     batch, first, second = make("a", "b"), connect(), connect()
-    batches.end_job(first, "a", "dead")
+    batches.end_batch_job(first, "a", "dead")
     first.rollback()
 
-    batches.end_job(second, "b", "succeeded")
+    batches.end_batch_job(second, "b", "succeeded")
     second.commit()
 
     assert told(batch) == []
-    batches.end_job(first, "a", "succeeded")
+    batches.end_batch_job(first, "a", "succeeded")
     first.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -112,9 +112,9 @@ def test_a_job_whose_end_is_rolled_back_has_not_ended(make, told, connect):
 def test_a_second_end_changes_nothing(make, told, conn):
     batch = make("a", "b")
 
-    assert batches.end_job(conn, "a", "succeeded")
-    assert not batches.end_job(conn, "a", "dead")
-    assert not batches.end_job(conn, "nobody's", "dead")
+    assert batches.end_batch_job(conn, "a", "succeeded")
+    assert not batches.end_batch_job(conn, "a", "dead")
+    assert not batches.end_batch_job(conn, "nobody's", "dead")
     conn.commit()
 
     assert progress.get_progress(conn, batch).succeeded == 1
@@ -125,12 +125,12 @@ def test_an_event_is_sent_only_once(make, told, connect):
     """Its callback has already run, so only the batch's own row records that it was sent."""
     conn = connect(autocommit=True)
     batch = make("a")
-    batches.end_job(conn, "a", "dead")
+    batches.end_batch_job(conn, "a", "dead")
     assert told(batch) == ["complete", "death"]
     conn.execute("DELETE FROM workshed.schedule")
 
     conn.execute("UPDATE workshed.batch_jobs SET state = 'pending', ended_at = NULL")
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
 
     assert told(batch) == ["success"]
 
@@ -140,11 +140,11 @@ def test_a_job_added_in_the_same_transaction_keeps_the_batch_open(make, told, co
 
     assert conn.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
     conn.execute(*batches.join_statement(batch, ["b"]))
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
     conn.commit()
 
     assert told(batch) == []
-    batches.end_job(conn, "b", "succeeded")
+    batches.end_batch_job(conn, "b", "succeeded")
     conn.commit()
     assert told(batch) == ["complete", "success"]
 
@@ -172,14 +172,14 @@ def test_adding_from_within_a_job_keeps_that_job_from_ending(make, impatient):
     assert adder.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
 
     with pytest.raises(LockNotAvailable):
-        batches.end_job(copy, "a", "succeeded")
+        batches.end_batch_job(copy, "a", "succeeded")
 
 
 def test_a_callback_has_the_timestamp_of_its_sending(make, conn):
     """Dated by the creation of its batch, it may have expired, or a cancel rule may match it."""
     batch = make("a")
 
-    batches.end_job(conn, "a", "succeeded")
+    batches.end_batch_job(conn, "a", "succeeded")
 
     query = "SELECT body::json FROM workshed.schedule WHERE message_id = %s"
     (body,) = conn.execute(query, (f"success {batch}",)).fetchone()
@@ -226,15 +226,15 @@ def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale
     def work(conn, turn, number):
         mine = f"{turn}-{number}"
         if (turn, number) in rolled_back:
-            batches.end_job(conn, mine, "succeeded")
+            batches.end_batch_job(conn, mine, "succeeded")
             conn.rollback()
         if adding and number % 2:
             assert conn.execute(*batches.refusal_statement(made[turn], mine)).fetchone() == ("",)
             conn.execute(*batches.join_statement(made[turn], [f"{mine}-more"]))
-        batches.end_job(conn, mine, "succeeded")
+        batches.end_batch_job(conn, mine, "succeeded")
         conn.commit()
         if adding and number % 2:
-            batches.end_job(conn, f"{mine}-more", "succeeded")
+            batches.end_batch_job(conn, f"{mine}-more", "succeeded")
             conn.commit()
 
     storm(connect, work, range(rounds))
@@ -259,11 +259,11 @@ def test_dead_jobs_that_are_retried_at_once_send_each_callback_once(make, told, 
             body=row(mine).body.encode(),
             reason="no",
         )
-        batches.end_job(conn, mine, "dead")
+        batches.end_batch_job(conn, mine, "dead")
         conn.commit()
         assert dead_jobs.retry_job(conn, mine)
         conn.commit()
-        batches.end_job(conn, mine, "succeeded")
+        batches.end_batch_job(conn, mine, "succeeded")
         conn.commit()
 
     storm(connect, work, range(rounds))
@@ -280,7 +280,7 @@ def test_a_cancel_among_jobs_that_end_sends_each_callback_once(make, told, conne
         if number == 0:
             conn.execute(*batches.cancel_statement(made[turn]))
         else:
-            batches.end_job(conn, f"{turn}-{number}", "succeeded")
+            batches.end_batch_job(conn, f"{turn}-{number}", "succeeded")
         conn.commit()
 
     storm(connect, work, range(rounds))
@@ -318,9 +318,9 @@ def test_a_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(make, told, conne
     conn.execute(*batches.cancel_statement(batch))
     late.commit()
 
-    assert sorted(batch_cancellations.cancel_some(conn, 2)) == ["a", "b"]
-    assert batch_cancellations.cancel_some(conn, 2) == ["late"]
-    assert batch_cancellations.cancel_some(conn, 2) == []
+    assert sorted(batch_cancellations.cancel_waiting_jobs(conn, 2)) == ["a", "b"]
+    assert batch_cancellations.cancel_waiting_jobs(conn, 2) == ["late"]
+    assert batch_cancellations.cancel_waiting_jobs(conn, 2) == []
     assert told(batch) == ["complete"]
     assert progress.get_progress(conn, batch).cancelled == 3
 
@@ -330,7 +330,7 @@ def test_a_job_on_its_way_is_left_to_the_worker(make, connect):
     batch = make("a")
     conn.execute(*batches.cancel_statement(batch))
 
-    assert batch_cancellations.cancel_some(conn, 10) == []
+    assert batch_cancellations.cancel_waiting_jobs(conn, 10) == []
 
     assert progress.get_progress(conn, batch).pending == 1
     query = "SELECT may_be_delivered FROM workshed.cancellations WHERE message_id = 'a'"
@@ -345,8 +345,8 @@ def test_workers_learn_of_a_cancelled_job_that_a_relay_has_claimed_meanwhile(mak
     conn.execute(*batches.cancel_statement(batch))
     conn.execute("DELETE FROM workshed.schedule")
 
-    assert batch_cancellations.cancel_some(conn, 10) == ["a"]
-    assert batch_cancellations.cancel_some(conn, 10) == []
+    assert batch_cancellations.cancel_waiting_jobs(conn, 10) == ["a"]
+    assert batch_cancellations.cancel_waiting_jobs(conn, 10) == []
 
     query = "SELECT may_be_delivered FROM workshed.cancellations WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)

@@ -68,7 +68,7 @@ class BatchJobs(base.Jobs):
     def __init__(self):
         super().__init__()
         self.batches: dict[str, Model] = {}
-        self.execution.use([*base.CHAIN, Batches()])
+        self.execution.set_middleware([*base.CHAIN, Batches()])
 
     @initialize(size=st.integers(1, 3))
     def begin(self, size):
@@ -213,7 +213,7 @@ class BatchJobs(base.Jobs):
     @rule()
     def relay_cancels_what_waits(self):
         with db.transaction() as conn:
-            ids = batch_cancellations.cancel_some(conn, 100)
+            ids = batch_cancellations.cancel_waiting_jobs(conn, 100)
             for message_id in ids:
                 self.sent[message_id].cancelled = True
                 if self._state(conn, message_id) == "cancelled":
@@ -310,9 +310,9 @@ class BatchJobs(base.Jobs):
                     added.append(one)
                     self._add(conn, batch, [one])
 
-        base.ONCE._running.job = run.job
+        base.ONCE._current.job = run.job
         try:
-            base.ONCE._once(self.execution, "work", work)()
+            base.ONCE._wrap(self.execution, "work", work)()
         except RunLockLost:
             raise AssertionError("these take no turns") from None
         if run.job.outcome.kind == "duplicate":  # and what it wrote is undone

@@ -121,7 +121,7 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
     said = cancellations.cancel_reason(conn, "m", job)
     conn.rollback()
 
-    assert (said == f"cancelled by rule {made.id}") == made.fits(job)
+    assert (said == f"cancelled by rule {made.id}") == made.matches(job)
 
 
 # What a worker checks before it reschedules a job
@@ -162,7 +162,7 @@ def test_a_cancel_of_a_notified_job_says_so(conn):
 
     cancellations.mark_notified(conn, ["m"])
 
-    assert cancellations.who_were_told(conn, ["m", "other"]) == {"m"}
+    assert cancellations.list_notified(conn, ["m", "other"]) == {"m"}
     assert cancellations.cancel(conn, "m") == "told to stop"
 
 
@@ -191,12 +191,12 @@ def test_a_rule_made_before_a_retry_does_not_match_the_retried_job(conn):
     [row] = schedule.list_scheduled(conn)
     options = dramatiq.Message.decode(row.body.encode()).options
     wanted = traits(sent_ms=options["redriven"])
-    assert before.fits(traits())
-    assert not before.fits(wanted)
+    assert before.matches(traits())
+    assert not before.matches(wanted)
     after = cancel_rules.create_rule(
         conn, JobFilter(actor="greet", older_than=timedelta(seconds=-1))
     )
-    assert after.fits(wanted)
+    assert after.matches(wanted)
 
 
 # Locks
@@ -211,4 +211,4 @@ def test_a_job_that_a_filter_cancels_frees_its_lock(conn, store):
         for one in cancel_rules.list_waiting_ids(conn, JobFilter(actor="greet"))
     ] == ["deleted"]
 
-    assert unique.find_holder(conn, "k") is None
+    assert unique.get_unique_lock(conn, "k") is None

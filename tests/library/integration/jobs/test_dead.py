@@ -14,7 +14,7 @@ from workshed.jobs.dead import dead_jobs, retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
 from workshed.jobs.dead.retry_preview import RetryPreview
 from workshed.jobs.history import attempts
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique
 from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
@@ -53,7 +53,7 @@ def bury(conn, message_id="m", *, generation=2, **changes):
 
 def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(conn):
     bury(conn)
-    settled.complete_generation(conn, "m", 2)
+    completed_generations.complete_generation(conn, "m", 2)
 
     assert dead_jobs.retry_job(conn, "m")
 
@@ -66,7 +66,7 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_generation_of_its_own(con
     redriven = orjson.loads(row.body)["options"]["redriven"]
     assert redriven == pytest.approx(time.time() * 1000, abs=60_000)
     assert orjson.loads(row.body) == orjson.loads(body(attempt=1, generation=3, redriven=redriven))
-    assert not settled.is_settled(
+    assert not completed_generations.is_completed(
         conn, "m", row.generation
     )  # or it would be dropped as a duplicate
     assert dead_jobs.count_dead_jobs(conn) == 0
@@ -172,7 +172,7 @@ def test_a_discard_is_recorded_with_its_reason(conn):
     assert dead_jobs.discard_job(conn, "m", "sent by mistake")
     assert not dead_jobs.discard_job(conn, "m", "sent by mistake")
 
-    [attempt] = attempts.of_message(conn, "m")
+    [attempt] = attempts.list_job_attempts(conn, "m")
     assert (attempt.outcome, attempt.reason) == ("discarded", "sent by mistake")
     assert (attempt.actor, attempt.attempt, attempt.generation) == ("greet", 4, 2)
     assert dead_jobs.count_dead_jobs(conn) == 0
@@ -184,7 +184,7 @@ def test_an_unreadable_message_can_be_discarded(conn):
 
     assert dead_jobs.discard_job(conn, row.message_id, "whatever it was")
 
-    assert [a.actor for a in attempts.of_message(conn, row.message_id)] == ["(unreadable)"]
+    assert [a.actor for a in attempts.list_job_attempts(conn, row.message_id)] == ["(unreadable)"]
 
 
 # Find
@@ -283,5 +283,5 @@ def test_a_preview_counts_the_jobs_that_would_wait_and_changes_nothing(conn):
 
     found = retry_preview.preview_retry(conn, [*dead_jobs.list_ids(conn, DeadFilter()), "not dead"])
 
-    assert found == RetryPreview(jobs=6, waits=3, unreadable=1)
+    assert found == RetryPreview(jobs=6, waiting=3, unreadable=1)
     assert dead_jobs.count_dead_jobs(conn) == 7

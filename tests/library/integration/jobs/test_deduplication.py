@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from workshed.jobs.control import cancellations
-from workshed.jobs.idempotency import once_keys, settled, starts
+from workshed.jobs.idempotency import completed_generations, once_keys, starts
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
@@ -32,26 +32,26 @@ def test_an_outcome_deletes_the_start_and_the_rows_of_its_generation(conn):
     schedule.insert_row(conn, row(generation=1))
     starts.record_start(conn, "m", 0, isolated=False, host="here", pid=1)
 
-    assert settled.complete_generation(conn, "m", 0)
+    assert completed_generations.complete_generation(conn, "m", 0)
 
     assert [r.generation for r in schedule.list_scheduled(conn)] == [1]
     assert not starts.load_state(conn, "m", 0, TRAITS).started
-    assert not settled.complete_generation(conn, "m", 0)
+    assert not completed_generations.complete_generation(conn, "m", 0)
 
 
 def test_records_are_kept_while_their_message_has_a_row(conn):
     for message_id in ("waits", "gone"):
-        settled.complete_generation(conn, message_id, 0)
+        completed_generations.complete_generation(conn, message_id, 0)
         once_keys.claim_key(conn, "charge", message_id, message_id)
     schedule.insert_row(conn, row("waits", 1))
 
     pruned = [
         prune(conn, timedelta(seconds=-1), 10)
-        for prune in (settled.prune_generations, once_keys.prune_keys)
+        for prune in (completed_generations.prune_generations, once_keys.prune_once_keys)
     ]
 
     assert pruned == [1, 1]
-    assert settled.is_settled(conn, "waits", 0)
+    assert completed_generations.is_completed(conn, "waits", 0)
     assert not once_keys.claim_key(conn, "charge", "waits", "waits")
 
 
@@ -63,11 +63,11 @@ def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
     schedule.insert_row(conn, row("waits", 1))
     month = timedelta(days=30)
 
-    once_keys.prune_keys(conn, month, 10)
+    once_keys.prune_once_keys(conn, month, 10)
     conn.execute("DELETE FROM workshed.schedule")
     conn.execute("UPDATE workshed.once_keys SET done_at = done_at - interval '2 days'")
 
-    assert once_keys.prune_keys(conn, month, 10) == 1
+    assert once_keys.prune_once_keys(conn, month, 10) == 1
     assert not once_keys.claim_key(conn, "charge", "a", "waits")
     assert once_keys.claim_key(conn, "charge", "b", "gone")
 
@@ -87,11 +87,11 @@ def test_a_start_is_deleted_when_no_copy_of_its_job_may_run_any_more(conn):
 def test_only_isolated_starts_count(conn):
     for isolated in (False, False, True):
         starts.record_start(conn, "m", 0, isolated=isolated, host="here", pid=1)
-        assert not starts.load_state(conn, "m", 0, TRAITS).kills
+        assert not starts.load_state(conn, "m", 0, TRAITS).is_poison
 
     starts.record_start(conn, "m", 0, isolated=True, host="here", pid=1)
 
-    assert starts.load_state(conn, "m", 0, TRAITS).kills
+    assert starts.load_state(conn, "m", 0, TRAITS).is_poison
     assert not starts.load_state(conn, "m", 1, TRAITS).started
 
 
@@ -172,8 +172,8 @@ def test_a_cancelled_waiting_message_is_deleted_and_its_locks_freed(conn):
     assert cancellations.cancel(conn, "m") == "deleted"
 
     assert schedule.list_scheduled(conn) == []
-    assert unique.find_holder(conn, "k") is None
-    assert starts.load_state(conn, "m", 2, TRAITS).settled
+    assert unique.get_unique_lock(conn, "k") is None
+    assert starts.load_state(conn, "m", 2, TRAITS).is_completed
 
 
 @pytest.mark.parametrize("made", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None])
@@ -184,7 +184,7 @@ def test_a_message_that_rabbitmq_may_have_is_skipped_when_it_is_delivered(conn, 
     assert cancellations.cancel(conn, "m") == "will be skipped"
 
     past = starts.load_state(conn, "m", 0, TRAITS)
-    assert (past.cancelled, past.settled) == (True, False)
+    assert (past.cancelled, past.is_completed) == (True, False)
 
 
 def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):

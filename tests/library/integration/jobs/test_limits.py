@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed.jobs.control import cancellations
-from workshed.jobs.idempotency import settled
+from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.jobs.outbox import schedule
-from workshed.testing.database.scratch import SHIFTABLE
-from workshed.transport.relay.limit_calls import wake_limit_waiters
+from workshed.testing.database.scratch import CLOCK_SQL
+from workshed.transport.relay.limit_waiters import wake_limit_waiters
 
 pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database
 
@@ -32,7 +32,7 @@ ONE = SlotRequest("all", "concurrent", 1)
 def own(connect):
     """A connection in autocommit, to a database whose clock the tests set."""
     conn = connect(autocommit=True)
-    conn.execute(SHIFTABLE)
+    conn.execute(CLOCK_SQL)
     return conn
 
 
@@ -68,7 +68,7 @@ class Crowd:
             self.conn, sorted_by_key(asks), job, self.generations[job]
         )
         row = schedule.OutboxRow(job, self.generations[job], "default", "sync", "{}", "snoozed")
-        schedule.insert_row(self.conn, row, delay=self.waits[job].again_in)
+        schedule.insert_row(self.conn, row, delay=self.waits[job].recheck_in)
         return False
 
     def end(self, job, *asks):
@@ -128,7 +128,7 @@ def starts_of(crowd, at, ask, arrivals, late):
         if crowd.come(f"{number}", ask):
             started[number] = now
         else:
-            wait = crowd.waits[f"{number}"].again_in
+            wait = crowd.waits[f"{number}"].recheck_in
             heapq.heappush(events, (now + wait + late(), 0, number))
     return [started[number] for number in range(len(arrivals))]
 
@@ -317,7 +317,7 @@ def test_the_slot_of_a_called_job_that_does_not_come_in_time_goes_to_the_next_th
     crowd.end("a", ONE)
     assert crowd.due() == ["b"]
 
-    at(limits.KEPT / SECOND + 1)
+    at(limits.OFFER_LIFETIME / SECOND + 1)
     wake_limit_waiters(own)
     assert crowd.due() == ["c"]
     assert crowd.come(first, ONE)
@@ -377,7 +377,7 @@ def test_a_job_that_came_before_it_was_called_and_was_stopped_keeps_its_place(cr
     """By its old generation it would count as settled, and would not be called."""
     for job in "abc":
         crowd.come(job, ONE)
-    settled.complete_generation(own, "b", 1)
+    completed_generations.complete_generation(own, "b", 1)
     limits.release_slots(own, [ONE.key], None, "b", 2)
     row = schedule.OutboxRow("b", 2, "default", "sync", "{}", "snoozed")
     schedule.insert_row(own, row, delay=timedelta(hours=1))

@@ -180,7 +180,7 @@ class Jobs(RuleBasedStateMachine):
         self.refused: list[str] = []
         self.outcomes: Counter[tuple[str, int]] = Counter()
         self.execution = JobExecutor(ConsumerConnection([], "model"), timedelta(hours=1))
-        self.execution.use(CHAIN)
+        self.execution.set_middleware(CHAIN)
 
     @initialize()
     def begin(self):
@@ -329,7 +329,7 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def relay_puts_back_what_it_did_not_hear_of(self):
         with db.transaction() as conn:
-            claims.put_back(conn, self.relay, self.taken, NOW, unknown=[True] * len(self.taken))
+            claims.release_rows(conn, self.relay, self.taken, NOW, unknown=[True] * len(self.taken))
         self.taken = []
 
     @rule()
@@ -372,7 +372,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, isolated=isolated))
         with db.transaction() as conn:
             _, ids = cancellations.list_since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), cancel_rules.list_rules(conn))
+            self.execution.apply_cancellations(set(ids), cancel_rules.list_rules(conn))
         try:
             self._check(run.job)
         except (DuplicateDelivery, SkipMessage):
@@ -550,7 +550,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, isolated=True))
         with db.transaction() as conn:
             _, ids = cancellations.list_since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), cancel_rules.list_rules(conn))
+            self.execution.apply_cancellations(set(ids), cancel_rules.list_rules(conn))
         try:
             self._check(run.job)
         except (DuplicateDelivery, SkipMessage):
@@ -614,8 +614,8 @@ class Jobs(RuleBasedStateMachine):
         turn = run_lock(run.job)
         has_turn = turn is None or self._has_turn(turn)
         try:
-            if writers := self.execution._writers(run.job, outcome):
-                outcome = self.execution._settle(run.job, outcome, writers)
+            if writers := self.execution._writers_for(run.job, outcome):
+                outcome = self.execution._write_in_transaction(run.job, outcome, writers)
         except DuplicateDelivery:
             return
         except RunLockLost as lost:
@@ -632,10 +632,10 @@ class Jobs(RuleBasedStateMachine):
     def _run_once(self, run):
         sent = self.sent[run.job.message_id]
         wrote = Counter()
-        ONCE._running.job = run.job
+        ONCE._current.job = run.job
         before = run.job.outcome
         try:
-            ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
+            ONCE._wrap(self.execution, "work", lambda: wrote.update(["effect"]))()
         except RunLockLost:  # and what it wrote is undone with its outcome
             run.job.lose_run_lock()
             self._conclude(run, outcome_of("interrupted", run.job))
@@ -747,7 +747,7 @@ class LimitedJobs(UniqueJobs):
                   FROM workshed.limits AS l
                  WHERE l.kind = 'concurrent'
             """
-            for key, free, uncalled in conn.execute(query, (limits.KEPT,)):
+            for key, free, uncalled in conn.execute(query, (limits.OFFER_LIFETIME,)):
                 assert free <= 0 or not uncalled, f"{key} has a slot, and no waiting job is called"
 
     @invariant()

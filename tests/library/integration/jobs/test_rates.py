@@ -41,7 +41,7 @@ def test_without_runs_there_are_no_rates(conn):
 
     assert (found.succeeded, found.failed, found.per_minute) == (0, 0, 0)
     assert found.failure_rate is found.run_p50_s is found.wait_p95_s is None
-    assert (found.span, found.is_cut) == (15 * MINUTE, False)
+    assert (found.span, found.is_truncated) == (15 * MINUTE, False)
     assert sum(bar.ended for bar in found.bars) == 0
 
 
@@ -89,7 +89,7 @@ def test_of_many_runs_the_latest_are_counted_with_the_span_they_cover(conn, ran,
     found = throughput.measure_throughput(conn)
 
     assert found.succeeded == 3
-    assert found.is_cut
+    assert found.is_truncated
     assert 30 <= found.span.total_seconds() < 40
     assert found.per_minute == pytest.approx(3 / (found.span / MINUTE))
     assert found.step_s == 5

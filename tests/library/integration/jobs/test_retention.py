@@ -261,9 +261,9 @@ def test_two_relays_take_turns(database, rows, connect):
     one, other = connect(autocommit=True), connect(autocommit=True)
 
     with one.transaction():
-        assert retention.claim_batch(one, pruner.LONGEST)
+        assert retention.claim_batch(one, pruner.STATEMENT_TIMEOUT)
         rule.prune(one, rule.older_than, rule.batch)
-        assert Pruner([rule])(other) == pruner.TURN_S
+        assert Pruner([rule])(other) == pruner.BUSY_PAUSE_S
 
     assert Pruner([rule])(other) == pruner.PAUSE_S
     assert rows("SELECT count(*) FROM workshed.dead") == [(5,)]
@@ -281,7 +281,7 @@ def test_a_batch_that_takes_too_long_is_rolled_back_and_smaller_the_next_time(
     database, rows, monkeypatch
 ):
     """PostgreSQL cancels its statement."""
-    monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=300))
+    monkeypatch.setattr(pruner, "STATEMENT_TIMEOUT", timedelta(milliseconds=300))
     dead_since(rows, 25)
     sizes = []
 
@@ -304,7 +304,7 @@ def test_a_batch_that_takes_too_long_is_rolled_back_and_smaller_the_next_time(
 
 
 def test_a_rule_that_always_times_out_stops_no_other(database, rows, monkeypatch, caplog, died):
-    monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=100))
+    monkeypatch.setattr(pruner, "STATEMENT_TIMEOUT", timedelta(milliseconds=100))
     died("old", days=181)
 
     def stuck(conn, older_than, limit):
@@ -395,11 +395,11 @@ def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, cap
 
 
 def test_notes_of_lost_runs_go_with_the_history(database, rows, conn):
-    runs.note_lost(conn, "old", 3)
+    runs.record_dropped(conn, "old", 3)
     conn.execute(
         "UPDATE workshed.runs_dropped SET recorded_at = workshed.now() - interval '31 days'"
     )
-    runs.note_lost(conn, "young", 3)
+    runs.record_dropped(conn, "young", 3)
     conn.commit()
 
     prune()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed.jobs.history import runs
-from workshed.jobs.history.copy_format import encode_row, message_of
+from workshed.jobs.history.copy_format import encode_row, message_id_of
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 spans = st.floats(0, 1e9)
@@ -62,7 +62,7 @@ def test_a_run_is_read_as_it_was_written(conn, written):
     runs.write_runs(conn, [made])
     [found] = runs.list_runs(conn)
 
-    assert message_of(made) == written["message_id"]
+    assert message_id_of(made) == written["message_id"]
     for name, value in written.items():
         if name in ("sent", "published", "started", "ended"):
             seen = getattr(found, f"{name}_at")

@@ -45,7 +45,7 @@ def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
     assert schedule.list_scheduled(conn) == []  # no kept row waits
-    assert claims.next_due(conn) is None
+    assert claims.time_until_due(conn) is None
     assert claims.claim_due(conn, relay, 10) == []
 
 
@@ -53,7 +53,7 @@ def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, se
     claims.release_lost(conn, timedelta(seconds=-1))
     assert claims.claim_due(conn, relay, 10) == []  # a backlog of any age is not sent twice
 
-    assert claims.kept_queues(conn) == ["emails"]
+    assert claims.list_kept_queues(conn) == ["emails"]
     assert claims.mark_seen_empty(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
     assert claims.release_lost(conn, timedelta(minutes=10)) == 0  # a worker may have it
     assert claims.release_lost(conn, timedelta(minutes=-10)) == 2
@@ -88,7 +88,7 @@ def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
         conn, [OutboxRow("a", 0, reason="outbox_lease", **MAIL)], timedelta(seconds=10)
     )
 
-    assert leases.give_up(conn, [("a", 0)], unknown=[unknown]) == 1
+    assert leases.release_to_relay(conn, [("a", 0)], unknown=[unknown]) == 1
 
     assert [t.possible_duplicate for t in claims.claim_due(conn, relay, 10)] == [unknown]
 
@@ -107,7 +107,7 @@ def test_a_message_that_rabbitmq_may_have_is_marked(conn, relay):
     schedule.insert_many(conn, [OutboxRow(m, 0, reason="transactional", **MAIL) for m in "ab"], NOW)
     taken = claims.claim_due(conn, relay, 10)
 
-    claims.put_back(conn, relay, taken, NOW, unknown=[True, False])
+    claims.release_rows(conn, relay, taken, NOW, unknown=[True, False])
 
     assert [row[3] for row in states(conn)] == [True, False]
 

@@ -36,7 +36,7 @@ MOST_OPEN = 4
 RETENTION, MONTH = timedelta(days=30), timedelta(days=31)
 FIRST_RELEASE, ADDED = ["move", "close"], ["check", "tell"]
 BY_HAND = {"close", "tell"}
-"""Steps that save in a transaction of their own instead of by `saving`."""
+"""Steps that save in a transaction of their own instead of by `transaction`."""
 WRITTEN = """
     CREATE TABLE IF NOT EXISTS public.written (
         id bigint GENERATED ALWAYS AS IDENTITY, message_id text, name text, number integer);
@@ -101,7 +101,7 @@ class Body:
         """If ordered to, let the commit succeed and raise before the caller learns of it."""
         if not self.meets("commit"):
             return False
-        thread_gate()._waiting = self._error  # as `strike` does while the gate is shut
+        thread_gate()._pending = self._error  # as `strike` does while the gate is shut
         return True
 
     def _run(self, job, function):
@@ -339,10 +339,10 @@ class StepJobs(base.Jobs):
     def _write_one(self, progress, run, body):
         key, number = (run.job.message_id, progress.name), (progress.cursor or 0) + 1
         by_hand = progress.name in BY_HAND
-        leaves = (run.job.cancelled or run.job.stopping) and not by_hand
+        leaves = (run.job.cancelled or run.job.is_stopping) and not by_hand
         unheard = False
         try:
-            with db.transaction() if by_hand else progress.saving() as conn:
+            with db.transaction() if by_hand else progress.transaction() as conn:
                 assert not leaves, "it should have stopped before this block"
                 body.at("open")
                 _write(conn, key, number)
@@ -369,7 +369,7 @@ class StepJobs(base.Jobs):
         """A transaction that belongs to another caller, or none at all, saves nothing."""
         before = progress.cursor
         with pytest.raises(OpenTransactionError):
-            _write_and(key, lambda: progress.saving().__enter__())
+            _write_and(key, lambda: progress.transaction().__enter__())
         with pytest.raises(OpenTransactionError):
             _write_and(key, lambda: step("in another", print))
         with pytest.raises(OpenTransactionError), db.autocommit_statement() as conn:

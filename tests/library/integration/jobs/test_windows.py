@@ -83,13 +83,13 @@ QUERIES = {
     "sent": (taken, claims.delete_sent),
     "put back": (
         taken,
-        lambda conn, relay, rows: claims.put_back(
+        lambda conn, relay, rows: claims.release_rows(
             conn, relay, rows, timedelta(), unknown=[False] * len(rows)
         ),
     ),
-    "next due": (nothing, lambda conn, _, __: claims.next_due(conn)),
+    "next due": (nothing, lambda conn, _, __: claims.time_until_due(conn)),
     "lag": (nothing, lambda conn, _, __: claims.oldest_due_age(conn)),
-    "kept queues": (kept, lambda conn, _, __: claims.kept_queues(conn)),
+    "kept queues": (kept, lambda conn, _, __: claims.list_kept_queues(conn)),
     "absent": (mailed, lambda conn, _, __: claims.mark_seen_empty(conn, "emails", TOMORROW)),
     "resend": (kept, lambda conn, _, __: claims.release_lost(conn, LONG_AGO, limit=10)),
 }

@@ -452,7 +452,7 @@ def test_expired_counters_are_deleted(jobs, limiters):
 
     with db.transaction() as conn:
         assert counters.prune_counters(conn, 100) == 1
-        assert counters.is_counted(conn, "b")
+        assert counters.has_counter(conn, "b")
 
 
 # Async actors

@@ -16,7 +16,7 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from tests.django_app import django_connected
 from workshed import schedule
 from workshed.testing.errors import OtherDatabaseError
-from workshed.testing.guard import DatabaseAddress, guard, place_of
+from workshed.testing.guard import DatabaseAddress, guard, parse_address
 
 WRITE = "INSERT INTO orders DEFAULT VALUES"
 ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
@@ -167,7 +167,7 @@ def written(real, jobs, monkeypatch):
 
 def test_neither_a_query_nor_a_send_reaches_another_database(opened, greet, jobs, real, written):
     conn, execute, wait = opened
-    other, own = place_of(real), place_of(jobs._conn.info.dsn)
+    other, own = parse_address(real), parse_address(jobs._conn.info.dsn)
 
     with pytest.raises(OtherDatabaseError) as query:
         execute(WRITE)

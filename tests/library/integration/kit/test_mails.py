@@ -13,7 +13,7 @@ def send(actor, *subjects):
     def deliver():
         for subject in subjects:
             text = f"Subject: {subject}\r\n\r\nHello\r\n".encode()
-            maildir.store(folder(), Envelope("a@example.org", "b@example.org", text))
+            maildir.store_mail(folder(), Envelope("a@example.org", "b@example.org", text))
 
     return actor(actor_name="deliver")(deliver)
 

@@ -61,4 +61,4 @@ def test_a_queue_that_is_added_in_a_test_is_known(jobs):
     try:
         broker.enqueue(dramatiq.Message("added", "of_another_program", (), {}, {}))
     finally:
-        del broker.declared["added"]
+        del broker.declared_queues["added"]

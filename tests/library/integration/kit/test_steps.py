@@ -47,7 +47,7 @@ def count(actor, calls, written):
             if number in fails:
                 fails.remove(number)
                 raise OSError(f"no {number}")
-            with progress.saving() as conn:
+            with progress.transaction() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", (number,))
                 progress.cursor = number
 
@@ -129,7 +129,7 @@ def test_a_block_that_fails_saves_nothing(jobs, actor, written):
         step("numbers", numbers)
 
     def numbers(progress):
-        with progress.saving() as conn:
+        with progress.transaction() as conn:
             conn.execute("INSERT INTO written VALUES (1)")
             progress.cursor = 1
             raise OSError("no")
@@ -148,7 +148,7 @@ def test_an_empty_block_is_no_progress(jobs, actor, written):
         step("numbers", numbers)
 
     def numbers(progress):
-        with progress.saving():
+        with progress.transaction():
             pass
         raise OSError("no")
 
@@ -172,7 +172,7 @@ def test_a_cursor_that_was_rolled_back_can_be_saved_again(database, connect, wri
                 conn.execute("INSERT INTO written VALUES (1)")
                 if failing:
                     raise OSError("no")
-        with contextlib.suppress(OSError), progress.saving():
+        with contextlib.suppress(OSError), progress.transaction():
             progress.cursor = 2
             raise OSError("no")
         assert progress.cursor == 1
@@ -188,10 +188,10 @@ def test_a_block_whose_commit_was_not_confirmed_is_not_written_again(database, w
 
     def numbers(progress):
         for _ in range(2):
-            with contextlib.suppress(error), progress.saving() as conn:
+            with contextlib.suppress(error), progress.transaction() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", ((progress.cursor or 0) + 1,))
                 progress.cursor = (progress.cursor or 0) + 1
-                thread_gate()._waiting = error  # as `strike` does in a commit
+                thread_gate()._pending = error  # as `strike` does in a commit
 
     with pytest.raises(steps.Snooze, match="step 'numbers' may have committed without an"):
         step("numbers", numbers)
@@ -206,7 +206,7 @@ def test_a_block_whose_commit_failed_can_be_written_again(database, written):
 
     def numbers(progress):
         for twice in (True, False):
-            with contextlib.suppress(UniqueViolation), progress.saving() as conn:
+            with contextlib.suppress(UniqueViolation), progress.transaction() as conn:
                 values = [(1,), (1,)] if twice else [(1,)]
                 conn.cursor().executemany("INSERT INTO written VALUES (%s)", values)
                 progress.cursor = 1
@@ -236,7 +236,7 @@ class Running:
 
     cancelled = False
     made_progress = False
-    stopping = False
+    is_stopping = False
     scheduled_for = sent_at = None
     actor = "count"
 
@@ -257,7 +257,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
     def numbers(progress):
         start.wait()
         while (number := (progress.cursor or 0) + 1) <= 10:
-            with progress.saving() as conn:
+            with progress.transaction() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", (number,))
                 progress.cursor = number
 
@@ -285,7 +285,7 @@ def test_a_cancelled_job_stops_between_two_blocks(jobs, written, database):
 
     def numbers(progress):
         for number in (1, 2, 3):
-            with progress.saving() as conn:
+            with progress.transaction() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", (number,))
                 progress.cursor = number
             job.cancelled = number == 2
@@ -301,10 +301,10 @@ def test_a_job_stops_between_two_blocks_when_its_worker_stops(written, database)
 
     def numbers(progress):
         for number in range((progress.cursor or 0) + 1, 4):
-            with progress.saving() as conn:
+            with progress.transaction() as conn:
                 conn.execute("INSERT INTO written VALUES (%s)", (number,))
                 progress.cursor = number
-            job.stopping = number == 2
+            job.is_stopping = number == 2
 
     with pytest.raises(steps.Snooze, match="its worker is stopping; it resumes in step 'numbers'"):
         step("numbers", numbers)
@@ -342,10 +342,10 @@ def test_a_cursor_is_not_saved_while_another_transaction_is_open(database):
     context.enter_job(Running())
 
     def numbers(progress):
-        with db.transaction(), progress.saving():
+        with db.transaction(), progress.transaction():
             pass
 
-    with pytest.raises(OpenTransactionError, match="saving"):
+    with pytest.raises(OpenTransactionError, match="transaction"):
         step("numbers", numbers)
     assert rows() == [("numbers", None, False)]
 
@@ -381,7 +381,7 @@ def test_a_cursor_that_json_would_change_is_refused(database, cursor, reason):
     context.enter_job(Running())
 
     def numbers(progress):
-        with progress.saving():
+        with progress.transaction():
             progress.cursor = cursor
 
     with pytest.raises(StepError, match=reason):
@@ -408,7 +408,7 @@ def test_a_name_that_is_used_twice_is_refused(jobs, actor):
 def test_outside_a_job_a_step_runs_and_saves_nothing(database, written):
     def numbers(progress, last, *, first):
         assert isinstance(progress, Progress)
-        with progress.saving() as conn:
+        with progress.transaction() as conn:
             conn.execute("INSERT INTO written VALUES (%s), (%s)", (first, last))
             progress.cursor = last
 

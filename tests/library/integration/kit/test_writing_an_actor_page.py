@@ -8,7 +8,7 @@ import pytest
 
 from tests import pages
 from workshed import broker, db
-from workshed.middleware.runtime.unsupported_options import INSTEAD
+from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
 from workshed.transport.messages.envelope import OPTIONS
 
 PAGE = pages.text("docs/writing-an-actor.md")
@@ -20,15 +20,15 @@ def shipping(jobs, actor, tmp_path, monkeypatch):
     """The module of the page; orders 7 and 8 exist."""
     (tmp_path / NAME).write_text(TEXT)
     monkeypatch.syspath_prepend(tmp_path)
-    declared = dict(broker.declared)
+    declared = dict(broker.declared_queues)
     with db.transaction() as conn:
         conn.execute("CREATE SCHEMA store")
         conn.execute("CREATE TABLE store.orders (id bigint, shipped_at timestamptz)")
         conn.execute("INSERT INTO store.orders VALUES (7), (8)")
     yield importlib.import_module("shipping")
     del sys.modules["shipping"]
-    broker.declared.clear()
-    broker.declared.update(declared)
+    broker.declared_queues.clear()
+    broker.declared_queues.update(declared)
     with db.transaction() as conn:
         conn.execute("DROP SCHEMA store CASCADE")
 
@@ -58,8 +58,8 @@ def test_it_lists_every_option():
     named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
     message = PAGE.partition("<!-- message options -->")[2].partition("\n\n")[0]
 
-    assert sorted(named) == sorted(broker.actor_options - INSTEAD.keys())
-    assert all(f"`{name}`" in PAGE for name in INSTEAD)
+    assert sorted(named) == sorted(broker.actor_options - UNSUPPORTED_OPTIONS.keys())
+    assert all(f"`{name}`" in PAGE for name in UNSUPPORTED_OPTIONS)
     assert set(re.findall(r"`(\w+)`", message)) <= OPTIONS.keys()
 
 

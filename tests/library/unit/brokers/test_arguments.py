@@ -6,14 +6,14 @@ from tests.library.queues import QUEUES
 from workshed.queues import Queue
 from workshed.transport.amqp.arguments import (
     ALWAYS,
-    FIRST,
-    NEWEST,
-    TABLE,
+    ARGUMENT_VERSIONS,
+    NEWEST_VERSION,
+    OLDEST_VERSION,
     accepted_arguments,
     all_arguments,
     is_version,
+    parse_version,
     queue_arguments,
-    read_version,
 )
 
 SUPPORTED = [(4, 0), (4, 1), (4, 2), (4, 3)]
@@ -21,18 +21,24 @@ EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 
 
 @pytest.mark.parametrize("version", [*SUPPORTED, (5, 0)])
-@pytest.mark.parametrize("queue", [Queue("a", kind=k, levels=n) for k in TABLE for n in (0, 9)])
+@pytest.mark.parametrize(
+    "queue", [Queue("a", kind=k, levels=n) for k in ARGUMENT_VERSIONS for n in (0, 9)]
+)
 def test_only_arguments_that_the_server_accepts_for_the_type_are_declared(queue, version):
     declared = queue_arguments(queue, version)
 
-    refused = {name for name, taken in TABLE[queue.kind].items() if not taken.by(version)}
+    refused = {
+        name for name, taken in ARGUMENT_VERSIONS[queue.kind].items() if not taken.includes(version)
+    }
     assert declared.keys() & refused == set()
     assert declared.keys() - {"x-queue-type"} == all_arguments(queue).keys() - refused
 
 
 def test_every_option_of_a_queue_is_in_the_table_of_its_type():
-    for kind in TABLE:
-        assert all_arguments(Queue("a", kind=kind, levels=3)).keys() <= TABLE[kind].keys()
+    for kind in ARGUMENT_VERSIONS:
+        assert (
+            all_arguments(Queue("a", kind=kind, levels=3)).keys() <= ARGUMENT_VERSIONS[kind].keys()
+        )
 
 
 def test_a_classic_queue_has_a_consumer_timeout_only_before_4_3():
@@ -66,22 +72,31 @@ def test_a_queue_of_an_older_server_counts_as_declared():
     [now, before] = accepted_arguments(EMAILS, (4, 3))
 
     assert before == now | {"x-consumer-timeout": 3_600_000}
-    assert accepted_arguments(EMAILS, FIRST) == [before]
-    assert len(accepted_arguments(Queue("default"), NEWEST)) == 1
+    assert accepted_arguments(EMAILS, OLDEST_VERSION) == [before]
+    assert len(accepted_arguments(Queue("default"), NEWEST_VERSION)) == 1
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("4.0.5", (4, 0)), ("4.3.0-rc.1", (4, 3)), ("5.12", (5, 12)), ("", FIRST), ("x", FIRST)],
+    [
+        ("4.0.5", (4, 0)),
+        ("4.3.0-rc.1", (4, 3)),
+        ("5.12", (5, 12)),
+        ("", OLDEST_VERSION),
+        ("x", OLDEST_VERSION),
+    ],
 )
 def test_a_version_is_read_as_the_server_writes_it(text, found):
-    assert read_version(text) == found
+    assert parse_version(text) == found
     assert is_version(text) == text[:1].isdigit()
 
 
 def test_the_table_ends_with_the_newest_supported_version():
     """When a later version changes something, add it to the table and raise `NEWEST`."""
-    ends = {taken.before for kind in TABLE.values() for taken in kind.values()} - {None, (0, 0)}
+    ends = {taken.before for kind in ARGUMENT_VERSIONS.values() for taken in kind.values()} - {
+        None,
+        (0, 0),
+    }
 
-    assert max(ends) <= NEWEST
-    assert ALWAYS.by((99, 0))
+    assert max(ends) <= NEWEST_VERSION
+    assert ALWAYS.includes((99, 0))

@@ -23,17 +23,17 @@ def chain(monkeypatch):
     """`chain([…])`: the middleware of a process whose application has this chain."""
 
     def made(entries):
-        monkeypatch.setattr(build, "app", lambda: App(middleware="mine:CHAIN"))
-        monkeypatch.setattr(build, "load", {"mine:CHAIN": entries}.get)
-        return build.middleware(CONFIG)
+        monkeypatch.setattr(build, "get_app", lambda: App(middleware="mine:CHAIN"))
+        monkeypatch.setattr(build, "load_object", {"mine:CHAIN": entries}.get)
+        return build.build_middleware(CONFIG)
 
     return made
 
 
 def test_by_default_the_chain_is_that_of_the_library(monkeypatch):
-    monkeypatch.setattr(build, "app", App)
+    monkeypatch.setattr(build, "get_app", App)
 
-    assert [type(one) for one in build.middleware(CONFIG)] == [
+    assert [type(one) for one in build.build_middleware(CONFIG)] == [
         one for one in CHAIN if one is not Spans
     ]
 
@@ -94,7 +94,7 @@ def test_no_middleware_may_be_there_twice(chain, again):
 
 def test_middleware_that_would_corrupt_is_refused_in_a_chain_too(chain, monkeypatch):
     made = chain([*CHAIN, StockRetries()])
-    monkeypatch.setattr(build, "middleware", lambda _: made)
+    monkeypatch.setattr(build, "build_middleware", lambda _: made)
 
     with pytest.raises(WorkshedError, match="leave out Retries of dramatiq"):
         build.build_broker(CONFIG)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from workshed.transport.errors import EnvelopeError, InvalidArgumentError
 from workshed.transport.messages.envelope import (
     StrictJson,
-    decode,
+    decode_message,
+    find_unknown_option,
     message_properties,
-    refuse_inexact,
-    unknown_option,
+    refuse_inexact_value,
 )
 
 GOOD = {
@@ -51,10 +51,10 @@ def test_a_message_comes_back_exactly(args, kwargs):
     message = dramatiq.Message("default", "greet", tuple(args), kwargs, {"attempt": 1})
 
     for value in [*args, *kwargs.values()]:
-        refuse_inexact(value, "argument")
+        refuse_inexact_value(value, "argument")
     body = StrictJson().encode(message.asdict())
 
-    assert decode(body, "default") == message
+    assert decode_message(body, "default") == message
 
 
 @pytest.mark.parametrize(
@@ -117,22 +117,22 @@ def test_a_message_comes_back_exactly(args, kwargs):
 )
 def test_an_unreadable_message_is_refused_with_the_field(body, reason):
     with pytest.raises(EnvelopeError, match=reason.replace("[", r"\[")):
-        decode(body, "default")
+        decode_message(body, "default")
 
 
 def test_an_option_of_a_later_release_is_kept_and_named():
     """A worker of that release must run the job with this option; see `Execution.stranger`."""
-    message = decode(envelope(options={"etc": [1], "attempt": 2}), "default")
+    message = decode_message(envelope(options={"etc": [1], "attempt": 2}), "default")
 
     assert message.options == {"etc": [1], "attempt": 2}
-    assert unknown_option(message) == "etc"
-    assert unknown_option(decode(envelope(), "default")) is None
+    assert find_unknown_option(message) == "etc"
+    assert find_unknown_option(decode_message(envelope(), "default")) is None
 
 
 @given(st.binary() | json_values.map(orjson.dumps))
 def test_bytes_raise_nothing_but_envelope_errors(body):
     with pytest.raises(EnvelopeError):
-        decode(body, "default")
+        decode_message(body, "default")
 
 
 @given(
@@ -142,7 +142,7 @@ def test_bytes_raise_nothing_but_envelope_errors(body):
 )
 def test_objects_raise_nothing_but_envelope_errors(body):
     with contextlib.suppress(EnvelopeError):
-        decode(body, "default")
+        decode_message(body, "default")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_objects_raise_nothing_but_envelope_errors(body):
 )
 def test_arguments_that_json_would_change_are_refused(value):
     with pytest.raises(InvalidArgumentError, match="argument when"):
-        refuse_inexact(value, "argument when")
+        refuse_inexact_value(value, "argument when")
 
 
 def test_the_properties_of_a_message_describe_it_for_people():

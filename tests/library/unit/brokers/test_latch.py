@@ -25,9 +25,9 @@ def test_a_waiting_thread_passes_once_it_is_open():
 def test_each_call_is_made_once_whether_added_before_or_after():
     latch, calls = Latch(), []
 
-    latch.then(lambda: calls.append("before"))
+    latch.add_callback(lambda: calls.append("before"))
     latch.open()
-    latch.then(lambda: calls.append("after"))
+    latch.add_callback(lambda: calls.append("after"))
 
     assert calls == ["before", "after"]
 

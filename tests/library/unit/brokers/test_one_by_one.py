@@ -81,7 +81,7 @@ def side_by_side(work):
 
 
 def test_short_jobs_are_run_by_one_thread(working):
-    """`_look` is off to make this exact, because on a busy machine it may rightly end this mode."""
+    """`_measure_contention` is off, because on a busy machine it may rightly end this mode."""
     alone, free = [], threading.Lock()
 
     def note():
@@ -92,10 +92,10 @@ def test_short_jobs_are_run_by_one_thread(working):
             free.release()
 
     with working() as work:
-        short_jobs(work, lambda: work._one_by_one)
+        short_jobs(work, lambda: work._single_threaded)
         work.join()
-        work._look = lambda: None
-        work._one_by_one = True
+        work._measure_contention = lambda: None
+        work._single_threaded = True
         work.put_all([item(note) for _ in range(200)])
         work.join()
 
@@ -103,9 +103,9 @@ def test_short_jobs_are_run_by_one_thread(working):
 
 
 def test_jobs_that_wait_run_side_by_side_at_once(working):
-    """Without `_look`, each job would wait for the one before it, here forever."""
+    """Without `_measure_contention`, each job would wait for the one before it, here forever."""
     with working() as work:
-        short_jobs(work, lambda: work._one_by_one)
+        short_jobs(work, lambda: work._single_threaded)
 
         assert side_by_side(work)
 
@@ -113,7 +113,7 @@ def test_jobs_that_wait_run_side_by_side_at_once(working):
 def test_they_do_so_while_the_process_is_busy_with_something_else(working, monkeypatch):
     """A call into C that releases the GIL leaves room for other threads on another core."""
     with working() as work:
-        short_jobs(work, lambda: work._one_by_one)
+        short_jobs(work, lambda: work._single_threaded)
         monkeypatch.setattr(work_queue.time, "process_time", time.monotonic)
 
         assert side_by_side(work)
@@ -121,7 +121,7 @@ def test_they_do_so_while_the_process_is_busy_with_something_else(working, monke
 
 def test_a_job_put_while_nothing_runs_starts_at_once(working):
     with working() as work:
-        short_jobs(work, lambda: work._one_by_one)
+        short_jobs(work, lambda: work._single_threaded)
         work.join()
 
         for _ in range(50):
@@ -133,17 +133,17 @@ def test_a_job_put_while_nothing_runs_starts_at_once(working):
 
 def test_each_mistake_makes_the_next_one_rarer(working, monkeypatch):
     """If one job in many takes long, all jobs are better off on all threads."""
-    monkeypatch.setattr(work_queue, "LASTED_S", math.inf)
+    monkeypatch.setattr(work_queue, "MIN_SINGLE_THREADED_S", math.inf)
     with working() as work:
         for _ in range(3):
             before = work._sample
-            short_jobs(work, lambda: work._one_by_one)
+            short_jobs(work, lambda: work._single_threaded)
             assert side_by_side(work)
             # Or more: on a busy machine a job of a few µs may take long.
-            assert work._sample >= min(2 * before, work_queue.MOST_SAMPLE)
+            assert work._sample >= min(2 * before, work_queue.MAX_SAMPLE_STARTS)
 
-        monkeypatch.setattr(work_queue, "LASTED_S", 0.0)
-        short_jobs(work, lambda: work._one_by_one)
+        monkeypatch.setattr(work_queue, "MIN_SINGLE_THREADED_S", 0.0)
+        short_jobs(work, lambda: work._single_threaded)
         assert side_by_side(work)
 
-        assert work._sample == work_queue.SAMPLE
+        assert work._sample == work_queue.SAMPLE_STARTS

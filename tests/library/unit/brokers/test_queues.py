@@ -54,4 +54,4 @@ def test_used_queues_are_those_of_actors_and_those_that_a_program_adds():
         pass
 
     assert set(broker.used_queues()) == {"emails", "invoices"}
-    assert set(broker.declared) > {"emails", "invoices", "default"}
+    assert set(broker.declared_queues) > {"emails", "invoices", "default"}

@@ -4,11 +4,11 @@ import pytest
 
 from workshed.settings import Settings
 from workshed.transport import build
-from workshed.transport.sidecars.relay_fork import RelayFork, supervise
+from workshed.transport.sidecars.relay_fork import RelayFork, supervise_relay
 
 
-@pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise]), (False, [])])
+@pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise_relay]), (False, [])])
 def test_a_master_runs_a_relay_unless_configured_otherwise(wanted, forks):
-    chain = build.middleware(Settings(relay_fork=wanted))
+    chain = build.build_middleware(Settings(relay_fork=wanted))
 
     assert next(m for m in chain if isinstance(m, RelayFork)).forks == forks

@@ -13,10 +13,15 @@ from workshed.errors import SettingsError
 from workshed.queues import Queue
 from workshed.settings import Settings, settings
 from workshed.transport.amqp.acks import AckingChannel
-from workshed.transport.amqp.codec import Properties, RawDelivery
+from workshed.transport.amqp.codec import DeliveryProperties, RawDelivery
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.errors import EnvelopeError, SignatureError
-from workshed.transport.messages.signing import HEADER, Signing, build_signing, verify_and_decode
+from workshed.transport.messages.signing import (
+    SIGNATURE_HEADER,
+    Signing,
+    build_signing,
+    verify_and_decode,
+)
 
 OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
 OURS = Signing([NEW], required=True)
@@ -41,7 +46,7 @@ anything = st.recursive(
 
 
 def signed(queue, headers, body, by=OURS):
-    return {**headers, HEADER: by.sign(queue, headers, body)}
+    return {**headers, SIGNATURE_HEADER: by.sign(queue, headers, body)}
 
 
 def as_read(headers):
@@ -53,7 +58,7 @@ def as_read(headers):
 def test_a_signed_message_is_accepted_with_any_other_headers(queue, headers, others, body):
     assume(not others.keys() & set(ACTED_ON))
 
-    OURS.check(queue, {**others, **signed(queue, headers, body)}, body)
+    OURS.verify(queue, {**others, **signed(queue, headers, body)}, body)
 
 
 @given(queues, acted_on, bodies.filter(bool), st.data())
@@ -63,7 +68,7 @@ def test_a_body_with_one_changed_byte_is_refused(queue, headers, body, data):
     altered = body[:place] + changed + body[place + 1 :]
 
     with pytest.raises(SignatureError, match="signature: does not fit"):
-        OURS.check(queue, signed(queue, headers, body), altered)
+        OURS.verify(queue, signed(queue, headers, body), altered)
 
 
 @given(queues, queues, acted_on, bodies)
@@ -71,7 +76,7 @@ def test_a_message_signed_for_another_queue_is_refused(queue, other, headers, bo
     assume(queue != other)
 
     with pytest.raises(SignatureError, match="signature: does not fit"):
-        OURS.check(other, signed(queue, headers, body), body)
+        OURS.verify(other, signed(queue, headers, body), body)
 
 
 @given(acted_on, st.sampled_from(ACTED_ON), anything, bodies)
@@ -86,7 +91,7 @@ def test_a_header_that_a_consumer_acts_on_cannot_be_set_changed_or_taken_away(
     assume(as_read(altered) != as_read(headers))
 
     with pytest.raises(SignatureError, match="signature: does not fit"):
-        OURS.check("default", {**signed("default", headers, body), **altered}, body)
+        OURS.verify("default", {**signed("default", headers, body), **altered}, body)
 
 
 def test_a_consumer_acts_on_no_header_that_is_not_signed():
@@ -99,7 +104,7 @@ def test_a_consumer_acts_on_no_header_that_is_not_signed():
             looked_at.add(name)
             return default
 
-    properties = Properties(Watched(x=1), None, b"")
+    properties = DeliveryProperties(Watched(x=1), None, b"")
     message = Message("default", "greet", (), {}, {})
     Delivery(message, Queue("default"), AckingChannel(None), RawDelivery(1, False, properties, b""))
 
@@ -124,16 +129,16 @@ def test_bytes_cannot_move_from_the_body_to_the_queue_name(cut, body):
 @given(st.integers(0, 200), st.text(max_size=1))
 def test_no_character_of_a_signature_can_be_changed(place, instead):
     headers = signed("default", {}, b"{}")
-    given = headers[HEADER]
-    headers[HEADER] = given[:place] + instead + given[place + 1 :]
-    assume(headers[HEADER] != given)
+    given = headers[SIGNATURE_HEADER]
+    headers[SIGNATURE_HEADER] = given[:place] + instead + given[place + 1 :]
+    assume(headers[SIGNATURE_HEADER] != given)
 
     with pytest.raises(SignatureError, match="signature: "):
-        OURS.check("default", headers, b"{}")
+        OURS.verify("default", headers, b"{}")
 
 
 @given(
-    st.none() | st.dictionaries(st.sampled_from([*ACTED_ON, HEADER, "x"]), anything),
+    st.none() | st.dictionaries(st.sampled_from([*ACTED_ON, SIGNATURE_HEADER, "x"]), anything),
     st.booleans(),
     bodies,
 )
@@ -147,19 +152,28 @@ def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, b
     ("headers", "said"),
     [
         (None, "signature: is missing"),
-        ({HEADER: b"v1"}, "signature: is none of ours: b'v1'"),
-        ({HEADER: "v0:x"}, "signature: is none of ours: 'v0:x'"),
-        ({HEADER: "v1"}, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS: ''"),
-        ({HEADER: f"v1:{OURS.names[0]}:é"}, "signature: does not fit: the body, its queue"),
+        ({SIGNATURE_HEADER: b"v1"}, "signature: is none of ours: b'v1'"),
+        ({SIGNATURE_HEADER: "v0:x"}, "signature: is none of ours: 'v0:x'"),
         (
-            {HEADER: f"v1:{OURS.names[0]}:x", "outbox": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
+            {SIGNATURE_HEADER: "v1"},
+            "signature: is of a key that is not in WORKSHED_SIGNING_KEYS: ''",
+        ),
+        (
+            {SIGNATURE_HEADER: f"v1:{OURS.key_ids[0]}:é"},
+            "signature: does not fit: the body, its queue",
+        ),
+        (
+            {
+                SIGNATURE_HEADER: f"v1:{OURS.key_ids[0]}:x",
+                "outbox": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+            },
             "signature: does not fit: a header cannot be signed",
         ),
     ],
 )
 def test_the_error_says_what_is_wrong(headers, said):
     with pytest.raises(SignatureError, match=said):
-        OURS.check("default", headers, b"{}")
+        OURS.verify("default", headers, b"{}")
 
 
 def test_no_message_is_refused_while_a_key_is_replaced_step_by_step():
@@ -168,7 +182,7 @@ def test_no_message_is_refused_while_a_key_is_replaced_step_by_step():
 
     for one, next_one in pairwise(steps):
         for sender, worker in ((one, next_one), (next_one, one), (one, one)):
-            worker.check("default", signed("default", {}, b"{}", by=sender), b"{}")
+            worker.verify("default", signed("default", {}, b"{}", by=sender), b"{}")
 
 
 def test_a_key_that_signs_before_all_accept_it_is_refused():
@@ -176,7 +190,7 @@ def test_a_key_that_signs_before_all_accept_it_is_refused():
     hasty = signed("default", {}, b"{}", by=Signing([NEW, OLD], required=True))
 
     with pytest.raises(SignatureError, match="is of a key that is not in WORKSHED_SIGNING_KEYS"):
-        Signing([OLD], required=True).check("default", hasty, b"{}")
+        Signing([OLD], required=True).verify("default", hasty, b"{}")
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -196,10 +210,10 @@ def test_messages_not_signed_by_the_newest_key_are_counted(counted, required):
     refused = []
     for what, headers in odd.items():
         try:
-            ours.check("q", headers, b"{}")
+            ours.verify("q", headers, b"{}")
         except SignatureError:
             refused.append(what)
-    ours.check("q", signed("q", {}, b"{}", by=ours), b"{}")
+    ours.verify("q", signed("q", {}, b"{}", by=ours), b"{}")
 
     assert refused == (["unknown", "missing", "altered"] if required else [])
     after = {what: counted("signature_problems_total", queue="q", problem=what) for what in odd}
@@ -210,7 +224,7 @@ def test_unsigned_messages_that_run_are_logged_once_per_queue(caplog):
     ours = Signing([NEW], required=False)
 
     for queue in ("default", "emails", "default"):
-        ours.check(queue, {}, b"{}")
+        ours.verify(queue, {}, b"{}")
 
     assert [record.args[0] for record in caplog.records] == ["default", "emails"]
     assert "the signature of a message is missing; it runs, as WORKSHED_SIGNING is accept" in (
@@ -225,9 +239,9 @@ def test_keys_are_read_from_the_settings_the_newest_first(monkeypatch):
     settings.cache_clear()
     found = build_signing(settings())
 
-    assert found.names == [*OURS.names, *Signing([OLD], required=True).names]
+    assert found.key_ids == [*OURS.key_ids, *Signing([OLD], required=True).key_ids]
     assert found.required
-    OURS.check("default", signed("default", {}, b"{}", by=found), b"{}")
+    OURS.verify("default", signed("default", {}, b"{}", by=found), b"{}")
 
 
 @pytest.mark.parametrize("keys", ["short", f"{NEW},", f"{NEW},short", ","])
@@ -257,8 +271,8 @@ def test_keys_appear_in_no_repr_and_no_error():
     ours, config = Signing([NEW, OLD], required=True), Settings(signing_keys=f"{NEW},{OLD}")
 
     with pytest.raises(SignatureError) as err:
-        ours.check("default", {HEADER: "v1:x:y"}, b"{}")
+        ours.verify("default", {SIGNATURE_HEADER: "v1:x:y"}, b"{}")
 
-    shown = f"{ours!r} {ours.names} {config!r} {config} {err.value} {ours.sign('q', {}, b'')}"
+    shown = f"{ours!r} {ours.key_ids} {config!r} {config} {err.value} {ours.sign('q', {}, b'')}"
     assert NEW not in shown
     assert OLD not in shown

@@ -10,7 +10,7 @@ from workshed.settings import Settings
 from workshed.transport import build as build_module
 from workshed.transport.build import build_broker
 from workshed.transport.errors import StrayActorsError, exit_code
-from workshed.transport.strays import refuse_strays
+from workshed.transport.strays import refuse_stray_actors
 
 STOCK = importlib.import_module("dramatiq.broker")
 
@@ -34,7 +34,7 @@ def test_stray_actors_are_named_with_the_import_to_move(other, ours):
         dramatiq.actor(actor_name=name)(print)
 
     with pytest.raises(StrayActorsError) as refused:
-        refuse_strays(ours)
+        refuse_stray_actors(ours)
 
     assert str(refused.value).startswith(
         "declared on a StubBroker, not on Workshed's broker: a, b, c, d, e, …. Import it before "
@@ -48,7 +48,7 @@ def test_no_broker_of_ours_is_made_if_there_are_stray_actors(other):
     dramatiq.actor(actor_name="lost")(print)
 
     with pytest.raises(StrayActorsError, match="not on Workshed's broker: lost"):
-        build_module.broker.__wrapped__()
+        build_module.get_broker.__wrapped__()
     assert STOCK.global_broker is other
 
 
@@ -58,7 +58,7 @@ def test_other_programs_end_with_the_documented_code(other, monkeypatch, caplog,
     monkeypatch.setattr("sys.argv", [f"/usr/bin/{name}"])
 
     with pytest.raises(SystemExit) as ended:
-        build_module.broker.__wrapped__()
+        build_module.get_broker.__wrapped__()
 
     assert ended.value.code == exit_code(StrayActorsError(other))
     assert "not on Workshed's broker: lost" in caplog.text
@@ -77,7 +77,7 @@ def test_a_worker_does_not_boot_if_there_are_stray_actors(monkeypatch):
 
 
 def test_another_broker_without_actors_is_accepted(other, ours):
-    refuse_strays(ours)
+    refuse_stray_actors(ours)
 
 
 def test_actors_with_an_explicit_broker_are_accepted(monkeypatch, ours):
@@ -85,7 +85,7 @@ def test_actors_with_an_explicit_broker_are_accepted(monkeypatch, ours):
     other = StubBroker()
     dramatiq.actor(broker=other, actor_name="theirs")(print)
 
-    refuse_strays(ours)
+    refuse_stray_actors(ours)
 
     other.close()
 
@@ -93,4 +93,4 @@ def test_actors_with_an_explicit_broker_are_accepted(monkeypatch, ours):
 def test_without_a_global_broker_nothing_is_refused(monkeypatch, ours):
     monkeypatch.setattr(STOCK, "global_broker", None)
 
-    refuse_strays(ours)
+    refuse_stray_actors(ours)

@@ -275,7 +275,7 @@ def test_a_suspect_waits_for_what_runs_and_others_wait_for_the_suspect(thread):
     fill(work, "default", 2)
     running.start()
 
-    work.put_alone(job("low", "suspect"))
+    work.put_isolated(job("low", "suspect"))
 
     assert starts_nothing(work)
     running.done()
@@ -289,7 +289,7 @@ def test_suspects_run_one_at_a_time_in_their_order(thread):
     work = WorkQueue({}, {})
     one = thread(work)
     for name, priority in [("second", 5), ("first", 0)]:
-        work.put_alone(job("default", name, priority))
+        work.put_isolated(job("default", name, priority))
 
     assert one.start() == "first"
     assert starts_nothing(work)
@@ -302,13 +302,13 @@ def test_after_a_suspect_the_others_that_waited_start_before_the_next_one():
     work = WorkQueue({}, {})
     fill(work, "default", 3)
     for number in range(3):
-        work.put_alone(job("low", f"suspect-{number}"))
+        work.put_isolated(job("low", f"suspect-{number}"))
     started = []
     for _ in range(9):
         started.append(start(work))
         work.task_done()
         fill(work, "default", 1)
-        work.put_alone(job("low", "one more"))
+        work.put_isolated(job("low", "one more"))
 
     assert started[0] == "suspect-0"
     assert [name.startswith("default") for name in started[1:5]] == [True, True, True, False]
@@ -319,7 +319,7 @@ def test_after_a_suspect_the_others_that_waited_start_before_the_next_one():
 def test_others_that_waited_for_a_suspect_run_side_by_side(thread):
     work = WorkQueue({}, {})
     for number in range(2):
-        work.put_alone(job("low", f"suspect-{number}"))
+        work.put_isolated(job("low", f"suspect-{number}"))
     fill(work, "default", 2)
     one, other = thread(work), thread(work)
     one.start()
@@ -333,8 +333,8 @@ def test_others_that_waited_but_may_not_start_leave_the_way_to_the_next_suspect(
     """Without this, a pause after a suspect would block the next one until the queue resumes."""
     work = WorkQueue({}, {})
     fill(work, "default", 1)
-    work.put_alone(job("low", "first"))
-    work.put_alone(job("low", "second"))
+    work.put_isolated(job("low", "first"))
+    work.put_isolated(job("low", "second"))
     assert start(work) == "first"
     work.task_done()
 
@@ -347,11 +347,11 @@ def test_jobs_that_are_paused_when_a_suspect_ends_are_not_waited_for():
     work = WorkQueue({}, {})
     fill(work, "paused", 3)
     work.pause("paused")
-    work.put_alone(job("low", "first"))
+    work.put_isolated(job("low", "first"))
     assert start(work) == "first"
     work.task_done()
 
-    work.put_alone(job("low", "second"))
+    work.put_isolated(job("low", "second"))
     fill(work, "default", 1)
 
     assert start(work) == "second"
@@ -360,8 +360,8 @@ def test_jobs_that_are_paused_when_a_suspect_ends_are_not_waited_for():
 def test_a_suspect_of_a_paused_queue_waits_and_blocks_no_other_job():
     work = WorkQueue({}, {})
     work.pause("paused")
-    work.put_alone(job("paused", "suspect"))
-    work.put_alone(job("default", "other suspect"))
+    work.put_isolated(job("paused", "suspect"))
+    work.put_isolated(job("default", "other suspect"))
     fill(work, "default", 1)
 
     started = run(work, 2)
@@ -377,7 +377,7 @@ def test_suspects_with_the_same_order_are_each_started_once():
     work = WorkQueue({}, {})
     work.pause("paused")
     for queue in ("paused", "default"):
-        work.put_alone(_WorkQueueItem(0, job(queue, queue).message, _queued_time=1))
+        work.put_isolated(_WorkQueueItem(0, job(queue, queue).message, _queued_time=1))
 
     assert start(work) == "default"
     work.task_done()
@@ -388,7 +388,7 @@ def test_suspects_with_the_same_order_are_each_started_once():
 def test_starts_made_alone_are_outside_the_shares():
     work = WorkQueue({}, {})
     for number in range(10):
-        work.put_alone(job("suspected", f"suspect-{number}"))
+        work.put_isolated(job("suspected", f"suspect-{number}"))
     run(work, 10)
 
     fill(work, "suspected", 20)
@@ -413,7 +413,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_that_is_put(thread, eventually):
     work = WorkQueue({}, {})
     started = thread(work).sleep(eventually)
 
-    work.put_alone(job("default", "suspect"))
+    work.put_isolated(job("default", "suspect"))
 
     assert started.result(60) == "suspect"
 
@@ -446,7 +446,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, ev
     fill(work, "default", 1)
     running = thread(work)
     running.start()
-    work.put_alone(job("default", "suspect"))
+    work.put_isolated(job("default", "suspect"))
     started = thread(work).sleep(eventually)
 
     running.done()
@@ -457,7 +457,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, ev
 def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
     """Only one is woken; unless it wakes the next, the others sleep although jobs may start."""
     work = WorkQueue({}, {})
-    work.put_alone(job("default", "suspect"))
+    work.put_isolated(job("default", "suspect"))
     alone = thread(work)
     alone.start()
     fill(work, "default", 3)
@@ -472,7 +472,7 @@ def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
     "remove",
     [
         lambda work: work.pause("suspected"),
-        lambda work: work.take_back(lambda message: message.queue_name == "suspected"),
+        lambda work: work.remove_waiting(lambda message: message.queue_name == "suspected"),
         lambda work: work.get_nowait(),
     ],
     ids=["paused", "taken back", "drained"],
@@ -481,7 +481,7 @@ def test_a_sleeping_thread_wakes_when_the_suspect_before_it_is_gone(thread, even
     work = WorkQueue({}, {})
     fill(work, "default", 2)
     thread(work).start()
-    work.put_alone(job("suspected", "suspect"))
+    work.put_isolated(job("suspected", "suspect"))
     started = thread(work).sleep(eventually)
 
     remove(work)
@@ -493,8 +493,8 @@ def test_an_idle_get_looks_once_at_its_start_and_once_at_its_end(monkeypatch):
     """Polling would cost an idle worker CPU time and delay jobs."""
     work = WorkQueue({}, {})
     looks = []
-    look = work._next
-    monkeypatch.setattr(work, "_next", lambda: looks.append(1) or look())
+    look = work._next_lane
+    monkeypatch.setattr(work, "_next_lane", lambda: looks.append(1) or look())
     started = time.monotonic()
 
     with pytest.raises(Empty):
@@ -525,7 +525,7 @@ def test_a_closed_queue_starts_nothing_and_waits_a_timeout_out():
     """Without the wait, dramatiq's threads would spin from SIGTERM until they are stopped."""
     work = WorkQueue({}, {})
     fill(work, "default", 1)
-    work.put_alone(job("default", "suspect"))
+    work.put_isolated(job("default", "suspect"))
     began = time.monotonic()
 
     work.close()
@@ -554,7 +554,7 @@ def test_draining_returns_all_jobs_that_have_not_started(thread):
     thread(work).start()
     work.pause("paused")
     fill(work, "paused", 1)
-    work.put_alone(job("default", "suspect"))
+    work.put_isolated(job("default", "suspect"))
     work.close()
     fill(work, "default", 1)
 
@@ -585,9 +585,9 @@ def test_taking_back_removes_the_chosen_jobs_and_keeps_the_order_of_the_rest(thr
     work = WorkQueue({}, {})
     fill(work, "default", 6)
     thread(work).start()
-    work.put_alone(job("default", "suspect-8"))
+    work.put_isolated(job("default", "suspect-8"))
 
-    taken = work.take_back(lambda message: message.actor_name[-1] in "0248")
+    taken = work.remove_waiting(lambda message: message.actor_name[-1] in "0248")
 
     assert sorted(message.actor_name for message in taken) == [
         "default-2",
@@ -604,7 +604,7 @@ def test_taking_back_one_of_two_that_order_the_same_takes_that_one():
     for name in ("mine", "yours"):
         work.put(_WorkQueueItem(0, job("default", name).message, _queued_time=1))
 
-    taken = work.take_back(lambda message: message.actor_name == "mine")
+    taken = work.remove_waiting(lambda message: message.actor_name == "mine")
 
     assert [message.actor_name for message in taken] == ["mine"]
     assert start(work) == "yours"
@@ -616,7 +616,7 @@ def test_a_predicate_that_raises_takes_nothing_back():
     fill(work, "default", 3)
 
     with pytest.raises(ZeroDivisionError):
-        work.take_back(lambda message: 1 / (message.actor_name != "default-2"))
+        work.remove_waiting(lambda message: 1 / (message.actor_name != "default-2"))
 
     assert work.qsize() == 3
 
@@ -628,7 +628,7 @@ def test_joining_waits_for_running_jobs_and_not_for_those_taken_back(thread, eve
     running.start()
     joining = threading.Thread(target=work.join, daemon=True)
     joining.start()
-    work.take_back(lambda message: True)
+    work.remove_waiting(lambda message: True)
     assert joining.is_alive()
 
     running.done()
@@ -642,7 +642,7 @@ def test_joining_ends_when_the_last_one_is_taken_back(eventually):
     joining = threading.Thread(target=work.join, daemon=True)
     joining.start()
 
-    work.take_back(lambda message: True)
+    work.remove_waiting(lambda message: True)
 
     eventually(lambda: not joining.is_alive())
 

@@ -123,7 +123,7 @@ class Model(RuleBasedStateMachine):
         self.alone += 1
         item = job(queue, actor="suspect", number=-self.alone)
         self.suspects.append(item)
-        self.work.put_alone(item)
+        self.work.put_isolated(item)
         self.sleepers_start_what_may()
 
     def idle(self):
@@ -201,7 +201,7 @@ class Model(RuleBasedStateMachine):
         before = self.waiting + self.suspects
         self.waiting = [item for item in self.waiting if item.message.queue_name not in chosen]
         self.suspects = [item for item in self.suspects if item.message.queue_name not in chosen]
-        taken = self.work.take_back(lambda message: message.queue_name in chosen)
+        taken = self.work.remove_waiting(lambda message: message.queue_name in chosen)
         gone = [item.message for item in before if item.message.queue_name in chosen]
         assert sorted(map(id, taken)) == sorted(map(id, gone))
         self.sleepers_start_what_may()
@@ -286,7 +286,7 @@ def send(work, offset):
     for number in range(1000):
         queue = QUEUES[(number + offset) % len(QUEUES)]
         if number % 20 == offset:
-            work.put_alone(job(queue, actor="suspect"))
+            work.put_isolated(job(queue, actor="suspect"))
         else:
             work.put(job(queue, number % 3))
 
@@ -296,8 +296,8 @@ def disturb(work, over):
     while not over.wait(0.001):
         for queue in QUEUES:
             work.pause(queue)
-            for message in work.take_back(lambda each, queue=queue: each.queue_name == queue):
-                put = work.put_alone if message.actor_name == "suspect" else work.put
+            for message in work.remove_waiting(lambda each, queue=queue: each.queue_name == queue):
+                put = work.put_isolated if message.actor_name == "suspect" else work.put
                 put(_WorkQueueItem(0, message))
             work.resume(queue)
 

@@ -12,14 +12,14 @@ import pytest
 from tests.processes import popen
 from workshed.health import shared_folder
 from workshed.health.shared_folder import ForeignFolderError
-from workshed.settings import MULTIPROCESS, SHARED
+from workshed.settings import MULTIPROCESS_VARIABLE, SHARED_VARIABLE
 
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
     """Make temporary folders inside that of the test."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in (MULTIPROCESS, SHARED):
+    for name in (MULTIPROCESS_VARIABLE, SHARED_VARIABLE):
         monkeypatch.setenv(name, "")  # so that its value is restored afterwards
         monkeypatch.delenv(name)
     return tmp_path
@@ -34,7 +34,7 @@ def other():
 
 
 def mine():
-    folder = shared_folder.gather_metrics(os.getpid())
+    folder = shared_folder.share_metrics_folder(os.getpid())
     assert shared_folder.join_folder(folder)
     return folder
 
@@ -47,7 +47,7 @@ def test_no_other_user_may_read_it():
 
     assert stat.S_IMODE(shared_folder.base_folder().stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert os.environ[MULTIPROCESS] == str(folder)
+    assert os.environ[MULTIPROCESS_VARIABLE] == str(folder)
 
 
 def test_a_folder_of_another_user_is_not_used(monkeypatch, caplog):
@@ -57,7 +57,7 @@ def test_a_folder_of_another_user_is_not_used(monkeypatch, caplog):
 
     with pytest.raises(ForeignFolderError, match="not a folder of this user"):
         shared_folder.base_folder()
-    assert shared_folder.gather_metrics(os.getpid()) is None
+    assert shared_folder.share_metrics_folder(os.getpid()) is None
     assert f"nothing is measured: {found}" in caplog.text
 
 
@@ -73,7 +73,7 @@ def test_a_link_is_not_followed(scratch):
 
 def test_a_later_process_of_the_same_pid_does_not_inherit(other):
     """A master that reuses the pid of a dead one would continue from its numbers."""
-    folder = shared_folder.gather_metrics(other.pid)
+    folder = shared_folder.share_metrics_folder(other.pid)
 
     assert shared_folder.is_alive(folder.name)
     pid, _, boot = folder.name.split("-")
@@ -82,7 +82,7 @@ def test_a_later_process_of_the_same_pid_does_not_inherit(other):
 
 
 def test_the_folders_of_dead_masters_are_swept_and_those_of_living_ones_kept(other):
-    living, dead = mine(), shared_folder.gather_metrics(other.pid)
+    living, dead = mine(), shared_folder.share_metrics_folder(other.pid)
     (dead / "counter_1.db").touch()
     other.kill()
     other.wait()
@@ -114,7 +114,7 @@ def test_metric_files_have_their_blocks_allocated_on_disk():
     """A write to a file without blocks, once the disk is full, would kill the worker."""
     folder = mine()
 
-    for kind, size in shared_folder.FILES.items():
+    for kind, size in shared_folder.METRIC_FILES.items():
         assert (folder / f"{kind}_{os.getpid()}.db").stat().st_blocks * 512 >= size
 
 
@@ -124,7 +124,7 @@ def test_nothing_is_measured_without_disk_space(monkeypatch, caplog):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    assert not shared_folder.join_folder(shared_folder.gather_metrics(os.getpid()))
+    assert not shared_folder.join_folder(shared_folder.share_metrics_folder(os.getpid()))
     assert "nothing is measured: [Errno 28]" in caplog.text
 
 

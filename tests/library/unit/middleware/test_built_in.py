@@ -24,7 +24,7 @@ from dramatiq.results.backends import StubBackend
 
 from workshed.errors import WorkshedError
 from workshed.middleware import Expiry, Metrics
-from workshed.middleware.built_in import COUNTERPARTS, INSTEAD
+from workshed.middleware.built_in import COUNTERPARTS, REFUSED_MIDDLEWARE
 from workshed.settings import Settings
 from workshed.transport.build import build_broker
 
@@ -67,8 +67,8 @@ def test_middleware_that_would_corrupt_is_refused_with_an_alternative(stub, midd
 
 def test_dramatiqs_default_middleware_is_refused():
     """If a later release of dramatiq adds one, review it."""
-    assert set(default_middleware) <= INSTEAD.keys()
-    assert {type(one) for one in STOCK} == INSTEAD.keys()
+    assert set(default_middleware) <= REFUSED_MIDDLEWARE.keys()
+    assert {type(one) for one in STOCK} == REFUSED_MIDDLEWARE.keys()
 
 
 def test_an_applications_subclass_of_it_is_refused_too(stub):

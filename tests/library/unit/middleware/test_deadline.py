@@ -19,8 +19,8 @@ from workshed.middleware.runtime.time_limit import CurrentLimits, Timeout, hard_
 def limited(function, limit_ms):
     """Wrap `function` as at its declaration, with the limit a worker would note."""
     deadline = TimeLimit()
-    wrapped = deadline._limited(function)
-    deadline._noted.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
+    wrapped = deadline._wrap(function)
+    deadline._current.job = CurrentLimits(None, limit_ms, 2 * limit_ms)
     return wrapped
 
 
@@ -40,7 +40,7 @@ def test_a_function_within_its_limit_returns():
 
 
 def test_an_actor_called_directly_has_no_limit():
-    assert TimeLimit()._limited(lambda: "done")() == "done"
+    assert TimeLimit()._wrap(lambda: "done")() == "done"
 
 
 class Finalized:
@@ -52,7 +52,8 @@ class Finalized:
 
 
 def test_a_limit_that_strikes_in_a_finalizer_strikes_again():
-    """Python ignores errors in finalizers; without `_ring_again` the loop would run for 60 s."""
+    """Python ignores errors in finalizers; without `_interrupt_again` the loop would run for 60 "
+    "s."""
 
     def work():
         end = time.monotonic() + 60
@@ -68,7 +69,7 @@ def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
     deadline = TimeLimit()
 
     def next_job():
-        deadline.clock._ring_again(thread_gate(), TimeLimitExceeded)
+        deadline.timeout_thread._interrupt_again(thread_gate(), TimeLimitExceeded)
         return "done"
 
     assert deadline._run(next_job, (), {}, CurrentLimits(None, 60_000, 90_000)) == "done"
@@ -86,7 +87,7 @@ class Fails:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    ("slow", "error"), [("_report", KeyError), ("_listeners", TimeLimitExceeded)]
+    ("slow", "error"), [("_previous_hook", KeyError), ("_listeners", TimeLimitExceeded)]
 )
 def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error):
     """An interrupt inside the report itself would be ignored, too."""
@@ -97,7 +98,7 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
         spin(0.2)
 
     monkeypatch.setattr(interrupts, slow, [report] if slow == "_listeners" else report)
-    monkeypatch.setattr(thread_gate(), "raised", {TimeLimitExceeded})
+    monkeypatch.setattr(thread_gate(), "raised_types", {TimeLimitExceeded})
 
     def work():
         Fails(error)
@@ -112,12 +113,12 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
 def test_an_interrupt_that_lands_in_a_report_is_passed_on(monkeypatch):
     """The gate was open when `strike` looked, so the interrupt lands in the report."""
     told = []
-    interrupts.when_ignored(lambda ignored: None)  # installs the hook
+    interrupts.add_ignored_listener(lambda ignored: None)  # installs the hook
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
     monkeypatch.setattr(
-        interrupts, "_report", lambda _: raise_in_thread(thread_gate().thread, Shutdown)
+        interrupts, "_previous_hook", lambda _: raise_in_thread(thread_gate().thread, Shutdown)
     )
-    monkeypatch.setattr(thread_gate(), "raised", {Shutdown})
+    monkeypatch.setattr(thread_gate(), "raised_types", {Shutdown})
 
     Fails(KeyError)
 
@@ -128,9 +129,9 @@ def test_an_interrupt_that_lands_in_a_report_is_passed_on(monkeypatch):
 def test_other_errors_that_are_ignored_delay_no_limit(monkeypatch):
     """If the clock paused for each of them, a flood of them would delay all limits."""
     told, reported = [], []
-    interrupts.when_ignored(lambda ignored: None)  # installs the hook
+    interrupts.add_ignored_listener(lambda ignored: None)  # installs the hook
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
-    monkeypatch.setattr(interrupts, "_report", lambda args: reported.append(args.exc_type))
+    monkeypatch.setattr(interrupts, "_previous_hook", lambda args: reported.append(args.exc_type))
 
     Fails(KeyError)
 
@@ -141,7 +142,7 @@ def test_the_signature_stays():
     def actor(user_id: int, *, locale: str = "en") -> None:
         """Greet."""
 
-    wrapped = TimeLimit()._limited(actor)
+    wrapped = TimeLimit()._wrap(actor)
 
     assert inspect.signature(wrapped) == inspect.signature(actor)
     assert (wrapped.__name__, wrapped.__doc__) == ("actor", "Greet.")
@@ -156,7 +157,7 @@ def test_an_error_of_the_function_goes_through():
 
 
 class RingsWhenTaken:
-    """A lock that makes the alarm ring once, while `end` waits for it."""
+    """A lock that makes the alarm ring once, while `cancel` waits for it."""
 
     rang = False
 
@@ -173,7 +174,7 @@ def test_work_that_is_done_when_the_limit_strikes_is_done(monkeypatch):
     """Without the check whether the function returned, a finished job would run again."""
     deadline = TimeLimit()
     monkeypatch.setattr(
-        deadline.clock, "set", lambda alarm: setattr(alarm, "lock", RingsWhenTaken())
+        deadline.timeout_thread, "add", lambda alarm: setattr(alarm, "lock", RingsWhenTaken())
     )
 
     assert deadline._run(lambda: "done", (), {}, CurrentLimits(None, 60_000, 90_000)) == "done"
@@ -185,8 +186,8 @@ def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
 
     def work():
         for offset in range(200):
-            wrapped = deadline._limited(spin)
-            deadline._noted.job = CurrentLimits(None, 10, 20)
+            wrapped = deadline._wrap(spin)
+            deadline._current.job = CurrentLimits(None, 10, 20)
             try:
                 try:
                     wrapped((8 + offset / 20) / 1000)
@@ -213,7 +214,7 @@ def test_finished_jobs_leave_no_alarms():
     for _ in range(1_000):
         deadline._run(lambda: None, (), {}, CurrentLimits(None, 600_000, 900_000))
 
-    assert len(deadline.clock._alarms) == 1
+    assert len(deadline.timeout_thread._timeouts) == 1
 
 
 # The hard limit
@@ -249,7 +250,7 @@ def test_a_function_that_cannot_be_interrupted_is_given_up_once():
 
 COLLECTING = """
 import gc, os, threading
-from workshed.middleware.runtime.time_limit import frame_of
+from workshed.middleware.runtime.time_limit import get_frame
 
 class Starts:
     def __del__(self):
@@ -271,7 +272,7 @@ for _ in range(20):
     del garbage
     gc.set_threshold(1)  # the next allocation starts a collection
     gc.enable()
-    frame_of(threads[0].ident)
+    get_frame(threads[0].ident)
     gc.set_threshold(700)
     stop.set()
     for one in threads:
@@ -304,10 +305,10 @@ def test_a_process_that_was_stopped_gives_up_nothing_when_it_goes_on():
     """Counted from the start, the hard limit would strike before the interrupt could."""
     given = []
     long_ago = time.monotonic() - 3600
-    alarm = Timeout(thread_gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
+    alarm = Timeout(thread_gate(), long_ago, grace_s=60, on_stuck=lambda: given.append(1))
 
-    with pytest.raises(TimeLimitExceeded), thread_gate().shut():
-        alarm.due()
+    with pytest.raises(TimeLimitExceeded), thread_gate().defer():
+        alarm.fire()
 
     assert given == []
     assert alarm.at == pytest.approx(time.monotonic() + 60, abs=50)

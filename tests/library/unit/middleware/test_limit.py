@@ -29,7 +29,7 @@ def actor(name="sync", limit=()):
 
 def ask(limit, *args, **kwargs):
     message = dramatiq.Message("default", "sync", args, kwargs, {})
-    return limit.ask(actor(), message)
+    return limit.request(actor(), message)
 
 
 def declare(*actors):
@@ -55,7 +55,7 @@ def test_a_key_and_a_share_that_may_reveal_redacted_arguments_are_hashes():
     secretive = actor()
     secretive.options["redact"] = ("tenant_id",)
 
-    asked = limit.ask(secretive, dramatiq.Message("default", "sync", ("4242",), {}, {}))
+    asked = limit.request(secretive, dramatiq.Message("default", "sync", ("4242",), {}, {}))
 
     assert asked.key == 'sync:concurrent:["all"]'
     assert asked.share.startswith("share:")
@@ -72,7 +72,7 @@ def test_several_actors_can_share_a_limit_with_a_name():
     limit = Limit.concurrent(2, name="api")
     message = dramatiq.Message("default", "sync", (7,), {}, {})
 
-    keys = {limit.ask(actor(name), message).key for name in ("sync", "fetch")}
+    keys = {limit.request(actor(name), message).key for name in ("sync", "fetch")}
 
     assert keys == {"api:concurrent"}
 

@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY, generate_latest
 
 from tests import pages
 from workshed.errors import DuplicateJobError
-from workshed.metrics import meter, meters
-from workshed.metrics.meter import METERS, Counter, Gauge, Histogram
-from workshed.metrics.meters import How
+from workshed.metrics import meters, metric
+from workshed.metrics.meters import SendResult
+from workshed.metrics.metric import METRICS, Counter, Gauge, Histogram
 from workshed.middleware import Job, Metrics, Outcome
 from workshed.transport.publishing.outgoing import OutgoingMessage
 
@@ -21,10 +21,10 @@ from workshed.transport.publishing.outgoing import OutgoingMessage
 @pytest.fixture(autouse=True)
 def measured():
     """Let this process measure, starting from zero."""
-    meter.switch_on(on=False)
-    meter.switch_on(on=True)
+    metric.set_enabled(on=False)
+    metric.set_enabled(on=True)
     yield
-    meter.switch_on(on=True)
+    metric.set_enabled(on=True)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def told(name):
 
 
 def test_outcomes_of_jobs_are_counted(metrics):
-    metrics.ended(job(), Outcome("retry"))
-    metrics.ended(job(), Outcome("expired"))
+    metrics.on_outcome_stored(job(), Outcome("retry"))
+    metrics.on_outcome_stored(job(), Outcome("expired"))
 
     labels = [(sample.labels["outcome"], sample.value) for sample in told("workshed_jobs")]
     assert sorted(labels) == [("expired", 1), ("retry", 1)]
@@ -62,8 +62,8 @@ def test_outcomes_of_jobs_are_counted(metrics):
 def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
     one = job(started_at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), duration_s=2.0)
 
-    metrics.began(one)
-    metrics.ended(one, Outcome("succeeded"))
+    metrics.on_start(one)
+    metrics.on_outcome_stored(one, Outcome("succeeded"))
 
     sums = {s.name: s.value for n in ("wait", "run") for s in told(f"workshed_job_{n}_seconds")}
     assert sums["workshed_job_wait_seconds_sum"] == 60
@@ -73,7 +73,7 @@ def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
 def test_names_in_a_message_are_no_labels_unless_this_program_declares_them(metrics):
     """Each name would be a series of its own, forever, so senders could fill the memory."""
     for number in range(100):
-        metrics.ended(
+        metrics.on_outcome_stored(
             job(actor=f"made_up_{number}", queue=f"queue_{number}"), Outcome("unknown_actor")
         )
 
@@ -97,14 +97,14 @@ def test_each_send_has_a_word_of_the_closed_set(on_conflict, holder, state, how)
     options = {"unique_key": "k", "on_conflict": on_conflict}
     message = dramatiq.Message("default", "greet", (), {}, options)
     outgoing = OutgoingMessage(message, None)
-    outgoing.note_key_holder(message.message_id if holder == "m" else holder)
+    outgoing.record_key_holder(message.message_id if holder == "m" else holder)
     with pytest.raises(RuntimeError, match="is still being sent"):
-        _ = outgoing.how
+        _ = outgoing.final_state
 
     outgoing.finish(state)
 
-    assert outgoing.how == how
-    assert how in get_args(How)
+    assert outgoing.final_state == how
+    assert how in get_args(SendResult)
     assert isinstance(outgoing.error, DuplicateJobError) == (on_conflict == "raise")
 
 
@@ -113,8 +113,8 @@ def test_a_send_that_failed_is_counted_as_refused():
 
     outgoing.refuse(OSError("away"))
 
-    assert outgoing.how == "refused"
-    assert "refused" in get_args(How)
+    assert outgoing.final_state == "refused"
+    assert "refused" in get_args(SendResult)
 
 
 OWN = pages.block("docs/metrics.md", "from workshed.metrics import Counter")
@@ -127,10 +127,10 @@ NAMES = {
 
 
 def test_each_metric_says_what_it_is_in_base_units():
-    names = [one.full_name for one in METERS]
+    names = [one.full_name for one in METRICS]
 
     assert len(names) == len(set(names))
-    for one in METERS:
+    for one in METRICS:
         assert one.full_name.startswith(f"{one.namespace}_")
         assert one.help.endswith(".")
         assert not one.full_name.endswith(("_milliseconds", "_ms", "_minutes"))
@@ -141,16 +141,16 @@ def test_each_metric_says_what_it_is_in_base_units():
 
 
 def test_all_metrics_can_be_rendered_as_a_page(metrics):
-    for one in METERS:
-        one.tell({"counter": "inc", "gauge": "set"}.get(one.kind, "observe"), 1, one.labels)
+    for one in METRICS:
+        one.record({"counter": "inc", "gauge": "set"}.get(one.kind, "observe"), 1, one.labels)
 
     page = generate_latest(REGISTRY).decode()
 
-    assert [one.full_name for one in METERS if one.full_name not in page] == []
+    assert [one.full_name for one in METRICS if one.full_name not in page] == []
 
 
 def test_an_application_declares_its_own_like_this(metrics, monkeypatch):
-    monkeypatch.setattr(meter, "METERS", [])
+    monkeypatch.setattr(metric, "METRICS", [])
 
     exec(OWN, {})  # noqa: S102 -- as printed
 
@@ -158,9 +158,9 @@ def test_an_application_declares_its_own_like_this(metrics, monkeypatch):
 
 
 def test_nothing_is_measured_when_switched_off(metrics):
-    meter.switch_on(on=False)
+    metric.set_enabled(on=False)
 
-    metrics.ended(job(), Outcome("succeeded"))
+    metrics.on_outcome_stored(job(), Outcome("succeeded"))
 
     assert "workshed_jobs_total{" not in generate_latest(REGISTRY).decode()
 
@@ -171,7 +171,7 @@ def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(meters.SENDS, "_made", full)
+    monkeypatch.setattr(meters.SENDS, "_create", full)
 
     meters.SENDS.add("greet", "default", "published")
     meters.SENDS.add("greet", "default", "published")

@@ -7,7 +7,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from workshed.middleware import Redaction
-from workshed.middleware.observability.redaction import redacted_arguments, scrub_text
+from workshed.middleware.observability.redaction import redact_arguments, scrub_text
 
 
 def sign_in(user_id, password, *, hint="none", **more):
@@ -34,8 +34,8 @@ def message(*args, **kwargs):
 def test_a_secret_is_hidden_however_it_is_passed():
     actor = declared(["password", "token"])
 
-    by_place = redacted_arguments(actor, message(7, "hunter2"))
-    by_name = redacted_arguments(actor, message(7, password="hunter2", token="abc", colour="red"))
+    by_place = redact_arguments(actor, message(7, "hunter2"))
+    by_name = redact_arguments(actor, message(7, password="hunter2", token="abc", colour="red"))
 
     assert by_place == {"user_id": 7, "password": "[redacted]"}
     assert by_name == {
@@ -48,7 +48,7 @@ def test_a_secret_is_hidden_however_it_is_passed():
 
 def test_positional_arguments_that_do_not_fit_are_all_hidden():
     """In a message of another release, it is unknown which of them is the secret."""
-    assert redacted_arguments(declared(["password"]), message("hunter2", 1, 2)) == {
+    assert redact_arguments(declared(["password"]), message("hunter2", 1, 2)) == {
         "0": "[redacted]",
         "1": "[redacted]",
         "2": "[redacted]",
@@ -71,7 +71,7 @@ def test_a_value_too_short_to_be_a_secret_does_not_blacken_the_text():
 def test_an_actor_without_secrets_shows_all():
     actor = declared([])
 
-    assert redacted_arguments(actor, message(7, "x")) == {"user_id": 7, "password": "x"}
+    assert redact_arguments(actor, message(7, "x")) == {"user_id": 7, "password": "x"}
     assert scrub_text(actor, message(7, "hunter2"), "hunter2") == "hunter2"
 
 

@@ -23,8 +23,8 @@ def test_a_client_that_fails_keeps_no_job_from_being_sent(message, monkeypatch, 
     def fail():
         raise OSError("away")
 
-    monkeypatch.setattr(sentry, "_initialised", lambda: True)
-    monkeypatch.setattr(sentry, "_reports", fail)
+    monkeypatch.setattr(sentry, "_is_initialised", lambda: True)
+    monkeypatch.setattr(sentry, "_import_events", fail)
 
     Sentry(Settings()).before_enqueue(StubBroker(middleware=[]), message, None)
 

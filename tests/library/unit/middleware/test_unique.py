@@ -159,4 +159,4 @@ def test_an_actor_is_refused_at_its_declaration(rule, match):
     ],
 )
 def test_an_accepted_job_is_not_dropped_when_it_runs(rule, when_sent, when_run):
-    assert (rule.sending, rule.running) == (when_sent, when_run)
+    assert (rule.enqueue_conflict, rule.run_conflict) == (when_sent, when_run)

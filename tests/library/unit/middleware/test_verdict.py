@@ -13,7 +13,7 @@ from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 from workshed.middleware import Policy, RetryOn, decide_outcome
 from workshed.middleware.job import RetriesExhausted
 from workshed.middleware.options.backoff import (
-    FURTHEST,
+    LONGEST_SPAN,
     exponential_wait,
     fixed_wait,
     polynomial_wait,
@@ -237,7 +237,7 @@ def test_retry_after_counts_for_the_group_that_names_it():
 
 @pytest.mark.parametrize("error", [RetryAfter, Snooze])
 @pytest.mark.parametrize(
-    ("asked", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, FURTHEST)]
+    ("asked", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, LONGEST_SPAN)]
 )
 def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
     """Otherwise the row could not be stored and the job would go to RabbitMQ's dead queue."""
@@ -248,7 +248,7 @@ def test_dramatiqs_retry_is_followed():
     """Its `delay` is in milliseconds; without this, the wait of the rules would silently apply."""
     assert decide_outcome(Retry(delay=90_000), run(), policy()).delay == timedelta(seconds=90)
     assert decide_outcome(Retry(), run(), policy()).delay == MINUTE
-    assert decide_outcome(Retry(delay=10**30), run(), policy()).delay == FURTHEST
+    assert decide_outcome(Retry(delay=10**30), run(), policy()).delay == LONGEST_SPAN
     assert decide_outcome(Retry(delay=0), run(4), policy()).kind == "dead"
 
 
@@ -408,7 +408,7 @@ def test_retry_when_decides_instead_of_max_retries():
     outcomes = fail([error] * 3, policy(max_retries=0, retry_when=twice))
 
     assert kinds(outcomes) == ["retry", "retry", "dead"]
-    assert outcomes[-1].spent == RetriesExhausted(2, None)
+    assert outcomes[-1].retries_exhausted == RetriesExhausted(2, None)
     assert asked == [(0, error), (1, error), (2, error)]
 
 

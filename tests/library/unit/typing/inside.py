@@ -56,7 +56,7 @@ def questions(conn: db.Connection) -> None:
 
 def send_all(progress: Progress, tenant: str, *, most: int = 10) -> None:
     """Do a step."""
-    with progress.saving() as conn:
+    with progress.transaction() as conn:
         progress.save(conn, {"tenant": tenant, "most": most})
     progress.save({"tenant": tenant})  # E: call-arg
 

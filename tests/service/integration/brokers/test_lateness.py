@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shop.report_age import tell_report_age
+from shop.report_age_gauge import measure_report_age
 from workshed.cronspec import daily
 from workshed.jobs.periodic import periodic_jobs
 
@@ -41,7 +41,7 @@ def look(conn, counted):
     """`look("report_age_seconds")`: the metric after a new check."""
 
     def look(name):
-        assert tell_report_age(conn) >= 10
+        assert measure_report_age(conn) >= 10
         return counted(name, namespace="shop")
 
     return look

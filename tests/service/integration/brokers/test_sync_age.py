@@ -9,7 +9,7 @@ import pytest
 
 from shop import sync
 from shop.sync.errors import SourceFailedError
-from shop.sync_freshness import SyncAge
+from shop.sync_age_gauge import SyncAgeGauge
 from workshed import db
 
 ORIGIN = "https://crm.example.org"
@@ -26,7 +26,7 @@ def conn(connect, database, monkeypatch):
 @pytest.fixture
 def look(conn, counted):
     """`look()`: the age in seconds and the failed runs of `crm`, after a new check."""
-    duty = SyncAge()
+    duty = SyncAgeGauge()
 
     def once():
         assert duty(conn) >= 10
@@ -47,7 +47,7 @@ def test_it_is_the_time_since_the_last_success(conn, look):
     assert look()[0] < 60
 
     with db.transaction() as own:
-        sync.failed(own, SourceFailedError("crm", "500"))
+        sync.record_failure(own, SourceFailedError("crm", "500"))
     assert look()[1] == 1
 
 

@@ -68,22 +68,22 @@ class Post:
 
     def unsubscribe(self, user_id):
         with db.transaction() as conn:
-            actors.unsubscribe(conn, user_id)
+            actors.unsubscribe_user(conn, user_id)
 
     def find(self, campaign_id):
         with db.transaction() as conn:
-            return campaigns.find(conn, campaign_id)
+            return campaigns.get_campaign(conn, campaign_id)
 
     def progress(self, campaign_id):
         """Return the number of recipients in each state, without states that have none."""
         with db.transaction() as conn:
-            found = campaigns.progress(conn, campaign_id)
+            found = campaigns.get_progress(conn, campaign_id)
         counts = {name: getattr(found, name) for name in found.__slots__}
         return {name: count for name, count in counts.items() if count}
 
     def reasons(self, campaign_id):
         with db.transaction() as conn:
-            found = campaigns.recipients(
+            found = campaigns.list_recipients(
                 conn, campaign_id, states=campaigns.CampaignProgress.__slots__, limit=10_000
             )
         return {one.user_id: one.reason for one in found if one.reason}
@@ -153,8 +153,11 @@ def refusing(monkeypatch):
             if email.recipient == address and left[0]:
                 left[0] -= 1
                 with db.transaction() as conn:
-                    mail.give_back(
-                        conn, email, state=getattr(error, "leaves", "pending"), error=str(error)
+                    mail.release_claim(
+                        conn,
+                        email,
+                        state=getattr(error, "resulting_state", "pending"),
+                        error=str(error),
                     )
                 raise error
             deliver(email, **options)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from actors import send_bulk_email
-from actors.campaigns import pause_after
+from actors.campaigns import delay_after_batch
 from shop import campaigns
 from shop.settings import settings
 from tests.service.integration.campaigns.conftest import run_out
@@ -25,7 +25,7 @@ def test_recipients_are_handed_out_in_batches_with_a_pause(jobs, post, configure
 
 
 def test_by_default_they_are_a_hundred_and_a_tenth_of_a_second():
-    assert (settings().campaign_batch, pause_after(100)) == (100, timedelta(seconds=0.1))
+    assert (settings().campaign_batch, delay_after_batch(100)) == (100, timedelta(seconds=0.1))
 
 
 def test_all_are_jobs_of_one_batch(jobs, post, hundred):
@@ -45,8 +45,8 @@ def test_all_are_jobs_of_one_batch(jobs, post, hundred):
 
 def test_no_more_are_handed_out_than_may_be_sent(run_python):
     code = """
-from actors.campaigns import PER_MINUTE, pause_after
-print(PER_MINUTE.size, PER_MINUTE.span.total_seconds(), pause_after(100).total_seconds())
+from actors.campaigns import RATE_LIMIT, delay_after_batch
+print(RATE_LIMIT.size, RATE_LIMIT.span.total_seconds(), delay_after_batch(100).total_seconds())
 """
 
     assert run_python(code, SHOP_CAMPAIGN_RATE="600") == "10 0.1 10.0\n"
@@ -62,11 +62,11 @@ def test_handing_out_a_batch_reads_no_other_recipients(jobs, post, scale):
          WHERE relname = 'campaign_recipients'
     """
     with db.transaction() as conn:
-        assert campaigns.begin(conn, number, "00000000-0000-0000-0000-000000000000")
+        assert campaigns.snapshot_audience(conn, number, "00000000-0000-0000-0000-000000000000")
 
     with db.transaction() as conn:
-        handed = campaigns.hand_out(conn, number, 0, 100)
+        handed = campaigns.next_recipients(conn, number, 0, 100)
         rows = conn.execute(read).fetchone()[0]
 
-    assert len(handed.users) == 100
+    assert len(handed.user_ids) == 100
     assert rows < 1_000

@@ -18,7 +18,7 @@ NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
 
 def note(number, user_id, error):
     with db.transaction() as conn:
-        campaigns.note_error(conn, number, user_id, error)
+        campaigns.record_error(conn, number, user_id, error)
 
 
 def test_while_it_is_paused_nothing_is_sent(jobs, post, received, hundred):
@@ -89,7 +89,7 @@ def test_it_ends_when_the_jobs_of_all_its_batches_have(jobs, post, received):
     jobs.perform(send_bulk_email, number, post.find(number).cursor)
 
     with db.transaction() as conn:
-        assert not campaigns.end_batch(conn, number, batch)
+        assert not campaigns.complete_batch(conn, number, batch)
 
     assert post.progress(number) == {"handed": 2, "failed": 1}
     run_out(jobs)
@@ -176,11 +176,11 @@ def test_a_batch_that_was_left_is_not_left_again(jobs, post, hundred):
     jobs.drain()
     old = post.find(number).batch
     with db.transaction() as conn:
-        campaigns.leave_batch(conn, number, old, "it was cancelled")
+        campaigns.detach_cancelled_batch(conn, number, old, "it was cancelled")
     post.resume(number)
 
     with db.transaction() as conn:
-        campaigns.leave_batch(conn, number, old, "it was cancelled")
+        campaigns.detach_cancelled_batch(conn, number, old, "it was cancelled")
 
     assert post.find(number).state == "sending"
     assert post.find(number).batch not in (None, old)

@@ -32,7 +32,7 @@ def serve(jobs, tmp_path, configured):
             return server
 
         yield start
-        seats.own.close()
+        seats.process_seats.close()
 
 
 def live(jobs, minutes, step=1):
@@ -225,7 +225,7 @@ def test_a_named_user_who_has_unsubscribed_gets_nothing(jobs, post, received):
     post.unsubscribe(users[1])
 
     with db.transaction() as conn:
-        assert campaigns.audience(conn, number) == 2
+        assert campaigns.count_audience(conn, number) == 2
     post.start(number)
     live(jobs, minutes=1)
 

@@ -60,7 +60,7 @@ def test_a_text_that_is_refused_to_most_pauses_it(jobs, post, monkeypatch):
 
     def refuse(email, **_):
         with db.transaction() as conn:
-            mail.give_back(conn, email, state=error.leaves, error=str(error))
+            mail.release_claim(conn, email, state=error.resulting_state, error=str(error))
         raise error
 
     with monkeypatch.context() as bad:

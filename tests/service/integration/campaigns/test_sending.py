@@ -5,7 +5,7 @@ import pytest
 from actors import send_bulk_email, send_campaign_email
 from shop import retention
 from shop.campaigns import CampaignStateError
-from shop.people import unsubscribing
+from shop.people import unsubscribe_links
 from tests.service.integration.campaigns.conftest import addresses, handed_out, run_out
 from workshed.contrib import mail
 
@@ -39,7 +39,7 @@ def test_each_mail_is_made_from_the_templates(jobs, post):
     run_out(jobs)
 
     (mail,) = jobs.mailbox
-    link = unsubscribing.link(user_id)
+    link = unsubscribe_links.build_link(user_id)
     assert mail["Subject"] == "News for Ada 1"
     assert f"Hello Ada 1, Workshed has news.\n\nNo more of these: {link}" in mail.get_body(
         ("plain",)
@@ -56,7 +56,7 @@ def test_mails_have_headers_to_unsubscribe_by_one_click(jobs, post):
     run_out(jobs)
 
     (mail,) = jobs.mailbox
-    assert mail["List-Unsubscribe"] == f"<{unsubscribing.link(user_id)}>"
+    assert mail["List-Unsubscribe"] == f"<{unsubscribe_links.build_link(user_id)}>"
     assert mail["List-Unsubscribe"].startswith("<https://")
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
@@ -157,7 +157,7 @@ def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
     run_out(jobs)
 
     jobs.advance(days=400)
-    deleted = retention.prune()["rows of campaigns"]
+    deleted = retention.prune_expired()["rows of campaigns"]
 
     assert deleted == 6
     assert post.progress(old) == {}

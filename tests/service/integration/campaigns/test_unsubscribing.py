@@ -5,7 +5,7 @@ import re
 import pytest
 
 from shop import people
-from shop.people import UnsubscribeTokenError, unsubscribing
+from shop.people import UnsubscribeTokenError, unsubscribe_links
 from tests.service.integration.notifications.conftest import serve
 from tests.service.integration.notifications.served import Served
 from workshed import db
@@ -34,11 +34,11 @@ def page(serve) -> Served:
 
 def is_out(user_id):
     with db.transaction() as conn:
-        return people.find(conn, user_id).unsubscribed_at is not None
+        return people.get_user(conn, user_id).unsubscribed_at is not None
 
 
 def path_of(user_id):
-    return f"/unsubscribe/{unsubscribing.token(user_id)}"
+    return f"/unsubscribe/{unsubscribe_links.sign_token(user_id)}"
 
 
 def test_looking_at_the_link_changes_nothing(page, ada):
@@ -82,11 +82,11 @@ def test_the_page_has_its_style(page, ada):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_invalid_link_unsubscribes_no_one(page, ada, method):
-    token = unsubscribing.token(ada)
+    token = unsubscribe_links.sign_token(ada)
     wrong = [
         token[:-1],
         "x" + token,
-        unsubscribing.token(ada + 1),
+        unsubscribe_links.sign_token(ada + 1),
         notifications.token(ada),
         "%00",
         "a" * 5000,
@@ -106,7 +106,7 @@ def test_a_link_is_not_in_the_log(page, ada):
 
     assert '"GET /unsubscribe/*** ' in page.text()
     assert '"POST /unsubscribe/***?a=1 ' in page.text()
-    assert unsubscribing.token(ada) not in page.text()
+    assert unsubscribe_links.sign_token(ada) not in page.text()
 
 
 def test_an_unsubscribed_user_is_not_reminded(page, ada):
@@ -114,23 +114,23 @@ def test_an_unsubscribed_user_is_not_reminded(page, ada):
     page.ask(path_of(ada), method="POST")
 
     with db.transaction() as own:
-        assert not people.wants_reminder(people.find(own, ada))
+        assert not people.is_reminder_due(people.get_user(own, ada))
 
 
 def test_links_hold_when_a_new_key_signs(configured):
-    old, token = settings().secret_key.get_secret_value(), unsubscribing.token(7)
+    old, token = settings().secret_key.get_secret_value(), unsubscribe_links.sign_token(7)
 
     configured(secret_key=f"{'n' * 40},{old}")
 
-    assert unsubscribing.user_of(token) == 7
-    assert unsubscribing.token(7) != token
+    assert unsubscribe_links.read_token(token) == 7
+    assert unsubscribe_links.sign_token(7) != token
 
 
 def test_without_a_key_no_link_can_be_made(configured):
     configured(secret_key="")
 
     with pytest.raises(SettingsError, match="WORKSHED_SECRET_KEY is not set"):
-        unsubscribing.link(1)
+        unsubscribe_links.build_link(1)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_without_a_key_no_link_can_be_made(configured):
 def test_the_link_is_below_the_site(configured, site, wanted):
     configured(site_url=site)
 
-    assert unsubscribing.link(7) == wanted + unsubscribing.token(7)
+    assert unsubscribe_links.build_link(7) == wanted + unsubscribe_links.sign_token(7)
 
 
 def test_a_token_of_another_purpose_is_invalid(configured):
     with pytest.raises(UnsubscribeTokenError):
-        unsubscribing.user_of(notifications.token(7))
+        unsubscribe_links.read_token(notifications.token(7))

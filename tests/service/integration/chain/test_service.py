@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from actors import process_image
-from middleware import CHAIN, discard, metrics
-from middleware.discard import DiscardGone
+from middleware import CHAIN, deleted_records, metrics
+from middleware.deleted_records import DeletedRecords
 from middleware.metrics import Promptness
 from middleware.sentry import ShopSentry
 from shop import people
@@ -83,7 +83,7 @@ def test_its_foreign_keys_are_those_to_records_that_can_be_deleted(conn):
     found = {name: kinds[table] for name, table in conn.execute(TO_WHAT_IS_DELETED)}
     found.pop("orders_user_id_fkey")  # ON DELETE SET NULL, and no job writes orders
 
-    assert found == discard.GONE
+    assert found == deleted_records.RECORD_BY_CONSTRAINT
 
 
 def starts(queue, in_time):
@@ -95,7 +95,7 @@ def starts(queue, in_time):
 def test_first_attempts_are_counted_by_whether_they_began_in_time(
     actor, became, counted, monkeypatch, promised_s, in_time
 ):
-    monkeypatch.setitem(metrics.PROMISED_S, "critical", promised_s)
+    monkeypatch.setitem(metrics.START_TARGET_S, "critical", promised_s)
 
     @actor(queue_name="critical")
     def fetch():
@@ -114,7 +114,7 @@ def test_queues_of_which_nothing_is_promised_are_not_counted(actor, became, coun
 
     became(tidy.message())
 
-    assert metrics.PROMISED_S.get("low") is None
+    assert metrics.START_TARGET_S.get("low") is None
     assert (
         REGISTRY.get_sample_value("shop_job_starts_total", {"queue": "low", "in_time": "yes"})
         is None
@@ -130,9 +130,9 @@ def test_an_image_has_one_job_however_often_it_is_asked_for(broker, conn):
 def without(kind, monkeypatch):
     """Return the middleware of this service without one class."""
     left = tuple(one for one in CHAIN if one is not kind)
-    monkeypatch.setattr(build, "app", lambda: App(middleware="middleware:CHAIN"))
-    monkeypatch.setattr(build, "load", {"middleware:CHAIN": left}.get)
-    return build.middleware(settings())
+    monkeypatch.setattr(build, "get_app", lambda: App(middleware="middleware:CHAIN"))
+    monkeypatch.setattr(build, "load_object", {"middleware:CHAIN": left}.get)
+    return build.build_middleware(settings())
 
 
 def test_the_chain_without_what_keeps_keys_is_refused(monkeypatch):
@@ -140,6 +140,6 @@ def test_the_chain_without_what_keeps_keys_is_refused(monkeypatch):
         without(Uniqueness, monkeypatch)
 
 
-@pytest.mark.parametrize("kind", [DiscardGone, Promptness, ShopSentry])
+@pytest.mark.parametrize("kind", [DeletedRecords, Promptness, ShopSentry])
 def test_the_workers_of_this_service_have_its_own(broker, kind):
     assert sum(isinstance(one, kind) for one in broker.middleware) == 1

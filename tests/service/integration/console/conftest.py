@@ -76,7 +76,7 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
 
     def called(line):
         if line.startswith("broker"):
-            broker.ensure_queues(set(broker.declared))
+            broker.ensure_queues(set(broker.declared_queues))
         names["ID"] = "died" if line.startswith("dead") else "waits"
         return " ".join(names.get(word, word) for word in line.split()).split()
 

@@ -5,14 +5,14 @@ from uuid import uuid4
 
 import actors
 from shop import campaigns, people, sync
-from shop.sync import skipping
-from shop.sync.answers import SkippedEntry
+from shop.sync import skipped_items
+from shop.sync.schemas import SkippedEntry
 from workshed import db
 from workshed.contrib import mail
 from workshed.cronspec import daily
 from workshed.jobs.batches import batches
 from workshed.jobs.control import cancel_rules, workers
-from workshed.jobs.control.workers import Process, QueueReport
+from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.locks import limits, unique
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.jobs.outbox import relays
@@ -35,13 +35,13 @@ def jobs(conn, store, bury, ran):
         conn.execute(*batches.open_statement(BATCH, "greetings", {}))
         conn.execute(*batches.join_statement(BATCH, ["waits", "died"]))
         conn.execute(*batches.close_statement(BATCH))
-    batches.end_job(conn, "died", "dead")
+    batches.end_batch_job(conn, "died", "dead")
     limits.acquire_slots(
         conn, [SlotRequest("crm", "concurrent", 2)], JobStart(uuid4(), "waits", "greet", "here", 1)
     )
     unique.acquire_key(conn, unique.KeyClaim("greet:7", "waits", 0, "greet", "default"))
     workers.record_heartbeat(
-        conn, Process(uuid4(), "here", 1, 8, ""), 0, [QueueReport("default", *5 * [None])]
+        conn, WorkerIdentity(uuid4(), "here", 1, 8, ""), 0, [QueueReport("default", *5 * [None])]
     )
     relays.record_relay(conn, uuid4(), "here", 1)
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
@@ -54,7 +54,9 @@ def product():
         grace = people.create(conn, name="Grace", email=GRACE)
         people.create(conn, name="Bob", email="bob@example.org")
         sync.add(conn, "crm", f"{ORIGIN}/v1")
-        skipping.note(conn, "crm", 1, [SkippedEntry('{"id": "bad/id"}', "not as agreed: id")])
+        skipped_items.record_skipped(
+            conn, "crm", 1, [SkippedEntry('{"id": "bad/id"}', "not as agreed: id")]
+        )
         drafts = [
             campaigns.create(
                 conn, name=name, subject="S", text="{{ unsubscribe_url }}", audience="everyone"
@@ -64,7 +66,7 @@ def product():
         actors.start_campaign(conn, drafts[1])
     actors.campaigns.begin_campaign(drafts[1])
     with db.transaction() as conn:
-        campaigns.hand_out(conn, drafts[1], 0, 10)
+        campaigns.next_recipients(conn, drafts[1], 0, 10)
         query = "UPDATE shop.campaign_recipients SET state = 'rejected' WHERE user_id = %s"
         conn.execute(query, (grace.id,))
     return drafts

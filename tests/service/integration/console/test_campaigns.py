@@ -42,7 +42,7 @@ def begun(number, people):
     """Start the campaign, and give one recipient an outcome."""
     actors.campaigns.begin_campaign(int(number))
     with db.transaction() as conn:
-        campaigns.hand_out(conn, int(number), 0, 10)
+        campaigns.next_recipients(conn, int(number), 0, 10)
         conn.execute(
             "UPDATE shop.campaign_recipients SET state = 'rejected', reason = 'no such user'"
             " WHERE user_id = %s",
@@ -118,7 +118,7 @@ def test_it_is_not_started_without_a_yes(workshed, added, people):
         f"{added}  would be sent to 2 people\n"
     )
     with db.transaction() as conn:
-        assert campaigns.find(conn, int(added)).state == "draft"
+        assert campaigns.get_campaign(conn, int(added)).state == "draft"
         assert conn.execute("SELECT count(*) FROM workshed.schedule").fetchone() == (0,)
 
 

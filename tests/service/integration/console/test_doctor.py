@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from shop.reports.files import drawing
+from shop.reports.attachments import load_draw_chart
 from tests.library.integration.console.test_doctor import healthy, levels, only, relay, worked
 from tests.service.integration.console import kinds
-from workshed.console.doctor import all_checks, examine, look_around
+from workshed.console.doctor import build_context, list_checks, run_checks
 
 __all__ = ["healthy", "relay", "worked"]
 
@@ -17,14 +17,14 @@ def examined():
     """Return the current findings of the checks, by name."""
 
     def run():
-        here = look_around(("actors",), 1, 8)
-        return examine(here, all_checks(here))
+        here = build_context(("actors",), 1, 8)
+        return run_checks(here, list_checks(here))
 
     return run
 
 
 def test_all_is_well(workshed, worked):
-    drawing()  # loads Matplotlib, which on a busy machine takes longer than a check may
+    load_draw_chart()  # loads Matplotlib, which on a busy machine takes longer than a check may
     words = ("--import", "actors", "--processes", "1", "--stop-within", "30s")
     done = workshed("doctor", *words)
 
@@ -100,7 +100,7 @@ def test_mails_into_a_folder(examined, healthy, tmp_path, env):
 
 
 def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
-    drawing()  # loads Matplotlib, which on a busy machine takes longer than a check may
+    load_draw_chart()  # loads Matplotlib, which on a busy machine takes longer than a check may
 
     assert levels(examined()["charts"]) == ["ok"]
 

@@ -77,7 +77,7 @@ def test_a_server_is_tried_at_once(workshed, held):
     assert done.out == f"{kinds.SERVER}  is tried again\n"
     assert workshed("mail", "try", kinds.SERVER).out == f"{kinds.SERVER}  was not held\n"
     with db.transaction() as conn:
-        [trouble] = servers.troubles(conn)
+        [trouble] = servers.list_troubles(conn)
     assert trouble.circuit_open_until <= trouble.now
 
 

@@ -233,7 +233,7 @@ def test_messages_put_back_until_the_queue_is_full_are_noted(
 def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
     workshed, database, conn, env, tmp_path, breaking, monkeypatch
 ):
-    monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 1)
+    monkeypatch.setattr(blobs, "IMPORTED_AT_ONCE", 1)
     env(STORAGE_URL=f"file:{tmp_path}/contents")
     for text in (b"one", b"two", b"three"):
         with storage().draft() as draft:

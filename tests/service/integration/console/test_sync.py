@@ -35,7 +35,7 @@ def test_a_source_that_is_added_is_listed(workshed, added):
 def test_its_problem_is_shown(workshed, added, conn):
     for _ in range(2):
         with db.transaction() as own:
-            sync.failed(own, SourceFailedError("crm", "500 Internal Server Error"))
+            sync.record_failure(own, SourceFailedError("crm", "500 Internal Server Error"))
     conn.execute(
         "UPDATE shop.sync_sources "
         "SET circuit_opened_at = workshed.now(), circuit_open_until = workshed.now() + %s",
@@ -59,7 +59,7 @@ def test_a_source_that_is_held_may_be_released(workshed, added, conn):
 
     assert workshed("sync", "release", "crm").out == "crm  is asked again\n"
     with db.transaction() as own:
-        assert sync.admit(own, "crm").held
+        assert sync.acquire_permit(own, "crm").is_circuit_open
     done = workshed("sync", "release", "shop")
     assert (done.code, done.err) == (5, "python -m shop: no source 'shop'; there are crm\n")
     assert "(did you mean 'crm'?)" in workshed("sync", "release", "cmr").err

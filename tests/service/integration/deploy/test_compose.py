@@ -9,7 +9,7 @@ import yaml
 
 from tests.service.integration.deploy.composed import DEPLOY, SECRETS, composed
 from tests.service.integration.deploy.lines import load, problem, unknown
-from workshed.console.formatting import span
+from workshed.console.formatting import parse_duration
 from workshed.settings import Settings
 
 LASTING = {"worker", "relay", "clock", "console"}
@@ -88,7 +88,7 @@ def test_its_health_check_uses_the_port_that_answers(name, services):
 
 def test_a_worker_in_compose_has_its_grace_period_and_a_reserve(services):
     grace = load(services["worker"]["environment"]).shutdown_grace
-    given = span(services["worker"]["stop_grace_period"])
+    given = parse_duration(services["worker"]["stop_grace_period"])
 
     assert given >= grace + timedelta(seconds=20)
 

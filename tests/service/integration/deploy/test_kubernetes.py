@@ -309,7 +309,7 @@ def test_it_scales_by_the_length_of_queues_over_http(name):
     assert (said["useRegex"], said["operation"]) == ("true", "sum")
     chosen = [one for one in QUEUES if re.search(said["queueName"], one.name)]
     assert sorted(one.name for one in chosen) == group(name)
-    assert not any(re.search(said["queueName"], one.dead) for one in QUEUES)
+    assert not any(re.search(said["queueName"], one.dead_name) for one in QUEUES)
     threads = int(
         next(one for one in container(name)["args"] if "threads" in one).partition("=")[2]
     )

@@ -14,7 +14,7 @@ from brokers.app import QUEUES
 from tests.root import ROOT
 from tests.service.integration.deploy.lines import load, problem, queues, unknown
 from tools.reference import DEFINITIONS
-from workshed.console.cli import CODES
+from workshed.console.cli import CODE_MEANINGS
 from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from workshed.settings import Settings
 from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
@@ -137,7 +137,7 @@ def test_a_unit_restarts_unless_its_settings_are_wrong(name):
     prevented = {int(code) for code in unit.service("RestartPreventExitStatus").split()}
 
     assert prevented == {EXIT_USAGE}
-    assert CODES[EXIT_USAGE].startswith("wrong usage or settings")
+    assert CODE_MEANINGS[EXIT_USAGE].startswith("wrong usage or settings")
     assert prevented.isdisjoint({EXIT_FAILED, EXIT_KILLED, EXIT_BROKER, EXIT_DATABASE})
     assert unit.service("Restart") == "always"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"

@@ -101,7 +101,7 @@ def test_recipients_of_a_large_campaign_that_is_over_are_counted_on_its_page(
 
     counts = []
     for small in (3, 2):
-        monkeypatch.setattr("shop.web.pages.campaigns.SMALL", small)
+        monkeypatch.setattr("shop.web.pages.campaigns.MAX_COUNTED", small)
         counts.append(operator.json("/campaigns")["campaigns"][0]["recipients"])
 
     assert counts[0]["sent"] == 3

@@ -45,10 +45,10 @@ def imported(handed_in):
 
     def work(*args, **given):
         import_id = handed_in(*args, **given)
-        imports.read(import_id)
+        imports.read_file(import_id)
         with db.transaction() as conn:
-            for part in imports.hand_out(conn, import_id, 1_000, 100):
-                imports.count(conn, import_id, imports.work(conn, part))
+            for part in imports.next_ranges(conn, import_id, 1_000, 100):
+                imports.count_results(conn, import_id, imports.create_users(conn, part))
         return import_id
 
     return work
@@ -85,7 +85,7 @@ def test_an_import_that_has_not_started_is_shown(reader, handed_in):
 
 def test_an_import_that_failed_says_why(reader, handed_in, conn):
     import_id = handed_in()
-    imports.fail(conn, import_id, f"no column {SCRIPT}")
+    imports.fail_import(conn, import_id, f"no column {SCRIPT}")
 
     for path in ("/imports", f"/import?id={import_id}"):
         text = reader.get(path).text

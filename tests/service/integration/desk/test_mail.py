@@ -57,7 +57,7 @@ def caught(folder):
 
     def store(content):
         content = content.as_bytes() if isinstance(content, EmailMessage) else content
-        maildir.store(folder, Envelope("a@example.org", "b@example.org", content))
+        maildir.store_mail(folder, Envelope("a@example.org", "b@example.org", content))
         (new,) = {path.name for path in (folder / "new").iterdir()} - names
         names.add(new)
         return new
@@ -109,7 +109,7 @@ def links(browser):
 def test_mails_caught_by_dev_are_shown(reader, caught, folder, monkeypatch):
     caught(letter())
     monkeypatch.setattr(state, "default_folder", lambda: folder.parent)
-    (folder.parent / state.NOTES).write_text(json.dumps({"mail_port": "21025"}))
+    (folder.parent / state.NOTES_FILE).write_text(json.dumps({"mail_port": "21025"}))
 
     found = []
     for url in ("smtp://127.0.0.1:21025", "smtp://127.0.0.1:21026", "smtp://mail.example:21025"):
@@ -122,7 +122,7 @@ def test_mails_caught_by_dev_are_shown(reader, caught, folder, monkeypatch):
 
 def test_unreadable_notes_of_dev_are_ignored(reader, folder, monkeypatch):
     folder.mkdir()
-    (folder / state.NOTES).write_text("{")
+    (folder / state.NOTES_FILE).write_text("{")
     monkeypatch.setattr(state, "default_folder", lambda: folder)
     monkeypatch.setenv("WORKSHED_SMTP_URL", "smtp://127.0.0.1:21025")
     settings.cache_clear()

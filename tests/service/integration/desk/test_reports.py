@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from shop.reports import Product, ReportNumbers, Sales, days, snapshots
+from shop.reports import ProductSales, ReportNumbers, Sales, business_days, snapshots
 
 SCRIPT = "<script>alert(1)</script>"
 FIRST = date(2026, 3, 1)
@@ -23,8 +23,8 @@ def stored(database, conn):
     """`stored(FIRST, sales(…), …)`: store the report of a day."""
 
     def store(of=FIRST, *currencies):
-        day = days.day(of, "Europe/Paris")
-        snapshots.store(conn, day, ReportNumbers(3, 2, currencies or (sales(),)))
+        day = business_days.day_of(of, "Europe/Paris")
+        snapshots.store_snapshot(conn, day, ReportNumbers(3, 2, currencies or (sales(),)))
         return of
 
     return store
@@ -63,7 +63,7 @@ def test_the_list_goes_on(reader, stored):
 
 
 def test_a_report_is_shown_with_its_products(reader, stored):
-    desk = Product(SCRIPT, 2, Decimal("7.5000001"))
+    desk = ProductSales(SCRIPT, 2, Decimal("7.5000001"))
     stored(FIRST, sales(revenue="7.5000001", top=[desk]))
 
     [found] = reader.json("/report?date=2026-03-01")["sales"]
@@ -114,7 +114,7 @@ def test_of_many_currencies_some_are_drawn_and_all_are_listed(reader, stored):
 
 
 def test_the_numbers_can_be_downloaded(reader, stored):
-    stored(FIRST, sales(top=[Product("=1+1", 1, Decimal(1))]))
+    stored(FIRST, sales(top=[ProductSales("=1+1", 1, Decimal(1))]))
 
     answer = reader.get("/report/numbers.csv?date=2026-03-01")
 

@@ -79,7 +79,7 @@ def test_the_same_content_is_decoded_once_and_both_are_notified(
 ):
     upload(picture())
     jobs.drain()
-    monkeypatch.setattr(images.making.decoder, "decode", pytest.fail)
+    monkeypatch.setattr(images.conversion.decoder, "decode", pytest.fail)
 
     upload(picture(), "copy.jpg")
     jobs.drain()
@@ -127,7 +127,7 @@ def test_other_files_are_discarded_with_the_reason(jobs, upload, told, bytes_, f
 def test_a_photo_with_a_trailer_and_another_name_is_made_and_noted(
     jobs, upload, picture, variants, caplog
 ):
-    caplog.set_level("INFO", "shop.images.making")
+    caplog.set_level("INFO", "shop.images.conversion")
     attachment = upload(picture() + b"MRM" * 100, "photo.png")
 
     jobs.drain()
@@ -197,7 +197,7 @@ def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
     jobs, upload, replace, picture, variants, told, content, monkeypatch
 ):
     attachment = upload(picture(color="red"))
-    make, others = images.make, [picture(color="blue")]
+    make, others = images.convert_image, [picture(color="blue")]
 
     def replaced_meanwhile(*args):
         made = make(*args)
@@ -205,7 +205,7 @@ def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
             replace(attachment, others.pop())
         return made
 
-    monkeypatch.setattr(images, "make", replaced_meanwhile)
+    monkeypatch.setattr(images, "convert_image", replaced_meanwhile)
     jobs.drain()
 
     (variant,) = variants(attachment)
@@ -220,14 +220,14 @@ def test_a_replaced_one_is_not_refused_for_what_it_held(
     jobs, upload, replace, picture, told, monkeypatch
 ):
     attachment = upload(b"")
-    make, others = images.make, [picture()]
+    make, others = images.convert_image, [picture()]
 
     def replaced_meanwhile(*args):
         while others:
             replace(attachment, others.pop())
         return make(*args)
 
-    monkeypatch.setattr(images, "make", replaced_meanwhile)
+    monkeypatch.setattr(images, "convert_image", replaced_meanwhile)
     jobs.drain()
 
     assert refusal(attachment) is None
@@ -276,14 +276,14 @@ def test_an_attachment_that_is_gone_is_discarded(jobs, upload, picture):
 
 def test_one_that_goes_while_it_is_decoded_is_discarded(jobs, upload, picture, told, monkeypatch):
     attachment = upload(picture())
-    make = images.make
+    make = images.convert_image
 
     def gone_meanwhile(*args):
         with db.transaction() as conn:
             conn.execute("DELETE FROM shop.attachments")
         return make(*args)
 
-    monkeypatch.setattr(images, "make", gone_meanwhile)
+    monkeypatch.setattr(images, "convert_image", gone_meanwhile)
     with jobs.expect_discard(f"attachment {attachment} does not exist"):
         jobs.drain()
 
@@ -294,7 +294,7 @@ def test_a_content_that_is_not_there_is_looked_for_again(jobs, upload, picture, 
     content = picture()
     attachment = upload(content)
     with db.transaction() as conn:
-        sha256 = images.find(conn, attachment).sha256
+        sha256 = images.get_original(conn, attachment).sha256
     storage().delete(sha256)
 
     with jobs.expect_retry():
@@ -355,4 +355,4 @@ def test_a_name_that_cannot_be_shown_is_made_one_that_can(upload, picture, given
     attachment = upload(picture(), given)
 
     with db.transaction() as conn:
-        assert images.find(conn, attachment).filename == kept
+        assert images.get_original(conn, attachment).filename == kept

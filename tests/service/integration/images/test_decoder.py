@@ -113,7 +113,7 @@ def run(file, decoder):
 
 
 def pids(decoder):
-    return {child.pid for child in decoder._all}
+    return {child.pid for child in decoder._processes}
 
 
 def is_gone(pid):
@@ -272,7 +272,7 @@ def test_a_process_that_ends_just_when_it_is_asked_is_asked_no_more(decoders, ru
     """The process ended after it was seen alive: the request is sent again to another one."""
     short = decoders("child.IDLE_S = 0.05")
     run(photo(), by=short)
-    (child,) = short._all
+    (child,) = short._processes
     child._process.wait()
     monkeypatch.setattr(type(child), "is_alive", True)
 
@@ -283,7 +283,7 @@ def test_a_process_that_ends_just_when_it_is_asked_is_asked_no_more(decoders, ru
 def test_a_process_that_ended_idle_exits_with_0(decoders, run):
     short = decoders("child.IDLE_S = 0.05")
     run(photo(), by=short)
-    (child,) = short._all
+    (child,) = short._processes
 
     assert child._process.wait(60) == 0
 
@@ -374,7 +374,7 @@ def test_each_image_has_its_own_time(run, decoder, configure):
 
 ALMOST_ALL = """
 import signal, time
-real, receive, images = child.make, child.socket.recv_fds, 0
+real, receive, images = child.convert_image, child.socket.recv_fds, 0
 def make(*all):
     global images
     images += 1
@@ -386,7 +386,7 @@ def recv_fds(*all):
     while images > 1 and time.process_time() < end_s:
         pass
     return receive(*all)
-child.make, child.socket.recv_fds = make, recv_fds
+child.convert_image, child.socket.recv_fds = make, recv_fds
 """
 
 
@@ -400,7 +400,7 @@ def test_an_image_that_took_almost_all_its_time_takes_none_of_the_next_ones(
 
     for _ in range(2):
         assert run(photo(), by=slow)[0].width == 80
-    assert len(slow._all) == 1
+    assert len(slow._processes) == 1
 
 
 def test_the_limits_are_those_of_the_settings(run, decoder, configure):
@@ -438,7 +438,7 @@ def test_the_process_knows_nothing_of_ours(run, decoder, configure, monkeypatch)
 
 
 def test_a_crash_refuses_the_image(decoders, run):
-    crashing = decoders("import ctypes; child.make = lambda *_: ctypes.string_at(0)")
+    crashing = decoders("import ctypes; child.convert_image = lambda *_: ctypes.string_at(0)")
 
     with pytest.raises(ImageRefusedError, match="it crashes the decoder with SIGSEGV"):
         run(photo(), by=crashing)
@@ -449,8 +449,9 @@ def test_a_crash_caused_by_an_earlier_image_refuses_no_image(decoders, run):
     crashing = decoders(
         "import ctypes\n"
         "made = []\n"
-        "real = child.make\n"
-        "child.make = lambda *all: ctypes.string_at(0) if made else made.append(1) or real(*all)"
+        "real = child.convert_image\n"
+        "child.convert_image = lambda *all: "
+        "ctypes.string_at(0) if made else made.append(1) or real(*all)"
     )
 
     for _ in range(3):
@@ -460,13 +461,13 @@ def test_a_crash_caused_by_an_earlier_image_refuses_no_image(decoders, run):
 def test_memory_kept_by_an_earlier_image_refuses_no_image(decoders, run):
     leaking = decoders(
         "made = []\n"
-        "real = child.make\n"
+        "real = child.convert_image\n"
         "def make(*all):\n"
         "    if made:\n"
         "        raise MemoryError\n"
         "    made.append(1)\n"
         "    return real(*all)\n"
-        "child.make = make"
+        "child.convert_image = make"
     )
 
     for _ in range(3):
@@ -515,7 +516,7 @@ def test_a_process_that_cannot_start_is_not_the_images_fault(decoders, run):
 def test_a_process_that_hangs_is_killed(decoders, run, monkeypatch, eventually):
     monkeypatch.setattr(module, "_SHORTEST_WAIT_S", 0.5)
     monkeypatch.setattr(module, "_WAIT_PER_CPU", 0)
-    hanging = decoders("import time; child.make = lambda *_: time.sleep(600)")
+    hanging = decoders("import time; child.convert_image = lambda *_: time.sleep(600)")
 
     with pytest.raises(DecoderEndedError, match=r"it had not answered after 0\.5 s"):
         run(photo(), by=hanging)
@@ -531,7 +532,7 @@ def test_an_interrupt_ends_the_process_and_the_next_answer_is_right(run, decoder
     """Otherwise the answer for this image would be taken for the next one's."""
     with in_mid_image(run, decoder, eventually) as (pid, thread, raised, its_gate):
         struck_at = time.monotonic()
-        its_gate.strike(Struck)
+        its_gate.interrupt(Struck)
         thread.join()
         assert time.monotonic() - struck_at < 45  # less than the minute allowed for an answer
 
@@ -545,7 +546,7 @@ def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, dec
     source, target = file(photo()), file()
 
     def strike(after_s):
-        timer = threading.Timer(after_s, thread_gate().strike, [Struck])
+        timer = threading.Timer(after_s, thread_gate().interrupt, [Struck])
         with contextlib.suppress(Struck):
             timer.start()
             while True:
@@ -572,15 +573,15 @@ def run(path):
     with open(path, "rb") as source, tempfile.TemporaryFile() as target:
         decoder.decode(source, target, wanted)
 run(sys.argv[1])
-(first,) = decoder._all
+(first,) = decoder._processes
 thread = threading.Thread(target=run, args=[sys.argv[2]], daemon=True)
 busy = threading.Thread(target=run, args=[sys.argv[2]], daemon=True)
 thread.start()
 busy.start()
-while len(decoder._all) < 2:
+while len(decoder._processes) < 2:
     pass
 run(sys.argv[1])
-print(*(child.pid for child in decoder._all), flush=True)
+print(*(child.pid for child in decoder._processes), flush=True)
 sys.stdin.read()
 """
 
@@ -609,13 +610,13 @@ def test_a_fork_leaves_the_processes_to_its_parent(run, decoder, eventually):
     """A copy of the socket in a fork would keep an unused process alive."""
     run(photo())
     (pid,) = pids(decoder)
-    (child,) = decoder._all
+    (child,) = decoder._processes
     told, tell = os.pipe()
     fork = os.fork()
     if not fork:
         os.close(tell)
         os.read(told, 1)  # outlive the parent's decoder
-        os._exit(len(decoder._all))
+        os._exit(len(decoder._processes))
 
     child._socket.close()  # as if the parent died
     eventually(lambda: is_gone(pid))

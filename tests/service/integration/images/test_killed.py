@@ -28,7 +28,7 @@ def attach(database, broker, tmp_path, monkeypatch, picture):
             draft.write(picture(1000 + number, 1000))
             blob = images.keep(draft)
         with db.transaction() as conn:
-            return images.attach(conn, user.id, "photo.jpg", blob.sha256)
+            return images.create_attachment(conn, user.id, "photo.jpg", blob.sha256)
 
     return attach
 

@@ -28,7 +28,7 @@ def contents(attachment_id):
 def test_contents_in_use_are_kept(jobs, processed):
     jobs.advance(days=20)
 
-    assert not any(retention.prune().values())
+    assert not any(retention.prune_expired().values())
     for sha256 in contents(processed):
         with storage().open(sha256) as file:
             assert file.read()
@@ -40,9 +40,9 @@ def test_unused_contents_go_after_a_day_and_notifications_after_thirty(jobs, pro
         conn.execute("DELETE FROM shop.attachments")
 
     jobs.advance(hours=23)
-    assert not any(retention.prune().values())
+    assert not any(retention.prune_expired().values())
     jobs.advance(hours=2)
-    assert retention.prune() == {
+    assert retention.prune_expired() == {
         "notifications": 0,
         "changes of sources": 0,
         "rows of campaigns": 0,
@@ -52,7 +52,7 @@ def test_unused_contents_go_after_a_day_and_notifications_after_thirty(jobs, pro
         "drafts of contents": 0,
     }
     jobs.advance(days=30)
-    assert retention.prune()["notifications"] == 1
+    assert retention.prune_expired()["notifications"] == 1
 
     for sha256 in (original, variant):
         with pytest.raises(ContentMissingError), storage().open(sha256):
@@ -81,7 +81,7 @@ def test_the_sweep_keeps_contents_that_are_stored_again(jobs, processed, stored,
     jobs.advance(days=2)
 
     assert stored(picture()).sha256 == original
-    retention.prune()
+    retention.prune_expired()
 
     with storage().open(original) as file:
         assert file.read() == picture()

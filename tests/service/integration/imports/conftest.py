@@ -55,7 +55,7 @@ def found(jobs):
 
     def read(import_id):
         with db.transaction() as conn:
-            return imports.find(conn, import_id)
+            return imports.get_import(conn, import_id)
 
     return read
 

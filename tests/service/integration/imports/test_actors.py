@@ -174,8 +174,8 @@ def test_no_row_becomes_a_user_before_the_file_was_read_to_its_end(
     jobs, hand_in, found, users, monkeypatch
 ):
     """Not even by a job that is sent manually, because the file may still be refused."""
-    monkeypatch.setattr(imports.reading, "BATCH", 1)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    monkeypatch.setattr(imports.reader, "BATCH", 1)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 0.0)
     number = hand_in(TWO)
     with pytest.raises(Snooze):
         import_users.fn(number)
@@ -200,7 +200,7 @@ def test_a_file_with_a_header_alone_is_completed(jobs, hand_in, found, told):
 def test_an_unreadable_file_makes_no_user_and_its_owner_is_notified_and_mailed(
     jobs, hand_in, found, users, rows_of, told, monkeypatch
 ):
-    monkeypatch.setattr(imports.reading, "BATCH", 1)
+    monkeypatch.setattr(imports.reader, "BATCH", 1)
     number = hand_in('name,email\nAda,ada@example.org\n"Bob,b@example.org\n', "new people.csv")
     reason = "line 3, column 'name': a quotation mark opens here and is not closed"
 
@@ -249,8 +249,8 @@ def test_only_the_stored_content_is_imported(jobs, hand_in, found):
 
 
 def test_reading_continues_after_the_stored_rows(jobs, hand_in, found, users, monkeypatch):
-    monkeypatch.setattr(imports.reading, "BATCH", 2)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    monkeypatch.setattr(imports.reader, "BATCH", 2)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 0.0)
     number = hand_in("name,email\n" + "".join(f"A{n},a{n}@example.org\n" for n in range(5)))
     seen = []
 
@@ -258,7 +258,7 @@ def test_reading_continues_after_the_stored_rows(jobs, hand_in, found, users, mo
         with pytest.raises(Snooze, match=r"rows of import \d+ are read"):
             import_users.fn(number)
         seen.append(found(number).rows_read)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 60.0)
     jobs.drain()
 
     assert seen == [2, 4, 5]
@@ -524,8 +524,8 @@ def test_how_a_file_was_read_is_kept(jobs, hand_in, found):
 
 def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, users, monkeypatch):
     """Not even by a second run, which continues after `rows_read`."""
-    monkeypatch.setattr(imports.reading, "BATCH", 1)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    monkeypatch.setattr(imports.reader, "BATCH", 1)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 0.0)
     content = "name,email\nZoë,zoe@example.org\nJiří Dvořák,j@example.org\n".encode("cp1250")
     number = hand_in(content, welcome=True)
     with pytest.raises(Snooze):
@@ -537,19 +537,19 @@ def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, 
 
     assert (found(number).state, users(number)) == ("failed", [])
     again = hand_in(content, layout=Layout("windows-1250"))
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 60.0)
     jobs.drain()
     assert users(again) == [("Jiří Dvořák", "j@example.org"), ("Zoë", "zoe@example.org")]
     assert (found(again).encoding, found(again).is_guess) == ("windows-1250", False)
 
 
 def test_a_packed_file_is_continued_after_the_stored_rows(jobs, hand_in, users, monkeypatch):
-    monkeypatch.setattr(imports.reading, "BATCH", 1)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    monkeypatch.setattr(imports.reader, "BATCH", 1)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 0.0)
     number = hand_in(gzip.compress(TWO.encode()), "people.csv.gz")
     with pytest.raises(Snooze):
         import_users.fn(number)
-    monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
+    monkeypatch.setattr(imports.reader, "LONGEST_S", 60.0)
 
     jobs.drain()
 

@@ -30,9 +30,11 @@ def ended(ada):
         blob = blobs.keep(draft)
     with db.transaction() as conn:
         number = imports.create(conn, ada, "people.csv", blob.sha256)
-    imports.read(number)
+    imports.read_file(number)
     with db.transaction() as conn:
-        imports.count(conn, number, imports.work(conn, imports.RowRange(number, 1, 3)))
+        imports.count_results(
+            conn, number, imports.create_users(conn, imports.RowRange(number, 1, 3))
+        )
     return number
 
 

@@ -55,7 +55,7 @@ def sent(number):
 def right(number):
     """Return whether each row was counted once, and the end was notified once."""
     with db.transaction() as conn:
-        found = imports.find(conn, number)
+        found = imports.get_import(conn, number)
     end = (found.state, found.total, found.succeeded, found.failed)
     users = "SELECT count(*) FROM shop.users WHERE imported_from = %s"
     told = (
@@ -105,7 +105,7 @@ def test_work_is_killed_at_any_line(hand_in, killed, scale, lane):
 
 
 def test_copies_that_run_at_once_store_and_send_all_once(hand_in, monkeypatch):
-    monkeypatch.setattr(imports.reading, "BATCH", 1)
+    monkeypatch.setattr(imports.reader, "BATCH", 1)
     for turn in range(5):
         number = hand_in(turn)
 

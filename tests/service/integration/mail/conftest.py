@@ -14,9 +14,9 @@ from shop import onboarding, people
 from tests.service.variables import variable
 from workshed import db
 from workshed.contrib.mail import seats
-from workshed.contrib.mail.protocol import connections, smtp
+from workshed.contrib.mail.protocol import connection_cache, smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.settings import settings
 
 STALL = "stall"
@@ -144,8 +144,8 @@ def configure(monkeypatch):
 @pytest.fixture(autouse=True)
 def _hang_up():
     yield
-    connections.close()
-    seats.own.close()
+    connection_cache.close_connection()
+    seats.process_seats.close()
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def scripted():
     """A scripted server for this test, to which `send` sends."""
     server = ScriptedServer()
     yield server
-    connections.close()
+    connection_cache.close_connection()
     server.stop()
 
 
@@ -164,7 +164,7 @@ def send(scripted):
     def send_one(recipient="ada@example.org", text=TEXT, url=None, wait_s=10, **how):
         envelope = Envelope("hello@workshed.invalid", recipient, text)
         each = None if wait_s is None else timedelta(seconds=wait_s)
-        smtp.send(SmtpServer.at(url or scripted.url, **how), envelope, each)
+        smtp.send_mail(SmtpServer.from_url(url or scripted.url, **how), envelope, each)
 
     return send_one
 

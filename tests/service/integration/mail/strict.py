@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-from workshed.devserver.mail import TAKEN, MailCatcher
+from workshed.devserver.mail import ACCEPTED_REPLY, MailCatcher
 
 DAY_S = 86_400
 
@@ -51,8 +51,8 @@ class Narrow(MailCatcher):
         self.most = most
         self.open = self.widest = self.refused = 0
 
-    def connected(self, conversation):
-        super().connected(conversation)
+    def add_session(self, conversation):
+        super().add_session(conversation)
         self.open += 1
         if self.open > self.most:
             self.refused += 1
@@ -60,8 +60,8 @@ class Narrow(MailCatcher):
             conversation.transport.close()
         self.widest = max(self.widest, self.open)
 
-    def disconnected(self, conversation):
-        super().disconnected(conversation)
+    def remove_session(self, conversation):
+        super().remove_session(conversation)
         self.open -= 1
 
     async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
@@ -92,7 +92,7 @@ class Thorough(MailCatcher):
         self.answers = threading.Event()
 
     async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
-        self._keep(envelope)
+        self._store(envelope)
         self.looks.set()
         await asyncio.to_thread(self.answers.wait)
-        return TAKEN
+        return ACCEPTED_REPLY

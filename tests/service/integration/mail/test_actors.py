@@ -39,7 +39,7 @@ def row(jobs):
 
 def find(user):
     with db.transaction() as conn:
-        return people.find(conn, user.id)
+        return people.get_user(conn, user.id)
 
 
 def subjects(jobs):
@@ -87,7 +87,7 @@ def test_a_welcome_for_a_deleted_user_is_discarded(jobs, sign_up):
     assert jobs.mailbox == []
 
 
-@pytest.mark.parametrize("act", [actors.activate, actors.unsubscribe])
+@pytest.mark.parametrize("act", [actors.activate_user, actors.unsubscribe_user])
 def test_a_reminder_that_waits_is_cancelled(jobs, sign_up, act):
     user = sign_up()
     jobs.drain()
@@ -132,7 +132,9 @@ def test_an_unneeded_reminder_is_discarded_with_its_reason(jobs, sign_up):
     user = sign_up()
     jobs.drain()
     with db.transaction() as conn:
-        people.activate(conn, user.id)  # without cancelling, as if the job was already under way
+        people.mark_activated(
+            conn, user.id
+        )  # without cancelling, as if the job was already under way
 
     jobs.advance(days=3)
     with jobs.expect_discard(f"user {user.id} no longer needs a reminder"):
@@ -165,7 +167,7 @@ def test_a_busy_server_gets_the_mail_at_the_next_attempt(jobs, sign_up, mail_ser
 
     with jobs.expect_retry(after=timedelta(seconds=15)):
         jobs.drain()
-    mail_server.behave()
+    mail_server.clear_faults()
     jobs.advance(seconds=15)
     jobs.drain()
 
@@ -191,7 +193,7 @@ def test_a_server_that_never_answers_costs_an_attempt(jobs, sign_up, mail_server
 
     with jobs.expect_retry(after=timedelta(seconds=15)):
         jobs.drain()
-    mail_server.behave()
+    mail_server.clear_faults()
     configure(smtp_timeout="60")
     jobs.advance(seconds=15)
     jobs.drain()
@@ -208,7 +210,7 @@ def test_a_server_that_closes_after_data_gets_the_same_mail_again_and_it_is_coun
 
     with jobs.expect_retry():
         jobs.drain()
-    mail_server.behave()
+    mail_server.clear_faults()
     jobs.advance(seconds=15)
     jobs.drain()
 

@@ -9,7 +9,7 @@ from psycopg.errors import LockNotAvailable
 
 from shop import onboarding, people
 from workshed.contrib import mail
-from workshed.contrib.mail.protocol import timer
+from workshed.contrib.mail.protocol import deadline
 from workshed.jobs import RecordMissing, Snooze
 
 
@@ -48,7 +48,9 @@ def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):
     mail.claim(conn, email_id)
 
     left = "SELECT claimed_until - workshed.now() FROM workshed_mail.emails"
-    assert conn.execute(left).fetchone()[0] <= timer.LEASE < timer.longest(None)
+    assert (
+        conn.execute(left).fetchone()[0] <= deadline.LONGEST_CLAIM < deadline.longest_delivery(None)
+    )
 
 
 def test_two_workers_at_the_same_moment_get_one_claim(connect, email_id):
@@ -127,19 +129,19 @@ def test_only_the_holder_gives_a_claim_back(conn, email_id, run_out):
     run_out(email_id)
     mail.claim(conn, email_id)
 
-    assert not mail.give_back(conn, lost, state="failed", error="too late")
+    assert not mail.release_claim(conn, lost, state="failed", error="too late")
 
 
 def test_a_mail_given_back_is_claimed_at_once_and_is_not_ambiguous(conn, email_id):
     email = mail.claim(conn, email_id)
-    mail.give_back(conn, email, state="pending", error="no connection")
+    mail.release_claim(conn, email, state="pending", error="no connection")
 
     assert mail.claim(conn, email_id).possible_duplicates == 0
 
 
 def test_a_mail_of_unknown_fate_is_sent_again_and_counted(conn, email_id):
     email = mail.claim(conn, email_id)
-    mail.give_back(conn, email, state="unknown", error="no reply")
+    mail.release_claim(conn, email, state="unknown", error="no reply")
 
     again = mail.claim(conn, email_id)
 
@@ -155,7 +157,7 @@ def test_a_mail_that_was_sent_is_not_claimed(conn, email_id):
 
 def test_a_mail_that_failed_is_claimed_by_a_job_that_was_revived(conn, email_id):
     """Otherwise a dead job, retried after its cause was fixed, would succeed without sending."""
-    mail.give_back(conn, mail.claim(conn, email_id), state="failed", error="mailbox full")
+    mail.release_claim(conn, mail.claim(conn, email_id), state="failed", error="mailbox full")
 
     assert mail.claim(conn, email_id).possible_duplicates == 0
 

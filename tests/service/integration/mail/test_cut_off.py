@@ -43,7 +43,7 @@ def deliver(claimed, configure, tmp_path):
     yield Delivery
     for one in begun:
         one.end()
-        seats.own.close()
+        seats.process_seats.close()
         one.server.stop()
 
 
@@ -56,7 +56,7 @@ def test_an_interrupt_before_the_final_dot_gives_the_mail_back(deliver, claimed,
     """Otherwise its claim would expire, and a campaign's email would be held permanently."""
     delivery = deliver(Slow)
 
-    delivery.gates[0].strike(Shutdown)
+    delivery.gates[0].interrupt(Shutdown)
     delivery.end()
 
     assert delivery.raised == [Shutdown]
@@ -76,7 +76,7 @@ def test_one_after_it_leaves_the_mail_in_doubt(deliver, claimed, row, run_out):
     """The server has the email, but its reply was not received."""
     delivery = deliver(Thorough)
 
-    delivery.gates[0].strike(Shutdown)
+    delivery.gates[0].interrupt(Shutdown)
     delivery.end()
 
     assert delivery.raised == [Shutdown]
@@ -90,7 +90,7 @@ def test_an_error_that_no_server_has_to_do_with_gives_it_back_too(claimed, monke
     def fail(_email, _unsubscribe):
         raise ZeroDivisionError("in a filter")
 
-    monkeypatch.setattr(delivery.wire, "envelope", fail)
+    monkeypatch.setattr(delivery.mime, "build_envelope", fail)
 
     with pytest.raises(ZeroDivisionError):
         mail.deliver(claimed)
@@ -102,7 +102,7 @@ def test_a_process_that_shuts_down_releases_its_mail_without_the_final_dot(deliv
     """Its threads are in a call that cannot be interrupted; another worker sends the email."""
     delivery = deliver(Slow)
 
-    db.give_back()
+    db.release_claims()
 
     found = row(claimed.id)
     assert (found.state, found.claim, found.attempts) == ("pending", None, 0)
@@ -116,7 +116,7 @@ def test_a_process_that_shuts_down_releases_its_mail_without_the_final_dot(deliv
 def test_it_leaves_one_in_doubt_whose_end_is_sent(deliver, claimed, row):
     delivery = deliver(Thorough)
 
-    db.give_back()
+    db.release_claims()
 
     assert row(claimed.id).state == "sending"
     delivery.end()

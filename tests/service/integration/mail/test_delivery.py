@@ -11,7 +11,7 @@ from workshed.contrib import mail
 from workshed.contrib.mail import seats
 from workshed.contrib.mail.protocol import smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.errors import PermanentError, SettingsError
 
 
@@ -114,7 +114,7 @@ def test_a_busy_server_is_asked_again(claimed, mail_server):
     mail_server.refuse_with(451)
     with pytest.raises(mail.MailServerError):
         mail.deliver(claimed)
-    mail_server.behave()
+    mail_server.clear_faults()
 
     assert send(claim(claimed.id))
     assert len(mail_server.received) == 1
@@ -123,9 +123,9 @@ def test_a_busy_server_is_asked_again(claimed, mail_server):
 def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
     claimed, to_scripted, configure, row, caplog, database
 ):
-    server = SmtpServer.at(to_scripted.url)
-    with seats.own.seat(server, 1):
-        smtp.send(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
+    server = SmtpServer.from_url(to_scripted.url)
+    with seats.process_seats.use_seat(server, 1):
+        smtp.send_mail(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
     to_scripted.says(RCPT="451 greylisted")
     db.get_pool().close()
     db.get_pool.cache_clear()

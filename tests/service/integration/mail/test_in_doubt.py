@@ -80,7 +80,7 @@ def test_a_copy_of_its_job_does_not_send_it(jobs, doubtful, mail_server):
 @pytest.mark.usefixtures("doubtful")
 def test_an_operator_lets_it_be_sent_once_more(jobs, mail_server):
     with db.transaction() as conn:
-        assert mail.decide(conn, held_id(), arrived=False).kind == "welcome"
+        assert mail.decide_held(conn, held_id(), arrived=False).kind == "welcome"
     jobs.drain()
 
     assert len(mail_server.received) == 3
@@ -91,7 +91,7 @@ def test_an_operator_lets_it_be_sent_once_more(jobs, mail_server):
 @pytest.mark.usefixtures("doubtful")
 def test_an_operator_takes_it_for_sent(jobs, mail_server):
     with db.transaction() as conn:
-        mail.decide(conn, held_id(), arrived=True)
+        mail.decide_held(conn, held_id(), arrived=True)
     jobs.drain()
 
     assert len(mail_server.received) == 2
@@ -104,7 +104,7 @@ def test_an_operator_takes_it_for_sent(jobs, mail_server):
 def test_one_that_is_sent_once_more_and_stays_in_doubt_is_held_again(jobs, mail_server):
     mail_server.close_after_dot()
     with db.transaction() as conn:
-        mail.decide(conn, held_id(), arrived=False)
+        mail.decide_held(conn, held_id(), arrived=False)
     with jobs.expect_discard("it is held"):
         jobs.drain()
 
@@ -117,7 +117,7 @@ def test_nothing_is_decided_about_a_mail_that_is_not_held(jobs, sign_up, mail_se
 
     with db.transaction() as conn:
         email_id = conn.execute("SELECT id FROM workshed_mail.emails").fetchone()[0]
-        assert mail.decide(conn, email_id, arrived=False) is None
+        assert mail.decide_held(conn, email_id, arrived=False) is None
     jobs.refute_enqueued(send_welcome_email)
 
 

@@ -73,7 +73,7 @@ def test_nothing_is_decided_without_the_actor(database, monkeypatch):
         conn.execute(query)
 
     with pytest.raises(MailActorMissingError), db.transaction() as conn:
-        mail.decide(conn, email_id, arrived=True)
+        mail.decide_held(conn, email_id, arrived=True)
 
     with db.transaction() as conn:
         assert [one.id for one in mail.list_held(conn, 10)] == [email_id]

@@ -15,7 +15,7 @@ def ada(conn):
 @pytest.fixture
 def welcomed(conn, ada):
     people.mark_welcomed(conn, ada.id, "reminder-1")
-    return people.find(conn, ada.id)
+    return people.get_user(conn, ada.id)
 
 
 def count(conn):
@@ -40,7 +40,7 @@ def test_a_second_welcome_job_waits_for_the_first(connect, conn, ada):
 
 def test_a_welcome_that_is_tried_again_is_the_same_mail(conn, ada):
     first = onboarding.claim_welcome(conn, ada.id)
-    mail.give_back(conn, first, state="pending", error="no connection")
+    mail.release_claim(conn, first, state="pending", error="no connection")
 
     again = onboarding.claim_welcome(conn, ada.id)
 
@@ -52,28 +52,28 @@ def test_a_welcomed_user_is_not_welcomed_again(conn, welcomed):
     assert count(conn) == 0
 
 
-@pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.reminder])
+@pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.draft_reminder])
 def test_an_unknown_user_gets_no_mail(conn, act):
     with pytest.raises(RecordMissing, match="user 404"):
         act(conn, 404)
 
 
 def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
-    first = mail.store(conn, onboarding.reminder(conn, welcomed.id))
+    first = mail.store(conn, onboarding.draft_reminder(conn, welcomed.id))
     conn.commit()
 
-    assert mail.store(conn, onboarding.reminder(conn, welcomed.id)) == first
+    assert mail.store(conn, onboarding.draft_reminder(conn, welcomed.id)) == first
     assert mail.claim(conn, first).kind == "reminder"
     assert count(conn) == 1
 
 
-@pytest.mark.parametrize("change", [people.activate, people.unsubscribe])
+@pytest.mark.parametrize("change", [people.mark_activated, people.mark_unsubscribed])
 def test_a_user_who_returned_or_left_is_not_reminded(conn, welcomed, change):
     change(conn, welcomed.id)
 
-    assert onboarding.reminder(conn, welcomed.id) is None
+    assert onboarding.draft_reminder(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
 def test_a_user_without_a_welcome_is_not_reminded(conn, ada):
-    assert onboarding.reminder(conn, ada.id) is None
+    assert onboarding.draft_reminder(conn, ada.id) is None

@@ -14,8 +14,8 @@ from tests.service.integration.mail.strict import Greylisting, Narrow, Quota, Th
 from workshed import db
 from workshed.contrib import mail
 from workshed.contrib.mail import seats, servers
-from workshed.contrib.mail.protocol import connections, timer
-from workshed.contrib.mail.protocol.timer import Step
+from workshed.contrib.mail.protocol import connection_cache, deadline
+from workshed.contrib.mail.protocol.deadline import SmtpStep
 from workshed.contrib.mail.seats import Seats
 from workshed.jobs import Snooze
 
@@ -33,7 +33,7 @@ def serve(jobs, tmp_path, configure):
             return server
 
         yield start
-        seats.own.close()
+        seats.process_seats.close()
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up)
     assert welcomed() == 0
     assert {run.outcome.kind for run in jobs.runs} == {"snoozed"}
     with db.transaction() as conn:
-        [trouble] = servers.troubles(conn)
+        [trouble] = servers.list_troubles(conn)
         tries = conn.execute("SELECT max(attempts) FROM workshed_mail.emails").fetchone()[0]
     assert "nothing listens there" in trouble.last_error
     assert trouble.failures < 25  # one email probes it every five minutes
@@ -93,7 +93,7 @@ def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up)
     assert welcomed() == PEOPLE
     assert jobs.dead == []
     with db.transaction() as conn:
-        assert servers.troubles(conn) == []
+        assert servers.list_troubles(conn) == []
 
 
 def test_greylisting_puts_each_mail_off_and_none_dies(jobs, serve, sign_up):
@@ -191,7 +191,9 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
     def renewed():
         query = "SELECT claimed_until - workshed.now() > %s FROM workshed_mail.emails"
         with db.transaction() as conn:
-            return conn.execute(query, (timer.LEASE - timedelta(seconds=30),)).fetchone()[0]
+            return conn.execute(
+                query, (deadline.LONGEST_CLAIM - timedelta(seconds=30),)
+            ).fetchone()[0]
 
     try:
         for _ in range(5):
@@ -215,7 +217,7 @@ def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatc
     """The timeouts are read from the sockets when the server is about to answer."""
     spans = []
 
-    clients, get_socket = [], connections._Patient._get_socket
+    clients, get_socket = [], connection_cache._GreetingTimeout._get_socket
     answers = type(scripted)._answer
 
     def answer(self, sock, verb):
@@ -228,7 +230,7 @@ def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatc
         clients.append(sock)
         return sock
 
-    monkeypatch.setattr(connections._Patient, "_get_socket", socket_of)
+    monkeypatch.setattr(connection_cache._GreetingTimeout, "_get_socket", socket_of)
     monkeypatch.setattr(type(scripted), "_answer", answer)
 
     send(wait_s=None)
@@ -237,11 +239,11 @@ def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatc
     assert waited["EHLO"] == waited["MAIL"] == waited["RCPT"] == 300
     assert waited["DATA"] == 120
     assert waited["DOT"] == 600
-    assert Step.CONNECT.value == timedelta(seconds=30)
+    assert SmtpStep.CONNECT.value == timedelta(seconds=30)
 
 
 def test_the_time_limit_of_a_job_is_longer_than_a_server_may_take():
-    longest_ms = timer.longest(None) / timedelta(milliseconds=1)
+    longest_ms = deadline.longest_delivery(None) / timedelta(milliseconds=1)
 
     for actor in (actors.deliver_email, send_welcome_email, actors.send_campaign_email):
         assert actor.options["time_limit"] > longest_ms

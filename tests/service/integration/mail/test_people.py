@@ -13,7 +13,7 @@ def ada(conn):
 
 
 def test_a_person_is_found_as_stored(conn, ada):
-    assert people.find(conn, ada.id) == ada
+    assert people.get_user(conn, ada.id) == ada
     assert (ada.name, ada.email) == ("Ada Lovelace", "Ada@example.org")
 
 
@@ -22,7 +22,7 @@ def test_an_address_is_taken_in_any_case(conn, ada, address):
     with pytest.raises(people.AddressTakenError):
         people.create(conn, name="Eve", email=address)
 
-    assert people.find(conn, ada.id) == ada  # the transaction goes on
+    assert people.get_user(conn, ada.id) == ada  # the transaction goes on
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_the_database_refuses_line_breaks_that_come_another_way(conn):
 
 
 def test_an_unknown_user_is_a_missing_record(conn):
-    for act in (people.find, people.activate, people.unsubscribe):
+    for act in (people.get_user, people.mark_activated, people.mark_unsubscribed):
         with pytest.raises(RecordMissing, match="user 404"):
             act(conn, 404)
 
 
-@pytest.mark.parametrize("act", [people.activate, people.unsubscribe])
+@pytest.mark.parametrize("act", [people.mark_activated, people.mark_unsubscribed])
 def test_the_reminder_to_cancel_is_returned_once(conn, ada, act):
     people.mark_welcomed(conn, ada.id, "reminder-1")
 
@@ -61,12 +61,12 @@ def test_the_reminder_to_cancel_is_returned_once(conn, ada, act):
 
 
 def test_a_user_without_a_welcome_has_no_reminder_to_cancel(conn, ada):
-    assert people.activate(conn, ada.id) is None
-    assert people.find(conn, ada.id).activated_at is not None
+    assert people.mark_activated(conn, ada.id) is None
+    assert people.get_user(conn, ada.id).activated_at is not None
 
 
 def test_a_second_welcome_does_not_replace_the_reminder(conn, ada):
     people.mark_welcomed(conn, ada.id, "reminder-1")
     people.mark_welcomed(conn, ada.id, "reminder-2")
 
-    assert people.find(conn, ada.id).reminder_id == "reminder-1"
+    assert people.get_user(conn, ada.id).reminder_id == "reminder-1"

@@ -17,8 +17,8 @@ from workshed.contrib.mail import (
     MailTimeoutError,
     RecipientRejectedError,
 )
-from workshed.contrib.mail.protocol import connections, conversation, timer
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.protocol import connection_cache, conversation, deadline
+from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.errors import PermanentError
 
 STALL, HANG_UP = "stall", "hang up"
@@ -73,7 +73,9 @@ def test_a_mail_that_was_surely_not_accepted(send, scripted, verb, said, error):
         send(wait_s=patience(said))
 
     assert type(failed.value) is error
-    assert failed.value.leaves == ("failed" if issubclass(error, PermanentError) else "pending")
+    assert failed.value.resulting_state == (
+        "failed" if issubclass(error, PermanentError) else "pending"
+    )
     assert scripted.connections == 1
 
 
@@ -84,7 +86,7 @@ def test_a_mail_whose_fate_is_unknown(send, scripted, said):
     with pytest.raises(MailDeliveryUnknownError) as failed:
         send(wait_s=patience(said))
 
-    assert failed.value.leaves == "unknown"
+    assert failed.value.resulting_state == "unknown"
     assert len(scripted.texts) == 1
 
 
@@ -109,7 +111,7 @@ def test_a_server_that_stops_reading_has_not_accepted_the_mail(send, scripted):
 
 
 def test_all_steps_together_may_not_take_long(send, scripted, monkeypatch):
-    monkeypatch.setattr(timer, "STEPS", 0)
+    monkeypatch.setattr(deadline, "STEPS", 0)
 
     with pytest.raises(MailTimeoutError):
         send()
@@ -220,7 +222,7 @@ def test_a_refusal_says_good_bye_and_the_next_mail_begins_afresh(send, scripted,
 
 def test_an_idle_connection_is_not_used_again(send, scripted, monkeypatch):
     send()
-    monkeypatch.setattr(connections, "IDLE_S", 0.0)
+    monkeypatch.setattr(connection_cache, "IDLE_S", 0.0)
 
     send()
 
@@ -236,9 +238,9 @@ def test_another_server_has_another_connection(send, scripted):
 
 def test_an_interrupted_mail_leaves_no_half_of_it_to_the_next(send, scripted):
     send()
-    client = connections.take(SmtpServer.at(scripted.url))
+    client = connection_cache.take_connection(SmtpServer.from_url(scripted.url))
 
-    with contextlib.suppress(KeyboardInterrupt), conversation.dropped_on_error(client):
+    with contextlib.suppress(KeyboardInterrupt), conversation.close_on_error(client):
         client.docmd("MAIL FROM:<hello@workshed.invalid>")
         raise KeyboardInterrupt
 
@@ -250,7 +252,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted
     with warnings.catch_warnings(action="ignore"):  # warnings that threads do not survive a fork
         child = os.fork()
     if child == 0:
-        os._exit(connections.take(SmtpServer.at(scripted.url)) is not None)
+        os._exit(connection_cache.take_connection(SmtpServer.from_url(scripted.url)) is not None)
 
     assert os.waitpid(child, 0)[1] == 0
     send()
@@ -261,7 +263,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted
 def test_the_final_dot_is_not_held_back_for_an_acknowledgement(send, scripted):
     send()
 
-    client = connections.take(SmtpServer.at(scripted.url))
+    client = connection_cache.take_connection(SmtpServer.from_url(scripted.url))
 
     assert client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     client.close()
@@ -304,7 +306,7 @@ def test_a_refused_login_is_about_the_server_and_shows_no_password(
         send(url=scripted.url.replace("//", "//ada:s%40cret@"))
 
     assert "cret" not in str(failed.value)
-    assert failed.value.leaves == "pending"
+    assert failed.value.resulting_state == "pending"
 
 
 def test_a_password_outside_ascii_is_refused_without_being_shown(send, scripted):
@@ -331,9 +333,9 @@ def trusted(scripted, certificate, monkeypatch):
     """The scripted server with a trusted certificate."""
     file, scripted.certificate = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    connections._trust.cache_clear()
+    connection_cache._tls_context.cache_clear()
     yield
-    connections._trust.cache_clear()
+    connection_cache._tls_context.cache_clear()
 
 
 @pytest.fixture
@@ -353,7 +355,7 @@ def test_a_connection_is_encrypted_where_the_server_offers_it(send, scripted):
 @pytest.mark.usefixtures("offers_tls")
 def test_an_untrusted_certificate_is_refused(send, scripted, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
-    connections._trust.cache_clear()
+    connection_cache._tls_context.cache_clear()
 
     with pytest.raises(MailServerUnreachableError, match="certificate is not trusted"):
         send(url=scripted.url.replace("//", "//ada:secret@"))

@@ -53,7 +53,7 @@ def tell(connect):
 
     def tell(user_id, event="image_processed", key=None, **data):
         key = key or secrets.token_hex(8)
-        number = notifications.tell(conn, user_id, event, data, key=key)
+        number = notifications.notify(conn, user_id, event, data, key=key)
         conn.commit()
         return number
 

@@ -87,7 +87,7 @@ def test_a_thousand_streams_each_hear_their_own_over_a_few_connections(
 
     def tell(user, key):
         """Return the time of the commit."""
-        notifications.tell(conn, user, "greeting", {"whose": user}, key=key)
+        notifications.notify(conn, user, "greeting", {"whose": user}, key=key)
         conn.commit()
         return time.monotonic()
 

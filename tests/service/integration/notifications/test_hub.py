@@ -23,15 +23,15 @@ def notify(connect, database):
 async def hub_in_use():
     """A hub that is connected, because it has a stream of another user."""
     hub, other = Hub(sweep_s=1_000), Subscription("0")
-    with hub.waking(other):
-        await other.woken()
+    with hub.subscribe(other):
+        await other.wait()
         yield hub
     await hub.close()
 
 
 async def woken(place, within_s=60):
     async with asyncio.timeout(within_s):
-        await place.woken()
+        await place.wait()
 
 
 def test_a_stream_is_first_woken_once_no_notification_can_be_missed(notify):
@@ -41,7 +41,7 @@ def test_a_stream_is_first_woken_once_no_notification_can_be_missed(notify):
         async with hub_in_use() as hub:
             for user_id in map(str, range(1, 20)):
                 place = Subscription(user_id)
-                with hub.waking(place):
+                with hub.subscribe(place):
                     await woken(place)
                     notify(user_id)
                     await woken(place)
@@ -53,9 +53,9 @@ def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
     async def run():
         async with hub_in_use() as hub:
             place = Subscription("1")
-            with hub.waking(place):
+            with hub.subscribe(place):
                 await woken(place)
-                place.seen = 7
+                place.last_sent = 7
                 notify("1", "7")
                 with pytest.raises(TimeoutError):
                     await woken(place, within_s=0.2)
@@ -69,7 +69,7 @@ def test_other_payloads_on_the_channel_break_nothing(notify):
     async def run():
         async with hub_in_use() as hub:
             place = Subscription("1")
-            with hub.waking(place):
+            with hub.subscribe(place):
                 await woken(place)
                 for payload in ("", "what", "-1", "\N{SUPERSCRIPT TWO}"):
                     notify("1", payload)
@@ -82,10 +82,10 @@ def test_a_stream_that_comes_while_the_last_one_leaves_is_woken(notify):
     async def run():
         async with hub_in_use() as hub:
             for _ in range(20):
-                with hub.waking(Subscription("1")):
+                with hub.subscribe(Subscription("1")):
                     await asyncio.sleep(0)
                 place = Subscription("1")
-                with hub.waking(place):
+                with hub.subscribe(place):
                     await woken(place)
                     notify("1")
                     await woken(place)
@@ -98,7 +98,7 @@ def test_a_hub_that_had_no_streams_for_a_while_works_again(notify):
         hub = Hub(sweep_s=1_000)
         for _ in range(3):
             place = Subscription("1")
-            with hub.waking(place):
+            with hub.subscribe(place):
                 await woken(place)
                 notify("1")
                 await woken(place)

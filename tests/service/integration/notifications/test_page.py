@@ -151,7 +151,7 @@ def test_changes_while_a_page_is_made_are_on_it_or_follow(
     eventually(lambda: watching.execute(waits).fetchone())
 
     sha256 = make()
-    notifications.tell(holder, ada, "image_processed", {}, key="a")
+    notifications.notify(holder, ada, "image_processed", {}, key="a")
     holder.commit()
     asking.join()
 

@@ -61,7 +61,7 @@ def test_a_new_stream_starts_with_what_comes_next(read, tell, ada, backends, eve
 
 def test_more_than_is_read_at_once_comes_in_order(read, conn, ada):
     for n in range(250):
-        notifications.tell(conn, ada, "greeting", {"n": n}, key=str(n))
+        notifications.notify(conn, ada, "greeting", {"n": n}, key=str(n))
     conn.commit()
 
     assert numbers(read(ada, last=0).take(250)) == list(range(1, 251))
@@ -122,7 +122,7 @@ def tell_somehow(conn, user_id, key):
     """Notify once or twice, and commit after a delay, or roll back and try again."""
     while True:
         for _ in range(random.choice([1, 1, 2])):
-            notifications.tell(conn, user_id, "greeting", {}, key=str(key))
+            notifications.notify(conn, user_id, "greeting", {}, key=str(key))
         conn.execute("SELECT pg_sleep(%s)", (random.uniform(0, 0.004),))
         if random.random() < 0.8:
             conn.commit()
@@ -259,7 +259,9 @@ def forged():
 
 def of_another_purpose():
     key = settings().secret_key.get_secret_value()
-    return URLSafeTimedSerializer(key, salt="links", signer_kwargs=secret_keys.SIGNER).dumps("1")
+    return URLSafeTimedSerializer(
+        key, salt="links", signer_kwargs=secret_keys.SIGNER_OPTIONS
+    ).dumps("1")
 
 
 @pytest.mark.parametrize("make", [forged, of_another_purpose, lambda: ""])
@@ -337,8 +339,8 @@ def test_a_browser_that_reads_nothing_blocks_no_other_and_takes_no_memory(
     before = served.rss_bytes()
     text = "x" * 50_000
     for n in range(1_000):  # 50 MB that are not read; the kernel buffers some
-        notifications.tell(conn, slow, "greeting", {"text": text}, key=str(n))
-    notifications.tell(conn, quick, "greeting", {}, key="a")
+        notifications.notify(conn, slow, "greeting", {"text": text}, key=str(n))
+    notifications.notify(conn, quick, "greeting", {}, key="a")
     conn.commit()
 
     assert numbers(other.take(1)) == [1]
@@ -352,7 +354,7 @@ def test_a_browser_that_reads_nothing_for_long_is_let_go_and_comes_back_for_the_
     served, token = serve(send_s=1), notifications.token(ada)
     with Reader(served, token, last=0) as stuck:
         for n in range(600):  # 30 MB, more than the kernel buffers
-            notifications.tell(conn, ada, "greeting", {"text": "x" * 50_000}, key=str(n))
+            notifications.notify(conn, ada, "greeting", {"text": "x" * 50_000}, key=str(n))
         conn.commit()
         eventually(lambda: "has read nothing for 1 s; its stream is closed" in served.text())
         seen = numbers(stuck)

@@ -7,7 +7,7 @@ import pytest
 
 from actors import cleanup_old_reports, daily_report, deliver_email
 from shop import reports
-from shop.reports import DayRefusedError, days
+from shop.reports import DayRefusedError, business_days
 from shop.settings import settings as shop_settings
 from tests.service.integration.reports.conftest import MONDAY, SUNDAY
 from tests.service.variables import variable
@@ -27,7 +27,7 @@ def grace(jobs, shop, paris):
 
 def yesterday(zone="Europe/Paris"):
     """Return yesterday's date; a test may run at midnight."""
-    return str(days.before(datetime.now(UTC), zone).date)
+    return str(business_days.previous_day(datetime.now(UTC), zone).date)
 
 
 def sent_now(jobs, actor):
@@ -135,7 +135,7 @@ def test_outside_a_job_it_is_the_day_before_now(grace, shop):
 
 def test_a_day_that_is_not_over_by_postgresql_is_waited_for(jobs, grace, shop, scheduled_for):
     """The clock that made the run at midnight is ahead of PostgreSQL's."""
-    tomorrow = days.before(datetime.now(UTC) + A_DAY, "Europe/Paris")
+    tomorrow = business_days.previous_day(datetime.now(UTC) + A_DAY, "Europe/Paris")
     scheduled_for(tomorrow.ends_at)
 
     jobs.drain()
@@ -198,15 +198,17 @@ def test_a_day_that_the_clocks_passed_over_is_refused(jobs, configured):
 def test_a_day_is_over_to_the_moment(jobs, grace, shop):
     """PostgreSQL's clock decides, in the zone of the report."""
     now = jobs.freeze()
-    today = days.day(now.astimezone(UTC).date(), "UTC")
+    today = business_days.day_of(now.astimezone(UTC).date(), "UTC")
     with db.transaction() as conn:
-        conn.execute("UPDATE workshed.clock SET stopped_at = %s", (today.ends_at - days.MOMENT,))
+        conn.execute(
+            "UPDATE workshed.clock SET stopped_at = %s", (today.ends_at - business_days.MOMENT,)
+        )
     with pytest.raises(DayRefusedError), db.transaction() as conn:
-        reports.asked(conn, str(today.date), "UTC")
+        reports.resolve_day(conn, str(today.date), "UTC")
 
     with db.transaction() as conn:
         conn.execute("UPDATE workshed.clock SET stopped_at = %s", (today.ends_at,))
-        assert reports.asked(conn, str(today.date), "UTC") == today
+        assert reports.resolve_day(conn, str(today.date), "UTC") == today
 
 
 # Repeated runs
@@ -352,12 +354,12 @@ def test_the_retention_is_that_of_the_settings(jobs, grace, shop, configured):
 
 def test_a_stored_report_is_read_as_it_was_made(jobs, shop, paris):
     shop.order((shop.product(), 3, "0.1"), at=NOON)
-    day = days.day(date.fromisoformat(SUNDAY), "Europe/Paris")
+    day = business_days.day_of(date.fromisoformat(SUNDAY), "Europe/Paris")
 
-    made = reports.of(day)
+    made = reports.get_or_create(day)
 
     assert made.day == day
     assert made.numbers.sales[0].revenue == Decimal("0.3")
     with db.transaction() as conn:
-        assert reports.find(conn, day.date) == made
-        assert reports.find(conn, day.date - A_DAY) is None
+        assert reports.find_report(conn, day.date) == made
+        assert reports.find_report(conn, day.date - A_DAY) is None

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from shop import reports
-from shop.reports import days, numbers
+from shop.reports import business_days, numbers
 from workshed import db
 
 SPREAD = timedelta(days=40)
@@ -150,7 +150,7 @@ def test_a_report_says_what_an_independent_count_says(shop_of, configured, zone,
     of = date.fromisoformat(of)
     shop_of(zone, of, f"{zone} {of} {currency}")
 
-    report = reports.of(days.day(of, zone))
+    report = reports.get_or_create(business_days.day_of(of, zone))
 
     wanted = counted(of, zone, currency)
     assert said(report.numbers) == wanted
@@ -166,7 +166,9 @@ def test_sums_are_exact(jobs, shop, paris):
         shop.order((desk, 1, price), at=noon)
     shop.order((desk, 3, "0.1"), (desk, 2_147_483_647, "99999999999999.999999"), at=noon)
 
-    (sales,) = reports.of(days.day(noon.date(), "Europe/Paris")).numbers.sales
+    (sales,) = reports.get_or_create(
+        business_days.day_of(noon.date(), "Europe/Paris")
+    ).numbers.sales
 
     assert sales.revenue == Decimal("214748364799999999997853.116452")
 
@@ -183,7 +185,7 @@ def test_products_that_brought_in_as_much_are_ordered_by_units_and_then_by_name(
     ]:
         shop.order((shop.product(name), quantity, price), at=noon)
 
-    (sales,) = reports.of(days.day(noon.date(), "UTC")).numbers.sales
+    (sales,) = reports.get_or_create(business_days.day_of(noon.date(), "UTC")).numbers.sales
 
     assert [one.name for one in sales.top] == ["a", "B", "b", "ä", "also free"]
 
@@ -193,7 +195,7 @@ def test_products_of_the_same_name_stay_apart(jobs, shop):
     for _ in range(2):
         shop.order((shop.product("Desk"), 1, "6"), at=noon)
 
-    (sales,) = reports.of(days.day(noon.date(), "UTC")).numbers.sales
+    (sales,) = reports.get_or_create(business_days.day_of(noon.date(), "UTC")).numbers.sales
 
     assert [(one.name, one.units) for one in sales.top] == [("Desk", 1)] * 2
 
@@ -205,7 +207,7 @@ def test_an_order_counts_when_it_is_paid_and_its_user_when_it_is_placed(jobs, sh
     shop.order((desk, 1, "2"), at=noon, paid=noon + timedelta(days=1), user=ada)
     shop.order((desk, 1, "4"), at=noon - timedelta(days=1), paid=noon, user=bob)
 
-    found = reports.of(days.day(noon.date(), "UTC")).numbers
+    found = reports.get_or_create(business_days.day_of(noon.date(), "UTC")).numbers
 
     assert (found.active_users, found.sales[0].revenue) == (1, 4)
 
@@ -217,7 +219,7 @@ def test_sales_outlive_their_buyers(jobs, shop):
     with db.transaction() as conn:
         conn.execute("DELETE FROM shop.users")
 
-    found = reports.of(days.day(noon.date(), "UTC")).numbers
+    found = reports.get_or_create(business_days.day_of(noon.date(), "UTC")).numbers
 
     assert (found.new_users, found.active_users, found.sales[0].revenue) == (0, 0, 5)
 
@@ -239,7 +241,9 @@ def test_all_numbers_are_of_one_moment(database, connect, eventually, shop):
 
     def compute():
         with db.snapshot() as conn:
-            found.append(numbers.compute(conn, days.day(noon.date(), "UTC"), "EUR"))
+            found.append(
+                numbers.compute_numbers(conn, business_days.day_of(noon.date(), "UTC"), "EUR")
+            )
 
     # The report has counted the users, and waits for the orders.
     other.execute("LOCK TABLE shop.orders")

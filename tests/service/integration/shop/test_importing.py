@@ -5,7 +5,7 @@ import re
 import pytest
 
 from actors import import_users
-from shop.demo.shop.forms import MOST_BYTES
+from shop.demo.shop.forms import MAX_FORM_BYTES
 from workshed.contrib.storage import storage
 
 CONTENT = b"name,email\r\nZo\xc3\xab,zoe@example.org\r\nBob,bob at example.org\r\n"
@@ -108,7 +108,7 @@ def test_a_form_without_a_file_is_refused(ada, rows, wrong):
 
 
 def test_a_file_that_is_too_large_is_not_taken(ada, rows):
-    page = ada.refused("/imports", status=413, **files(bytes(MOST_BYTES)))
+    page = ada.refused("/imports", status=413, **files(bytes(MAX_FORM_BYTES)))
 
     assert "at most 5 MB are taken" in page
     assert rows("SELECT count(*) FROM shop.imports") == [(0,)]

@@ -74,18 +74,18 @@ def test_an_order_of_which_a_line_is_refused_is_not_there(ada, rows):
     ((user_id,),) = rows("SELECT id FROM shop.users")
 
     with db.transaction() as conn:
-        clock = orders.product(conn, "Wall clock")
+        clock = orders.get_or_create_product(conn, "Wall clock")
     lines = [OrderLine(clock, quantity, Decimal(54)) for quantity in (1, 0)]
 
     with pytest.raises(CheckViolation), db.transaction() as conn:
-        orders.place(conn, user_id, "EUR", lines)
+        orders.place_order(conn, user_id, "EUR", lines)
 
     assert rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
 def test_a_deleted_user_cannot_order(jobs):
     with db.transaction() as conn, pytest.raises(RecordMissing, match="user 7"):
-        orders.place(conn, 7, "EUR", [])
+        orders.place_order(conn, 7, "EUR", [])
 
 
 def test_a_product_that_two_bring_at_once_is_stored_once(connect, eventually):
@@ -94,10 +94,12 @@ def test_a_product_that_two_bring_at_once_is_stored_once(connect, eventually):
     waiting = """
         SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'shop.products'::regclass
     """
-    known = orders.product(first, "Wall clock")
+    known = orders.get_or_create_product(first, "Wall clock")
     found = []
 
-    other = threading.Thread(target=lambda: found.append(orders.product(second, "Wall clock")))
+    other = threading.Thread(
+        target=lambda: found.append(orders.get_or_create_product(second, "Wall clock"))
+    )
     other.start()
     eventually(lambda: watch.execute(waiting).fetchall())
     first.commit()

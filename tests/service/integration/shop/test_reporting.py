@@ -14,7 +14,7 @@ from workshed import db
 @pytest.fixture
 def yesterday(jobs):
     with db.transaction() as conn:
-        return reports.asked(conn, None, "UTC")
+        return reports.resolve_day(conn, None, "UTC")
 
 
 @pytest.fixture
@@ -23,9 +23,11 @@ def sold(yesterday, ada, rows):
     ((user_id,),) = rows("SELECT id FROM shop.users")
     at = yesterday.starts_at + timedelta(hours=1)
     with db.transaction() as conn:
-        clock, desk = (orders.product(conn, name) for name in ("Wall clock", "Walnut desk"))
+        clock, desk = (
+            orders.get_or_create_product(conn, name) for name in ("Wall clock", "Walnut desk")
+        )
         lines = [OrderLine(clock, 3, Decimal("54.00")), OrderLine(desk, 3, Decimal("449.90"))]
-        orders.place(conn, user_id, "EUR", lines, at)
+        orders.place_order(conn, user_id, "EUR", lines, at)
 
 
 def reported(jobs):

@@ -33,7 +33,7 @@ def test_the_token_is_a_cookie_that_no_script_and_no_other_site_gets(browser, ro
     assert "; SameSite=strict" in cookie
     assert answer.headers["Location"] == "./"
     ((user_id,),) = rows("SELECT id FROM shop.users")
-    assert notifications.user_of(browser.client.cookies["workshed_token"]) == str(user_id)
+    assert notifications.get_token_user(browser.client.cookies["workshed_token"]) == str(user_id)
 
 
 def test_the_same_cookie_opens_the_pictures(ada):

@@ -21,8 +21,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.loopback import Loopback
-from workshed.contrib.storage import Storage, place
-from workshed.contrib.storage.patience import StorageTimeouts
+from workshed.contrib.storage import Storage, create_storage
+from workshed.contrib.storage.timeouts import StorageTimeouts
 from workshed.settings import settings
 
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
@@ -199,7 +199,7 @@ class Place:
 
     @property
     def storage(self) -> Storage:
-        return place(self.url, PATIENT)
+        return create_storage(self.url, PATIENT)
 
     def at(self, name):
         """Return another storage inside this one."""

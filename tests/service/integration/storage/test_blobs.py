@@ -166,7 +166,7 @@ def test_in_a_transaction_of_the_caller_nothing_is_kept(rows):
         with pytest.raises(RuntimeError, match="leave out once=True"):
             blobs.keep(draft)
         with pytest.raises(RuntimeError, match="leave out once=True"):
-            blobs.sweep(HOUR, 10)
+            blobs.delete_unreferenced(HOUR, 10)
 
     assert known(rows) == []
 
@@ -206,7 +206,7 @@ def test_the_row_is_there_before_the_content(rows, broken):
 def test_unused_contents_are_deleted_after_their_time(rows, stored):
     old, young = stored(b"old", hours=2), stored(b"young")
 
-    assert blobs.sweep(HOUR, 10) == 1
+    assert blobs.delete_unreferenced(HOUR, 10) == 1
 
     assert known(rows) == [young]
     assert (kept(old), kept(young)) == (False, True)
@@ -214,7 +214,7 @@ def test_unused_contents_are_deleted_after_their_time(rows, stored):
 
 def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, stored, monkeypatch):
     """For example after restoring PostgreSQL to a time before it was stored."""
-    monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 2)
+    monkeypatch.setattr(blobs, "IMPORTED_AT_ONCE", 2)
     names = [stored(text) for text in (b"one", b"two", b"three")]
     stays = stored(b"four")
     rows("DELETE FROM workshed_storage.blobs WHERE sha256 <> %s RETURNING 1", stays)
@@ -222,9 +222,9 @@ def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, s
     assert blobs.import_existing() == 3
     assert blobs.import_existing() == 0
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
     rows("UPDATE workshed_storage.blobs SET stored_at = stored_at - %s RETURNING 1", 2 * HOUR)
-    assert blobs.sweep(HOUR, 10) == 4
+    assert blobs.delete_unreferenced(HOUR, 10) == 4
     assert not any(kept(name) for name in names)
 
 
@@ -232,7 +232,7 @@ def test_a_content_in_use_stays(rows, stored, attach):
     sha256 = stored(b"hello", hours=2)
     attach(sha256)
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
 
     assert kept(sha256)
 
@@ -242,8 +242,8 @@ def test_a_variant_and_its_original_stay_while_the_original_is_in_use(conn, rows
     attach(original)
     rows(VARIANT, original, variant)
 
-    assert variants.prune(conn, HOUR, 10) == 0
-    assert blobs.sweep(HOUR, 10) == 0
+    assert variants.delete_orphaned_variants(conn, HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
 
     assert kept(original)
     assert kept(variant)
@@ -253,7 +253,7 @@ def test_a_variant_with_a_row_keeps_its_original(rows, stored):
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     rows(VARIANT, original, variant)
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
 
     assert known(rows) == [original, variant]
 
@@ -272,11 +272,11 @@ def test_the_file_of_a_mail_stays_as_long_as_the_mail_does(rows, stored):
         kept_one,
     )
 
-    assert [blobs.sweep(HOUR, 1) for _ in range(2)] == [1, 0]
+    assert [blobs.delete_unreferenced(HOUR, 1) for _ in range(2)] == [1, 0]
     assert (kept(kept_one), kept(other)) == (True, False)
     rows("DELETE FROM workshed_mail.emails RETURNING 1")
 
-    assert blobs.sweep(HOUR, 1) == 1
+    assert blobs.delete_unreferenced(HOUR, 1) == 1
     assert not kept(kept_one)
 
 
@@ -291,12 +291,12 @@ def test_contents_used_by_a_table_of_any_application_stay(conn, rows, stored):
     conn.execute("""INSERT INTO "Some accounts"."Invoices" VALUES (1, %s)""", (kept_one,))
     conn.commit()
 
-    assert [blobs.sweep(HOUR, 1) for _ in range(2)] == [1, 0]
+    assert [blobs.delete_unreferenced(HOUR, 1) for _ in range(2)] == [1, 0]
     assert (kept(kept_one), kept(other)) == (True, False)
 
     conn.execute("""DELETE FROM "Some accounts"."Invoices" """)
     conn.commit()
-    assert blobs.sweep(HOUR, 10) == 1
+    assert blobs.delete_unreferenced(HOUR, 10) == 1
 
 
 @pytest.mark.parametrize(
@@ -309,16 +309,16 @@ def test_a_content_referred_to_while_swept_stays_with_any_key(
     sha256 = stored(b"invoice", hours=2)
     conn.execute(f"CREATE TABLE invoices (file text REFERENCES workshed_storage.blobs {key})")
     conn.commit()
-    find = blobs._unused
+    find = blobs._list_unused
 
     def refer_then(*args):
         found = find(*args)
         connect(autocommit=True).execute("INSERT INTO invoices VALUES (%s)", (sha256,))
         return found
 
-    monkeypatch.setattr(blobs, "_unused", refer_then)
+    monkeypatch.setattr(blobs, "_list_unused", refer_then)
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
     assert kept(sha256)
     assert conn.execute("SELECT file FROM invoices").fetchall() == [(sha256,)]
 
@@ -328,13 +328,13 @@ def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, 
     attach(original), attach(original)
     rows(VARIANT, original, variant)
     rows("DELETE FROM shop.attachments WHERE id = 1 RETURNING 1")
-    assert variants.prune(conn, HOUR, 10) == 0
+    assert variants.delete_orphaned_variants(conn, HOUR, 10) == 0
 
     rows("DELETE FROM shop.attachments RETURNING 1")
-    assert variants.prune(conn, HOUR, 10) == 1
+    assert variants.delete_orphaned_variants(conn, HOUR, 10) == 1
     conn.commit()
 
-    assert blobs.sweep(HOUR, 10) == 2
+    assert blobs.delete_unreferenced(HOUR, 10) == 2
     assert not kept(variant)
 
 
@@ -342,7 +342,7 @@ def test_a_variant_of_what_was_uploaded_again_just_now_is_not_forgotten(conn, ro
     original, variant = stored(b"original"), stored(b"variant", hours=2)
     rows(VARIANT, original, variant)
 
-    assert variants.prune(conn, HOUR, 10) == 0
+    assert variants.delete_orphaned_variants(conn, HOUR, 10) == 0
 
 
 def test_variants_are_forgotten_in_batches(conn, rows, stored):
@@ -350,14 +350,14 @@ def test_variants_are_forgotten_in_batches(conn, rows, stored):
     for number in range(3):
         rows(VARIANT, stored(b"%d" % number, hours=2), variant)
 
-    assert [variants.prune(conn, HOUR, 2) for _ in range(3)] == [2, 1, 0]
+    assert [variants.delete_orphaned_variants(conn, HOUR, 2) for _ in range(3)] == [2, 1, 0]
 
 
 def test_no_more_are_swept_than_wanted_and_the_oldest_first(rows, stored):
     for hours in (2, 4, 3):
         stored(b"%d" % hours, hours=hours)
 
-    assert blobs.sweep(HOUR, 2) == 2
+    assert blobs.delete_unreferenced(HOUR, 2) == 2
 
     assert known(rows) == [named(b"2")]
 
@@ -410,7 +410,7 @@ def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
     delete = Held()
     broken("delete", delete)
 
-    with running(blobs.sweep, HOUR, 10) as swept:
+    with running(blobs.delete_unreferenced, HOUR, 10) as swept:
         assert delete.reached.wait(60)
         with running(stored, b"hello"):
             eventually(lambda: waits_for_a_lock(rows))
@@ -429,7 +429,7 @@ def test_contents_being_stored_are_not_swept(rows, stored, broken):
 
     with running(stored, b"hello"):
         assert write.reached.wait(60)
-        assert blobs.sweep(HOUR, 10) == 0
+        assert blobs.delete_unreferenced(HOUR, 10) == 0
         write.go.set()
 
     assert known(rows) == [sha256]
@@ -448,7 +448,7 @@ def test_a_content_whose_deletion_did_not_commit_is_written_when_it_is_stored_ag
     whole = storage().delete
     broken("delete", lambda sha256: (whole(sha256), crash(sha256)))
     with pytest.raises(StorageError):
-        blobs.sweep(HOUR, 10)
+        blobs.delete_unreferenced(HOUR, 10)
     assert known(rows) == [sha256]
     assert not kept(sha256)
 
@@ -460,20 +460,20 @@ def test_a_content_whose_deletion_did_not_commit_is_written_when_it_is_stored_ag
 def test_a_content_referred_to_during_a_sweep_stays(conn, rows, stored, attach, monkeypatch):
     """The new reference commits after the sweep's query and before its lock."""
     sha256 = stored(b"hello", hours=2)
-    look = blobs._unused
-    monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), attach(sha256)][0])
+    look = blobs._list_unused
+    monkeypatch.setattr(blobs, "_list_unused", lambda *args: [look(*args), attach(sha256)][0])
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
 
     assert kept(sha256)
 
 
 def test_a_content_stored_again_during_a_sweep_stays(rows, stored, monkeypatch):
     sha256 = stored(b"hello", hours=2)
-    look = blobs._unused
-    monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), stored(b"hello")][0])
+    look = blobs._list_unused
+    monkeypatch.setattr(blobs, "_list_unused", lambda *args: [look(*args), stored(b"hello")][0])
 
-    assert blobs.sweep(HOUR, 10) == 0
+    assert blobs.delete_unreferenced(HOUR, 10) == 0
 
     assert known(rows) == [sha256]
     assert kept(sha256)
@@ -492,7 +492,7 @@ def test_a_reference_to_a_content_being_deleted_is_refused(
         except Exception as err:  # noqa: BLE001 -- checked below
             outcome.append(type(err).__name__)
 
-    with running(blobs.sweep, HOUR, 10):
+    with running(blobs.delete_unreferenced, HOUR, 10):
         assert delete.reached.wait(60)
         with running(take):
             eventually(lambda: waits_for_a_lock(rows))
@@ -506,9 +506,9 @@ def test_contents_that_another_sweep_deletes_are_skipped(rows, stored, broken):
     delete = Held()
     broken("delete", delete)
 
-    with running(blobs.sweep, HOUR, 10) as first:
+    with running(blobs.delete_unreferenced, HOUR, 10) as first:
         assert delete.reached.wait(60)
-        assert blobs.sweep(HOUR, 10) == 0
+        assert blobs.delete_unreferenced(HOUR, 10) == 0
         delete.go.set()
 
     assert first == [1]
@@ -523,7 +523,7 @@ def test_a_sweep_of_a_storage_that_is_away_raises_and_keeps_the_rows(rows, store
     monkeypatch.setattr(storage(), "delete", away)
 
     with pytest.raises(StorageError):
-        blobs.sweep(HOUR, 10)
+        blobs.delete_unreferenced(HOUR, 10)
 
     assert known(rows) == [sha256]
 
@@ -554,7 +554,7 @@ def keep():
         blobs.keep(draft)
 
 def sweep():
-    blobs.sweep(timedelta(hours=1), 10)
+    blobs.delete_unreferenced(timedelta(hours=1), 10)
 
 for line in map(int, sys.stdin):
     if os.fork() == 0:

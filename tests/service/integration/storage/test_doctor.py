@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from workshed.console.doctor import all_checks, examine, look_around
+from workshed.console.doctor import build_context, list_checks, run_checks
 from workshed.console.doctor.run import DEADLINE_S
-from workshed.contrib.storage.check import PATIENCE
-from workshed.contrib.storage.patience import USUAL
+from workshed.contrib.storage.check import PROBE_TIMEOUTS
+from workshed.contrib.storage.timeouts import DEFAULT_TIMEOUTS
 from workshed.settings import settings
 
 
@@ -19,9 +19,9 @@ def found(monkeypatch):
     def look(url):
         monkeypatch.setenv("WORKSHED_STORAGE_URL", url)
         settings.cache_clear()
-        here = look_around(("actors",), 1, 8)
+        here = build_context(("actors",), 1, 8)
         names = ("environment", "storage")
-        done = examine(here, [check for check in all_checks(here) if check.name in names])
+        done = run_checks(here, [check for check in list_checks(here) if check.name in names])
         return done["storage"], done["environment"]
 
     return look
@@ -79,7 +79,7 @@ def test_an_s3_that_is_away_is_named(found, silent, away):
 
     [finding], _ = found(f"s3://key:secretcanary@pictures?endpoint=http://{address}")
 
-    assert time.monotonic() - started < USUAL.answer.total_seconds()
+    assert time.monotonic() - started < DEFAULT_TIMEOUTS.answer.total_seconds()
     assert finding.level == "failed"
     assert address in finding.message
     assert "secretcanary" not in finding.message + finding.fix
@@ -95,5 +95,5 @@ def test_an_invalid_url_is_reported_without_quoting_it(found, url):
 
 
 def test_its_patience_is_below_the_deadline():
-    longest = PATIENCE.answer + PATIENCE.retries
+    longest = PROBE_TIMEOUTS.answer + PROBE_TIMEOUTS.retries
     assert longest.total_seconds() < DEADLINE_S

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from workshed.contrib.storage import ContentDamagedError, StorageError, place
+from workshed.contrib.storage import ContentDamagedError, StorageError, create_storage
 
 WRITER = """
 import hashlib, random, sys
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 
-storage, seed = place(sys.argv[1]), int(sys.argv[2])
+storage, seed = create_storage(sys.argv[1]), int(sys.argv[2])
 for number in range(50):
     content = random.Random(seed * 100 + number % 40).randbytes(500_000)  # some twice
     with storage.draft() as draft:
@@ -137,19 +137,19 @@ def test_stale_drafts_are_deleted_and_young_ones_left(folder, store):
         then = path.stat().st_mtime - hours * 3600
         os.utime(path, (then, then))
 
-    assert folder.storage.stale_drafts(timedelta(days=1)) == 2
+    assert folder.storage.prune_drafts(timedelta(days=1)) == 2
 
     assert [path.name for path in folder.folder.glob(".drafts/*")] == ["0"]
     assert len(names(folder.folder)) == 1
 
 
 def test_a_place_without_drafts_has_no_stale_ones(folder):
-    assert folder.storage.stale_drafts(timedelta()) == 0
+    assert folder.storage.prune_drafts(timedelta()) == 0
     assert not folder.folder.exists()
 
 
 def test_a_deleted_draft_is_not_kept_and_raises(folder):
-    """For example by `stale_drafts`, if a job sleeps for longer than drafts are kept."""
+    """For example by `prune_drafts`, if a job sleeps for longer than drafts are kept."""
     with folder.storage.draft() as draft:
         Path(draft.name).unlink()
 
@@ -167,9 +167,9 @@ def test_a_file_where_the_folder_should_be_is_named_with_what_to_do(folder, tmp_
 FULL = """
 import hashlib, resource, sys
 from workshed.contrib.storage import ContentDamagedError, StorageError
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 
-storage = place(sys.argv[1])
+storage = create_storage(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
     with storage.draft() as draft:
@@ -191,7 +191,7 @@ def test_a_content_that_does_not_fit_is_not_stored_at_all(folder, python):
 def test_a_relative_folder_is_that_of_the_start(tmp_path, store, monkeypatch):
     """Otherwise a process that changes its folder would not find what it stored."""
     monkeypatch.chdir(tmp_path)
-    storage = place("file:contents")
+    storage = create_storage("file:contents")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
 

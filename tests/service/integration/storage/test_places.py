@@ -98,7 +98,7 @@ def test_a_content_is_deleted_once_and_deleting_it_again_is_fine(kept, store):
 
 
 def test_all_contents_are_named_and_nothing_else(kept, store):
-    assert list(kept.storage.contents()) == []
+    assert list(kept.storage.list_contents()) == []
     contents = [b"hello", b"", b"x" * 1000]
     for content in contents:
         store(kept.storage, content)
@@ -113,7 +113,7 @@ def test_all_contents_are_named_and_nothing_else(kept, store):
 
     with kept.storage.draft() as draft:
         draft.write(b"a draft")
-        found = sorted(kept.storage.contents())
+        found = sorted(kept.storage.list_contents())
 
     assert found == sorted((named(content), len(content)) for content in contents)
 
@@ -190,7 +190,7 @@ def test_a_name_that_is_none_is_refused(kept, name):
 
 KILLED = """
 import os, signal, sys
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 
 content, name = b"hello" * 1000, sys.argv[1]
 
@@ -208,14 +208,14 @@ def dies_at(line):
     return trace
 
 def write(url, line):
-    storage = place(url)
+    storage = create_storage(url)
     sys.settrace(dies_at(line))
     with storage.draft() as draft:
         draft.write(content)
         storage.keep(draft, name)
     sys.settrace(None)
 
-place(sys.stdin.readline().strip())  # import it once
+create_storage(sys.stdin.readline().strip())  # import it once
 for line, url in enumerate(sys.stdin, 1):
     if os.fork() == 0:
         write(url.strip(), line)
@@ -238,7 +238,7 @@ def test_a_process_that_is_killed_at_any_line_leaves_all_of_it_or_nothing(kept, 
         child.stdin.flush()
         killed = child.stdout.readline().split() == [str(line), "9"]
         outcomes.append(place.visible())
-        place.storage.stale_drafts(NO_TIME)
+        place.storage.prune_drafts(NO_TIME)
         assert place.visible() == outcomes[-1]
         assert list(place.folder.glob(".drafts/*")) == []
         if not killed:

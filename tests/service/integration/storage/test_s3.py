@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from workshed.contrib.storage import ContentDamagedError, StorageError, place
+from workshed.contrib.storage import ContentDamagedError, StorageError, create_storage
 
 pytestmark = pytest.mark.one_in(3)  # each test starts its own programs
 
@@ -33,7 +33,7 @@ def test_a_large_content_is_sent_in_parts(in_s3, store):
 
 CUT = """
 import hashlib, io, os, signal, sys
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 
 class Dying(io.BytesIO):
     reads = 0
@@ -47,7 +47,7 @@ class Dying(io.BytesIO):
         return super().read(*args)
 
 content = os.urandom(12 << 20)
-place(sys.argv[1]).keep(Dying(content), hashlib.sha256(content).hexdigest())
+create_storage(sys.argv[1]).keep(Dying(content), hashlib.sha256(content).hexdigest())
 """
 
 
@@ -114,11 +114,11 @@ LARGE = """
 import sys, threading
 from datetime import timedelta
 from pathlib import Path
-from workshed.contrib.storage import place
-from workshed.contrib.storage.patience import StorageTimeouts
+from workshed.contrib.storage import create_storage
+from workshed.contrib.storage.timeouts import StorageTimeouts
 
 patient = StorageTimeouts(answer=timedelta(minutes=2))
-storage, small, large = place(sys.argv[1], patient), *sys.argv[2:]
+storage, small, large = create_storage(sys.argv[1], patient), *sys.argv[2:]
 PAGES_PER_MB = 256
 
 def mb():
@@ -161,7 +161,7 @@ def test_a_large_content_does_not_fill_the_memory(in_s3, store, python):
 
 
 def test_without_a_prefix_contents_are_at_the_top_of_the_bucket(bucket, store):
-    name = store(place(bucket.url.replace("/contents", "")), b"hello")
+    name = store(create_storage(bucket.url.replace("/contents", "")), b"hello")
 
     assert list(bucket.objects()) == [f"{name[:2]}/{name[2:4]}/{name}"]
 
@@ -177,7 +177,7 @@ def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     started = time.monotonic()
 
     with pytest.raises(StorageError) as error:
-        store(place(f"s3://key:{CANARY}@pictures?endpoint=http://{address}"), b"hello")
+        store(create_storage(f"s3://key:{CANARY}@pictures?endpoint=http://{address}"), b"hello")
 
     assert time.monotonic() - started < 60
     assert str(error.value).startswith(f"s3://pictures at http://{address} cannot be used")
@@ -206,7 +206,7 @@ def stalling():
 
 
 def test_an_s3_that_stops_in_the_middle_is_soon_given_up(stalling):
-    storage = place(f"s3://key:{CANARY}@pictures?endpoint=http://{stalling}")
+    storage = create_storage(f"s3://key:{CANARY}@pictures?endpoint=http://{stalling}")
     started = time.monotonic()
 
     with pytest.raises(StorageError, match="it does not answer in time"):
@@ -219,7 +219,7 @@ def test_an_s3_that_stumbles_is_asked_again(in_s3, store, stumbling):
     """A restarting server answers 503 for a moment."""
     url = in_s3.url.replace(in_s3.bucket.endpoint, f"http://{stumbling.address}")
 
-    store(place(url), b"hello")
+    store(create_storage(url), b"hello")
 
     assert stumbling.refused == 2
     assert in_s3.visible() != {}
@@ -233,9 +233,9 @@ def test_without_the_extra_it_says_how_to_install_it(python):
 import sys
 sys.modules["obstore"] = None
 from workshed.errors import SettingsError
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 try:
-    place("s3://pictures")
+    create_storage("s3://pictures")
 except SettingsError as err:
     print(err)
 """
@@ -247,15 +247,15 @@ except SettingsError as err:
 FORKED = """
 import os, signal, sys
 from workshed.contrib.storage import StorageError
-from workshed.contrib.storage import place
+from workshed.contrib.storage import create_storage
 
-storage = place(sys.argv[1])
+storage = create_storage(sys.argv[1])
 with storage.draft() as draft:
     storage.keep(draft, sys.argv[2])
 if os.fork() == 0:
     signal.alarm(60)
     try:
-        place(sys.argv[1]).delete(sys.argv[2])
+        create_storage(sys.argv[1]).delete(sys.argv[2])
     except StorageError as err:
         print(err, flush=True)
     os._exit(0)

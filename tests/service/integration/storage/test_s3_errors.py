@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.contrib.storage import StorageError, place
-from workshed.contrib.storage.patience import StorageTimeouts
+from workshed.contrib.storage import StorageError, create_storage
+from workshed.contrib.storage.timeouts import StorageTimeouts
 
 NAME = hashlib.sha256(b"hello").hexdigest()
 CANARY = "s3cr3t/canary+x"
@@ -16,7 +16,7 @@ SHORT = StorageTimeouts(retries=timedelta(seconds=1))
 
 
 def at(address, login=f"key:{QUOTED}@"):
-    return place(f"s3://{login}pictures?region=eu-west-1&endpoint=http://{address}", SHORT)
+    return create_storage(f"s3://{login}pictures?region=eu-west-1&endpoint=http://{address}", SHORT)
 
 
 def attempts(storage, store):
@@ -78,7 +78,9 @@ def test_deleting_a_missing_content_succeeds_despite_an_error(talkative):
 
 def test_a_missing_bucket_is_no_missing_content(s3_server, store):
     """A job gives up permanently if its image is gone; a missing bucket is a mistake to fix."""
-    found = errors(place(f"s3://key:{QUOTED}@nowhere?region=eu-west-1&endpoint={s3_server}"), store)
+    found = errors(
+        create_storage(f"s3://key:{QUOTED}@nowhere?region=eu-west-1&endpoint={s3_server}"), store
+    )
 
     assert all("there is no such bucket" in said for said in found)
 
@@ -114,7 +116,7 @@ def test_credentials_and_region_are_those_of_the_environment(monkeypatch, talkat
     s3 = talkative("x")
 
     with pytest.raises(StorageError):
-        place(f"s3://pictures?endpoint=http://{s3.address}").delete(NAME)
+        create_storage(f"s3://pictures?endpoint=http://{s3.address}").delete(NAME)
 
     [told, *_] = s3.told
     assert "Credential=KEYOFENV/" in told["Authorization"]
@@ -145,6 +147,6 @@ def test_nothing_is_sent_in_clear_unless_the_url_says_http(monkeypatch, store, t
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3.address}")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
 
-    errors(place(f"s3://key:{QUOTED}@pictures?region=eu-west-1"), store)
+    errors(create_storage(f"s3://key:{QUOTED}@pictures?region=eu-west-1"), store)
 
     assert s3.told == []

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from shop import people, sync
-from shop.demo.api import Api
+from shop.demo.faulty_api import FaultyApi
 from shop.sync.errors import SourceError
 from tests.service.integration.images.conftest import killed
 from tests.service.variables import variable
@@ -33,7 +33,7 @@ def use(monkeypatch):
 @pytest.fixture
 def api(use):
     """A source that the settings allow and that requires a token."""
-    with Api(token="sesame", page=3) as found:
+    with FaultyApi(token="sesame", page=3) as found:
         use(SYNC_ORIGINS=found.origin, SYNC_TOKENS="crm=sesame", SYNC_TIMEOUT="15")
         yield found
 
@@ -93,7 +93,7 @@ def state(database):
 
     def read():
         with db.transaction() as conn:
-            [found] = sync.find(conn)
+            [found] = sync.list_sources(conn)
         return found
 
     return read
@@ -120,8 +120,8 @@ def drain(jobs):
 def fetch(name):
     """Fetch a record as its job does."""
     with db.transaction() as conn:
-        leave = sync.admit(conn, "crm")
-    return sync.fetch(leave, name)
+        leave = sync.acquire_permit(conn, "crm")
+    return sync.fetch_record(leave, name)
 
 
 def run_all(jobs):

@@ -101,15 +101,15 @@ def test_an_answer_from_before_the_deletion_brings_nothing_back(jobs, six, kept)
     sync_critical_data.send("crm")
     jobs.drain()
     with db.transaction() as conn:
-        leave = sync.admit(conn, "crm")
+        leave = sync.acquire_permit(conn, "crm")
     six.put("b", 9)
-    late = sync.fetch(leave, "b")
+    late = sync.fetch_record(leave, "b")
     del six.records["b"]
     sync_critical_data.send("crm")
     jobs.drain()
 
     with db.transaction() as conn:
-        assert sync.write(conn, leave, "b", late) is None
+        assert sync.store_record(conn, leave, "b", late) is None
     assert "b" not in kept()
 
 
@@ -117,7 +117,7 @@ def test_records_fetched_since_the_listing_began_stay(jobs, six, kept, monkeypat
     """It appeared after the page that would have listed it."""
     sync_critical_data.send("crm")
     jobs.drain()
-    real = actors.sync.sync.read
+    real = actors.sync.sync.fetch_page
 
     def read(turn):
         page = real(turn)
@@ -126,7 +126,7 @@ def test_records_fetched_since_the_listing_began_stay(jobs, six, kept, monkeypat
             sync_record.fn("crm", "aa")
         return page
 
-    monkeypatch.setattr(actors.sync.sync, "read", read)
+    monkeypatch.setattr(actors.sync.sync, "fetch_page", read)
     sync_critical_data.send("crm")
     jobs.drain()
 
@@ -137,7 +137,7 @@ def test_records_fetched_since_the_listing_began_stay(jobs, six, kept, monkeypat
 def test_nothing_is_deleted_by_a_listing_that_is_not_whole(jobs, six, kept, state, fault):
     sync_critical_data.send("crm")
     jobs.drain()
-    six.misbehave(fault, at="/records")
+    six.queue_faults(fault, at="/records")
 
     with pytest.raises(IncompleteListingError, match="of the 6 records"):
         jobs.perform(sync_critical_data, "crm")
@@ -152,8 +152,8 @@ def test_a_record_missing_in_a_listing_stays_if_the_source_has_it(jobs, six, kep
     """Its total matches its items, as when records come and go during the listing."""
     sync_critical_data.send("crm")
     jobs.drain()
-    six.misbehave("fewer", at="/records")
-    six.page = 10
+    six.queue_faults("fewer", at="/records")
+    six.page_size = 10
     six.requests.clear()
 
     sync_critical_data.send("crm")
@@ -177,7 +177,7 @@ def test_nothing_is_deleted_by_a_listing_from_the_middle(jobs, six, kept, state)
 
 
 def test_a_page_that_names_a_record_twice_names_one(jobs, six, kept):
-    six.misbehave("twice")
+    six.queue_faults("twice")
 
     sync_critical_data.send("crm")
     jobs.drain()
@@ -242,30 +242,30 @@ def test_old_changes_are_forgotten_by_night(jobs, six, rows, log):
 
 def test_a_listing_that_was_begun_long_ago_is_restarted(jobs, six, kept):
     with db.transaction() as conn:
-        first = sync.turn(conn, "crm", None)
-        sync.land(conn, first, sync.read(first))
-        assert sync.turn(conn, "crm", None).cursor == "c"
+        first = sync.next_page(conn, "crm", None)
+        sync.store_page(conn, first, sync.fetch_page(first))
+        assert sync.next_page(conn, "crm", None).cursor == "c"
     jobs.advance(hours=7)
 
     with db.transaction() as conn:
-        assert sync.turn(conn, "crm", None).cursor is None
+        assert sync.next_page(conn, "crm", None).cursor is None
 
 
 def test_a_copy_of_the_job_leaves_the_rest_to_the_other(jobs, six):
     with db.transaction() as conn:
-        mine, other = sync.turn(conn, "crm", None), sync.turn(conn, "crm", None)
-    page = sync.read(mine)
+        mine, other = sync.next_page(conn, "crm", None), sync.next_page(conn, "crm", None)
+    page = sync.fetch_page(mine)
 
     with db.transaction() as conn:
-        assert sync.land(conn, mine, page).wanted == list("abc")
+        assert sync.store_page(conn, mine, page).ids_to_fetch == list("abc")
     reads = pytest.raises(sources.Snooze, match="a copy of this job reads crm")
     with reads, db.transaction() as conn:  # the reading copy may still die
-        sync.land(conn, other, page)
+        sync.store_page(conn, other, page)
     while not actors.sync.read_page("crm", None):
         pass
     with db.transaction() as conn:
-        again = sync.land(conn, other, page)
-    assert (again.wanted, again.ended) == ([], True)
+        again = sync.store_page(conn, other, page)
+    assert (again.ids_to_fetch, again.is_last) == ([], True)
 
 
 def test_expired_certificates_are_reported_immediately():

@@ -5,7 +5,7 @@ import pytest
 import actors
 from actors import sync_critical_data, sync_record
 from shop import sync
-from shop.demo.api import FAULTS
+from shop.demo.faulty_api import FAULTS
 from shop.sync.errors import (
     WrongAnswerError,
 )
@@ -20,7 +20,7 @@ def subjects(jobs):
 def test_the_fourth_failed_run_alerts_once_per_window(jobs, six, state):
     jobs.freeze()
     told, windows = [], set()
-    six.misbehave(*["500"] * 7)
+    six.queue_faults(*["500"] * 7)
     sync_critical_data.send("crm")
     for number in range(7):
         drain(jobs)
@@ -39,7 +39,7 @@ def test_the_fourth_failed_run_alerts_once_per_window(jobs, six, state):
 
 def test_in_one_window_there_is_one(jobs, six, use):
     use(SYNC_ALERT_WINDOW="86400000")
-    six.misbehave(*["500"] * 10)
+    six.queue_faults(*["500"] * 10)
     sync_critical_data.send("crm")
     run_all(jobs)
 
@@ -51,7 +51,7 @@ def test_each_source_has_its_own_alerts(jobs, six, use):
     use(SYNC_ALERT_WINDOW="86400000", SYNC_TOKENS="crm=sesame shop=sesame")
     with db.transaction() as conn:
         sync.add(conn, "shop", six.origin)
-    six.misbehave("html", "html")
+    six.queue_faults("html", "html")
     for source in ("crm", "shop"):
         sync_critical_data.send(source)
     drain(jobs)
@@ -62,7 +62,7 @@ def test_each_source_has_its_own_alerts(jobs, six, use):
 
 def test_the_recovery_is_reported(jobs, six, state, use):
     use(SYNC_ALERT_WINDOW="86400000")
-    six.misbehave(*["500"] * 5)
+    six.queue_faults(*["500"] * 5)
     sync_critical_data.send("crm")
     run_all(jobs)
 
@@ -79,7 +79,7 @@ def test_the_recovery_is_reported(jobs, six, state, use):
 
 
 def test_an_outage_that_ends_before_the_fourth_run_alerts_no_one(jobs, six):
-    six.misbehave("500", "cut", "429:1")
+    six.queue_faults("500", "cut", "429:1")
     sync_critical_data.send("crm")
     run_all(jobs)
 
@@ -88,7 +88,7 @@ def test_an_outage_that_ends_before_the_fourth_run_alerts_no_one(jobs, six):
 
 @pytest.mark.parametrize("faults", [["html"], ["all-bad"] * 2, ["same-cursor", "same-cursor"]])
 def test_errors_that_need_a_person_alert_at_once_and_are_retried(jobs, six, kept, faults):
-    six.misbehave(*faults, at="/records")
+    six.queue_faults(*faults, at="/records")
     sync_critical_data.send("crm")
     drain(jobs)
     assert len(jobs.mailbox) == 2
@@ -100,7 +100,7 @@ def test_errors_that_need_a_person_alert_at_once_and_are_retried(jobs, six, kept
 
 
 def test_a_record_whose_job_is_dead_alerts(jobs, six):
-    six.misbehave("401", "401")
+    six.queue_faults("401", "401")
     for name in "ab":
         sync_record.send("crm", name)
     drain(jobs)
@@ -113,7 +113,7 @@ def test_a_record_whose_job_is_dead_alerts(jobs, six):
 
 
 def test_alerts_overtake_other_mails(jobs, six):
-    six.misbehave("html")
+    six.queue_faults("html")
     with pytest.raises(WrongAnswerError):
         jobs.perform(sync_critical_data, "crm")
 
@@ -128,7 +128,7 @@ def test_a_reason_from_outside_is_text(jobs, six, monkeypatch):
         "html",
         lambda handler, _: handler.reply(200, b"<script>alert(1)</script>\r\nBcc: x@example.org"),
     )
-    six.misbehave("html")
+    six.queue_faults("html")
     sync_critical_data.send("crm")
     drain(jobs)
 

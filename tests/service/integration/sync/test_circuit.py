@@ -18,39 +18,39 @@ from workshed import db
 
 
 def test_a_source_that_fails_is_left_alone_for_a_while(jobs, six, state):
-    six.misbehave(*["500"] * sources.TRIPS_AT)
+    six.queue_faults(*["500"] * sources.FAILURE_THRESHOLD)
     for name in SIX:
         sync_record.send("crm", name)
     drain(jobs)
 
-    assert len(six.requests) == sources.TRIPS_AT
+    assert len(six.requests) == sources.FAILURE_THRESHOLD
     assert jobs.runs[-1].outcome.kind == "snoozed"
     assert state().circuit_open_until is not None
 
 
 def test_then_one_job_probes_and_the_others_wait_for_its_result(jobs, six, state):
-    six.misbehave(*["500"] * sources.TRIPS_AT)
-    for _ in range(sources.TRIPS_AT):
+    six.queue_faults(*["500"] * sources.FAILURE_THRESHOLD)
+    for _ in range(sources.FAILURE_THRESHOLD):
         with pytest.raises(SourceFailedError):
             fetch("a")
     jobs.advance(seconds=31)
 
     with db.transaction() as conn:
-        leave = sync.admit(conn, "crm")
+        leave = sync.acquire_permit(conn, "crm")
     with pytest.raises(sources.Snooze), db.transaction() as conn:
-        sync.admit(conn, "crm")
-    sync.fetch(leave, "a")
+        sync.acquire_permit(conn, "crm")
+    sync.fetch_record(leave, "a")
 
     assert state().circuit_open_until is None
     with db.transaction() as conn:
-        assert sync.admit(conn, "crm").failures == 0
+        assert sync.acquire_permit(conn, "crm").failures == 0
 
 
 def test_a_source_that_is_held_holds_no_other(jobs, six, use):
     with db.transaction() as conn:
         sync.add(conn, "shop", six.origin)
     use(SYNC_TOKENS="crm=sesame shop=sesame")
-    six.misbehave("429:40")
+    six.queue_faults("429:40")
     with pytest.raises(SourceBusyError):
         fetch("a")
 
@@ -62,7 +62,7 @@ def test_a_source_that_is_held_holds_no_other(jobs, six, use):
 
 
 def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
-    six.misbehave("429:40")
+    six.queue_faults("429:40")
     with pytest.raises(SourceBusyError):
         fetch("a")
     jobs.advance(seconds=41)
@@ -70,7 +70,7 @@ def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
 
     with ThreadPoolExecutor(1) as threads:
         with db.transaction() as conn:
-            sync.admit(conn, "crm")
+            sync.acquire_permit(conn, "crm")
             other = threads.submit(fetch, "a")
             eventually(lambda: rows(waiting) == [(1,)])  # it waits for this transaction's claim
         with pytest.raises(sources.Snooze):
@@ -80,9 +80,9 @@ def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
 
 def test_it_rests_for_longer_each_time(jobs, six, state):
     jobs.freeze()
-    six.misbehave(*["500"] * 30)
+    six.queue_faults(*["500"] * 30)
     rests = []
-    for _ in range(sources.TRIPS_AT + 8):
+    for _ in range(sources.FAILURE_THRESHOLD + 8):
         with pytest.raises(SourceFailedError):
             fetch("a")
         if found := state().circuit_open_until:
@@ -94,7 +94,7 @@ def test_it_rests_for_longer_each_time(jobs, six, state):
 
 def test_a_source_with_retry_after_gets_no_request_before(jobs, six, state):
     jobs.freeze()
-    six.misbehave("429:40")
+    six.queue_faults("429:40")
     for name in "abc":
         sync_record.send("crm", name)
     drain(jobs)
@@ -106,20 +106,20 @@ def test_a_source_with_retry_after_gets_no_request_before(jobs, six, state):
 def test_an_answer_from_before_closes_no_circuit(jobs, six, state):
     jobs.freeze()
     with db.transaction() as conn:
-        early, late = sync.admit(conn, "crm"), sync.admit(conn, "crm")
+        early, late = sync.acquire_permit(conn, "crm"), sync.acquire_permit(conn, "crm")
     jobs.advance(seconds=1)
-    six.misbehave("429:40")
+    six.queue_faults("429:40")
     with pytest.raises(SourceBusyError):
-        sync.fetch(late, "a")
+        sync.fetch_record(late, "a")
 
-    with sources.asking(replace(early, failures=1)):
+    with sources.recording_result(replace(early, failures=1)):
         pass  # it succeeds, but with the state of the source when it began
 
     assert state().circuit_open_until is not None
 
 
 def test_errors_that_say_nothing_of_the_source_open_no_circuit(jobs, six, state):
-    six.misbehave(*["wrong-type"] * 9)
+    six.queue_faults(*["wrong-type"] * 9)
     for _ in range(9):
         with pytest.raises(WrongAnswerError):
             fetch("a")

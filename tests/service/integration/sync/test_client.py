@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from shop.demo.api import FAULTS, Api, bomb
-from shop.sync.client import Folded, ask, trust
+from shop.demo.faulty_api import FAULTS, FaultyApi, build_bomb
+from shop.sync.client import GzipDecoder, request_json, tls_context
 from shop.sync.errors import (
     CertificateError,
     ForbiddenAddressError,
@@ -91,20 +91,20 @@ def serve(use):
     def start(certificate):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
-        return Api(tls=context)
+        return FaultyApi(tls=context)
 
     return start
 
 
 def fetch(api, path="records"):
-    return ask("crm", api.origin, path)
+    return request_json("crm", api.origin, path)
 
 
 @pytest.mark.parametrize("fault", MEANING)
 def test_each_way_to_go_wrong_has_its_meaning(api, use, fault):
     if MEANING[fault] is SourceTimeoutError:
         use(SYNC_TIMEOUT="0.3")  # other faults need no short timeout
-    api.misbehave(fault)
+    api.queue_faults(fault)
 
     with pytest.raises(SourceError) as caught:
         fetch(api)
@@ -123,7 +123,7 @@ def test_no_way_to_go_wrong_is_left_out():
     [("429:7", 7), ("503:0", 1), ("429:99999999999", 86_400), ("429:1e3", None)],
 )
 def test_it_says_when_to_come_again(api, fault, seconds):
-    api.misbehave(fault)
+    api.queue_faults(fault)
 
     with pytest.raises(SourceError) as caught:
         fetch(api)
@@ -133,7 +133,7 @@ def test_it_says_when_to_come_again(api, fault, seconds):
 
 
 def test_it_may_say_it_as_a_date(api):
-    api.misbehave("429-until:90")
+    api.queue_faults("429-until:90")
 
     with pytest.raises(SourceBusyError) as caught:
         fetch(api)
@@ -143,13 +143,13 @@ def test_it_may_say_it_as_a_date(api):
 
 def test_a_redirect_on_the_same_server_is_followed(api):
     api.put("a")
-    api.misbehave("redirect:/records/a", f"redirect:{api.origin}/records/a")
+    api.queue_faults("redirect:/records/a", f"redirect:{api.origin}/records/a")
 
     assert fetch(api)["id"] == "a"
 
 
 def test_redirects_do_not_go_round(api):
-    api.misbehave(*["redirect"] * 9)
+    api.queue_faults(*["redirect"] * 9)
 
     with pytest.raises(WrongAnswerError, match="redirects"):
         fetch(api)
@@ -159,7 +159,7 @@ def test_redirects_do_not_go_round(api):
 def test_a_body_of_several_members_of_gzip_is_whole(api):
     """The chunks of the body do not matter, even if one ends where a member does."""
     api.put("a", data={"text": "x" * 1000})
-    api.misbehave("gzip-members")
+    api.queue_faults("gzip-members")
 
     assert fetch(api, "records/a")["data"] == {"text": "x" * 1000}
 
@@ -167,24 +167,24 @@ def test_a_body_of_several_members_of_gzip_is_whole(api):
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_members_may_be_cut_into_pieces_anywhere(size):
     body = gzip.compress(b"[1, ") + gzip.compress(b"") + gzip.compress(b"2]") + bytes(3)
-    unfold = Folded("crm")
+    unfold = GzipDecoder("crm")
 
-    found = b"".join(unfold.more(body[at : at + size], 100) for at in range(0, len(body), size))
+    found = b"".join(unfold.decode(body[at : at + size], 100) for at in range(0, len(body), size))
 
-    assert (found, unfold.is_whole) == (b"[1, 2]", True)
+    assert (found, unfold.is_complete) == (b"[1, 2]", True)
 
 
 def test_a_truncated_second_member_is_reported():
-    unfold = Folded("crm")
+    unfold = GzipDecoder("crm")
 
-    unfold.more(gzip.compress(b"[1, ") + gzip.compress(b"2]")[:-4], 100)
+    unfold.decode(gzip.compress(b"[1, ") + gzip.compress(b"2]")[:-4], 100)
 
-    assert not unfold.is_whole
+    assert not unfold.is_complete
 
 
 @pytest.mark.parametrize("status", ["300", "304"])
 def test_a_redirect_that_leads_nowhere_is_reported_and_not_retried(api, status):
-    api.misbehave(status)
+    api.queue_faults(status)
 
     with pytest.raises(WrongAnswerError, match=f"{status} .* leads nowhere"):
         fetch(api)
@@ -194,7 +194,7 @@ def test_a_redirect_that_leads_nowhere_is_reported_and_not_retried(api, status):
 def test_a_dripping_answer_ends_with_the_exchange(api, use):
     """The exchange takes too long, not a single byte: the timeout is 20 times the pause."""
     use(SYNC_TIMEOUT="1")
-    api.misbehave("drip", "drip-body")
+    api.queue_faults("drip", "drip-body")
 
     for _ in range(2):
         began = time.monotonic()
@@ -206,8 +206,8 @@ def test_a_dripping_answer_ends_with_the_exchange(api, use):
 @pytest.mark.parametrize("fault", ["bomb", "endless"])
 def test_an_oversized_answer_is_never_in_memory(api, use, fault):
     use(SYNC_MAX_BYTES="100000")
-    api.misbehave(fault)
-    assert len(bomb()) < 100_000  # made before memory is measured
+    api.queue_faults(fault)
+    assert len(build_bomb()) < 100_000  # made before memory is measured
 
     tracemalloc.start()
     try:
@@ -276,9 +276,9 @@ def test_a_certificate_is_checked_for_the_name(authority, serve, use):
     with serve(authority.issue_cert("localhost")) as api:
         origin = f"https://localhost:{api.port}"
         use(SYNC_ORIGINS=f"{origin}=127.0.0.0/8")
-        assert trust(None) is not None
+        assert tls_context(None) is not None
 
-        assert ask("crm", origin, "records")["total"] == 0
+        assert request_json("crm", origin, "records")["total"] == 0
 
 
 # Allowed addresses
@@ -301,7 +301,7 @@ def test_another_scheme_port_or_name_is_another_host(api, use, change):
     }[change]
 
     with pytest.raises(ForbiddenAddressError):
-        ask("crm", url, "records")
+        request_json("crm", url, "records")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_a_name_that_leads_inside_is_not_asked(api, use, monkeypatch, address):
     monkeypatch.setattr(socket, "create_connection", refuse)
 
     with pytest.raises(ForbiddenAddressError, match="which is not in the public Internet"):
-        ask("crm", f"http://api.example.org:{api.port}", "records")
+        request_json("crm", f"http://api.example.org:{api.port}", "records")
 
 
 def test_a_name_is_resolved_once(api, use, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_name_is_resolved_once(api, use, monkeypatch):
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
-    assert ask("crm", f"http://api.example.org:{api.port}", "records")["total"] == 0
+    assert request_json("crm", f"http://api.example.org:{api.port}", "records")["total"] == 0
     assert asked == ["api.example.org"]
 
 
@@ -350,14 +350,14 @@ def test_the_next_address_is_taken_where_one_does_not_answer(api, use, monkeypat
         ),
     )
 
-    assert ask("crm", f"http://api.example.org:{api.port}", "records")["total"] == 0
+    assert request_json("crm", f"http://api.example.org:{api.port}", "records")["total"] == 0
 
 
 def test_a_name_without_an_address_is_tried_again(use):
     use(SYNC_ORIGINS="https://nobody.invalid")
 
     with pytest.raises(SourceUnreachableError, match=r"nobody\.invalid has no address"):
-        ask("crm", "https://nobody.invalid", "records")
+        request_json("crm", "https://nobody.invalid", "records")
 
 
 def test_a_closed_port_is_tried_again(use):
@@ -367,7 +367,7 @@ def test_a_closed_port_is_tried_again(use):
         use(SYNC_ORIGINS=origin)
 
         with pytest.raises(SourceUnreachableError, match="no connection"):
-            ask("crm", origin, "records")
+            request_json("crm", origin, "records")
 
 
 def test_many_threads_may_ask_at_once(api):

@@ -20,15 +20,15 @@ from workshed import db
 
 def test_a_run_continues_after_the_last_one(jobs, six, kept, monkeypatch):
     calls = []
-    real = actors.sync.sync.read
+    real = actors.sync.sync.fetch_page
 
     def read(turn):
         calls.append(turn.cursor)
         if len(calls) == 2:
-            six.misbehave("502")
+            six.queue_faults("502")
         return real(turn)
 
-    monkeypatch.setattr(actors.sync.sync, "read", read)
+    monkeypatch.setattr(actors.sync.sync, "fetch_page", read)
     with pytest.raises(SourceFailedError):
         jobs.perform(sync_critical_data, "crm")
     jobs.advance(minutes=1)
@@ -44,7 +44,7 @@ def test_the_waits_are_those_that_were_asked_for(jobs, six):
     sync_critical_data.send("crm")
     seconds = []
     for fault in ("500", "429:100", "cut-json", "429"):
-        six.misbehave(fault)
+        six.queue_faults(fault)
         drain(jobs)
         [job] = jobs.scheduled
         seconds.append(job.delay.total_seconds())
@@ -57,7 +57,7 @@ def test_the_waits_are_those_that_were_asked_for(jobs, six):
 
 
 def test_after_ten_attempts_it_is_dead(jobs, six, rows):
-    six.misbehave(*["500"] * 10)
+    six.queue_faults(*["500"] * 10)
     sync_critical_data.send("crm")
 
     run_all(jobs)
@@ -71,7 +71,7 @@ def test_after_ten_attempts_it_is_dead(jobs, six, rows):
 
 
 def test_the_error_and_where_it_happened_are_logged(jobs, six, caplog):
-    six.misbehave("html")
+    six.queue_faults("html")
 
     with caplog.at_level(logging.INFO), pytest.raises(WrongAnswerError):
         jobs.perform(sync_critical_data, "crm")
@@ -86,7 +86,7 @@ def test_the_error_and_where_it_happened_are_logged(jobs, six, caplog):
      ("redirect:http://169.254.169.254/", "ForeignRedirectError")],
 )  # fmt: skip
 def test_errors_that_a_retry_cannot_fix_are_dead_at_once(jobs, six, fault, error):
-    six.misbehave(fault)
+    six.queue_faults(fault)
     sync_critical_data.send("crm")
     drain(jobs)
 
@@ -98,7 +98,7 @@ def test_errors_that_a_retry_cannot_fix_are_dead_at_once(jobs, six, fault, error
 def test_a_listing_that_goes_round_ends(jobs, six, kept, fault):
     jobs.perform(sync_critical_data, "crm")
     jobs.drain()
-    six.misbehave(fault, fault, fault, fault, at="/records")
+    six.queue_faults(fault, fault, fault, fault, at="/records")
 
     with pytest.raises(RepeatedCursorError, match="comes again"):
         jobs.perform(sync_critical_data, "crm")
@@ -122,14 +122,14 @@ def test_a_host_that_is_no_longer_allowed_is_dead_at_once(jobs, six, use):
 
 def test_a_record_that_stays_behind_is_asked_for_once_an_hour(jobs, six, rows):
     """Its job retries by itself; otherwise each listing would send another one."""
-    six.misbehave("nul", at="/records/c")
+    six.queue_faults("nul", at="/records/c")
     for _ in range(3):
         sync_critical_data.send("crm")
         drain(jobs)
     assert len(sent(jobs, sync_record)) == 1
 
     jobs.advance(minutes=61)
-    six.misbehave(*["nul"] * 2, at="/records/c")
+    six.queue_faults(*["nul"] * 2, at="/records/c")
     sync_critical_data.send("crm")
     drain(jobs)
     assert len(sent(jobs, sync_record)) == 2
@@ -137,7 +137,7 @@ def test_a_record_that_stays_behind_is_asked_for_once_an_hour(jobs, six, rows):
 
 def test_a_record_that_changes_while_it_is_fetched_is_fetched_again(jobs, six, kept, monkeypatch):
     """The key of its job is released by then, so the next job is not dropped as a duplicate."""
-    real = sync.fetch
+    real = sync.fetch_record
 
     def fetch_and_change(leave, external_id):
         found = real(leave, external_id)
@@ -146,7 +146,7 @@ def test_a_record_that_changes_while_it_is_fetched_is_fetched_again(jobs, six, k
             sync_record.send("crm", "a")
         return found
 
-    monkeypatch.setattr(sync, "fetch", fetch_and_change)
+    monkeypatch.setattr(sync, "fetch_record", fetch_and_change)
     sync_record.send("crm", "a")
     jobs.drain()
 
@@ -157,7 +157,7 @@ def test_records_that_come_while_it_is_read_do_not_make_a_listing_fail(
     jobs, six, kept, monkeypatch
 ):
     """New records come first, so the last page's total includes records that no page has listed."""
-    real = actors.sync.sync.read
+    real = actors.sync.sync.fetch_page
 
     def read(turn):
         page = real(turn)
@@ -165,7 +165,7 @@ def test_records_that_come_while_it_is_read_do_not_make_a_listing_fail(
             six.put("0new")
         return page
 
-    monkeypatch.setattr(actors.sync.sync, "read", read)
+    monkeypatch.setattr(actors.sync.sync, "fetch_page", read)
     sync_critical_data.send("crm")
     jobs.drain()
 
@@ -173,8 +173,8 @@ def test_records_that_come_while_it_is_read_do_not_make_a_listing_fail(
 
 
 def test_a_last_page_that_is_not_whole_has_its_records_all_the_same(jobs, six, kept):
-    six.page = 10
-    six.misbehave("short", at="/records")
+    six.page_size = 10
+    six.queue_faults("short", at="/records")
     sync_critical_data.send("crm")
     drain(jobs)
 
@@ -185,31 +185,31 @@ def test_a_record_found_again_is_not_deleted_by_a_later_answer(jobs, six, kept):
     """An earlier listing lacked it."""
     sync_critical_data.send("crm")
     jobs.drain()
-    six.page = 10
-    six.misbehave("fewer", at="/records")
+    six.page_size = 10
+    six.queue_faults("fewer", at="/records")
     sync_critical_data.send("crm")
     jobs.drain()
 
-    six.misbehave("404", at="/records/a")
+    six.queue_faults("404", at="/records/a")
     with jobs.expect_discard():
         jobs.perform(sync_record, "crm", "a")
     assert "a" in kept()
 
 
 def test_a_revoked_token_alerts_once_and_is_not_retried(jobs, six, state):
-    six.misbehave(*["401"] * 20)
+    six.queue_faults(*["401"] * 20)
     for name in SIX:
         sync_record.send("crm", name)
     drain(jobs)
 
-    assert len(six.requests) == sources.TRIPS_AT
+    assert len(six.requests) == sources.FAILURE_THRESHOLD
     assert state().circuit_open_until is not None
     assert len(jobs.mailbox) == 2
     assert sum(run.message.actor_name == "deliver_email" for run in jobs.runs) == 2
 
 
 def test_a_part_of_a_listing_says_nothing_of_the_whole(jobs, six, state):
-    six.misbehave(*["500"] * 4)
+    six.queue_faults(*["500"] * 4)
     sync_critical_data.send("crm")
     for _ in range(4):
         drain(jobs)
@@ -219,7 +219,7 @@ def test_a_part_of_a_listing_says_nothing_of_the_whole(jobs, six, state):
     before = len(jobs.mailbox)
     assert state().failed_runs == 0
 
-    six.misbehave("500")
+    six.queue_faults("500")
     with pytest.raises(SourceFailedError):
         jobs.perform(sync_critical_data, "crm", cursor="c")
     assert state().failed_runs == 1
@@ -230,7 +230,7 @@ def test_a_part_of_a_listing_says_nothing_of_the_whole(jobs, six, state):
 
 
 def test_a_record_of_the_wrong_form_keeps_no_other_from_coming(jobs, six, kept):
-    six.misbehave("nul", at="/records/c")
+    six.queue_faults("nul", at="/records/c")
     sync_critical_data.send("crm")
     drain(jobs)
 

@@ -4,7 +4,7 @@ import pytest
 
 from actors import sync_critical_data
 from shop import sync
-from shop.sync import skipping
+from shop.sync import skipped_items
 from shop.sync.errors import OverlongListingError, WrongAnswerError
 from tests.service.integration.sync.conftest import SIX, drain
 from workshed import db
@@ -16,7 +16,7 @@ def skipped(database):
 
     def read():
         with db.transaction() as conn:
-            return [(one.item, one.reason) for one in sync.skipped(conn, "crm")]
+            return [(one.item, one.reason) for one in sync.list_skipped(conn, "crm")]
 
     return read
 
@@ -29,7 +29,7 @@ def run_all(jobs):
 def test_a_bad_item_is_skipped_and_listed_and_the_rest_goes_on(
     jobs, six, kept, skipped, state, caplog
 ):
-    six.misbehave("bad-id", at="/records")
+    six.queue_faults("bad-id", at="/records")
 
     run_all(jobs)
 
@@ -42,7 +42,7 @@ def test_a_bad_item_is_skipped_and_listed_and_the_rest_goes_on(
 
 
 def test_a_corrected_item_is_no_longer_listed(jobs, six, kept, skipped):
-    six.misbehave("bad-id", at="/records")
+    six.queue_faults("bad-id", at="/records")
     run_all(jobs)
 
     run_all(jobs)
@@ -54,7 +54,7 @@ def test_a_corrected_item_is_no_longer_listed(jobs, six, kept, skipped):
 @pytest.mark.parametrize("fault", ["nan", "wrong-type"])
 def test_a_record_that_we_have_is_not_deleted_because_its_item_is_bad(jobs, six, kept, fault):
     run_all(jobs)
-    six.misbehave(fault, at="/records")
+    six.queue_faults(fault, at="/records")
 
     run_all(jobs)
 
@@ -64,7 +64,7 @@ def test_a_record_that_we_have_is_not_deleted_because_its_item_is_bad(jobs, six,
 def test_a_listing_of_which_nothing_can_be_read_is_another_api(jobs, six, kept, state):
     """It must not count records as deleted."""
     run_all(jobs)
-    six.misbehave("all-bad", "all-bad", at="/records")
+    six.queue_faults("all-bad", "all-bad", at="/records")
 
     with pytest.raises(WrongAnswerError, match=r"none of its 6 items can be read: .*Input should"):
         jobs.perform(sync_critical_data, "crm")
@@ -74,8 +74,8 @@ def test_a_listing_of_which_nothing_can_be_read_is_another_api(jobs, six, kept, 
 
 
 def test_many_bad_items_fill_no_table(jobs, six, skipped, monkeypatch):
-    monkeypatch.setattr(skipping, "MOST", 2)
-    six.misbehave("all-bad", at="/records")
+    monkeypatch.setattr(skipped_items, "MAX_STORED", 2)
+    six.queue_faults("all-bad", at="/records")
 
     run_all(jobs)
 
@@ -105,7 +105,7 @@ def test_records_may_be_counted_by_integers(jobs, crm, kept, rows, monkeypatch):
 
 
 def test_a_listing_need_not_say_how_many_there_are(jobs, six, kept, state):
-    six.misbehave("no-total", "no-total", at="/records")
+    six.queue_faults("no-total", "no-total", at="/records")
 
     run_all(jobs)
 
@@ -115,7 +115,7 @@ def test_a_listing_need_not_say_how_many_there_are(jobs, six, kept, state):
 
 def test_a_listing_stops_above_its_total(jobs, six, kept, state):
     """Otherwise an endless listing would be read for hours, repeatedly."""
-    six.misbehave("overlong", "overlong", at="/records")
+    six.queue_faults("overlong", "overlong", at="/records")
 
     with pytest.raises(OverlongListingError, match="3 records so far, and says there are 2"):
         jobs.perform(sync_critical_data, "crm")
@@ -125,7 +125,7 @@ def test_a_listing_stops_above_its_total(jobs, six, kept, state):
 
 
 def test_a_listing_that_names_records_twice_is_not_above_its_total(jobs, six, kept):
-    six.misbehave("twice", "twice", at="/records")
+    six.queue_faults("twice", "twice", at="/records")
 
     run_all(jobs)
 
@@ -134,7 +134,7 @@ def test_a_listing_that_names_records_twice_is_not_above_its_total(jobs, six, ke
 
 def test_a_source_that_is_removed_goes_with_its_records(jobs, six, rows):
     sync_critical_data.send("crm")
-    six.misbehave("bad-id", at="/records")
+    six.queue_faults("bad-id", at="/records")
     drain(jobs)
     sync_critical_data.send("crm")
 

@@ -5,33 +5,33 @@ import io
 
 import pytest
 
-from shop.imports import AS_FOUND, ImportRefusedError, Layout, packing, preview
-from shop.imports.judging import judge
-from shop.imports.source import opened
+from shop.imports import DETECT_ALL, ImportRefusedError, Layout, decompression, preview_file
+from shop.imports.source import open_source
+from shop.imports.validation import validate_row
 from workshed.settings import settings
 
 ADA = ("Ada Lovelace", "ada@example.org")
 
 
-def landed(content, layout=AS_FOUND):
+def landed(content, layout=DETECT_ALL):
     """Return the user or the failure that each row of a file becomes."""
     content = content.encode() if isinstance(content, str) else content
-    with opened(io.BytesIO(content), layout) as source:
-        return [judge(row, source.table.header) for row in source.rows()]
+    with open_source(io.BytesIO(content), layout) as source:
+        return [validate_row(row, source.table.header) for row in source.rows()]
 
 
-def people(content, layout=AS_FOUND):
+def people(content, layout=DETECT_ALL):
     return [(row.name, row.email) for row in landed(content, layout)]
 
 
-def refusal(content, layout=AS_FOUND):
+def refusal(content, layout=DETECT_ALL):
     with pytest.raises(ImportRefusedError) as caught:
         landed(content, layout)
     return caught.value.reason
 
 
-def skipped(content, layout=AS_FOUND):
-    return preview(io.BytesIO(content.encode()), layout).skipped
+def skipped(content, layout=DETECT_ALL):
+    return preview_file(io.BytesIO(content.encode()), layout).skipped
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_packed_file_that_is_damaged_or_too_large_is_refused(monkeypatch):
 
     assert refusal(packed[:-9]).startswith("what gzip has packed is damaged: ")
     assert refusal(packed[:20] + b"\0\0\0" + packed[23:]).startswith("what gzip has packed is da")
-    monkeypatch.setattr(packing, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(decompression, "MAX_BYTES", 20_000)
     assert refusal(packed) == "it has more than 20000 bytes once it is unpacked"
 
 
@@ -213,12 +213,12 @@ def test_a_preview_shows_what_an_import_would_do():
     wrong = ["6,,x@example.org", "7,Ada,P1@Example.org", "8,,y@example.org"]
     content = "\n".join(["id,name,email", *rows, *wrong]).encode()
 
-    found = preview(io.BytesIO(content))
+    found = preview_file(io.BytesIO(content))
 
     assert (found.encoding, found.is_guess, found.delimiter) == ("utf-8", False, ",")
     assert (found.name, found.email, found.skipped) == ("name", "email", ["id"])
     assert found.people == [(f"Person {n}", f"p{n}@example.org") for n in range(5)]
-    assert (found.rows, found.good) == (9, 6)
+    assert (found.rows, found.valid_rows) == (9, 6)
     assert [(kind.problem, kind.rows, kind.line, kind.reason) for kind in found.problems] == [
         ("no name", 2, 8, "the name is missing"),
         ("duplicate", 1, 9, "line 3 has the same address"),

@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from shop.imports import AS_FOUND, ImportRefusedError, Layout, LayoutError
+from shop.imports import DETECT_ALL, ImportRefusedError, Layout, LayoutError
 from shop.imports.encoding import Encoding
 from shop.imports.plausibility import is_western
-from shop.imports.source import opened
+from shop.imports.source import open_source
 
 WESTERN = {
     "German": "Jürgen Müller, Bärbel Weiß, Björn Schröder, Käthe Groß, Änne Süß, Özlem",
@@ -62,10 +62,10 @@ def each(lists):
     ]
 
 
-def names(content, layout=AS_FOUND):
-    with opened(io.BytesIO(content), layout) as source:
+def names(content, layout=DETECT_ALL):
+    with open_source(io.BytesIO(content), layout) as source:
         header = source.table.header
-        return source.encoding, [header.name.read(row.fields) for row in source.rows()]
+        return source.encoding, [header.name.compose(row.fields) for row in source.rows()]
 
 
 def read(content):
@@ -76,7 +76,7 @@ def read(content):
         return err.reason
 
 
-def refusal(content, layout=AS_FOUND):
+def refusal(content, layout=DETECT_ALL):
     with pytest.raises(ImportRefusedError) as caught:
         names(content, layout)
     return caught.value.reason

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.imports import AS_FOUND, ImportRefusedError, encoding
-from shop.imports.source import opened
-from shop.imports.table import LONGEST_ROW
+from shop.imports import DETECT_ALL, ImportRefusedError, encoding
+from shop.imports.csv_reader import MAX_ROW_LENGTH
+from shop.imports.source import open_source
 
 USUAL = "name,email\nAda,ada@example.org\n"
 
 
-def read(content, layout=AS_FOUND):
+def read(content, layout=DETECT_ALL):
     """Return (line, name, address) of each row of a file."""
-    with opened(io.BytesIO(content), layout) as source:
+    with open_source(io.BytesIO(content), layout) as source:
         header = source.table.header
         return [
-            (row.line, header.name.read(row.fields), row.fields[header.email_at])
+            (row.line, header.name.compose(row.fields), row.fields[header.email_at])
             for row in source.rows()
         ]
 
@@ -188,7 +188,7 @@ def test_the_columns_of_the_list_of_failures_are_passed_over():
             "line 3, column 'name': a quotation mark opens here and is not closed",
         ),
         (
-            f"Ada,{'a' * LONGEST_ROW}\n",
+            f"Ada,{'a' * MAX_ROW_LENGTH}\n",
             "line 2: the row has 1048576 characters and more; is it a CSV",
         ),
     ],
@@ -220,9 +220,9 @@ def test_rows_written_as_csv_are_read(rows, delimiter, codec, end):
 def test_few_fields_of_skipped_columns_are_kept():
     content = b"name,email\n" + b"," * 1_000_000 + b"x\n"
 
-    with opened(io.BytesIO(content), AS_FOUND) as source:
+    with open_source(io.BytesIO(content), DETECT_ALL) as source:
         rows = list(source.rows())
 
-    assert [(row.width, row.filled, len(row.fields)) for row in rows] == [
+    assert [(row.width, row.filled_width, len(row.fields)) for row in rows] == [
         (1_000_001, 1_000_001, 12)
     ]

@@ -13,7 +13,7 @@ from jinja2 import UndefinedError
 from shop import compose
 from shop.people import InvalidNameError, names
 
-KINDS = [compose.welcome, compose.reminder]
+KINDS = [compose.write_welcome, compose.write_reminder]
 NAMES = ["Ada", "Zoë O'Brien", "שרה כהן", "محمد", "王小明", "<b>Bob</b> & Co"]
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_loaded_from_elsewhere(write, user):
 def test_the_product_is_named_as_the_sender_is(user, configure):
     configure(mail_from="Acme <hello@acme.example>")
 
-    draft = compose.welcome(user())
+    draft = compose.write_welcome(user())
 
     assert draft.subject == "Welcome to Acme, Ada Lovelace"
     assert "Your account at Acme is ready" in draft.text_body
@@ -103,7 +103,7 @@ def test_the_product_is_named_as_the_sender_is(user, configure):
 
 def test_a_value_a_template_lacks_is_an_error():
     with pytest.raises(UndefinedError):
-        compose.render("welcome.txt", {"name": "Ada"})
+        compose.render_template("welcome.txt", {"name": "Ada"})
 
 
 @given(text(characters(), min_size=1, max_size=100))

@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis.strategies import characters, text
 
-from shop.people import InvalidNameError, names, unsubscribing
+from shop.people import InvalidNameError, names, unsubscribe_links
 from workshed.contrib.mail import BULK, RecipientRejectedError
-from workshed.contrib.mail.protocol import wire
+from workshed.contrib.mail.protocol import mime
 
 
 def read(email):
     """Parse with the standard library's oldest parser, which repairs nothing."""
     return message_from_bytes(
-        wire.envelope(email, unsubscribing.link_of).payload, policy=policy.compat32
+        mime.build_envelope(email, unsubscribe_links.build_link_from_text).payload,
+        policy=policy.compat32,
     )
 
 
@@ -49,7 +50,7 @@ def test_a_mail_to_many_says_in_plain_words_how_to_unsubscribe(email, configure)
 
     parsed = read(email(user_id="7", priority=BULK))
 
-    assert parsed["List-Unsubscribe"] == f"<{unsubscribing.link(7)}>"
+    assert parsed["List-Unsubscribe"] == f"<{unsubscribe_links.build_link(7)}>"
     assert parsed["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert read(email(user_id="7"))["List-Unsubscribe"] is None
 
@@ -60,13 +61,13 @@ def test_a_link_without_tls_is_for_no_button(email, configure):
 
     parsed = read(email(user_id="7", priority=BULK))
 
-    assert parsed["List-Unsubscribe"] == f"<{unsubscribing.link(7)}>"
+    assert parsed["List-Unsubscribe"] == f"<{unsubscribe_links.build_link(7)}>"
     assert parsed["List-Unsubscribe-Post"] is None
 
 
 def test_every_delivery_is_the_same_mail(email):
     first, second = (
-        re.sub(rb"={15}\d+==", b"BOUNDARY", wire.envelope(email()).payload) for _ in range(2)
+        re.sub(rb"={15}\d+==", b"BOUNDARY", mime.build_envelope(email()).payload) for _ in range(2)
     )
 
     assert first == second
@@ -89,7 +90,7 @@ def test_a_mail_may_be_text_only(email):
 
 
 def test_every_line_is_short_ascii_ended_by_crlf(email):
-    payload = wire.envelope(email(subject="é" * 200, text_body="ü" * 3000 + "\n.\n")).payload
+    payload = mime.build_envelope(email(subject="é" * 200, text_body="ü" * 3000 + "\n.\n")).payload
 
     lines = payload.split(b"\r\n")
 
@@ -108,7 +109,7 @@ def test_every_line_is_short_ascii_ended_by_crlf(email):
     ],
 )
 def test_unusual_addresses_are_the_same_outside_and_inside(email, address, on_the_wire):
-    envelope = wire.envelope(email(recipient=address))
+    envelope = mime.build_envelope(email(recipient=address))
 
     assert envelope.recipient == on_the_wire
     assert f"<{on_the_wire}>".encode() in envelope.payload
@@ -116,7 +117,7 @@ def test_unusual_addresses_are_the_same_outside_and_inside(email, address, on_th
 
 
 def test_an_address_without_an_ascii_form_needs_a_server_that_knows_utf8(email):
-    envelope = wire.envelope(email(recipient="jürgen@example.org"))
+    envelope = mime.build_envelope(email(recipient="jürgen@example.org"))
 
     assert envelope.needs_utf8
     assert "<jürgen@example.org>".encode() in envelope.payload
@@ -124,7 +125,7 @@ def test_an_address_without_an_ascii_form_needs_a_server_that_knows_utf8(email):
 
 def test_an_invalid_address_is_rejected_permanently(email):
     with pytest.raises(RecipientRejectedError, match="553"):
-        wire.envelope(email(recipient="ada@nowhere"))
+        mime.build_envelope(email(recipient="ada@nowhere"))
 
 
 @pytest.mark.parametrize("field", ["subject", "recipient_name"])
@@ -133,7 +134,7 @@ def test_no_header_can_be_injected(email, field, end):
     evil = replace(email(), **{field: f"Hello{end}Bcc: eve@example.org"})
 
     with pytest.raises(ValueError, match=r"CR or LF|linefeed or carriage return"):
-        wire.envelope(evil)
+        mime.build_envelope(evil)
 
 
 def test_a_name_with_a_comma_is_one_recipient(email):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shop.people import User, wants_reminder
+from shop.people import User, is_reminder_due
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 WELCOMED = User(
@@ -21,11 +21,11 @@ WELCOMED = User(
 
 
 def test_a_welcomed_user_who_did_not_return_is_reminded():
-    assert wants_reminder(WELCOMED)
+    assert is_reminder_due(WELCOMED)
 
 
 @pytest.mark.parametrize(
     "change", [{"welcomed_at": None}, {"activated_at": NOW}, {"unsubscribed_at": NOW}]
 )
 def test_other_users_are_not_reminded(change):
-    assert not wants_reminder(replace(WELCOMED, **change))
+    assert not is_reminder_due(replace(WELCOMED, **change))

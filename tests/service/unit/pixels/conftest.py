@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shop.pixels import ConvertedImage, ImageRequest, RefusedError
-from shop.pixels.making import make
+from shop.pixels.conversion import convert_image
 
 
 class Outcome(NamedTuple):
@@ -44,7 +44,7 @@ def variant(wanted):
 
     def run(data, **values):
         target = BytesIO(b"left over from before, and longer than what is made" * 1000)
-        made = make(BytesIO(data), target, wanted(**values))
+        made = convert_image(BytesIO(data), target, wanted(**values))
         image = Image.open(BytesIO(target.getvalue()))
         image.load()
         assert image.size == (made.width, made.height)
@@ -62,7 +62,7 @@ def refusal(wanted):
     def run(data, **values):
         target = BytesIO()
         with pytest.raises(RefusedError) as refused:
-            make(BytesIO(data), target, wanted(**values))
+            convert_image(BytesIO(data), target, wanted(**values))
         assert target.getvalue() == b""
         return refused.value.reason
 

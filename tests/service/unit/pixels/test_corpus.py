@@ -8,7 +8,7 @@ import PIL
 import pytest
 
 from shop.pixels import RefusedError
-from shop.pixels.making import make
+from shop.pixels.conversion import convert_image
 from tests.root import ROOT
 from tests.service.unit.pixels.test_fuzz import check
 
@@ -71,7 +71,7 @@ def test_images_of_pillow_are_not_refused_for_trailing_data_or_their_name(small,
 def reason(data, wanted):
     """Return the reason for a refusal; empty if an image is made."""
     try:
-        make(BytesIO(data), BytesIO(), wanted)
+        convert_image(BytesIO(data), BytesIO(), wanted)
     except RefusedError as err:
         return err.reason
     return ""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shop.pixels import RefusedError
-from shop.pixels.making import make
+from shop.pixels.conversion import convert_image
 from tests.service.unit.pixels.samples import SAMPLES
 
 SEED = 7
@@ -21,7 +21,7 @@ def check(data, wanted):
     """Return whether an image was made."""
     target = BytesIO()
     try:
-        made = make(BytesIO(data), target, wanted)
+        made = convert_image(BytesIO(data), target, wanted)
     except RefusedError:
         assert target.getvalue() == b""
         return False

@@ -9,7 +9,7 @@ from PIL import Image
 from pillow_heif import encode
 
 from shop.pixels import RefusedError
-from shop.pixels.making import make
+from shop.pixels.conversion import convert_image
 from tests.service.unit.pixels.samples import SAMPLES, encoded, picture
 from tests.service.unit.pixels.test_ends import box
 from tests.service.unit.pixels.test_orientation import COLOURS, corners, stored, tagged
@@ -43,11 +43,11 @@ def test_the_decoder_is_loaded_for_the_first_heic_and_for_nothing_else(tmp_path)
         "import sys\n"
         "from io import BytesIO\n"
         "from shop.pixels import ImageRequest\n"
-        "from shop.pixels.making import make\n"
+        "from shop.pixels.conversion import convert_image\n"
         "for name in sys.argv[1:]:\n"
         "    with open(name, 'rb') as file:\n"
         "        wanted = ImageRequest(9, 9, 85, 'jpeg', '', 10**6, 10**6, 10**6, 9)\n"
-        "        make(file, BytesIO(), wanted)\n"
+        "        convert_image(file, BytesIO(), wanted)\n"
         "    print('_pillow_heif' in sys.modules)\n"
     )
     done = subprocess.run(
@@ -156,7 +156,7 @@ def test_a_picture_of_another_size_than_its_header_says_is_refused(claimed, refu
 def test_the_same_file_gives_the_same_image_whatever_came_before(wanted):
     def made(data):
         target = BytesIO()
-        make(BytesIO(data), target, wanted(width=40, height=40))
+        convert_image(BytesIO(data), target, wanted(width=40, height=40))
         return target.getvalue()
 
     before = {name: made(data) for name, (_, data) in SAMPLES.items() if "heic" in name}

@@ -8,7 +8,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from shop.pixels.making import make
+from shop.pixels.conversion import convert_image
 from tests.service.unit.pixels.samples import SAMPLES, encoded, film, picture
 
 PNG = SAMPLES["png"][1]
@@ -341,7 +341,7 @@ def test_a_lack_of_memory_is_distinguished_from_nonsense(message, wanted, monkey
     monkeypatch.setattr(Image.Image, "resize", lambda *_: (_ for _ in ()).throw(OSError(message)))
 
     with pytest.raises(MemoryError, match=message):
-        make(io.BytesIO(PNG), io.BytesIO(), wanted())
+        convert_image(io.BytesIO(PNG), io.BytesIO(), wanted())
 
 
 @pytest.mark.parametrize(

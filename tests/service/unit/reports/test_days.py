@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import dates, datetimes, sampled_from
 
-from shop.reports import days
+from shop.reports import business_days
 
 ZONES = sorted(available_timezones() - {"localtime"})
 A_DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -33,19 +33,23 @@ def changing(zone):
 
 def check(of, zone):
     """Check that days are adjacent, and that each holds the instants whose local date it is."""
-    found = days.day(of, zone)
+    found = business_days.day_of(of, zone)
 
-    assert found.ends_at == days.day(of + A_DAY, zone).starts_at
+    assert found.ends_at == business_days.day_of(of + A_DAY, zone).starts_at
     assert found.starts_at < found.ends_at
-    assert local(found.starts_at, zone) == local(found.ends_at - days.MOMENT, zone) == of
-    assert local(found.starts_at - days.MOMENT, zone) < of < local(found.ends_at, zone)
+    assert local(found.starts_at, zone) == local(found.ends_at - business_days.MOMENT, zone) == of
+    assert local(found.starts_at - business_days.MOMENT, zone) < of < local(found.ends_at, zone)
     at = found.starts_at
     while at < found.ends_at:
         assert local(at, zone) == of
         at += HOUR / 4
-    assert days.before(found.starts_at, zone) == days.day(of - A_DAY, zone)
-    assert days.before(found.ends_at - days.MOMENT, zone) == days.day(of - A_DAY, zone)
-    assert days.before(found.ends_at, zone) == found
+    assert business_days.previous_day(found.starts_at, zone) == business_days.day_of(
+        of - A_DAY, zone
+    )
+    assert business_days.previous_day(
+        found.ends_at - business_days.MOMENT, zone
+    ) == business_days.day_of(of - A_DAY, zone)
+    assert business_days.previous_day(found.ends_at, zone) == found
 
 
 @pytest.mark.sample(2)
@@ -68,10 +72,10 @@ def test_days_leave_no_gap(of, zone):
 def test_each_instant_is_of_the_day_that_its_clocks_show(at, zone):
     at = at.replace(tzinfo=UTC)
 
-    found = days.day(local(at, zone), zone)
+    found = business_days.day_of(local(at, zone), zone)
 
     assert found.starts_at <= at < found.ends_at
-    assert days.before(at, zone).ends_at == found.starts_at
+    assert business_days.previous_day(at, zone).ends_at == found.starts_at
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_each_instant_is_of_the_day_that_its_clocks_show(at, zone):
     ],
 )
 def test_how_long_days_are(of, zone, starts_at, hours):
-    found = days.day(date.fromisoformat(of), zone)
+    found = business_days.day_of(date.fromisoformat(of), zone)
 
     assert found.starts_at == datetime.fromisoformat(starts_at).replace(tzinfo=UTC)
     assert (found.ends_at - found.starts_at) / HOUR == hours
@@ -103,11 +107,13 @@ def test_how_long_days_are(of, zone, starts_at, hours):
 def test_before_a_day_that_never_was_is_the_one_before_it():
     noon = datetime(2011, 12, 30, 22, tzinfo=UTC)  # of the 31st
 
-    assert days.before(noon, "Pacific/Apia") == days.day(date(2011, 12, 29), "Pacific/Apia")
+    assert business_days.previous_day(noon, "Pacific/Apia") == business_days.day_of(
+        date(2011, 12, 29), "Pacific/Apia"
+    )
 
 
 def test_the_dates_of_a_trend_end_with_its_day():
-    assert days.up_to(date(2026, 3, 1), 3) == [
+    assert business_days.range_ending(date(2026, 3, 1), 3) == [
         date(2026, 2, 27),
         date(2026, 2, 28),
         date(2026, 3, 1),

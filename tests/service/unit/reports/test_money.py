@@ -30,11 +30,11 @@ currencies = sampled_from(["EUR", "JPY", "KWD"])
     ],
 )  # fmt: skip
 def test_amounts_as_they_are_read(amount, currency, plain, grouped):
-    assert money.plain(Decimal(amount), currency) == plain
-    assert money.grouped(Decimal(amount), currency) == grouped
+    assert money.format_exact(Decimal(amount), currency) == plain
+    assert money.format_grouped(Decimal(amount), currency) == grouped
 
 
 @given(amount=amounts, currency=currencies)
 def test_nothing_of_an_amount_is_lost(amount, currency):
-    assert Decimal(money.plain(amount, currency)) == amount
-    assert Decimal(money.grouped(amount, currency).replace(",", "")) == amount
+    assert Decimal(money.format_exact(amount, currency)) == amount
+    assert Decimal(money.format_grouped(amount, currency).replace(",", "")) == amount

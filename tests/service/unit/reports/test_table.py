@@ -4,7 +4,7 @@ import csv
 import io
 from decimal import Decimal
 
-from shop.reports import table
+from shop.reports import csv_table
 
 NAMES = ["=cmd()", "<script>", "مكتب", "x" * 10_000, "two\nlines", 'a "quoted", name']
 
@@ -14,7 +14,7 @@ def read(content):
 
 
 def test_each_value_has_a_row(report, sales):
-    content = table.written(
+    content = csv_table.render_csv(
         report(sales("EUR", "12.5", [("Desk", 2, "12.5")], before="1"), sales("JPY", "300"))
     )
 
@@ -37,7 +37,9 @@ def test_each_value_has_a_row(report, sales):
 
 
 def test_the_revenues_of_a_currency_add_up_to_its_trend(report, sales):
-    rows = read(table.written(report(sales("EUR", "12.34", before="0.1"), sales("USD", "5"))))
+    rows = read(
+        csv_table.render_csv(report(sales("EUR", "12.34", before="0.1"), sales("USD", "5")))
+    )
 
     found = sum(
         Decimal(row["value"])
@@ -51,7 +53,7 @@ def test_the_revenues_of_a_currency_add_up_to_its_trend(report, sales):
 def test_names_from_outside_stay_one_cell_and_are_no_formula(report, sales):
     top = [(name, 1, "1") for name in NAMES]
 
-    rows = read(table.written(report(sales("EUR", "6", top))))
+    rows = read(csv_table.render_csv(report(sales("EUR", "6", top))))
 
     items = [row["item"] for row in rows if row["measure"] == "units of product"]
     assert items == ["'=cmd()", *NAMES[1:]]

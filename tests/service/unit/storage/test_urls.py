@@ -22,13 +22,13 @@ CANARY = "s3cr3tcanary"
     ],
 )
 def test_a_folder_is_read(url, folder):
-    assert LocalStorage.at(url).root == folder
+    assert LocalStorage.from_url(url).root == folder
 
 
 @pytest.mark.parametrize("url", ["file:", "file://", "file://host/path", "file:\0"])
 def test_an_invalid_folder_is_refused(url):
     with pytest.raises(SettingsError, match=r"WORKSHED_STORAGE_URL: names .*; write file:"):
-        LocalStorage.at(url)
+        LocalStorage.from_url(url)
 
 
 def test_all_of_an_address_is_read():
@@ -36,7 +36,7 @@ def test_all_of_an_address_is_read():
         "s3://key:a%2Fb%2Bc@pictures/some%20where/deep/?region=eu-west-1&endpoint=https://s3:9000/"
     )
 
-    address = S3Address.at(url)
+    address = S3Address.from_url(url)
 
     assert address == S3Address(
         bucket="pictures",
@@ -50,12 +50,12 @@ def test_all_of_an_address_is_read():
 
 
 def test_a_bucket_is_enough():
-    assert S3Address.at("s3://pictures") == S3Address("pictures", "", None, None, None, None)
+    assert S3Address.from_url("s3://pictures") == S3Address("pictures", "", None, None, None, None)
 
 
 def test_only_an_endpoint_that_says_http_is_spoken_to_in_clear():
-    assert S3Address.at("s3://pictures?endpoint=http://127.0.0.1:9000").is_plain
-    assert not S3Address.at("s3://pictures").is_plain
+    assert S3Address.from_url("s3://pictures?endpoint=http://127.0.0.1:9000").is_plain
+    assert not S3Address.from_url("s3://pictures").is_plain
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_only_an_endpoint_that_says_http_is_spoken_to_in_clear():
 )
 def test_an_address_that_cannot_be_read_is_refused_and_not_quoted(url, said):
     with pytest.raises(SettingsError) as error:
-        S3Address.at(url)
+        S3Address.from_url(url)
 
     assert str(error.value).startswith("WORKSHED_STORAGE_URL: ")
     assert said in str(error.value)
@@ -92,7 +92,7 @@ def test_an_address_that_cannot_be_read_is_refused_and_not_quoted(url, said):
 
 
 def test_an_address_names_itself_without_its_credentials():
-    address = S3Address.at(f"s3://key:{CANARY}@pictures/a?endpoint=https://s3.example.org")
+    address = S3Address.from_url(f"s3://key:{CANARY}@pictures/a?endpoint=https://s3.example.org")
 
     assert str(address) == "s3://pictures/a at https://s3.example.org"
     assert CANARY not in repr(address)

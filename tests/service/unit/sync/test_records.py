@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 
-from shop.sync.answers import ListedItem, ListingPage, page, record
 from shop.sync.errors import WrongAnswerError
-from shop.sync.records import StoredRecord, judge
+from shop.sync.records import StoredRecord, decide_change
+from shop.sync.schemas import ListedItem, ListingPage, parse_page, parse_record
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)
@@ -31,14 +31,14 @@ EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)
     ],
 )
 def test_what_follows_from_two_versions(stored, version, since, change):
-    assert judge(stored, version, since) == change
+    assert decide_change(stored, version, since) == change
 
 
 @pytest.mark.parametrize("order", list(permutations([1, 2, 3, 4])))
 def test_in_any_order_the_newest_stays(order):
     stored = StoredRecord(None, None, None)
     for version in order:
-        if judge(stored, version, NOON):
+        if decide_change(stored, version, NOON):
             stored = StoredRecord(version, None, None)
 
     assert stored.version == 4
@@ -58,12 +58,12 @@ def test_in_any_order_the_newest_stays(order):
 )
 def test_a_page_that_is_not_as_agreed_is_named(answer, reason):
     with pytest.raises(WrongAnswerError) as caught:
-        page("crm", answer)
+        parse_page("crm", answer)
     assert reason in str(caught.value)
 
 
 def test_a_page_may_be_the_last_in_two_ways_and_say_no_total():
-    found = page("crm", {"items": [{"id": 7, "version": 1}], "next": "", "total": None})
+    found = parse_page("crm", {"items": [{"id": 7, "version": 1}], "next": "", "total": None})
 
     assert found == ListingPage((ListedItem(id="7", version=1),), None, None)
 
@@ -87,7 +87,7 @@ def test_a_page_may_be_the_last_in_two_ways_and_say_no_total():
 def test_an_item_that_is_not_as_agreed_is_skipped_alone(item, reason):
     good = {"id": "b", "version": 1}
 
-    found = page("crm", {"items": [item, good], "next": None, "total": 2})
+    found = parse_page("crm", {"items": [item, good], "next": None, "total": 2})
 
     assert [one.id for one in found.items] == ["b"]
     [skipped] = found.skipped
@@ -113,11 +113,11 @@ def test_a_record_that_is_not_as_agreed_is_named(change, reason):
     answer = {"id": "a", "version": 1, "name": "A", "data": {}, "associations": []}
 
     with pytest.raises(WrongAnswerError) as caught:
-        record("crm", "a", answer | change)
+        parse_record("crm", "a", answer | change)
     assert reason in str(caught.value)
 
 
 def test_further_fields_of_a_source_are_ignored():
     answer = {"id": "a", "version": 1, "name": "A", "data": {}, "associations": [], "new": 1}
 
-    assert record("crm", "a", answer).name == "A"
+    assert parse_record("crm", "a", answer).name == "A"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, none, one_of, text
 
-from shop.sync.retry_after import LONGEST, SHORTEST, delay_of
+from shop.sync.retry_after import MAX_DELAY, MIN_DELAY, parse_delay
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
     ],
 )
 def test_it_says_how_long_to_wait(header, seconds):
-    assert delay_of(header, NOW) == timedelta(seconds=seconds)
+    assert parse_delay(header, NOW) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -45,18 +45,18 @@ def test_it_says_how_long_to_wait(header, seconds):
     ],
 )
 def test_an_unreadable_header_is_ignored(header):
-    assert delay_of(header, NOW) is None
+    assert parse_delay(header, NOW) is None
 
 
 @given(seconds=integers(1, 86_400))
 def test_both_forms_say_the_same(seconds):
     at = NOW + timedelta(seconds=seconds)
 
-    assert delay_of(str(seconds), NOW) == delay_of(format_datetime(at, usegmt=True), NOW)
+    assert parse_delay(str(seconds), NOW) == parse_delay(format_datetime(at, usegmt=True), NOW)
 
 
 @given(header=one_of(none(), text()))
 def test_nothing_that_is_sent_makes_it_fail(header):
-    found = delay_of(header, NOW)
+    found = parse_delay(header, NOW)
 
-    assert found is None or SHORTEST <= found <= LONGEST
+    assert found is None or MIN_DELAY <= found <= MAX_DELAY

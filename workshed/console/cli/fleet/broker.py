@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.options import Declaring, Json
-from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.cli.terminal.options import Json, QueuePackages
+from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.operations.environment import (
     open_management,
     require_queues,
@@ -17,8 +17,13 @@ from workshed.console.rabbitmq.drift import find_differences
 from workshed.console.rabbitmq.password_file import ensure_passwords
 from workshed.settings import settings
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.accounts import broker_accounts
-from workshed.transport.amqp.arguments import FIRST, NEWEST, is_version, read_version
+from workshed.transport.amqp.accounts import build_accounts
+from workshed.transport.amqp.arguments import (
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    is_version,
+    parse_version,
+)
 from workshed.transport.amqp.definitions import build_definitions as made
 from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
@@ -28,11 +33,11 @@ broker = typer.Typer(
     no_args_is_help=True,
 )
 
-HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
+SET_MANAGEMENT_URL = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
 
 
 @broker.command()
-def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
+def setup(*, packages: QueuePackages = None, as_json: Json = False) -> None:
     """Declare the exchange and the queues; queues that exist as declared are not changed.
 
     With --import: only the queues that PACKAGE declares or that its actors use. By default, every
@@ -48,7 +53,7 @@ def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
 
 
 @broker.command()
-def check(*, packages: Declaring = None, as_json: Json = False) -> None:
+def check(*, packages: QueuePackages = None, as_json: Json = False) -> None:
     """Check that the queues of `workshed broker setup` exist as declared; change nothing.
 
     Comparing arguments and bindings needs RabbitMQ's management API (WORKSHED_MANAGEMENT_URL).
@@ -61,7 +66,7 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
             print_json({"queues": len(wanted), "compared": False})
         else:
             print(f"{len(wanted)} queues exist")
-        talk(f"Their arguments and bindings were not checked: {HOW}")
+        print_message(f"Their arguments and bindings were not checked: {SET_MANAGEMENT_URL}")
         return
     wrong = find_differences(api, wanted.values())
     if wrong:
@@ -103,7 +108,7 @@ def definitions(
             "or the newest if no server answers.",
         ),
     ] = None,
-    packages: Declaring = None,
+    packages: QueuePackages = None,
     as_json: Json = False,
 ) -> None:
     """Print RabbitMQ definitions: exchange, queues, bindings, and an account for each component.
@@ -113,42 +118,44 @@ def definitions(
     """
     _ = as_json  # the output is always JSON
     known = require_queues(packages or ())
-    named = pools_of(pools or [])
-    people = broker_accounts(known, named, prefix, settings().queue_prefix)
+    named = parse_pools(pools or [])
+    people = build_accounts(known, named, prefix, settings().queue_prefix)
     secret = {} if passwords is None else ensure_passwords(passwords, [one.name for one in people])
     url = settings().broker_url.get_secret_value().split(";")[0]
     place = vhost or amqp.url_vhost(url)
-    print_json(made(place, known.values(), people, secret, importing(release, url)))
+    print_json(made(place, known.values(), people, secret, choose_version(release, url)))
     alone = known.keys() - {name for names in named.values() for name in names}
     if named and alone:
-        talk(f"No pool may read {', '.join(sorted(alone))}.")
+        print_message(f"No pool may read {', '.join(sorted(alone))}.")
 
 
-def importing(release: str | None, url: str) -> tuple[int, int]:
+def choose_version(release: str | None, url: str) -> tuple[int, int]:
     """Return the version to write definitions for: the given, else the server's, else the newest.
 
     Raises `typer.BadParameter`.
     """
     if release is not None:
-        if not is_version(release) or read_version(release) < FIRST:
+        if not is_version(release) or parse_version(release) < OLDEST_VERSION:
             raise typer.BadParameter(
-                f"{release!r} is not a version such as {topology.format_version(NEWEST)}, or is "
-                f"older than {topology.format_version(FIRST)}",
+                f"{release!r} is not a version such as "
+                f"{topology.format_version(NEWEST_VERSION)}, or is "
+                f"older than {topology.format_version(OLDEST_VERSION)}",
                 param_hint="--rabbitmq",
             )
-        return read_version(release)
+        return parse_version(release)
     try:
         with topology.open_connection([url]) as connection:
             return topology.server_version(connection)
     except BrokerUnreachableError:
-        talk(
-            f"Written for RabbitMQ {topology.format_version(NEWEST)}, because no server answers; "
+        print_message(
+            f"Written for RabbitMQ {topology.format_version(NEWEST_VERSION)}, because no server "
+            "answers; "
             "use --rabbitmq VERSION for another."
         )
-        return NEWEST
+        return NEWEST_VERSION
 
 
-def pools_of(words: list[str]) -> dict[str, list[str]]:
+def parse_pools(words: list[str]) -> dict[str, list[str]]:
     """Parse `mail=emails,bulk`; a pool that is given again gets the queues of both."""
     found: dict[str, list[str]] = {}
     for word in words:

@@ -8,7 +8,7 @@ import typer
 from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json, Limit
-from workshed.console.formatting import in_words, seconds
+from workshed.console.formatting import format_duration, format_seconds
 from workshed.console.operations.environment import open_database
 from workshed.jobs.locks import limits as rows
 from workshed.jobs.locks.limits import LimitState
@@ -30,7 +30,7 @@ def group() -> None:
 
 
 @limits.command("list")
-def listed(
+def list_limits(
     *, key: Key = None, waiting: Waiting = False, limit: Limit = 1_000, as_json: Json = False
 ) -> None:
     """List the limits that are in use; `workshed limits` does the same.
@@ -44,22 +44,22 @@ def listed(
         output.print_json(found)
     elif found:
         columns = ("key, kind", "used/of", "waiting", "for", "next free")
-        output.table(columns, [line(state, now) for state in found], elastic=0)
+        output.print_table(columns, [format_limit(state, now) for state in found], elastic=0)
     else:
-        output.talk("No job is waiting for a limit." if waiting else "No limit is in use.")
+        output.print_message("No job is waiting for a limit." if waiting else "No limit is in use.")
 
 
-def line(state: LimitState, now: datetime) -> tuple[object, ...]:
+def format_limit(state: LimitState, now: datetime) -> tuple[object, ...]:
     """Return the table row of a limit."""
     said = {"concurrent": "", "window": " per ", "bucket": " one per "}[state.kind]
-    span = seconds(state.span.total_seconds()) if state.span else ""
+    span = format_seconds(state.span.total_seconds()) if state.span else ""
     opens = None
     if state.next_at is not None:
-        opens = "now" if state.next_at <= now else f"in {in_words(state.next_at - now)}"
+        opens = "now" if state.next_at <= now else f"in {format_duration(state.next_at - now)}"
     return (
         f"{state.key}\n{state.kind}{said}{span}",
         f"{state.used}/{state.size}",
         state.waiting,
-        state.waiting_since and in_words(now - state.waiting_since),
+        state.waiting_since and format_duration(now - state.waiting_since),
         opens,
     )

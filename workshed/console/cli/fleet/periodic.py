@@ -7,11 +7,11 @@ import typer
 
 from workshed.console.cli.terminal import completion, output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import each
+from workshed.console.cli.terminal.bulk import for_each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.terminal.output import talk
-from workshed.console.formatting import ago, due
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.periodic import (
     PeriodicJobState,
@@ -30,12 +30,12 @@ periodic = typer.Typer(
 
 Names = Annotated[
     list[str],
-    typer.Argument(metavar="NAME", show_default=False, autocompletion=completion.periodic),
+    typer.Argument(metavar="NAME", show_default=False, autocompletion=completion.complete_periodic),
 ]
 
 
 @periodic.command("list")
-def listed(*, as_json: Json = False) -> None:
+def list_periodic(*, as_json: Json = False) -> None:
     """List periodic jobs with their last and next run; `workshed periodic` does the same.
 
     A job appears here once a worker or a clock (`periodiq actors`) that declares it has started.
@@ -46,12 +46,18 @@ def listed(*, as_json: Json = False) -> None:
         output.print_json([as_data(one) for one in found])
     elif found:
         lines = [
-            (f"{one.job.name}\n{one.job.description}", last_run(one, now), next_run(one, now))
+            (
+                f"{one.job.name}\n{one.job.description}",
+                format_last_run(one, now),
+                format_next_run(one, now),
+            )
             for one in found
         ]
-        output.table(("job", "last run", "next run"), lines, elastic=0)
+        output.print_table(("job", "last run", "next run"), lines, elastic=0)
     else:
-        output.talk("No periodic jobs; workers and clocks register theirs when they start.")
+        output.print_message(
+            "No periodic jobs; workers and clocks register theirs when they start."
+        )
 
 
 @periodic.command()
@@ -70,11 +76,11 @@ def run(names: Names, *, as_json: Json = False) -> None:
             if made is not None and not made.blocked_by:
                 sent.add(answer)
             if not jobs[name].live:
-                talk(f"No running worker has {name}; the job waits for one.")
+                print_message(f"No running worker has {name}; the job waits for one.")
             return answer
 
         deed = AuditedAction(conn, "periodic.run", sent)
-        each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
+        for_each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
 
 
 @periodic.command()
@@ -89,8 +95,8 @@ def pause(names: Names, *, as_json: Json = False) -> None:
             return good[jobs[name].paused_at is not None]
 
         deed = AuditedAction(conn, "periodic.pause", good[:1])
-        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
-    talk(f"To resume: `workshed periodic resume {' '.join(names)}`.")
+        for_each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+    print_message(f"To resume: `workshed periodic resume {' '.join(names)}`.")
 
 
 @periodic.command()
@@ -104,21 +110,24 @@ def resume(names: Names, *, as_json: Json = False) -> None:
             return good[0] if rows.resume_job(conn, jobs[name]) else good[1]
 
         deed = AuditedAction(conn, "periodic.resume", good[:1])
-        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
-    talk("`workshed periodic` shows when they run.")
+        for_each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+    print_message("`workshed periodic` shows when they run.")
 
 
-def last_run(one: PeriodicJobState, now: datetime) -> str:
+def format_last_run(one: PeriodicJobState, now: datetime) -> str:
     """Return the outcome and the time of the last run."""
-    if one.last is None:
+    if one.last_run is None:
         return "never"
-    return f"{one.outcome or '-'}\n{ago(one.last.scheduled_for, now)}, by {one.last.created_by}"
+    return (
+        f"{one.outcome or '-'}\n{format_ago(one.last_run.scheduled_for, now)}, by "
+        f"{one.last_run.created_by}"
+    )
 
 
-def next_run(one: PeriodicJobState, now: datetime) -> str:
+def format_next_run(one: PeriodicJobState, now: datetime) -> str:
     """Return when it runs next, also in its time zone, or why it does not."""
     if one.job.paused_at is not None:
-        return f"paused\n{ago(one.job.paused_at, now)}"
+        return f"paused\n{format_ago(one.job.paused_at, now)}"
     if not one.job.live:
-        return f"no worker has it\nlast seen {ago(one.job.seen_at, now)}"
-    return f"{due(one.job.next_at, now)}\n{one.next_there:%a %d %b %H:%M} {one.job.zone}"
+        return f"no worker has it\nlast seen {format_ago(one.job.seen_at, now)}"
+    return f"{format_due(one.job.next_at, now)}\n{one.next_at_local:%a %d %b %H:%M} {one.job.zone}"

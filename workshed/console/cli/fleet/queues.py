@@ -11,18 +11,18 @@ import typer
 from workshed.console.cli.fleet.purge import purge
 from workshed.console.cli.terminal import completion, output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.terminal.output import table, talk
+from workshed.console.cli.terminal.output import print_message, print_table
 from workshed.console.operations.environment import (
-    known_queues,
     open_database,
     open_management,
+    register_queues,
     require_rabbitmq,
 )
 from workshed.console.operations.queues import QueueState, list_queue_states
-from workshed.console.text import plain
+from workshed.console.text import to_json_type
 from workshed.db import Connection
 from workshed.jobs.control import queues as rows
 
@@ -34,15 +34,15 @@ queues = typer.Typer(
 
 Names = Annotated[
     list[str],
-    typer.Argument(metavar="QUEUE", show_default=False, autocompletion=completion.queues),
+    typer.Argument(metavar="QUEUE", show_default=False, autocompletion=completion.complete_queues),
 ]
 
 
-LOOK_S = 2.0
+REFRESH_S = 2.0
 
 
 @queues.command("list")
-def listed(
+def list_queues(
     *,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Refresh every 2 s, until Ctrl-C.")
@@ -57,7 +57,7 @@ def listed(
     """
     with open_database() as conn:
         if watch:
-            again(conn, as_json=as_json)
+            watch_queues(conn, as_json=as_json)
             return
         found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
     if as_json:
@@ -66,7 +66,7 @@ def listed(
         print_states(found)
     for one in found:
         if one.dead_queue:
-            output.talk(
+            output.print_message(
                 f"{one.name}.dead on RabbitMQ holds {one.dead_queue}. "
                 f"To requeue: `workshed dead requeue {one.name}`."
             )
@@ -85,23 +85,23 @@ def print_states(found: list[QueueState]) -> None:
         )
         for one in found
     ]
-    table(columns, lines)
+    print_table(columns, lines)
 
 
-def again(conn: Connection, *, as_json: bool) -> None:
-    """Print the queues every `LOOK_S` seconds until Ctrl-C; on a terminal, clear it each time."""
+def watch_queues(conn: Connection, *, as_json: bool) -> None:
+    """Print the queues every `REFRESH_S` seconds until Ctrl-C; on a terminal, clear it."""
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
             if as_json:
-                print(json.dumps([asdict(one) for one in found], default=plain), flush=True)
+                print(json.dumps([asdict(one) for one in found], default=to_json_type), flush=True)
             else:
-                output.console().clear()  # does nothing without a terminal
+                output.create_console().clear()  # does nothing without a terminal
                 print_states(found)
                 print(flush=True)
             for one in trouble:
-                output.talk(str(one))
-            time.sleep(LOOK_S)
+                output.print_message(str(one))
+            time.sleep(REFRESH_S)
 
 
 @queues.command()
@@ -109,14 +109,16 @@ def pause(names: Names, *, as_json: Json = False) -> None:
     """Pause queues: running jobs finish, the others stay in the queue."""
     good = ("paused", "was paused")
     with open_database() as conn:
-        known, rest = known_queues(conn, names), rows.list_paused(conn)
+        known, rest = register_queues(conn, names), rows.list_paused(conn)
 
         def one(queue: str) -> str:
             return good[queue in rest] if rows.pause_queue(conn, queue) else UNKNOWN
 
         deed = AuditedAction(conn, "queues.pause", good[:1])
-        each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
-    talk(f"Takes effect within 2 s. To resume: `workshed queues resume {' '.join(names)}`.")
+        for_each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
+    print_message(
+        f"Takes effect within 2 s. To resume: `workshed queues resume {' '.join(names)}`."
+    )
 
 
 @queues.command()
@@ -124,13 +126,13 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     """Resume paused queues."""
     good = ("resumed", "was not paused")
     with open_database() as conn:
-        known, rest = known_queues(conn, names), rows.list_paused(conn)
+        known, rest = register_queues(conn, names), rows.list_paused(conn)
 
         def one(queue: str) -> str:
             return good[queue not in rest] if rows.resume_queue(conn, queue) else UNKNOWN
 
         deed = AuditedAction(conn, "queues.resume", good[:1])
-        each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
+        for_each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
 
 
 queues.command()(purge)

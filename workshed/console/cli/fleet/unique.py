@@ -6,11 +6,11 @@ import typer
 
 from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, each
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Limit, Yes
-from workshed.console.formatting import ago, due
+from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import open_database, open_management
 from workshed.console.operations.orphans import find_orphans
@@ -28,7 +28,7 @@ Keys = Annotated[list[str], typer.Argument(metavar="KEY", show_default=False)]
 
 
 @unique.command("list")
-def listed(
+def list_keys(
     *,
     actor: ActorName = None,
     orphaned: Annotated[
@@ -47,11 +47,11 @@ def listed(
         if orphaned:
             judged = find_orphans(conn, open_management())
             unjudged = judged.unjudged
-            held = [HeldKey("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
+            held = [HeldKey("alive", lock) for lock in judged.locks if actor in (None, lock.actor)]
         else:
             held = keys.list_held_keys(conn, actor=actor, limit=limit)
         now = database_now(conn)
-    found = [as_data(one) for one in sorted(held, key=lambda one: one.place)[:limit]]
+    found = [as_data(one) for one in sorted(held, key=lambda one: one.sort_key)[:limit]]
     if as_json:
         output.print_json(found)
     elif found:
@@ -59,16 +59,16 @@ def listed(
             (
                 f"{one['key']}\n{one['message_id']}",
                 one["kind"],
-                ago(one["acquired_at"], now),
-                due(one["expires_at"], now) if one["expires_at"] else "with its job",
+                format_ago(one["acquired_at"], now),
+                format_due(one["expires_at"], now) if one["expires_at"] else "with its job",
             )
             for one in found
         ]
-        output.table(("key, job", "while", "held", "free"), lines, elastic=0)
+        output.print_table(("key, job", "while", "held", "free"), lines, elastic=0)
     else:
-        output.talk("No orphaned keys." if orphaned else "No key is held.")
+        output.print_message("No orphaned keys." if orphaned else "No key is held.")
     if unjudged:
-        output.talk(
+        output.print_message(
             f"{unjudged} more have no row in PostgreSQL; their jobs may still be in their queues."
         )
 
@@ -80,10 +80,10 @@ def release(
     """Release unique keys. A job that is still running may then overlap with the next."""
     done = "would be released" if dry_run else "released"
     with open_database() as conn:
-        held = {key: lock for key in keys if (lock := locks.find_holder(conn, key)) is not None}
+        held = {key: lock for key in keys if (lock := locks.get_unique_lock(conn, key)) is not None}
         if held and not dry_run:
             number = "1 key" if len(held) == 1 else f"{len(held)} keys"
-            agreed(f"Release {number}, although their jobs may still run", yes=yes)
+            require_confirmation(f"Release {number}, although their jobs may still run", yes=yes)
 
         def one(key: str) -> str:
             lock = held.get(key)
@@ -92,4 +92,4 @@ def release(
             return done if dry_run or locks.release_key(conn, lock) else "now held by another job"
 
         deed = None if dry_run else AuditedAction(conn, "unique.release", (done,))
-        each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")
+        for_each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

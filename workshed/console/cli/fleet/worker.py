@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from workshed import logs
-from workshed.app import app
+from workshed.app import get_app
 from workshed.console.cli.terminal import completion
-from workshed.console.formatting import ROOM, room
+from workshed.console.formatting import SIZE_METAVAR, parse_size
 from workshed.console.supervisor.child import ManagedProcess
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
@@ -40,7 +40,7 @@ def worker(
             "--queue",
             "-Q",
             help="Consume only this queue; repeatable.",
-            autocompletion=completion.queues,
+            autocompletion=completion.complete_queues,
         ),
     ] = None,
     relay: Annotated[
@@ -53,7 +53,9 @@ def worker(
     max_memory: Annotated[
         int | None,
         typer.Option(
-            parser=room, metavar=ROOM, help="Replace a worker that uses more memory than this."
+            parser=parse_size,
+            metavar=SIZE_METAVAR,
+            help="Replace a worker that uses more memory than this.",
         ),
     ] = None,
 ) -> None:
@@ -86,15 +88,15 @@ def worker(
     Exit codes: 0 every process ended cleanly; 1 one did not; 72 one had not
     stopped 10 s after the grace period and was killed; others as above.
     """
-    build.broker()  # opens no connection; reports unreadable settings once, before any child starts
-    logs.configure()
+    build.get_broker()  # opens no connection; reports unreadable settings before any child starts
+    logs.configure_logging()
     grace = settings().shutdown_grace
     # Jobs interrupted at the end of the grace period still have to be settled.
     timeout_ms = round((grace.total_seconds() + RELAY_AFTER_S) * 1000)
-    modules = modules or list(app().actors)
+    modules = modules or list(get_app().actors)
     if not modules:
         raise SettingsError("name the modules of your actors, here or in `actors` of your App")
-    command = [sys.executable, "-m", "dramatiq", *imported(modules)]
+    command = [sys.executable, "-m", "dramatiq", *prepend_broker(modules)]
     command += ["--processes", "1", "--threads", str(threads)]
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
     command += ["--queues", *queues] if queues else []
@@ -108,7 +110,7 @@ def worker(
     ]
     beside = [ManagedProcess("relay", relaying, beside=True)] if relay else []
     # All processes share one folder, so that one exporter serves the metrics and probes of all.
-    shows, folder = settings().shows, shared_folder.folder_for_master(os.getpid())
+    shows, folder = settings().has_endpoints, shared_folder.folder_for_master(os.getpid())
     if folder is not None and shows:
         showing = [
             sys.executable,
@@ -129,7 +131,7 @@ def worker(
     raise typer.Exit(supervisor.run())
 
 
-def imported(modules: list[str]) -> list[str]:
+def prepend_broker(modules: list[str]) -> list[str]:
     """Return the modules dramatiq imports: the broker first, so that `@dramatiq.actor` uses it.
 
     The first module may name its own broker, `module:broker`, as dramatiq allows.

@@ -7,11 +7,11 @@ import typer
 
 from workshed.console.cli.terminal import completion, output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.terminal.output import talk
-from workshed.console.formatting import ago, in_words
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.formatting import format_ago, format_duration
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.workers import require_workers
 from workshed.jobs.control import workers as rows
@@ -27,13 +27,13 @@ Names = Annotated[
         metavar="WORKER",
         help="HOST:PID, or the id from --json.",
         show_default=False,
-        autocompletion=completion.workers,
+        autocompletion=completion.complete_workers,
     ),
 ]
 
 
 @workers.command("list")
-def listed(*, as_json: Json = False) -> None:
+def list_workers(*, as_json: Json = False) -> None:
     """List the worker processes of all hosts; `workshed workers` does the same.
 
     A worker without a heartbeat for 10 s is silent: it was killed, or cannot reach PostgreSQL. It
@@ -49,18 +49,18 @@ def listed(*, as_json: Json = False) -> None:
             (
                 f"{one.host} {one.pid}\n{one.release or '-'}",
                 f"{one.busy}/{one.threads}",
-                in_words(now - one.started_at),
-                beaten(one.state, ago(one.beat_at, now)),
+                format_duration(now - one.started_at),
+                format_heartbeat(one.state, format_ago(one.beat_at, now)),
                 ", ".join(one.queues),
             )
             for one in found
         ]
-        output.table(("worker", "busy", "up", "heartbeat", "queues"), lines, elastic=4)
+        output.print_table(("worker", "busy", "up", "heartbeat", "queues"), lines, elastic=4)
     else:
-        output.talk("No worker is running: start `workshed worker`, or `dramatiq actors`.")
+        output.print_message("No worker is running: start `workshed worker`, or `dramatiq actors`.")
 
 
-def beaten(state: str, when: str) -> str:
+def format_heartbeat(state: str, when: str) -> str:
     """Return when the last heartbeat was, and the state unless it is `alive`."""
     return when if state == "alive" else f"{state}, {when}"
 
@@ -82,8 +82,10 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
             )
 
         deed = AuditedAction(conn, "workers.quiet", good[:1])
-        each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
-    talk(f"Takes effect within 3 s. To resume: `workshed workers resume {' '.join(found)}`.")
+        for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
+    print_message(
+        f"Takes effect within 3 s. To resume: `workshed workers resume {' '.join(found)}`."
+    )
 
 
 @workers.command()
@@ -98,4 +100,4 @@ def resume(names: Names, *, as_json: Json = False) -> None:
             return good[worker.quiet_at is None] if rows.resume_worker(conn, worker.id) else UNKNOWN
 
         deed = AuditedAction(conn, "workers.resume", good[:1])
-        each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
+        for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")

@@ -4,21 +4,21 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.jobs.dead_bulk import BulkSelection, decide, retrying
+from workshed.console.cli.jobs.dead_bulk import BulkSelection, apply_action, retry_action
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
-from workshed.console.cli.terminal.output import print_json, talk
-from workshed.console.cli.terminal.progress import progress
-from workshed.console.formatting import ago, jobs
+from workshed.console.cli.terminal.output import print_json, print_message
+from workshed.console.cli.terminal.progress import show_progress
+from workshed.console.formatting import format_ago, format_job_count
 from workshed.console.operations.batches import as_data, require_batch
 from workshed.console.operations.batches import cancel_batch as let_none_start
 from workshed.console.operations.environment import open_database
 from workshed.jobs.batches import progress as rows
 from workshed.jobs.batches.progress import BatchProgress
-from workshed.jobs.control.batch_cancellations import cancel_some
+from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.outbox.claims import database_now
 
@@ -29,13 +29,13 @@ batches = typer.Typer(
 )
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
-SHOWN = 20
+MOST_DEAD_IDS = 20
 """Dead jobs of a batch to list; the rest are only counted."""
-FEW = 100
+CANCEL_CHUNK = 100
 
 
 @batches.command("list")
-def listed(
+def list_batches(
     *,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Only batches that have not succeeded.")
@@ -50,12 +50,17 @@ def listed(
         output.print_json([as_data(one) for one in found])
     elif found:
         lines = [
-            (f"{one.id}\n{one.description}", one.state, counts(one), ago(one.created_at, now))
+            (
+                f"{one.id}\n{one.description}",
+                one.state,
+                format_counts(one),
+                format_ago(one.created_at, now),
+            )
             for one in found
         ]
-        output.table(("batch", "state", "jobs", "created"), lines, elastic=0)
+        output.print_table(("batch", "state", "jobs", "created"), lines, elastic=0)
     else:
-        output.talk("No batches.")
+        output.print_message("No batches.")
 
 
 @batches.command()
@@ -83,29 +88,29 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
         "cancelled jobs": found.cancelled,
         "dead": found.dead,
     }
-    output.fields(
+    output.print_fields(
         [
             ("id", found.id),
             ("description", found.description or None),
             ("state", found.state),
-            ("jobs", counts(found)),
+            ("jobs", format_counts(found)),
             *((name, count) for name, count in ends.items() if count),
-            *((name, ago(at, now)) for name, at in times.items() if at is not None),
+            *((name, format_ago(at, now)) for name, at in times.items() if at is not None),
             *(
                 (
                     f"on_{one.event}",
                     f"{one.actor} {one.message_id}, "
-                    + (f"sent {ago(one.sent_at, now)}" if one.sent_at else "not sent"),
+                    + (f"sent {format_ago(one.sent_at, now)}" if one.sent_at else "not sent"),
                 )
                 for one in told
             ),
-            *(("dead job", one) for one in dead[:SHOWN]),
+            *(("dead job", one) for one in dead[:MOST_DEAD_IDS]),
         ]
     )
-    if len(dead) > SHOWN:
-        output.talk(f"{len(dead) - SHOWN} more are dead; --json lists all.")
+    if len(dead) > MOST_DEAD_IDS:
+        output.print_message(f"{len(dead) - MOST_DEAD_IDS} more are dead; --json lists all.")
     if dead:
-        output.talk(f"\nTo retry the dead jobs: `workshed batches retry {found.id}`.")
+        output.print_message(f"\nTo retry the dead jobs: `workshed batches retry {found.id}`.")
 
 
 @batches.command()
@@ -122,10 +127,12 @@ def retry(
     if not ids:
         if as_json:
             print_json([])
-        talk("None of its jobs are dead.")
+        print_message("None of its jobs are dead.")
         return
-    chosen = BulkSelection(ids, dead.ANY, every=False, about={"batch": found.id})
-    decide(retrying("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+    chosen = BulkSelection(ids, dead.ANY, every=False, details={"batch": found.id})
+    apply_action(
+        retry_action("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json
+    )
 
 
 @batches.command()
@@ -139,17 +146,21 @@ def cancel(
     with open_database() as conn:
         found = require_batch(conn, batch)
         if not dry_run:
-            agreed(
-                f"Cancel batch {found.id} with {jobs(found.pending)} that have not ended", yes=yes
+            require_confirmation(
+                f"Cancel batch {found.id} with {format_job_count(found.pending)} that have not "
+                "ended",
+                yes=yes,
             )
             with conn.transaction():
                 let_none_start(conn, found)
                 if found.cancelled_at is None:
                     count = found.pending or 1  # a batch without jobs yet counts as one
-                    said = f"Batch cancelled; {jobs(found.pending)} had not ended."
-                    note(conn, "batches.cancel", {"batch": found.id}, count=count, said=said)
-            with progress(found.pending) as step:
-                while some := cancel_some(conn, FEW, found.id):
+                    said = f"Batch cancelled; {format_job_count(found.pending)} had not ended."
+                    record_action(
+                        conn, "batches.cancel", {"batch": found.id}, count=count, said=said
+                    )
+            with show_progress(found.pending) as step:
+                while some := cancel_waiting_jobs(conn, CANCEL_CHUNK, found.id):
                     for _ in some:
                         step()
         found = require_batch(conn, batch)
@@ -160,11 +171,14 @@ def cancel(
     else:
         print(f"{found.id}  {found.state}")
     if dry_run:
-        output.talk(f"{jobs(found.pending)} would be cancelled.")
+        output.print_message(f"{format_job_count(found.pending)} would be cancelled.")
     else:
-        output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} still queued or running.")
+        output.print_message(
+            f"{format_job_count(found.cancelled)} cancelled, {found.pending} still queued or "
+            "running."
+        )
 
 
-def counts(batch: BatchProgress) -> str:
+def format_counts(batch: BatchProgress) -> str:
     """Format the progress: `9990 of 10000, 3 dead`."""
     return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")

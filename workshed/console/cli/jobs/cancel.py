@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.audit import AuditedAction, chosen, note
-from workshed.console.cli.terminal.bulk import UNKNOWN, each
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import AuditedAction, filter_details, record_action
+from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
@@ -18,9 +18,9 @@ from workshed.console.cli.terminal.options import (
     TagName,
     Yes,
 )
-from workshed.console.cli.terminal.output import talk
-from workshed.console.cli.terminal.suggestions import doubt
-from workshed.console.formatting import jobs
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.cli.terminal.suggestions import warn_unknown_filter
+from workshed.console.formatting import format_job_count
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.scheduled import get_scheduled
 from workshed.db import Connection
@@ -28,7 +28,7 @@ from workshed.jobs.control import cancel_rules, cancellations
 from workshed.jobs.control import cancel_rules as rows
 from workshed.jobs.control.cancel_rules import JobFilter
 
-CANCELLED = ("deleted", "will be skipped", "told to stop", "would be cancelled")
+CANCEL_ANSWERS = ("deleted", "will be skipped", "told to stop", "would be cancelled")
 
 
 def cancel(  # noqa: PLR0913 -- an option each
@@ -55,18 +55,18 @@ def cancel(  # noqa: PLR0913 -- an option each
     before now, wherever it is.
     """
     which = rows.JobFilter(actor, queue, tag, older_than)
-    refuse_unclear(ids or [], which, every=every, sent=sent)
+    require_selection(ids or [], which, every=every, sent=sent)
     with open_database() as conn:
         wanted = rows.list_waiting_ids(conn, which) if every else ids or []
         if not wanted:
-            doubt(conn, actor=actor, queue=queue)
+            warn_unknown_filter(conn, actor=actor, queue=queue)
         known = {one for one in wanted if every or sent or get_scheduled(conn, one)}
         rule = every and sent
         if (known or rule) and not dry_run:
             also = ", and all matching jobs on RabbitMQ" if rule else ""
-            agreed(f"Cancel {jobs(len(known))}{also}", yes=yes)
+            require_confirmation(f"Cancel {format_job_count(len(known))}{also}", yes=yes)
         if rule:  # first, so that the rule covers rows that a relay claims meanwhile
-            talk(leave_rule(conn, which, dry_run=dry_run))
+            print_message(add_rule(conn, which, dry_run=dry_run))
 
         def one(message_id: str) -> str:
             if message_id not in known or dry_run:
@@ -74,14 +74,16 @@ def cancel(  # noqa: PLR0913 -- an option each
             with conn.transaction():
                 return cancellations.cancel(conn, message_id)
 
-        about = chosen(which) if every else None
-        deed = None if dry_run else AuditedAction(conn, "scheduled.cancel", CANCELLED, about)
-        each(wanted, one, good=CANCELLED, deed=deed, as_json=as_json)
+        about = filter_details(which) if every else None
+        deed = None if dry_run else AuditedAction(conn, "scheduled.cancel", CANCEL_ANSWERS, about)
+        for_each(wanted, one, good=CANCEL_ANSWERS, deed=deed, as_json=as_json)
         if every:
-            talk(f"{jobs(len(wanted))} {'would be' if dry_run else 'were'} cancelled.")
+            print_message(
+                f"{format_job_count(len(wanted))} {'would be' if dry_run else 'were'} cancelled."
+            )
 
 
-def refuse_unclear(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:
+def require_selection(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:
     """Raise `typer.BadParameter` unless it is clear which jobs are meant."""
     if every == bool(ids):
         raise typer.BadParameter("give either ids or --all")
@@ -91,14 +93,16 @@ def refuse_unclear(ids: list[str], which: JobFilter, *, every: bool, sent: bool)
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
-def leave_rule(conn: Connection, which: JobFilter, *, dry_run: bool) -> str:
+def add_rule(conn: Connection, which: JobFilter, *, dry_run: bool) -> str:
     """Create the rule; return a message about it."""
     if dry_run:
         return "A rule would cancel matching jobs on RabbitMQ."
     with conn.transaction():
         made = cancel_rules.create_rule(conn, which)
         said = f"Rule {made.id} cancels matching jobs on RabbitMQ."
-        note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
+        record_action(
+            conn, "scheduled.rules.make", {"rule": made.id, **filter_details(which)}, said=said
+        )
     return (
         f"Rule {made.id} cancels matching jobs on RabbitMQ. "
         f"To delete it: `workshed scheduled rules delete {made.id}`."

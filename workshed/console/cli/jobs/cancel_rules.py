@@ -6,10 +6,10 @@ import typer
 
 from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, each
+from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-from workshed.console.formatting import ago
+from workshed.console.formatting import format_ago
 from workshed.console.operations.environment import open_database
 from workshed.jobs.control import cancel_rules as rows
 from workshed.jobs.outbox.claims import database_now
@@ -22,7 +22,7 @@ rules = typer.Typer(
 
 
 @rules.command("list")
-def listed(*, as_json: Json = False) -> None:
+def list_rules(*, as_json: Json = False) -> None:
     """List the cancellation rules; they expire after WORKSHED_DEDUPLICATION_RETENTION."""
     with open_database() as conn:
         found, now = rows.list_rules(conn), database_now(conn)
@@ -30,11 +30,12 @@ def listed(*, as_json: Json = False) -> None:
         output.print_json(found)
     elif found:
         lines = [
-            (one.id, one.actor, one.queue, one.tag, ago(one.sent_before, now)) for one in found
+            (one.id, one.actor, one.queue, one.tag, format_ago(one.sent_before, now))
+            for one in found
         ]
-        output.table(("rule", "actor", "queue", "tag", "sent before"), lines)
+        output.print_table(("rule", "actor", "queue", "tag", "sent before"), lines)
     else:
-        output.talk("No cancellation rules.")
+        output.print_message("No cancellation rules.")
 
 
 @rules.command()
@@ -54,4 +55,4 @@ def delete(
 
         ids, good = [str(number) for number in numbers], ("deleted",)
         deed = AuditedAction(conn, "scheduled.rules.delete", good)
-        each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")
+        for_each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")

@@ -7,7 +7,7 @@ import typer
 from workshed.console.cli.jobs import job
 from workshed.console.cli.jobs.dead_requeue import requeue
 from workshed.console.cli.jobs.dead_retry import discard, retry
-from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
+from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, warn_dead_queues
 from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import (
@@ -15,17 +15,17 @@ from workshed.console.cli.terminal.options import (
     ErrorName,
     Json,
     Limit,
-    PlaceName,
+    LocationName,
     QueueName,
     Since,
 )
-from workshed.console.cli.terminal.output import talk
-from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.cli.terminal.suggestions import warn_unknown_filter
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import ago
+from workshed.console.formatting import format_ago
 from workshed.console.operations.dead_jobs import as_data
 from workshed.console.operations.environment import open_database
-from workshed.console.operations.redaction import without_secrets
+from workshed.console.operations.redaction import redact_rows
 from workshed.jobs.dead import dead_jobs as rows
 from workshed.jobs.history import attempts
 from workshed.jobs.outbox.claims import database_now
@@ -38,12 +38,12 @@ dead = typer.Typer(
 
 
 @dead.command("list")
-def listed(
+def list_dead(
     *,
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    error_location: PlaceName = None,
+    error_location: LocationName = None,
     since: Since = None,
     limit: Limit = 100,
     group: Annotated[bool, typer.Option("--group", help="Count by error class.")] = False,
@@ -58,11 +58,13 @@ def listed(
         else:
             print_dead(conn, which, limit, as_json=as_json)
         if not count:
-            talk("No dead jobs.")
-            doubt(conn, actor=actor, queue=queue, error=error, error_location=error_location)
+            print_message("No dead jobs.")
+            warn_unknown_filter(
+                conn, actor=actor, queue=queue, error=error, error_location=error_location
+            )
         elif count > limit and not group:
-            talk(f"{limit} of {count} shown; --limit shows more, --group counts by error.")
-        tell_of_dead_queues(conn)
+            print_message(f"{limit} of {count} shown; --limit shows more, --group counts by error.")
+        warn_dead_queues(conn)
 
 
 @dead.command()
@@ -74,16 +76,16 @@ def show(
         row = rows.get_dead_job(conn, message_id)
         if row is None:
             raise NotFoundError(f"no dead job has the id {message_id!r}; see `workshed dead`")
-        [row] = without_secrets(conn, [row])
-        tried = attempts.of_message(conn, message_id)
+        [row] = redact_rows(conn, [row])
+        tried = attempts.list_job_attempts(conn, message_id)
         now = database_now(conn)
     if as_json:
         output.print_json(as_data(row) | {"attempts": tried})
         return
-    when = f"{ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
+    when = f"{format_ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
     known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
-    job.show({**known, "reason": row.reason}.items(), row.body, tried, now)
-    output.talk(f"\nTo retry it: `workshed dead retry {message_id}`.")
+    job.print_job_details({**known, "reason": row.reason}.items(), row.body, tried, now)
+    output.print_message(f"\nTo retry it: `workshed dead retry {message_id}`.")
 
 
 dead.command()(retry)

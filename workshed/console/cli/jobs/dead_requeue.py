@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
-from workshed.console.cli.terminal.output import print_json, talk
-from workshed.console.cli.terminal.progress import progress
+from workshed.console.cli.terminal.output import print_json, print_message
+from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.errors import NotFoundError
 from workshed.console.operations.environment import open_database, require_rabbitmq
-from workshed.console.rabbitmq.dead_letter_queue import put_back
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.dead_letter_queue import requeue_messages
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.transport.errors import did_you_mean
 
 
@@ -24,7 +24,7 @@ def requeue(
         typer.Argument(
             metavar="QUEUE",
             help="For example emails, for emails.dead.",
-            autocompletion=completion.queues,
+            autocompletion=completion.complete_queues,
         ),
     ],
     *,
@@ -42,9 +42,9 @@ def requeue(
     urls = broker.urls
     name = name.removesuffix(".dead")
     dead = f"{name}.dead"
-    found = queue_depths(urls, [dead], prefix=broker.prefix)
+    found = fetch_depths(urls, [dead], prefix=broker.prefix)
     if dead not in found:
-        hint = did_you_mean(name, broker.declared)
+        hint = did_you_mean(name, broker.declared_queues)
         raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
     count = min(found[dead].ready, limit or found[dead].ready)
     moved = 0
@@ -56,15 +56,17 @@ def requeue(
 
     if count and not dry_run:
         with open_database() as conn:  # first, because the audit entry must be writable
-            agreed(f"Requeue {count} of {found[dead].ready} in {dead}", yes=yes)
+            require_confirmation(f"Requeue {count} of {found[dead].ready} in {dead}", yes=yes)
             try:
-                with progress(count) as step:
-                    put_back(urls, name, count, lambda: one(step), broker.signing, broker.prefix)
+                with show_progress(count) as step:
+                    requeue_messages(
+                        urls, name, count, lambda: one(step), broker.signing, broker.prefix
+                    )
             finally:
                 said = f"{moved} requeued into {name}."
-                note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)
+                record_action(conn, "dead.requeue", {"queue": name}, count=moved, said=said)
     if as_json:
         print_json({"queue": name, "found": found[dead].ready, "moved": moved})
     else:
         print(count if dry_run else moved)
-    talk(f"{count} would be requeued." if dry_run else f"{moved} requeued into {name}.")
+    print_message(f"{count} would be requeued." if dry_run else f"{moved} requeued into {name}.")

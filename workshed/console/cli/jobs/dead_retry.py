@@ -4,15 +4,20 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.jobs.dead_bulk import BulkSelection, DeadAction, decide, retrying
+from workshed.console.cli.jobs.dead_bulk import (
+    BulkSelection,
+    DeadAction,
+    apply_action,
+    retry_action,
+)
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
     DryRun,
     ErrorName,
     Json,
+    LocationName,
     MaybeIds,
-    PlaceName,
     QueueName,
     Since,
     Yes,
@@ -27,7 +32,7 @@ def retry(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    error_location: PlaceName = None,
+    error_location: LocationName = None,
     since: Since = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -41,7 +46,9 @@ def retry(  # noqa: PLR0913 -- an option each
     chosen = BulkSelection(
         ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
     )
-    decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
+    apply_action(
+        retry_action("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json
+    )
 
 
 def discard(  # noqa: PLR0913 -- an option each
@@ -51,7 +58,7 @@ def discard(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
-    error_location: PlaceName = None,
+    error_location: LocationName = None,
     since: Since = None,
     reason: Annotated[
         str, typer.Option(help="Stored with the attempts of the job.")
@@ -70,4 +77,4 @@ def discard(  # noqa: PLR0913 -- an option each
         "discarded",
         lambda conn, one: dead_jobs.discard_job(conn, one, reason),
     )
-    decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+    apply_action(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

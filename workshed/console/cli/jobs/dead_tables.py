@@ -1,12 +1,12 @@
 """Tables of dead jobs: one by one, by error class, and those that only RabbitMQ holds."""
 
 from workshed.console.cli.terminal import output
-from workshed.console.formatting import ago
+from workshed.console.formatting import format_ago
 from workshed.console.operations.dead_jobs import as_data, death_reason
-from workshed.console.operations.environment import queue_names, require_rabbitmq
+from workshed.console.operations.environment import list_queue_names, require_rabbitmq
 from workshed.console.operations.message_body import body_as_call
-from workshed.console.operations.redaction import without_secrets
-from workshed.console.rabbitmq.queue_depths import in_dead_queues
+from workshed.console.operations.redaction import redact_rows
+from workshed.console.rabbitmq.queue_depths import count_dead_messages
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
@@ -16,7 +16,7 @@ from workshed.jobs.outbox.claims import database_now
 
 def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:
     """Print the latest `limit` dead jobs that match."""
-    found = without_secrets(conn, dead_jobs.list_dead_jobs(conn, which, limit=limit))
+    found = redact_rows(conn, dead_jobs.list_dead_jobs(conn, which, limit=limit))
     now = database_now(conn)
     if as_json:
         output.print_json([as_data(row) for row in found])
@@ -25,11 +25,11 @@ def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool
             (
                 row.message_id,
                 f"{body_as_call(row.actor, row.body)}\n{death_reason(row)}",
-                ago(row.died_at, now),
+                format_ago(row.died_at, now),
             )
             for row in found
         ]
-        output.table(("id", "job", "died"), lines, elastic=1)
+        output.print_table(("id", "job", "died"), lines, elastic=1)
 
 
 def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
@@ -39,23 +39,23 @@ def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
         output.print_json(found)
     elif found:
         lines = [
-            (one.error_class, one.count, ", ".join(one.actors), ago(one.last_at, now))
+            (one.error_class, one.count, ", ".join(one.actors), format_ago(one.last_at, now))
             for one in found
         ]
-        output.table(("error", "jobs", "actors", "latest"), lines, elastic=2)
+        output.print_table(("error", "jobs", "actors", "latest"), lines, elastic=2)
 
 
-def tell_of_dead_queues(conn: Connection) -> None:
+def warn_dead_queues(conn: Connection) -> None:
     """Report messages in dead queues on RabbitMQ: their outcome could not be stored."""
     try:
-        found = in_dead_queues(
-            require_rabbitmq().urls, queue_names(conn), require_rabbitmq().prefix
+        found = count_dead_messages(
+            require_rabbitmq().urls, list_queue_names(conn), require_rabbitmq().prefix
         )
     except WorkshedError as err:
-        output.talk(f"RabbitMQ's dead queues were not checked: {err}")
+        output.print_message(f"RabbitMQ's dead queues were not checked: {err}")
         return
     for name, count in found.items():
-        output.talk(
+        output.print_message(
             f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored. "
             f"To requeue: `workshed dead requeue {name}`."
         )

@@ -10,11 +10,17 @@ import typer
 from workshed import schedule
 from workshed.console.cli.jobs.wait import await_end
 from workshed.console.cli.terminal import argument_types, completion, output
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.output import talk
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.output import print_message
 from workshed.console.errors import UnknownActorError
-from workshed.console.formatting import INSTANT, SPAN, due, instant, span
-from workshed.console.operations.arguments import arguments
+from workshed.console.formatting import (
+    DURATION_METAVAR,
+    TIME_METAVAR,
+    format_due,
+    parse_duration,
+    parse_time,
+)
+from workshed.console.operations.arguments import split_arguments
 from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -25,7 +31,9 @@ def enqueue(  # noqa: PLR0913 -- an option each
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="The actor's name.", autocompletion=completion.imported_actors
+            metavar="NAME",
+            help="The actor's name.",
+            autocompletion=completion.complete_imported_actors,
         ),
     ],
     words: Annotated[
@@ -34,15 +42,21 @@ def enqueue(  # noqa: PLR0913 -- an option each
     *,
     delay: Annotated[
         timedelta | None,
-        typer.Option("--in", "--delay", parser=span, metavar=SPAN, help="Delay from now."),
+        typer.Option(
+            "--in",
+            "--delay",
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
+            help="Delay from now.",
+        ),
     ] = None,
     at: Annotated[
         datetime | None,
-        typer.Option(parser=instant, metavar=INSTANT, help="Due time, with a time zone."),
+        typer.Option(parser=parse_time, metavar=TIME_METAVAR, help="Due time, with a time zone."),
     ] = None,
     queue: Annotated[
         str | None,
-        typer.Option(help="Default: the actor's queue.", autocompletion=completion.queues),
+        typer.Option(help="Default: the actor's queue.", autocompletion=completion.complete_queues),
     ] = None,
     priority: Annotated[
         int | None, typer.Option(min=0, max=255, help="RabbitMQ priority; higher runs first.")
@@ -58,7 +72,9 @@ def enqueue(  # noqa: PLR0913 -- an option each
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Annotated[
         timedelta | None,
-        typer.Option(parser=span, metavar=SPAN, help="With --wait: the longest wait."),
+        typer.Option(
+            parser=parse_duration, metavar=DURATION_METAVAR, help="With --wait: the longest wait."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -79,21 +95,21 @@ def enqueue(  # noqa: PLR0913 -- an option each
     options: dict[str, Any] = {"awaited": True} if wait else {}
     if priority is not None:
         options["broker_priority"] = priority
-    wanted = built(name, words or [], queue, options, packages)
-    message, due_at, said = send(wanted, delay, at)
+    wanted = build_message(name, words or [], queue, options, packages)
+    message, due_at, said = send_message(wanted, delay, at)
     sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
     if not as_json:
         print(message.message_id, flush=True)
     elif not wait:
         output.print_json(sent)
-    output.talk(f"{name} on {message.queue_name}: {said}")
+    output.print_message(f"{name} on {message.queue_name}: {said}")
     if wait and message.message_id != wanted.message_id:
         raise WorkshedError(f"not sent: job {message.message_id} holds its unique key")
     if wait:
         await_end(message, timeout, sent if as_json else None)
 
 
-def built(
+def build_message(
     name: str,
     words: list[str],
     queue: str | None,
@@ -108,14 +124,14 @@ def built(
     imported = import_actors(packages or ())
     if name not in broker.actors:
         raise UnknownActorError(name, broker.actors, imported)
-    args, kwargs = arguments(words)
+    args, kwargs = split_arguments(words)
     actor = broker.get_actor(name)
-    argument_types.check(actor, args, kwargs)
+    argument_types.check_arguments(actor, args, kwargs)
     message = actor.message_with_options(args=args, kwargs=kwargs, **options)
     return message.copy(queue_name=queue or message.queue_name)
 
 
-def send(
+def send_message(
     message: dramatiq.Message[Any], delay: timedelta | None, at: datetime | None
 ) -> tuple[dramatiq.Message[Any], datetime | None, str]:
     """Send a message now, or schedule it; return it, its due time, and a text that says so."""
@@ -128,28 +144,30 @@ def send(
                 raise
         finally:
             broker.close()
-        note_sent(sent, message)
+        try_record_send(sent, message)
         return sent, None, "on its way"
     with open_database() as conn, conn.transaction():
         now = database_now(conn)
         due_at = at or now + (delay or timedelta())
         sent = schedule.send(conn, message, at=due_at)
-        note_it(conn, sent, message)
-    return sent, due_at, f"due {due(due_at, now)}"
+        record_send(conn, sent, message)
+    return sent, due_at, f"due {format_due(due_at, now)}"
 
 
-def note_sent(sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
+def try_record_send(sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
     """Write the audit entry; only warn if that fails, because the job is sent already."""
     try:
         with open_database() as conn:
-            note_it(conn, sent, wanted)
+            record_send(conn, sent, wanted)
     except WorkshedError as err:
-        talk(f"The job is sent, but the audit entry could not be written: {err}")
+        print_message(f"The job is sent, but the audit entry could not be written: {err}")
 
 
-def note_it(conn: Connection, sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
+def record_send(
+    conn: Connection, sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]
+) -> None:
     """Write the audit entry, without arguments, which may be secret or personal."""
     about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
     count = int(sent.message_id == wanted.message_id)  # else another job holds its unique key
     said = f"{sent.actor_name} sent by hand to {sent.queue_name}."
-    note(conn, "enqueue", about, count=count, said=said)
+    record_action(conn, "enqueue", about, count=count, said=said)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
-from workshed.console.cli.terminal.output import fields, print_json, talk
-from workshed.console.operations.arguments import KEYWORD, value
+from workshed.console.cli.terminal.output import print_fields, print_json, print_message
+from workshed.console.operations.arguments import KEYWORD, parse_value
 from workshed.console.operations.environment import open_database
 from workshed.db import Connection
 from workshed.jobs.maintenance import erasure
@@ -47,27 +47,29 @@ def erase(
     named = None if argument is None else KEYWORD.fullmatch(argument)
     if argument is not None and named is None:
         raise typer.BadParameter(f"--argument {argument!r} is not of the form NAME=VALUE")
-    pair = None if named is None else (named[1], value(named[2]))
+    pair = None if named is None else (named[1], parse_value(named[2]))
     which = erasure.ErasureTarget(text, pair, tag, actor)
     with open_database() as conn:
         found = erasure.count_erasable(conn, which)
         if not dry_run and (found.runs or found.attempts or found.dead):
             what = f"{found.runs} runs and {found.attempts} attempts"
-            agreed(f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes)
+            require_confirmation(
+                f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes
+            )
             with conn.transaction():
                 found = erasure.erase_person(conn, which)
-                note_it(conn, which, found)
+                record_erasure(conn, which, found)
     if as_json:
         print_json({**asdict(found), "erased": not dry_run})
         return
-    fields(asdict(found).items())
+    print_fields(asdict(found).items())
     if dry_run:
-        talk("Nothing was changed.")
+        print_message("Nothing was changed.")
     if found.waiting:
-        talk(f"{found.waiting} waiting jobs hold it too; see `workshed scheduled`.")
+        print_message(f"{found.waiting} waiting jobs hold it too; see `workshed scheduled`.")
 
 
-def note_it(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> None:
+def record_erasure(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> None:
     """Write the audit entry; it holds no personal data, because the audit cannot be erased."""
     by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
     said = (
@@ -75,4 +77,4 @@ def note_it(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> Non
         f"{found.dead} dead jobs discarded."
     )
     count = found.runs + found.attempts + found.dead
-    note(conn, "erase", {"by": by, "actor": which.actor}, count=count, said=said)
+    record_action(conn, "erase", {"by": by, "actor": which.actor}, count=count, said=said)

@@ -10,24 +10,24 @@ import typer
 from typer.core import TyperGroup
 
 from workshed.console.cli.jobs import follow as following
-from workshed.console.cli.jobs.cancel import CANCELLED
-from workshed.console.cli.terminal.audit import note
-from workshed.console.cli.terminal.bulk import each
-from workshed.console.cli.terminal.confirm import agreed
+from workshed.console.cli.jobs.cancel import CANCEL_ANSWERS
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.bulk import for_each
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
-from workshed.console.cli.terminal.output import fields, print_json, talk
+from workshed.console.cli.terminal.output import print_fields, print_json, print_message
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import ago, due
+from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations import timeline
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.history import run_as_call
-from workshed.console.operations.message_body import for_people, for_programs
+from workshed.console.operations.message_body import body_as_json, body_as_text
 from workshed.console.operations.timeline import KnownJob
-from workshed.console.text import visible
+from workshed.console.text import escape_control
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
-from workshed.jobs.control.cancellations import Cancelled
+from workshed.jobs.control.cancellations import CancelResult
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.outbox.claims import database_now
@@ -47,13 +47,13 @@ class IdFirst(TyperGroup):
 
 job = typer.Typer(cls=IdFirst, add_completion=False, invoke_without_command=True)
 
-HEARD_WITHIN_S = 2.5
+NOTIFY_TIMEOUT_S = 2.5
 """A worker polls for cancellations of its running jobs every second."""
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 @job.callback()
-def shown(
+def show_job(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
@@ -76,19 +76,19 @@ def shown(
 
     with open_database() as conn:
         if follow:
-            following.follow(conn, message_id, as_json=as_json)
+            following.follow_job(conn, message_id, as_json=as_json)
             return
         known, now = timeline.load_job(conn, message_id), database_now(conn)
     if not known.is_known:
         raise NotFoundError(timeline.UNKNOWN.format(message_id))
     if as_json:
         row = known.row
-        body = {} if row is None else asdict(row) | for_programs(row.body)
+        body = {} if row is None else asdict(row) | body_as_json(row.body)
         rest = {name: getattr(known, name) for name in ("attempts", "runs", "timeline")}
         told = {"message_id": message_id, "state": known.state, "cancelled": known.cancelled}
         print_json(body | told | rest)
     else:
-        print_known(known, now)
+        print_known_job(known, now)
 
 
 @job.command()
@@ -107,7 +107,7 @@ def cancel(
                 f"{message_id} is dead and will not run; `workshed dead discard` deletes it"
             )
         if not dry_run:
-            agreed(f"Cancel {message_id}", yes=yes)
+            require_confirmation(f"Cancel {message_id}", yes=yes)
 
         def one(message_id: str) -> str:
             if dry_run:
@@ -115,23 +115,23 @@ def cancel(
             with conn.transaction():
                 answer = cancellations.cancel(conn, message_id)
                 said = f"{message_id} is cancelled: {answer}."
-                note(conn, "job.cancel", {"id": message_id}, said=said)
-            return heard(conn, message_id, answer)
+                record_action(conn, "job.cancel", {"id": message_id}, said=said)
+            return wait_until_notified(conn, message_id, answer)
 
-        each([message_id], one, good=CANCELLED, deed=None, as_json=as_json)
+        for_each([message_id], one, good=CANCEL_ANSWERS, deed=None, as_json=as_json)
 
 
-def heard(conn: Connection, message_id: str, answer: Cancelled) -> Cancelled:
+def wait_until_notified(conn: Connection, message_id: str, answer: CancelResult) -> CancelResult:
     """Wait for the worker that runs the job to see the cancellation; return the answer then."""
-    until = time.monotonic() + HEARD_WITHIN_S
+    until = time.monotonic() + NOTIFY_TIMEOUT_S
     while answer == "will be skipped" and time.monotonic() < until:
-        if cancellations.who_were_told(conn, [message_id]):
+        if cancellations.list_notified(conn, [message_id]):
             return "told to stop"
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     return answer
 
 
-def print_known(known: KnownJob, now: datetime) -> None:
+def print_known_job(known: KnownJob, now: datetime) -> None:
     """Print the state of a job, its timeline, its message, and its last traceback."""
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
     one = known.row or (known.runs[-1] if known.runs else None)
@@ -144,39 +144,39 @@ def print_known(known: KnownJob, now: datetime) -> None:
     if known.cancelled:
         pairs.append(("cancelled", "yes"))
     if known.waiting is not None:
-        pairs.append(("due", due(known.waiting.due_at, now)))
-    fields(pair for pair in pairs if pair[1] is not None)
+        pairs.append(("due", format_due(known.waiting.due_at, now)))
+    print_fields(pair for pair in pairs if pair[1] is not None)
     print()
-    fields(
+    print_fields(
         (f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what}", event.details)
         for event in known.timeline
     )
     if known.row is not None:
-        print(f"\n{visible(for_people(known.row.body))}")
+        print(f"\n{escape_control(body_as_text(known.row.body))}")
     texts = [one.traceback for one in known.attempts if one.traceback]
     texts = texts or [run.traceback for run in known.runs if run.traceback]
     if texts:
-        print(f"\n{visible(texts[-1]).rstrip()}")
+        print(f"\n{escape_control(texts[-1]).rstrip()}")
     if known.dead is not None:
-        talk(f"\nTo retry it: `workshed dead retry {known.message_id}`.")
+        print_message(f"\nTo retry it: `workshed dead retry {known.message_id}`.")
 
 
-def show(
+def print_job_details(
     pairs: Iterable[tuple[str, object]],
     body: str | bytes,
     tried: list[Attempt],
     now: datetime,
 ) -> None:
     """Print the fields, the body and the attempts of a job."""
-    fields(pairs)
-    print(f"\n{visible(for_people(body))}")
+    print_fields(pairs)
+    print(f"\n{escape_control(body_as_text(body))}")
     print_attempts(tried, now)
 
 
 def print_attempts(tried: list[Attempt], now: datetime) -> None:
     """Print attempts, the oldest first."""
     for one in tried:
-        when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
-        print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{visible(one.reason)}")
+        when = f"{format_ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
+        print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{escape_control(one.reason)}")
         if one.traceback:
-            print(visible(one.traceback).rstrip())
+            print(escape_control(one.traceback).rstrip())

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from workshed.console.cli.terminal.options import ActorName, Json, Limit, QueueName, TagName
-from workshed.console.cli.terminal.output import print_json, table, talk
-from workshed.console.cli.terminal.suggestions import doubt
-from workshed.console.formatting import SPAN, ago, seconds, span
+from workshed.console.cli.terminal.output import print_json, print_message, print_table
+from workshed.console.cli.terminal.suggestions import warn_unknown_filter
+from workshed.console.formatting import DURATION_METAVAR, format_ago, format_seconds, parse_duration
 from workshed.console.operations import history
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.history import run_as_call
@@ -42,11 +42,17 @@ def jobs(  # noqa: PLR0913 -- an option each
     ] = None,
     since: Annotated[
         timedelta | None,
-        typer.Option(parser=span, metavar=SPAN, help="Only runs within this time before now."),
+        typer.Option(
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
+            help="Only runs within this time before now.",
+        ),
     ] = None,
     longer_than: Annotated[
         timedelta | None,
-        typer.Option(parser=span, metavar=SPAN, help="Only runs at least this long."),
+        typer.Option(
+            parser=parse_duration, metavar=DURATION_METAVAR, help="Only runs at least this long."
+        ),
     ] = None,
     limit: Limit = 20,
     as_json: Json = False,
@@ -74,22 +80,22 @@ def jobs(  # noqa: PLR0913 -- an option each
         lost = runs.count_dropped(conn, since or A_DAY)
         now = database_now(conn)
         if not found:
-            doubt(conn, actor=actor, queue=queue)
+            warn_unknown_filter(conn, actor=actor, queue=queue)
     more, found = len(found) > limit, found[:limit]
     if as_json:
         print_json([asdict(run) for run in found])
     elif found:
-        lines = [_line(run, now) for run in found]
-        table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
+        lines = [_format_run(run, now) for run in found]
+        print_table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
     else:
-        talk("No matching runs in the history.")
+        print_message("No matching runs in the history.")
     if more:
-        talk(f"There are more; use --limit {limit * 10}, or a narrower filter.")
+        print_message(f"There are more; use --limit {limit * 10}, or a narrower filter.")
     if lost:
-        talk(f"{lost} runs were not recorded, because PostgreSQL was down or slow.")
+        print_message(f"{lost} runs were not recorded, because PostgreSQL was down or slow.")
 
 
-def _line(run: Run, now: Any) -> tuple[object, ...]:
+def _format_run(run: Run, now: Any) -> tuple[object, ...]:
 
     why = run.error_class or run.reason.partition("\n")[0]
     title = f"{run_as_call(run)}\n{why}" if why else run_as_call(run)
@@ -97,7 +103,7 @@ def _line(run: Run, now: Any) -> tuple[object, ...]:
         run.message_id,
         title,
         run.outcome,
-        ago(run.recorded_at, now),
-        seconds(run.queue_wait_s),
-        seconds(run.duration_s),
+        format_ago(run.recorded_at, now),
+        format_seconds(run.queue_wait_s),
+        format_seconds(run.duration_s),
     )

@@ -11,16 +11,22 @@ from workshed.console.cli.jobs.cancel import cancel
 from workshed.console.cli.jobs.cancel_rules import rules
 from workshed.console.cli.terminal import output
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import each
+from workshed.console.cli.terminal.bulk import for_each
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, Ids, Json, Limit, QueueName
-from workshed.console.cli.terminal.suggestions import doubt
+from workshed.console.cli.terminal.suggestions import warn_unknown_filter
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import INSTANT, SPAN, due, instant, span
+from workshed.console.formatting import (
+    DURATION_METAVAR,
+    TIME_METAVAR,
+    format_due,
+    parse_duration,
+    parse_time,
+)
 from workshed.console.operations import scheduled as waiting
 from workshed.console.operations.environment import open_database
-from workshed.console.operations.message_body import body_as_call, for_programs
-from workshed.console.operations.redaction import without_secrets
+from workshed.console.operations.message_body import body_as_call, body_as_json
+from workshed.console.operations.redaction import redact_rows
 from workshed.jobs.history import attempts
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
@@ -33,7 +39,7 @@ scheduled = typer.Typer(
 
 
 @scheduled.command("list")
-def listed(
+def list_scheduled(
     *,
     actor: ActorName = None,
     queue: QueueName = None,
@@ -43,29 +49,31 @@ def listed(
     """List waiting jobs, the next due first; `workshed scheduled` does the same."""
     with open_database() as conn:
         found = schedule.list_scheduled(conn, actor=actor, queue=queue, limit=limit + 1)
-        rows = without_secrets(conn, found)
+        rows = redact_rows(conn, found)
         now = database_now(conn)
         if not found:
-            doubt(conn, actor=actor, queue=queue)
+            warn_unknown_filter(conn, actor=actor, queue=queue)
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
-        output.print_json([asdict(row) | for_programs(row.body) for row in rows])
+        output.print_json([asdict(row) | body_as_json(row.body) for row in rows])
     elif rows:
         jobs = (f"{body_as_call(row.actor, row.body)}\n{row.queue}, {row.reason}" for row in rows)
         on_its_way = (
             "on its way" if row.taken or row.reason == "outbox_lease" else None for row in rows
         )
-        when = (way or due(row.due_at, now) for way, row in zip(on_its_way, rows, strict=True))
+        when = (
+            way or format_due(row.due_at, now) for way, row in zip(on_its_way, rows, strict=True)
+        )
         ids = (row.message_id for row in rows)
-        output.table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)
+        output.print_table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)
     else:
-        output.talk("No waiting jobs.")
+        output.print_message("No waiting jobs.")
     if more:
-        output.talk(f"More than {limit} jobs wait; use --limit {limit * 10} to see more.")
+        output.print_message(f"More than {limit} jobs wait; use --limit {limit * 10} to see more.")
 
 
 @scheduled.command("show")
-def shown(
+def show_scheduled(
     message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
 ) -> None:
     """Show a waiting job with its body and its attempts so far."""
@@ -75,15 +83,17 @@ def shown(
             raise NotFoundError(
                 f"no waiting job has the id {message_id!r}; see `workshed scheduled`"
             )
-        [row] = without_secrets(conn, [row])
-        tried = attempts.of_message(conn, message_id)
+        [row] = redact_rows(conn, [row])
+        tried = attempts.list_job_attempts(conn, message_id)
         now = database_now(conn)
     if as_json:
-        output.print_json(asdict(row) | for_programs(row.body) | {"attempts": tried})
+        output.print_json(asdict(row) | body_as_json(row.body) | {"attempts": tried})
         return
-    when = f"{due(row.due_at, now)}, {row.due_at:%Y-%m-%d %H:%M:%S %Z}"
+    when = f"{format_due(row.due_at, now)}, {row.due_at:%Y-%m-%d %H:%M:%S %Z}"
     known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "state": row.state}
-    job.show({**known, "due": when, "stored as": row.reason}.items(), row.body, tried, now)
+    job.print_job_details(
+        {**known, "due": when, "stored as": row.reason}.items(), row.body, tried, now
+    )
 
 
 @scheduled.command()
@@ -92,15 +102,19 @@ def run(ids: Ids, *, as_json: Json = False) -> None:
     with open_database() as conn:
         good = ("moved", "on its way")
         deed = AuditedAction(conn, "scheduled.run", ("moved",))
-        each(ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json)
+        for_each(
+            ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json
+        )
 
 
 @scheduled.command()
 def move(
     ids: Ids,
     *,
-    at: Annotated[datetime | None, typer.Option(parser=instant, metavar=INSTANT)] = None,
-    in_: Annotated[timedelta | None, typer.Option("--in", parser=span, metavar=SPAN)] = None,
+    at: Annotated[datetime | None, typer.Option(parser=parse_time, metavar=TIME_METAVAR)] = None,
+    in_: Annotated[
+        timedelta | None, typer.Option("--in", parser=parse_duration, metavar=DURATION_METAVAR)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change the due time of waiting jobs; a job already on its way is not moved (exit code 1)."""
@@ -110,7 +124,7 @@ def move(
         to = at or database_now(conn) + (in_ or timedelta())
         good = ("moved",)
         deed = AuditedAction(conn, "scheduled.move", good)
-        each(
+        for_each(
             ids, lambda one: schedule.move_job(conn, one, to), good=good, deed=deed, as_json=as_json
         )
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import dramatiq
 
-from workshed.console.cli.terminal.output import print_json, talk
+from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.errors import StillWaitingError
 from workshed.console.operations.environment import open_database
-from workshed.console.operations.wait_for_end import is_worked_on, wait_for_end
+from workshed.console.operations.wait_for_end import has_worker, wait_for_end
 from workshed.errors import WorkshedError
 
 UNKNOWN = {"outcome": None, "reason": "", "result": None}
@@ -24,8 +24,8 @@ def await_end(
     Raises `StillWaitingError` after `timeout`, `WorkshedError` if the job did not succeed.
     """
     with open_database() as conn:
-        if not is_worked_on(conn, message.queue_name):
-            talk(f"No worker consumes {message.queue_name} now; see `workshed workers`.")
+        if not has_worker(conn, message.queue_name):
+            print_message(f"No worker consumes {message.queue_name} now; see `workshed workers`.")
         end = wait_for_end(conn, message, timeout)
     if sent is not None:
         print_json(sent | (UNKNOWN if end is None else asdict(end)))
@@ -38,4 +38,4 @@ def await_end(
         raise WorkshedError(f"{message.actor_name} has ended: {end.outcome}: {end.reason}")
     if sent is None and end.result is not None:
         print(json.dumps(end.result))
-    talk(f"{message.actor_name}: succeeded")
+    print_message(f"{message.actor_name}: succeeded")

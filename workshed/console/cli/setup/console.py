@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 console = typer.Typer(add_completion=False, invoke_without_command=True)
 
-SHORTEST = 12
+SHORTEST_PASSWORD = 12
 LOOPBACK = "127.0.0.1"
 STOP_S = 2
 """How long an event stream may take to end; browsers reconnect by themselves."""
@@ -36,12 +36,12 @@ def serve(
     if context.invoked_subcommand:
         return
 
-    from workshed.console.cli.terminal.output import talk
+    from workshed.console.cli.terminal.output import print_message
     from workshed.console.operations.environment import import_actors
     from workshed.console.web import create_app
-    from workshed.extras import needed
+    from workshed.extras import require_extra
 
-    with needed("server"):
+    with require_extra("server"):
         import uvicorn
 
     import_actors(())
@@ -55,14 +55,14 @@ def serve(
             timeout_graceful_shutdown=STOP_S,
         )
     )
-    with listening(host, port) as listener:
-        talk(f"Console http://{host}:{listener.getsockname()[1]}")
+    with open_socket(host, port) as listener:
+        print_message(f"Console http://{host}:{listener.getsockname()[1]}")
         server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
 
 
-def listening(host: str, port: int) -> "socket.socket":
+def open_socket(host: str, port: int) -> "socket.socket":
     """Open the port before anything else starts, so that a port in use is reported at once.
 
     Raises `WorkshedError`.
@@ -89,8 +89,8 @@ def user(
     ] = "reader",
 ) -> None:
     """Print an entry for WORKSHED_CONSOLE_USERS; prompts for the password, or reads stdin."""
+    from workshed.console.web.auth.roles import ROLES
     from workshed.console.web.auth.users import format_entry, parse_users
-    from workshed.console.web.auth.who import ROLES
 
     known = {one: one for one in ROLES}
     if role not in known:
@@ -101,8 +101,8 @@ def user(
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
-    if len(password) < SHORTEST:
-        raise typer.BadParameter(f"the password must have at least {SHORTEST} characters")
+    if len(password) < SHORTEST_PASSWORD:
+        raise typer.BadParameter(f"the password must have at least {SHORTEST_PASSWORD} characters")
     made = format_entry(name, known[role], password)
     parse_users(made)
     print(made)

@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 import typer
 
 from workshed import db
-from workshed.console.cli.setup.wipe import wipe
+from workshed.console.cli.setup.wipe import wipe_data
 from workshed.console.cli.terminal.options import DryRun, Yes
-from workshed.devserver import ALL, DevServers, install
+from workshed.devserver import ALL_KINDS, DevServers, install
 from workshed.devserver.cluster import Cluster
 from workshed.migrate import apply_pending, list_streams
 from workshed.settings import settings
 
-LOOK_S = 0.25
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_S = 0.25
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 URLS = ("database_url", "broker_url", "management_url", "smtp_url")
 
 
@@ -73,28 +73,30 @@ def dev(  # noqa: PLR0913 -- an option each
             raise typer.BadParameter(
                 "--install-only starts nothing, so it cannot be combined with other options"
             )
-        install.ensure(talk)
+        install.ensure_installed(print_message)
         return
     if nodes != 1:
-        accept_nodes(nodes, postgres=postgres)
+        validate_nodes(nodes, postgres=postgres)
     if fresh and (reset or state):
         raise typer.BadParameter("--fresh cannot be combined with --reset or --state")
     if reset:
-        state = wipe(state, yes=yes, dry_run=dry_run, as_json=as_json)
+        state = wipe_data(state, yes=yes, dry_run=dry_run, as_json=as_json)
         if dry_run:
             return
     parent = os.getppid()
-    with until_told_to_stop():
-        kinds = ("postgres",) if postgres else ALL
-        with DevServers(state, fresh=fresh, kinds=kinds, nodes=nodes, talk=talk) as servers:
+    with stop_on_signal():
+        kinds = ("postgres",) if postgres else ALL_KINDS
+        with DevServers(
+            state, fresh=fresh, kinds=kinds, nodes=nodes, talk=print_message
+        ) as servers:
             apply_migrations(servers.database_url)
-            tell_as_json(servers) if as_json else tell_people(servers)
+            print_as_json(servers) if as_json else print_exports(servers)
             while not (as_json and os.getppid() != parent):
                 servers.check()
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
 
 
-def accept_nodes(nodes: int, *, postgres: bool) -> None:
+def validate_nodes(nodes: int, *, postgres: bool) -> None:
     """Raise `typer.BadParameter` for a number of nodes that is unsupported, or has no effect."""
     if nodes != 3:  # noqa: PLR2004 -- with two, losing either node stops both
         raise typer.BadParameter("--nodes is 1 or 3: with two, losing either node stops both")
@@ -110,7 +112,7 @@ def apply_migrations(database_url: str) -> None:
         apply_pending(conn, list_streams())
 
 
-def tell_as_json(servers: DevServers) -> None:
+def print_as_json(servers: DevServers) -> None:
     """Print the addresses for a calling process; null for servers neither started nor named."""
     environment = servers.environment()
     known = {name: environment.get(f"WORKSHED_{name.upper()}") for name in URLS}
@@ -118,41 +120,43 @@ def tell_as_json(servers: DevServers) -> None:
     print(json.dumps(known | places), flush=True)
 
 
-def tell_people(servers: DevServers) -> None:
+def print_exports(servers: DevServers) -> None:
     """Print the `export` lines on stdout, and everything else on stderr."""
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
-        talk(f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}")
+        print_message(
+            f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}"
+        )
     if isinstance(servers.rabbitmq, Cluster):
         nodes = ", ".join(f"{node.node} {node.pid}" for node in servers.rabbitmq.nodes)
-        talk(f"RabbitMQ     {nodes} (kill one to see it restart)")
+        print_message(f"RabbitMQ     {nodes} (kill one to see it restart)")
     if servers.mail:
-        talk(f"Mails        {servers.mail.maildir}/new")
+        print_message(f"Mails        {servers.mail.maildir}/new")
     for name, value in servers.environment().items():
         print(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
-    talk(
+    print_message(
         f"Ctrl-C stops everything. Data stays in {servers.state.folder}; "
         "`workshed dev --reset` wipes it."
     )
 
 
 @contextlib.contextmanager
-def until_told_to_stop() -> Generator[None]:
+def stop_on_signal() -> Generator[None]:
     """Leave the block on the first SIGINT, SIGTERM or SIGHUP; ignore later ones."""
 
     def stop(*_: object) -> None:
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for number in STOPS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, stop)
     with contextlib.suppress(KeyboardInterrupt):
         yield
 
 
-def talk(line: str) -> None:
+def print_message(line: str) -> None:
     """Print a message for the user on stderr."""
     print(line, file=sys.stderr, flush=True)

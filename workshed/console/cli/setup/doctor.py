@@ -8,10 +8,10 @@ import typer
 from rich.text import Text
 
 from workshed.console.cli.terminal import completion, output
-from workshed.console.cli.terminal.output import console
-from workshed.console.doctor import Finding, Level, all_checks, examine, look_around
-from workshed.console.formatting import SPAN, span
-from workshed.console.text import visible
+from workshed.console.cli.terminal.output import create_console
+from workshed.console.doctor import Finding, Level, build_context, list_checks, run_checks
+from workshed.console.formatting import DURATION_METAVAR, parse_duration
+from workshed.console.text import escape_control
 
 STYLES: dict[Level, str] = {
     "ok": "green",
@@ -44,14 +44,14 @@ def doctor(
             "-Q",
             metavar="QUEUE",
             help="Queue that workers on this host consume; repeatable; default: all.",
-            autocompletion=completion.queues,
+            autocompletion=completion.complete_queues,
         ),
     ] = None,
     stop_within: Annotated[
         timedelta | None,
         typer.Option(
-            parser=span,
-            metavar=SPAN,
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
             help="Time that systemd or Kubernetes gives a worker to stop.",
         ),
     ] = None,
@@ -63,8 +63,8 @@ def doctor(
     5 s fails.
     """
     many = processes or os.cpu_count() or 1
-    here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
-    found = examine(here, all_checks(here))
+    here = build_context(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
+    found = run_checks(here, list_checks(here))
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:
         checks = [
@@ -75,21 +75,21 @@ def doctor(
         output.print_json({"ok": "failed" not in levels, "checks": checks})
     else:
         for name, findings in found.items():
-            tell(name, findings)
+            print_findings(name, findings)
     counts = ", ".join(f"{levels.count(level)} {level}" for level in STYLES if level in levels)
-    output.talk(counts)
+    output.print_message(counts)
     raise typer.Exit(1 if "failed" in levels else 0)
 
 
-def tell(name: str, findings: list[Finding]) -> None:
+def print_findings(name: str, findings: list[Finding]) -> None:
     """Print the findings of a check; a fix is never wrapped, so that it can be copied."""
-    out = console()
+    out = create_console()
     for finding in findings:
         level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])
-        said = Text(visible(f"{name}: {finding.message}"))
+        said = Text(escape_control(f"{name}: {finding.message}"))
         for number, line in enumerate(said.wrap(out, out.width - INDENT)):
             line.rstrip()
             out.print((Text(" " * INDENT) if number else level) + line)
         if finding.fix:
-            fix = Text(f"{'':<{INDENT}}-> {visible(finding.fix)}", "bold")
+            fix = Text(f"{'':<{INDENT}}-> {escape_control(finding.fix)}", "bold")
             out.print(fix, soft_wrap=True)

@@ -8,15 +8,20 @@ import typer
 
 from workshed import db
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.terminal.output import print_json, talk
-from workshed.console.formatting import SPAN, span
-from workshed.console.migrating import as_data, outcome, pending_sql, state_of
+from workshed.console.cli.terminal.output import print_json, print_message
+from workshed.console.formatting import DURATION_METAVAR, parse_duration
+from workshed.console.migrate_output import (
+    as_data,
+    format_applied,
+    format_pending_sql,
+    format_status,
+)
 from workshed.errors import DatabaseUnreachableError, MigrationError
 from workshed.migrate import apply_pending as apply
 from workshed.migrate import list_streams as all_streams
 from workshed.migrate import require_stream
 
-LOOK_S = 1.0
+POLL_S = 1.0
 """Between two checks whether another process has applied the migrations."""
 
 
@@ -31,8 +36,8 @@ def migrate(
     wait: Annotated[
         timedelta | None,
         typer.Option(
-            parser=span,
-            metavar=SPAN,
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
             help="Apply nothing; wait until another process has. Exit code 2 if none does.",
         ),
     ] = None,
@@ -56,11 +61,11 @@ def migrate(
             print_json(as_data(conn, streams, made))
             return
         if status:
-            lines = state_of(conn, streams)
+            lines = format_status(conn, streams)
         elif sql:
-            lines = pending_sql(conn, streams)
+            lines = format_pending_sql(conn, streams)
         else:
-            lines = outcome(apply(conn, streams))
+            lines = format_applied(apply(conn, streams))
         for line in lines:
             print(line)
 
@@ -81,7 +86,7 @@ def await_others(streams: tuple[str, ...], longest: timedelta) -> None:
                 raise
             if str(err) != said:
                 said = str(err)
-                talk(f"Waiting: {said}")
-            time.sleep(LOOK_S)
+                print_message(f"Waiting: {said}")
+            time.sleep(POLL_S)
         else:
             return

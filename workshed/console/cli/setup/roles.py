@@ -7,7 +7,7 @@ import typer
 
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_json
-from workshed.roles import all_grants, grant_script
+from workshed.roles import grant_script, list_grants
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -29,10 +29,10 @@ def roles(
     if as_json:
         rights = [
             {"role": f"{prefix}_{role}", "may": may, "on": on}
-            for grants in all_grants()
+            for grants in list_grants()
             for role, may, on in grants
         ]
         print_json(rights)
         return
-    for line in grant_script(prefix, all_grants()):
+    for line in grant_script(prefix, list_grants()):
         print(line)

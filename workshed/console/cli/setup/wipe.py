@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from workshed.console.cli.terminal.confirm import agreed
-from workshed.console.cli.terminal.output import talk
-from workshed.console.formatting import size
-from workshed.devserver.state import claimed, default_folder
+from workshed.console.cli.terminal.confirm import require_confirmation
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.formatting import format_size
+from workshed.devserver.state import default_folder, lock_folder
 
 
-def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
+def wipe_data(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
     """Delete the data after confirmation; return the folder to use from here on.
 
     A dry run prints what would be deleted and returns `None`. Raises `ServerError` for a folder
@@ -16,43 +16,47 @@ def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Pat
     """
     where = folder or default_folder()
     if dry_run and not where.exists():  # claiming it would create it
-        tell(where, [], as_json=as_json)
+        print_dry_run(where, [], as_json=as_json)
         return None
-    with claimed(folder) as state:  # no other process may use it during the prompt
-        left = state.left()
+    with lock_folder(folder) as state:  # no other process may use it during the prompt
+        left = state.leftover_files()
         if dry_run:
-            tell(state.folder, left, as_json=as_json)
+            print_dry_run(state.folder, left, as_json=as_json)
             return None
         if left:
-            agreed(f"Wipe {amount(left)} in {state.folder} ({names(state.folder, left)})", yes=yes)
+            require_confirmation(
+                f"Wipe {format_amount(left)} in {state.folder} "
+                f"({list_servers(state.folder, left)})",
+                yes=yes,
+            )
             state.wipe()
         return state.folder
 
 
-def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
+def print_dry_run(folder: Path, left: list[Path], *, as_json: bool) -> None:
     """Print what would be deleted."""
     if as_json:
         # One line, like all output of `dev --json`.
         import json
 
-        print(json.dumps({"state": str(folder), "files": len(left), "bytes": bytes_of(left)}))
+        print(json.dumps({"state": str(folder), "files": len(left), "bytes": count_bytes(left)}))
         return
-    print(f"{folder}: {amount(left)}")
-    which = f" ({names(folder, left)})" if left else ""
-    talk(f"{amount(left)} would be wiped{which}; nothing was changed.")
+    print(f"{folder}: {format_amount(left)}")
+    which = f" ({list_servers(folder, left)})" if left else ""
+    print_message(f"{format_amount(left)} would be wiped{which}; nothing was changed.")
 
 
-def amount(left: list[Path]) -> str:
+def format_amount(left: list[Path]) -> str:
     """Format how much there is: `1203 files of 46 MB`."""
     files = "1 file" if len(left) == 1 else f"{len(left)} files"
-    return f"{files} of {size(bytes_of(left))}"
+    return f"{files} of {format_size(count_bytes(left))}"
 
 
-def names(folder: Path, left: list[Path]) -> str:
+def list_servers(folder: Path, left: list[Path]) -> str:
     """Return the names of the servers: `postgres, rabbitmq, mail`."""
     return ", ".join(dict.fromkeys(path.relative_to(folder).parts[0] for path in left))
 
 
-def bytes_of(left: list[Path]) -> int:
+def count_bytes(left: list[Path]) -> int:
     """Return the total size."""
     return sum(path.lstat().st_size for path in left)

@@ -6,17 +6,19 @@ from typing import Any
 
 import dramatiq
 
-from workshed.transport.annotated import checks_of
+from workshed.transport.argument_checks import build_checks
 from workshed.transport.errors import InvalidArgumentError
 
 
-def check(actor: dramatiq.Actor[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def check_arguments(
+    actor: dramatiq.Actor[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     """Raise `InvalidArgumentError` for a value that does not match its parameter's annotation.
 
     `send()` checks the same. Here the error also shows the value, which the user just typed, and
     how to write a string. Arguments that do not fit the signature pass; `send()` refuses them.
     """
-    checks = checks_of(actor.fn)
+    checks = build_checks(actor.fn)
     try:
         bound = inspect.signature(actor.fn).bind(*args, **kwargs)
     except TypeError:

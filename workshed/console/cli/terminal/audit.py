@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workshed import db
-from workshed.console.text import plain, visible
+from workshed.console.text import escape_control, to_json_type
 from workshed.db import Connection
 from workshed.jobs.control import audit
 
-MOST = 1_000
+MOST_IDS = 1_000
 """Ids in one entry; further ones are only counted."""
-FEW = 3
+FEW_ANSWERS = 3
 """Results that the summary lists one by one; more are counted."""
 
 
@@ -28,23 +28,23 @@ class AuditedAction:
     conn: Connection
     action: str
     """The command, as the web console names it too: `dead.retry`."""
-    changed: Collection[str]
+    change_answers: Collection[str]
     """Answers that mean that something has changed."""
-    about: Mapping[str, Any] | None = None
+    details: Mapping[str, Any] | None = None
     """The filter that selected the objects; `None` if the user listed them."""
 
-    def note(self, answers: Mapping[str, str], of: int, kind: str) -> None:
+    def record(self, answers: Mapping[str, str], of: int, kind: str) -> None:
         """Record the answers for the objects done so far; `of`: how many there were to do."""
-        changed = [one for one, answer in answers.items() if answer in self.changed]
+        changed = [one for one, answer in answers.items() if answer in self.change_answers]
         names = "ids" if kind == "message_id" else f"{kind}s"
-        about = named(names, changed) if self.about is None else self.about
-        said = sentence("Jobs" if kind == "message_id" else names.capitalize(), answers)
+        about = id_details(names, changed) if self.details is None else self.details
+        said = summarize_answers("Jobs" if kind == "message_id" else names.capitalize(), answers)
         if len(answers) < of:
             said += f" Interrupted; {of} were requested."
-        note(self.conn, self.action, about, count=len(changed), said=said)
+        record_action(self.conn, self.action, about, count=len(changed), said=said)
 
 
-def note(
+def record_action(
     conn: Connection, action: str, about: Mapping[str, Any], *, count: int = 1, said: str
 ) -> None:
     """Write an audit entry in the transaction of `conn`, if any; nothing for a `count` of 0.
@@ -53,37 +53,42 @@ def note(
     """
     if not count:
         return
-    data = json.loads(json.dumps(about, default=plain))
+    data = json.loads(json.dumps(about, default=to_json_type))
     with db.connect() if conn.closed else contextlib.nullcontext(conn) as usable:
         audit.record_entry(
-            usable, performed_by=who(), action=action, details=data, count=count, summary=said
+            usable,
+            performed_by=describe_user(),
+            action=action,
+            details=data,
+            count=count,
+            summary=said,
         )
 
 
-def who() -> str:
+def describe_user() -> str:
     """Return the user of this command and the host: `ada@web-1 (command)`."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container whose users have no names; KeyError before 3.13
         user = str(os.getuid())
-    return visible(f"{user}@{socket.gethostname()} (command)")
+    return escape_control(f"{user}@{socket.gethostname()} (command)")
 
 
-def chosen(which: Any) -> dict[str, Any]:
+def filter_details(which: Any) -> dict[str, Any]:
     """Return the filter of a command with `--all`, for the audit."""
     given = {name: value for name, value in asdict(which).items() if value is not None}
     return {"all": True} | given
 
 
-def named(names: str, ids: list[str]) -> dict[str, Any]:
+def id_details(names: str, ids: list[str]) -> dict[str, Any]:
     """Return the ids that the user listed, at most `MOST`, and how many more there are."""
-    more = len(ids) - MOST
-    return {names: ids[:MOST]} | ({"more": more} if more > 0 else {})
+    more = len(ids) - MOST_IDS
+    return {names: ids[:MOST_IDS]} | ({"more": more} if more > 0 else {})
 
 
-def sentence(what: str, answers: Mapping[str, str]) -> str:
+def summarize_answers(what: str, answers: Mapping[str, str]) -> str:
     """Summarize the answers: `a: paused.`, or `Jobs: 7 deleted, 1 will be skipped.`."""
-    if len(answers) <= FEW:
+    if len(answers) <= FEW_ANSWERS:
         return "; ".join(f"{one}: {answer}" for one, answer in answers.items()) + "."
     counted = Counter(answers.values())
     return f"{what}: {', '.join(f'{count} {answer}' for answer, count in counted.items())}."

@@ -5,14 +5,14 @@ from collections.abc import Callable, Collection, Sequence
 
 from workshed.console.cli.terminal.audit import AuditedAction
 from workshed.console.cli.terminal.output import print_json
-from workshed.console.cli.terminal.progress import progress
-from workshed.console.errors import NotFoundError, PartlyError
-from workshed.console.text import visible
+from workshed.console.cli.terminal.progress import show_progress
+from workshed.console.errors import NotFoundError, PartialFailureError
+from workshed.console.text import escape_control
 
 UNKNOWN = "unknown"
 
 
-def each(
+def for_each(
     ids: Sequence[str],
     do: Callable[[str], str],
     *,
@@ -26,21 +26,22 @@ def each(
     `kind` is the JSON key of the ids. `deed` is recorded in the audit, also when this is
     interrupted; `None` if nothing changes or the caller records it.
 
-    Raises `NotFoundError` if an id is unknown, `PartlyError` if another answer is not `good`.
+    Raises `NotFoundError` if an id is unknown, `PartialFailureError` if another answer is not
+    `good`.
     """
     ids = list(dict.fromkeys(ids))
     answers: dict[str, str] = {}
     try:
         # On a terminal, the printed lines already show the progress.
-        with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
+        with show_progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
             for message_id in ids:
                 answers[message_id] = do(message_id)
                 if not as_json:
-                    print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
+                    print(f"{escape_control(message_id)}  {answers[message_id]}", flush=True)
                 step()
     finally:
         if deed is not None:
-            deed.note(answers, len(ids), kind)
+            deed.record(answers, len(ids), kind)
     if as_json:
         print_json([{kind: one, "answer": answer} for one, answer in answers.items()])
     bad = {one: answer for one, answer in answers.items() if answer not in good}
@@ -49,5 +50,5 @@ def each(
         raise NotFoundError(f"unknown: {', '.join(unknown)}")
     if bad:
         why = ", ".join(sorted(set(bad.values())))
-        raise PartlyError(f"{len(bad)} of {len(answers)} not done: {why}")
+        raise PartialFailureError(f"{len(bad)} of {len(answers)} not done: {why}")
     return list(answers.values())

@@ -18,48 +18,54 @@ CONNECT_S = 2
 """Longest wait for PostgreSQL at a prompt, in whole seconds."""
 
 
-def actors(incomplete: str) -> list[str]:
+def complete_actors(incomplete: str) -> list[str]:
     """Return the actors that any worker has declared."""
     from workshed.jobs.control import queues as rows
 
-    return offered(incomplete, stored(lambda conn: (one.name for one in rows.find_actors(conn))))
-
-
-def imported_actors(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the actors of the packages given by `--import` before, or those of the App."""
-    return offered(incomplete, quietly(lambda: of_packages(context.params.get("packages"))))
-
-
-def queues(incomplete: str) -> list[str]:
-    """Return the queues declared here, and those that any worker has declared."""
-    from workshed.jobs.control import queues as rows
-
-    known = stored(lambda conn: (one.name for one in rows.list_queues(conn)))
-    return offered(incomplete, [*quietly(declared), *known])
-
-
-def workers(incomplete: str) -> list[str]:
-    """Return the worker processes, as HOST:PID."""
-    from workshed.jobs.control import workers as rows
-
-    return offered(incomplete, stored(lambda conn: (one.name for one in rows.list_workers(conn))))
-
-
-def periodic(incomplete: str) -> list[str]:
-    """Return the periodic jobs."""
-    from workshed.jobs.periodic import periodic_jobs as rows
-
-    return offered(
-        incomplete, stored(lambda conn: (one.name for one in rows.list_periodic_jobs(conn)))
+    return match_prefix(
+        incomplete, query_names(lambda conn: (one.name for one in rows.list_actors(conn)))
     )
 
 
-def offered(incomplete: str, names: Iterable[str]) -> list[str]:
+def complete_imported_actors(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the actors of the packages given by `--import` before, or those of the App."""
+    return match_prefix(
+        incomplete, run_silently(lambda: list_package_actors(context.params.get("packages")))
+    )
+
+
+def complete_queues(incomplete: str) -> list[str]:
+    """Return the queues declared here, and those that any worker has declared."""
+    from workshed.jobs.control import queues as rows
+
+    known = query_names(lambda conn: (one.name for one in rows.list_queues(conn)))
+    return match_prefix(incomplete, [*run_silently(list_declared_queues), *known])
+
+
+def complete_workers(incomplete: str) -> list[str]:
+    """Return the worker processes, as HOST:PID."""
+    from workshed.jobs.control import workers as rows
+
+    return match_prefix(
+        incomplete, query_names(lambda conn: (one.name for one in rows.list_workers(conn)))
+    )
+
+
+def complete_periodic(incomplete: str) -> list[str]:
+    """Return the periodic jobs."""
+    from workshed.jobs.periodic import periodic_jobs as rows
+
+    return match_prefix(
+        incomplete, query_names(lambda conn: (one.name for one in rows.list_periodic_jobs(conn)))
+    )
+
+
+def match_prefix(incomplete: str, names: Iterable[str]) -> list[str]:
     """Return the names that start with `incomplete`, sorted, without duplicates."""
     return sorted({name for name in names if name.startswith(incomplete)})
 
 
-def stored(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
+def query_names(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
     """Return names from PostgreSQL."""
 
     def found() -> list[str]:
@@ -67,21 +73,21 @@ def stored(names: "Callable[[Connection], Iterable[str]]") -> list[str]:
         from workshed.settings import settings
 
         url = settings().database_url.get_secret_value()
-        options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
+        options = {**db.CONNECT_OPTIONS, "connect_timeout": CONNECT_S}
         with db.Connection.connect(url, **options) as conn:
             return list(names(conn))
 
-    return quietly(found)
+    return run_silently(found)
 
 
-def declared() -> Iterable[str]:
+def list_declared_queues() -> Iterable[str]:
     """Return the queues of this program."""
     from workshed.console.operations.environment import require_rabbitmq
 
-    return require_rabbitmq().declared
+    return require_rabbitmq().declared_queues
 
 
-def of_packages(packages: list[str] | None) -> Iterable[str]:
+def list_package_actors(packages: list[str] | None) -> Iterable[str]:
     """Return the actors that `enqueue` can send: import the packages as it does."""
     from workshed.console.operations.environment import import_actors, require_rabbitmq
 
@@ -89,7 +95,7 @@ def of_packages(packages: list[str] | None) -> Iterable[str]:
     return require_rabbitmq().actors
 
 
-def quietly(names: Callable[[], Iterable[str]]) -> list[str]:
+def run_silently(names: Callable[[], Iterable[str]]) -> list[str]:
     """Return the names, or none if that fails; suppress all output."""
     nowhere = io.StringIO()
     with (

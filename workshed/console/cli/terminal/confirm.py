@@ -4,11 +4,11 @@ import sys
 
 import typer
 
-from workshed.console.cli.terminal.output import talk
+from workshed.console.cli.terminal.output import print_message
 from workshed.console.errors import NotConfirmedError
 
 
-def agreed(what: str, *, yes: bool) -> None:
+def require_confirmation(what: str, *, yes: bool) -> None:
     """Return if the user confirms `what` or gave `--yes`; otherwise exit with 1.
 
     Raises `NotConfirmedError` without a terminal to ask at.
@@ -20,5 +20,5 @@ def agreed(what: str, *, yes: bool) -> None:
             f"{what}: no terminal to confirm at; use --yes, or check first with --dry-run"
         )
     if not typer.confirm(f"{what}?", err=True):
-        talk("Nothing was changed.")
+        print_message("Nothing was changed.")
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion
-from workshed.console.formatting import SPAN, span
+from workshed.console.formatting import DURATION_METAVAR, parse_duration
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID", show_default=False)]
 MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
@@ -15,27 +15,35 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
 ActorName = Annotated[
-    str | None, typer.Option(help="Only jobs of this actor.", autocompletion=completion.actors)
+    str | None,
+    typer.Option(help="Only jobs of this actor.", autocompletion=completion.complete_actors),
 ]
 QueueName = Annotated[
-    str | None, typer.Option(help="Only jobs of this queue.", autocompletion=completion.queues)
+    str | None,
+    typer.Option(help="Only jobs of this queue.", autocompletion=completion.complete_queues),
 ]
 TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
 OlderThan = Annotated[
-    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least this long ago.")
+    timedelta | None,
+    typer.Option(
+        parser=parse_duration, metavar=DURATION_METAVAR, help="Sent at least this long ago."
+    ),
 ]
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
-PlaceName = Annotated[
+LocationName = Annotated[
     str | None,
     typer.Option(
         "--location", help="Only jobs that failed at `mail.py:12 in deliver`; - for unknown."
     ),
 ]
 Since = Annotated[
-    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most this long ago.")
+    timedelta | None,
+    typer.Option(
+        parser=parse_duration, metavar=DURATION_METAVAR, help="Died at most this long ago."
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="All that match the other options.")]
-Declaring = Annotated[
+QueuePackages = Annotated[
     list[str] | None,
     typer.Option(
         "--import", metavar="PACKAGE", help="Modules whose queues to use; default: all declared."

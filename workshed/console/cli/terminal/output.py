@@ -11,29 +11,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from workshed.console.text import plain, visible
+from workshed.console.text import escape_control, to_json_type
 
 NUMBER = re.compile(r"\d+|-")
 GAP = 2
 NARROWEST = 12
 
 
-def talk(line: str) -> None:
+def print_message(line: str) -> None:
     """Print a message for the user on stderr; stdout is for data."""
-    print(visible(line), file=sys.stderr, flush=True)
+    print(escape_control(line), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Write one JSON value on stdout, in ASCII."""
-    print(json.dumps(value, default=plain, indent=2))
+    print(json.dumps(value, default=to_json_type, indent=2))
 
 
-def console() -> Console:
+def create_console() -> Console:
     """Return a console for stdout; a file or a pipe counts as 80 columns wide."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def table(
+def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, elastic: int | None = None
 ) -> None:
     """Print a table, with numbers right-aligned.
@@ -41,9 +41,12 @@ def table(
     If the table is wider than the terminal, only the column `elastic` is cut, so that ids stay
     whole. A file or a pipe gets the full table, so that `grep` works.
     """
-    cells = [[cell(value) for value in row] for row in rows]
-    widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
-    out = console()
+    cells = [[format_cell(value) for value in row] for row in rows]
+    widths = [
+        max([len(name), *(measure_width(row[n]) for row in cells)])
+        for n, name in enumerate(columns)
+    ]
+    out = create_console()
     if elastic is not None and shutil.get_terminal_size((0, 0)).columns:
         room = out.width - sum(widths) - GAP * (len(columns) - 1) + widths[elastic]
         widths[elastic] = min(widths[elastic], max(room, NARROWEST))
@@ -63,21 +66,21 @@ def table(
     out.print(found)
 
 
-def cell(value: object) -> Text:
+def format_cell(value: object) -> Text:
     """Format one value; `None` is a dash."""
-    return Text("-" if value is None else visible(str(value)))
+    return Text("-" if value is None else escape_control(str(value)))
 
 
-def width(text: Text) -> int:
+def measure_width(text: Text) -> int:
     """Return the width of the longest line, in columns."""
     return max(line.cell_len for line in text.split(allow_blank=True))
 
 
-def fields(pairs: Iterable[tuple[str, object]]) -> None:
+def print_fields(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one pair per line; long values are wrapped, never cut."""
     found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")
     for name, value in pairs:
-        found.add_row(name, cell(value))
-    console().print(found)
+        found.add_row(name, format_cell(value))
+    create_console().print(found)

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 
 @contextlib.contextmanager
-def progress(total: int, *, quiet: bool = False) -> Generator[Callable[[], None]]:
+def show_progress(total: int, *, quiet: bool = False) -> Generator[Callable[[], None]]:
     """Show a bar on stderr; yield a function to call after each of `total` steps."""
     nobody = quiet or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=nobody) as bar:

@@ -3,20 +3,20 @@
 import contextlib
 from collections.abc import Iterable
 
-from workshed.console.cli.terminal.output import talk
-from workshed.console.operations.environment import queue_names
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.operations.environment import list_queue_names
 from workshed.db import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues as rows
 from workshed.jobs.dead import dead_jobs, groups
 from workshed.transport.errors import did_you_mean
 
-NOBODY = {"error": "No dead job has the error", "error_location": "No dead job failed at"}
-MOST_PLACES = 1_000
+UNKNOWN_TEXTS = {"error": "No dead job has the error", "error_location": "No dead job failed at"}
+MOST_LOCATIONS = 1_000
 """Error locations that are searched for a similar one."""
 
 
-def doubt(
+def warn_unknown_filter(
     conn: Connection,
     *,
     actor: str | None = None,
@@ -26,20 +26,24 @@ def doubt(
 ) -> None:
     """Print each name of a filter that is unknown, and a similar one that is known."""
     if actor is not None:
-        say("actor", actor, (one.name for one in rows.find_actors(conn)))
+        warn_unknown_name("actor", actor, (one.name for one in rows.list_actors(conn)))
     if queue is not None:
         with contextlib.suppress(SettingsError):  # stub:// declares no queues
-            say("queue", queue, queue_names(conn))
+            warn_unknown_name("queue", queue, list_queue_names(conn))
     if error is not None:
-        say("error", error, (one.error_class or "-" for one in dead_jobs.group_by_error(conn)))
+        warn_unknown_name(
+            "error", error, (one.error_class or "-" for one in dead_jobs.group_by_error(conn))
+        )
     if error_location is not None:
-        known = groups.list_groups(conn, limit=MOST_PLACES)
-        say("error_location", error_location, (one.error_location or "-" for one in known))
+        known = groups.list_groups(conn, limit=MOST_LOCATIONS)
+        warn_unknown_name(
+            "error_location", error_location, (one.error_location or "-" for one in known)
+        )
 
 
-def say(kind: str, name: str, known: Iterable[str]) -> None:
+def warn_unknown_name(kind: str, name: str, known: Iterable[str]) -> None:
     """Print the hint for one name, unless it is known."""
     names = list(known)
     if name not in names:
-        what = NOBODY.get(kind, f"No worker has declared the {kind}")
-        talk(f"{what} {name!r}{did_you_mean(name, names)}.")
+        what = UNKNOWN_TEXTS.get(kind, f"No worker has declared the {kind}")
+        print_message(f"{what} {name!r}{did_you_mean(name, names)}.")

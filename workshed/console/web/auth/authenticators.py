@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from workshed.console.web.auth import sessions, users
-from workshed.console.web.auth.who import ROLES, Role, Who
+from workshed.console.web.auth.roles import ROLES, Role, Who
 from workshed.errors import SettingsError
 from workshed.settings import settings
 
-SECRET, NAME, ROLE = "x-workshed-secret", "x-workshed-user", "x-workshed-role"
+SECRET_HEADER, NAME_HEADER, ROLE_HEADER = "x-workshed-secret", "x-workshed-user", "x-workshed-role"
 """Headers of a proxy that has authenticated the user."""
 Authorize = Callable[[Request], Who | Awaitable[Who | None] | None]
 
@@ -24,8 +24,8 @@ class Authenticators:
         self._authorize = authorize
         self.users = users.parse_users(settings().console_users.get_secret_value())
         secret = settings().console_proxy_secret
-        self._secret = None if secret is None else secret.get_secret_value()
-        if authorize is None and not self.users and self._secret is None:
+        self._proxy_secret = None if secret is None else secret.get_secret_value()
+        if authorize is None and not self.users and self._proxy_secret is None:
             raise SettingsError(
                 "no user may use the console, so it does not start: set WORKSHED_CONSOLE_USERS "
                 "(`workshed console user NAME` creates an entry), or WORKSHED_CONSOLE_PROXY_SECRET "
@@ -37,20 +37,22 @@ class Authenticators:
         """Tell whether users can log in with a password."""
         return bool(self.users)
 
-    async def who(self, request: Request) -> Who | None:
+    async def find_user(self, request: Request) -> Who | None:
         """Return the user of a request, or `None`: from `authorize`, a proxy, or the session."""
         if self._authorize is not None:
             found = self._authorize(request)
             who = await found if inspect.isawaitable(found) else found
             if who is not None:
                 return who
-        if SECRET in request.headers:
-            return self._vouched(request)
+        if SECRET_HEADER in request.headers:
+            return self._from_proxy(request)
         return sessions.session_user(request, self.users) if self.users else None
 
-    def _vouched(self, request: Request) -> Who | None:
-        said, name = request.headers[SECRET], request.headers.get(NAME, "").strip()
-        if self._secret is None or not hmac.compare_digest(said.encode(), self._secret.encode()):
+    def _from_proxy(self, request: Request) -> Who | None:
+        said, name = request.headers[SECRET_HEADER], request.headers.get(NAME_HEADER, "").strip()
+        if self._proxy_secret is None or not hmac.compare_digest(
+            said.encode(), self._proxy_secret.encode()
+        ):
             return None
-        role: Role | None = next((r for r in ROLES if r == request.headers.get(ROLE)), None)
+        role: Role | None = next((r for r in ROLES if r == request.headers.get(ROLE_HEADER)), None)
         return Who(name, role) if name and role else None

@@ -20,7 +20,7 @@ PURPOSE = "console form"
 LIFETIME_S = 12 * 3600
 MOST_BYTES = 1_000_000
 MOST_FIELDS = 10_000
-FORM = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ActionForm:
 
 def csrf_token(request: Request, name: str) -> str:
     """Return the token that forms of a page must send back; `name`: the user of the page."""
-    return str(secret_keys.timed_signer(PURPOSE).dumps([browser_secret(request), name]))
+    return str(secret_keys.create_timed_signer(PURPOSE).dumps([browser_secret(request), name]))
 
 
 def browser_secret(request: Request) -> str:
@@ -65,10 +65,10 @@ def set_browser_secret(request: Request, response: Response) -> None:
 
 async def read_form(request: Request, name: str) -> ActionForm:
     """Return a form that a page of the console sent for user `name`; raises `HTTPException`."""
-    if not _is_from_here(request):
+    if not _is_same_origin(request):
         raise HTTPException(403, "This request came from another site. Use the page itself.")
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise HTTPException(415, f"Send the form as {FORM}.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
+        raise HTTPException(415, f"Send the form as {FORM_TYPE}.")
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -82,12 +82,12 @@ async def read_form(request: Request, name: str) -> ActionForm:
     for key, value in pairs:
         fields.setdefault(key, []).append(value.replace("\0", ""))
     form = ActionForm(fields)
-    if not _is_ours(request, name, form.one(FIELD)):
+    if not _is_valid_token(request, name, form.one(FIELD)):
         raise HTTPException(403, "This page has expired, or belongs to another user. Reload it.")
     return form
 
 
-def _is_from_here(request: Request) -> bool:
+def _is_same_origin(request: Request) -> bool:
     """Tell whether a page of this origin sent the request; browsers send one of two headers."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None and fetched_from != "same-origin":
@@ -98,9 +98,9 @@ def _is_from_here(request: Request) -> bool:
     return urlsplit(origin).netloc == request.headers.get("host", "")
 
 
-def _is_ours(request: Request, name: str, said: str) -> bool:
+def _is_valid_token(request: Request, name: str, said: str) -> bool:
     try:
-        nonce, whose = secret_keys.timed_signer(PURPOSE).loads(said, max_age=LIFETIME_S)
+        nonce, whose = secret_keys.create_timed_signer(PURPOSE).loads(said, max_age=LIFETIME_S)
     except (BadData, TypeError, ValueError):
         return False
     mine = request.cookies.get(COOKIE, "")

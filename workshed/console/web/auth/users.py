@@ -8,10 +8,10 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from workshed.console.web.auth.who import ROLES, Role
+from workshed.console.web.auth.roles import ROLES, Role
 from workshed.errors import SettingsError
 
-AT_ONCE = threading.Semaphore(2)
+HASH_SLOTS = threading.Semaphore(2)
 """Checking a password takes 64 MiB and some 50 ms, and anyone may request a check."""
 PARTS = 3
 
@@ -31,13 +31,13 @@ def parse_users(text: str) -> dict[str, ConsoleUser]:
     for part in text.split():
         words = part.split(":", PARTS - 1)
         if len(words) != PARTS or not words[0]:
-            raise _unreadable("each entry must be name:role:hash")
+            raise _settings_error("each entry must be name:role:hash")
         name, role, password_hash = words
         known: Mapping[str, Role] = {one: one for one in ROLES}
         if role not in known:
-            raise _unreadable(f"the role of {name} must be one of {', '.join(ROLES)}")
+            raise _settings_error(f"the role of {name} must be one of {', '.join(ROLES)}")
         if name in found:
-            raise _unreadable(f"{name} appears twice")
+            raise _settings_error(f"{name} appears twice")
         _check_hash(name, password_hash)
         found[name] = ConsoleUser(name, known[role], password_hash)
     return found
@@ -53,9 +53,9 @@ def authenticate_user(
 ) -> ConsoleUser | None:
     """Return the user if the password is right; takes the same time for an unknown user."""
     user = users.get(name)
-    with AT_ONCE:
+    with HASH_SLOTS:
         try:
-            _hasher().verify(_nobodys_hash() if user is None else user.password_hash, password)
+            _hasher().verify(_dummy_hash() if user is None else user.password_hash, password)
         except VerificationError:
             return None
     return user
@@ -65,10 +65,10 @@ def _check_hash(name: str, password_hash: str) -> None:
     try:
         _hasher().check_needs_rehash(password_hash)
     except InvalidHashError:
-        raise _unreadable(f"the hash of {name} is not an argon2 hash") from None
+        raise _settings_error(f"the hash of {name} is not an argon2 hash") from None
 
 
-def _unreadable(why: str) -> SettingsError:
+def _settings_error(why: str) -> SettingsError:
     return SettingsError(
         f"WORKSHED_CONSOLE_USERS cannot be read: {why}; "
         "`workshed console user NAME` creates an entry"
@@ -81,5 +81,5 @@ def _hasher() -> PasswordHasher:
 
 
 @cache
-def _nobodys_hash() -> str:
+def _dummy_hash() -> str:
     return _hasher().hash("nobody has this password")

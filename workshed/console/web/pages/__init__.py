@@ -4,7 +4,7 @@ import importlib
 from functools import cache
 from types import ModuleType
 
-from workshed.app import app
+from workshed.app import get_app
 from workshed.console.web.pages import (
     audit,
     batches,
@@ -31,7 +31,7 @@ MODULES = (
 @cache
 def list_modules() -> tuple[ModuleType, ...]:
     """Return Workshed's modules and the application's, which come last in the menu."""
-    return (*MODULES, *map(importlib.import_module, app().pages))
+    return (*MODULES, *map(importlib.import_module, get_app().pages))
 
 
 def list_pages() -> tuple[Page, ...]:

@@ -7,18 +7,25 @@ from typing import Any
 
 from workshed.console.operations.dead_jobs import as_data
 from workshed.console.operations.message_body import body_as_call
-from workshed.console.operations.redaction import without_secrets
+from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.pages.dead_actions import discard_dead, retry_dead
-from workshed.console.web.view.page import COUNTED, ROWS, Action, BadQueryError, Page, PageRequest
+from workshed.console.web.view.page import (
+    MOST_COUNTED,
+    ROWS,
+    Action,
+    BadQueryError,
+    Page,
+    PageRequest,
+)
 from workshed.db import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead import groups as dead_groups
-from workshed.jobs.dead.dead_jobs import Dead, DeadFilter
+from workshed.jobs.dead.dead_jobs import DeadFilter, DeadJob
 from workshed.jobs.dead.groups import DeadGroup
 
-NONE = "-"
+NO_VALUE = "-"
 """The filter value for jobs that have no error, actor or place."""
-SIGN = "~"
+SEPARATOR = "~"
 """Separates the two parts of `before`; it never occurs in a time."""
 
 
@@ -28,55 +35,55 @@ def load_dead(ask: PageRequest) -> Mapping[str, Any]:
         queue=ask.text("queue"),
         actor=ask.text("actor"),
         error=ask.text("error"),
-        since=ask.span("since"),
+        since=ask.duration("since"),
         error_location=ask.text("error_location"),
     )
-    before = _before(ask)
+    before = _decode_position(ask)
     groups = [] if before else dead_groups.list_groups(ask.conn, which, limit=ROWS + 1)
-    count, is_counted = _count(ask.conn, which, groups)
+    count, is_counted = _count_jobs(ask.conn, which, groups)
     found = (
         dead_jobs.list_dead_jobs(ask.conn, which, before=before, limit=ROWS + 1) if count else []
     )
     return {
         "count": count,
         "is_counted": is_counted,
-        "groups": [{**asdict(group), "query": _query(ask, group)} for group in groups[:ROWS]],
+        "groups": [{**asdict(group), "query": _group_query(ask, group)} for group in groups[:ROWS]],
         "has_more_groups": len(groups) > ROWS,
         "jobs": [
             {**as_data(row), "call": body_as_call(row.actor, row.body)}
-            for row in without_secrets(ask.conn, found[:ROWS])
+            for row in redact_rows(ask.conn, found[:ROWS])
         ],
-        "older": _mark(found[ROWS - 1]) if len(found) > ROWS else None,
+        "older": _encode_position(found[ROWS - 1]) if len(found) > ROWS else None,
     }
 
 
-def _count(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
+def _count_jobs(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
     """Return the number of dead jobs, and whether it is exact."""
     if groups and len(groups) <= ROWS:
         return sum(group.count for group in groups), True
-    count = dead_jobs.count_some(conn, which, most=COUNTED + 1)
-    return min(count, COUNTED), count <= COUNTED
+    count = dead_jobs.count_at_most(conn, which, most=MOST_COUNTED + 1)
+    return min(count, MOST_COUNTED), count <= MOST_COUNTED
 
 
-def _query(ask: PageRequest, group: DeadGroup) -> dict[str, str]:
+def _group_query(ask: PageRequest, group: DeadGroup) -> dict[str, str]:
     """Return the filters that select exactly this group among those shown."""
     shown = {name: ask.query[name] for name in ("queue", "since") if name in ask.query}
     return shown | {
-        "error": group.error_class or NONE,
-        "actor": group.actor or NONE,
-        "error_location": group.error_location or NONE,
+        "error": group.error_class or NO_VALUE,
+        "actor": group.actor or NO_VALUE,
+        "error_location": group.error_location or NO_VALUE,
     }
 
 
-def _mark(row: Dead) -> str:
-    return f"{row.died_at.isoformat()}{SIGN}{row.message_id}"
+def _encode_position(row: DeadJob) -> str:
+    return f"{row.died_at.isoformat()}{SEPARATOR}{row.message_id}"
 
 
-def _before(ask: PageRequest) -> tuple[datetime, str] | None:
+def _decode_position(ask: PageRequest) -> tuple[datetime, str] | None:
     text = ask.text("before")
     if text is None:
         return None
-    at, sign, message_id = text.partition(SIGN)
+    at, sign, message_id = text.partition(SEPARATOR)
     try:
         found = datetime.fromisoformat(at)
     except ValueError:

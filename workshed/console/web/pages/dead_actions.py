@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import jobs, span
+from workshed.console.formatting import format_job_count, parse_duration
 from workshed.console.operations import dead_jobs
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import responses
@@ -18,12 +18,12 @@ from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
 from workshed.jobs.outbox.claims import database_now
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
-MOST = 5_000
+MOST_PER_CLICK = 5_000
 """Jobs per click; all are in one transaction."""
 FILTERS = ("queue", "actor", "error", "since", "error_location")
-NOBODY = "None of these is dead any longer: another operator was first, or they have expired."
+NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,66 +31,69 @@ class DeadSelection:
     """The jobs that a form selects."""
 
     ids: Sequence[str]
-    about: Mapping[str, Any]
+    details: Mapping[str, Any]
     """For the audit."""
-    again: Sequence[tuple[str, str]]
+    repeat_fields: Sequence[tuple[str, str]]
     """The form fields that select the same jobs, and none that has died since."""
     back: str
-    left: int = 0
+    remaining: int = 0
     """How many more match, beyond those of one click."""
 
     @property
     def is_one(self) -> bool:
         """Tell whether the user has selected exactly one job."""
-        return "ids" in self.about and len(self.ids) == 1
+        return "ids" in self.details and len(self.ids) == 1
 
     @property
-    def rest(self) -> str:
+    def rest_sentence(self) -> str:
         """Say how many jobs remain."""
-        verb = "remains" if self.left == 1 else "remain"
-        return f"{self.left} more {verb} for another click." if self.left else ""
+        verb = "remains" if self.remaining == 1 else "remain"
+        return f"{self.remaining} more {verb} for another click." if self.remaining else ""
 
-    def asking(self, said: str, count: int, verb: str) -> ActionResult:
+    def ask_to_confirm(self, said: str, count: int, verb: str) -> ActionResult:
         """Return a result that asks for confirmation."""
-        again = [*self.again, ("back", self.back), ("sure", "yes")]
-        button = f"{verb} {jobs(count)}"
-        return ActionResult(said, count, self.about, self.back, confirm=again, button=button)
+        again = [*self.repeat_fields, ("back", self.back), ("sure", "yes")]
+        button = f"{verb} {format_job_count(count)}"
+        return ActionResult(said, count, self.details, self.back, confirm=again, button=button)
 
 
 def retry_dead(deed: ActionRequest) -> ActionResult:
     """Retry dead jobs; those that cannot be read stay dead."""
     chosen = select_dead(deed)
     if not (deed.form.has("sure") or chosen.is_one):
-        return _would_retry(deed, chosen)
+        return _preview_retry(deed, chosen)
     done = unreadable = 0
     for message_id in chosen.ids:
         try:
-            done += dead.retry_job(deed.conn, message_id, decode)
+            done += dead.retry_job(deed.conn, message_id, decode_message)
         except UnreadableJobError:
             if chosen.is_one:
                 raise
             unreadable += 1
     if not done:
-        raise NotFoundError(dead_jobs.unreadable_text(unreadable) or NOBODY)
-    gone = _gone(len(chosen.ids) - done - unreadable)
-    said = _sentences(
-        f"{jobs(done)} retried.", dead_jobs.unreadable_text(unreadable), gone, chosen.rest
+        raise NotFoundError(dead_jobs.unreadable_text(unreadable) or NONE_DEAD)
+    gone = _gone_sentence(len(chosen.ids) - done - unreadable)
+    said = _join_sentences(
+        f"{format_job_count(done)} retried.",
+        dead_jobs.unreadable_text(unreadable),
+        gone,
+        chosen.rest_sentence,
     )
-    return ActionResult(said, done, chosen.about, chosen.back)
+    return ActionResult(said, done, chosen.details, chosen.back)
 
 
 def discard_dead(deed: ActionRequest) -> ActionResult:
     """Delete dead jobs; their attempts record the discard and the user."""
     chosen = select_dead(deed)
     if not deed.form.has("sure"):
-        return _would_discard(deed, chosen)
+        return _preview_discard(deed, chosen)
     reason = f"by {deed.who.name} on the console"
     done = sum(dead.discard_job(deed.conn, message_id, reason) for message_id in chosen.ids)
     if not done:
-        raise NotFoundError(NOBODY)
-    gone = _gone(len(chosen.ids) - done)
-    said = _sentences(f"{jobs(done)} discarded.", gone, chosen.rest)
-    return ActionResult(said, done, chosen.about, chosen.back)
+        raise NotFoundError(NONE_DEAD)
+    gone = _gone_sentence(len(chosen.ids) - done)
+    said = _join_sentences(f"{format_job_count(done)} discarded.", gone, chosen.rest_sentence)
+    return ActionResult(said, done, chosen.details, chosen.back)
 
 
 def select_dead(deed: ActionRequest) -> DeadSelection:
@@ -98,67 +101,73 @@ def select_dead(deed: ActionRequest) -> DeadSelection:
     form = deed.form
     back = responses.safe_path(form.one("back"), "/dead")
     if form.has("every") and not form.has("one"):
-        return _group(deed, back)
+        return _select_group(deed, back)
     ids = [form.one("one")] if form.has("one") else form.all("id")
     if not ids:
         raise WorkshedError("No job is selected. Go back and select some.")
-    if len(ids) > MOST:
-        raise WorkshedError(f"{len(ids)} jobs are selected; at most {MOST} are allowed at once.")
+    if len(ids) > MOST_PER_CLICK:
+        raise WorkshedError(
+            f"{len(ids)} jobs are selected; at most {MOST_PER_CLICK} are allowed at once."
+        )
     return DeadSelection(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
 
 
-def _group(deed: ActionRequest, back: str) -> DeadSelection:
+def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
     form = deed.form
     fields = {name: form.one(name) for name in FILTERS if form.has(name)}
-    until = _instant(form) or database_now(deed.conn)
+    until = _parse_until(form) or database_now(deed.conn)
     which = DeadFilter(
         queue=fields.get("queue"),
         actor=fields.get("actor"),
         error=fields.get("error"),
-        since=_span(form),
+        since=_parse_since(form),
         error_location=fields.get("error_location"),
     )
-    ids = dead.list_ids(deed.conn, which, until=until, limit=MOST)
-    left = dead.count_dead_jobs(deed.conn, which) - MOST if len(ids) == MOST else 0
+    ids = dead.list_ids(deed.conn, which, until=until, limit=MOST_PER_CLICK)
+    left = (
+        dead.count_dead_jobs(deed.conn, which) - MOST_PER_CLICK if len(ids) == MOST_PER_CLICK else 0
+    )
     again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
     return DeadSelection(ids, fields, again, back, left)
 
 
-def _would_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
-    prospect = retry_preview.preview_retry(deed.conn, chosen.ids, decode)
+def _preview_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
+    prospect = retry_preview.preview_retry(deed.conn, chosen.ids, decode_message)
     if not prospect.jobs:
-        raise NotFoundError(dead_jobs.unreadable_text(prospect.unreadable) or NOBODY)
-    said = _sentences(
-        f"This would retry {jobs(prospect.jobs)}.",
+        raise NotFoundError(dead_jobs.unreadable_text(prospect.unreadable) or NONE_DEAD)
+    said = _join_sentences(
+        f"This would retry {format_job_count(prospect.jobs)}.",
         dead_jobs.waits_text(prospect),
         dead_jobs.unreadable_text(prospect.unreadable),
-        chosen.rest,
+        chosen.rest_sentence,
     )
-    return chosen.asking(said, prospect.jobs, "Retry")
+    return chosen.ask_to_confirm(said, prospect.jobs, "Retry")
 
 
-def _would_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
-    count = dead.count_of(deed.conn, chosen.ids)
+def _preview_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
+    count = dead.count_dead_ids(deed.conn, chosen.ids)
     if not count:
-        raise NotFoundError(NOBODY)
+        raise NotFoundError(NONE_DEAD)
     for_good = (
         "It can then no longer be retried." if count == 1 else "They can then no longer be retried."
     )
-    said = _sentences(f"This would discard {jobs(count)}.", for_good, chosen.rest)
-    return chosen.asking(said, count, "Discard")
+    said = _join_sentences(
+        f"This would discard {format_job_count(count)}.", for_good, chosen.rest_sentence
+    )
+    return chosen.ask_to_confirm(said, count, "Discard")
 
 
-def _gone(number: int) -> str:
+def _gone_sentence(number: int) -> str:
     if not number:
         return ""
-    return f"{jobs(number)} {'was' if number == 1 else 'were'} no longer dead."
+    return f"{format_job_count(number)} {'was' if number == 1 else 'were'} no longer dead."
 
 
-def _sentences(*said: str) -> str:
+def _join_sentences(*said: str) -> str:
     return " ".join(filter(None, said))
 
 
-def _instant(form: ActionForm) -> datetime | None:
+def _parse_until(form: ActionForm) -> datetime | None:
     text = form.one("until")
     try:
         return datetime.fromisoformat(text) if text else None
@@ -166,9 +175,9 @@ def _instant(form: ActionForm) -> datetime | None:
         raise WorkshedError(f"until: {text!r} is not a time") from None
 
 
-def _span(form: ActionForm) -> timedelta | None:
+def _parse_since(form: ActionForm) -> timedelta | None:
     text = form.one("since")
     try:
-        return span(text) if text else None
+        return parse_duration(text) if text else None
     except typer.BadParameter as err:
         raise WorkshedError(f"since: {err}") from None

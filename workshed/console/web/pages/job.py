@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import in_words
+from workshed.console.formatting import format_duration
 from workshed.console.operations import history, message_body, relations, resend_as_code, timeline
 from workshed.console.operations.attempts import list_attempts
 from workshed.console.operations.timeline import KnownJob
@@ -27,15 +27,15 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
-from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.envelope import decode_message
 
 UNKNOWN = (
     timeline.UNKNOWN
     + ". If it is on RabbitMQ, `workshed job ID cancel` makes workers skip it when "
     "it starts."
 )
-ENDED = tuple(kind for kind in FINAL if kind != "dead")
-ANSWERS: Mapping[cancellations.Cancelled, str] = {
+ENDED_OUTCOMES = tuple(kind for kind in FINAL if kind != "dead")
+ANSWERS: Mapping[cancellations.CancelResult, str] = {
     "deleted": "It is deleted and will not run.",
     "will be skipped": "It is skipped when it starts, or asked to stop within 2 s if it runs.",
     "told to stop": "It was asked to stop.",
@@ -52,95 +52,95 @@ def load_job_page(ask: PageRequest) -> Mapping[str, Any]:
         raise NotFoundError(UNKNOWN.format(message_id))
     children = relations.list_children(ask.conn, message_id, ROWS + 1)
     return {
-        **_about(known),
-        **_message(known),
+        **_job_facts(known),
+        **_message_facts(known),
         "timeline": known.timeline,
         "attempts": list_attempts(known),
         "keys": relations.list_keys(ask.conn, message_id),
-        "batch": progress.of_job(ask.conn, message_id),
+        "batch": progress.get_membership(ask.conn, message_id),
         "children": children[:ROWS],
         "more_children": len(children) > ROWS,
-        "may": _may(known),
+        "may": _allowed_actions(known),
     }
 
 
-def _about(known: KnownJob) -> dict[str, Any]:
+def _job_facts(known: KnownJob) -> dict[str, Any]:
     last = known.runs[-1] if known.runs else None
     one = known.row or last or known.running or (known.attempts[-1] if known.attempts else None)
     options = known.options
-    trace = last.trace if last else _trace(options)
+    trace = last.trace if last else _trace_id(options)
     return {
         "id": known.message_id,
         "state": known.state,
         "cancelled": known.cancelled,
         "actor": one.actor if one else None,
         "queue": one.queue if one else None,
-        "tags": last.tags if last else _words(options.get("tags")),
+        "tags": last.tags if last else _as_strings(options.get("tags")),
         "release": last.release or None if last else None,
-        "parent": _word(options.get("parent")) or (last.parent if last else None),
+        "parent": _as_string(options.get("parent")) or (last.parent if last else None),
         "trace": trace,
         "due_at": known.waiting.due_at if known.waiting else None,
         "stored_as": known.waiting.reason if known.waiting else None,
         "died_of": known.dead.reason if known.dead else None,
         "links": {
-            "trace": _link(settings().trace_link, "{trace}", trace),
-            "sentry": _link(settings().sentry_link, "{message_id}", known.message_id),
+            "trace": _fill_link(settings().trace_link, "{trace}", trace),
+            "sentry": _fill_link(settings().sentry_link, "{message_id}", known.message_id),
         },
     }
 
 
-def _message(known: KnownJob) -> dict[str, Any]:
-    sent, row = resend_as_code.resend_call(known), known.row
+def _message_facts(known: KnownJob) -> dict[str, Any]:
+    sent, row = resend_as_code.find_send_call(known), known.row
     return {
-        "call": _call(known),
-        "send": sent.send if sent else None,
+        "call": _format_call(known),
+        "send": sent.python_call if sent else None,
         "command": sent.command if sent else None,
         "body": message_body.decode_body(row.body) if row else None,
-        "text": message_body.for_people(row.body) if row else None,
+        "text": message_body.body_as_text(row.body) if row else None,
     }
 
 
-def _call(known: KnownJob) -> str | None:
+def _format_call(known: KnownJob) -> str | None:
     if known.runs:
         return history.run_as_call(known.runs[-1])
     return message_body.body_as_call(known.row.actor, known.row.body) if known.row else None
 
 
-def _may(known: KnownJob) -> dict[str, bool]:
+def _allowed_actions(known: KnownJob) -> dict[str, bool]:
     """Return which actions make sense for a job."""
     return {
-        "cancel": known.state != "dead" and known.state not in ENDED,
+        "cancel": known.state != "dead" and known.state not in ENDED_OUTCOMES,
         "run": known.state == "waits",
         "retry": known.dead is not None
-        and (known.dead.actor is not None or known.dead.error_class == dead_jobs.NOT_READ),
+        and (known.dead.actor is not None or known.dead.error_class == dead_jobs.UNDECODED_CLASS),
     }
 
 
-def _trace(options: Mapping[str, Any]) -> str | None:
+def _trace_id(options: Mapping[str, Any]) -> str | None:
     headers = options.get("trace")
-    return traces.trace_id(options) if traces.headers_problem(headers) is None else None
+    return traces.find_trace_id(options) if traces.headers_problem(headers) is None else None
 
 
-def _words(value: object) -> list[str]:
+def _as_strings(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _word(value: object) -> str | None:
+def _as_string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _link(address: str, name: str, value: str | None) -> str | None:
+def _fill_link(address: str, name: str, value: str | None) -> str | None:
     return address.replace(name, quote(value, safe="")) if address and value else None
 
 
 def cancel_job(deed: ActionRequest) -> ActionResult:
     """Cancel a job, so that it does not run, or not again; after confirmation."""
-    message_id, back = _of(deed)
+    message_id, back = _job_of_form(deed)
     if dead_jobs.get_dead_job(deed.conn, message_id):
         raise WorkshedError(f"{message_id} is dead and will not run; discard it instead.")
     if not deed.form.has("sure"):
         return ActionResult(
-            message=f"This would cancel {message_id}. {_fate(deed, message_id)}",
+            message=f"This would cancel {message_id}. {_describe_cancel(deed, message_id)}",
             count=1,
             back=back,
             confirm=[("id", message_id), ("sure", "yes")],
@@ -154,7 +154,7 @@ def cancel_job(deed: ActionRequest) -> ActionResult:
 
 def run_job_now(deed: ActionRequest) -> ActionResult:
     """Make a waiting job due now."""
-    message_id, back = _of(deed)
+    message_id, back = _job_of_form(deed)
     answer = schedule.run_now(deed.conn, message_id)
     if answer == "unknown":
         raise NotFoundError(f"{message_id} is no longer waiting.")
@@ -165,27 +165,27 @@ def run_job_now(deed: ActionRequest) -> ActionResult:
 
 def retry_job_action(deed: ActionRequest) -> ActionResult:
     """Retry a dead job, from attempt 1."""
-    message_id, back = _of(deed)
-    if not dead_jobs.retry_job(deed.conn, message_id, decode):
+    message_id, back = _job_of_form(deed)
+    if not dead_jobs.retry_job(deed.conn, message_id, decode_message):
         raise NotFoundError(f"{message_id} is no longer dead.")
     return ActionResult(f"{message_id} is being retried.", 1, {"id": message_id}, back)
 
 
-def _of(deed: ActionRequest) -> tuple[str, str]:
+def _job_of_form(deed: ActionRequest) -> tuple[str, str]:
     """Return the id of the job in a form, and the address of its page."""
     message_id = deed.form.one("id")
     if not message_id:
         raise NotFoundError("Which job? The form lacks its id.")
-    return message_id, f"/job{templates.query({'id': message_id})}"
+    return message_id, f"/job{templates.format_query({'id': message_id})}"
 
 
-def _fate(deed: ActionRequest, message_id: str) -> str:
+def _describe_cancel(deed: ActionRequest, message_id: str) -> str:
     """Describe what a cancellation would do."""
     known = timeline.load_job(deed.conn, message_id)
     if known.state == "waits" and known.waiting is not None:
         now = database_now(deed.conn)
         late = known.waiting.due_at <= now
-        when = "is due" if late else f"is due in {in_words(known.waiting.due_at - now)}"
+        when = "is due" if late else f"is due in {format_duration(known.waiting.due_at - now)}"
         return f"It is waiting and {when}; it would be deleted."
     if known.state == "running":
         return "It is running; it would be asked to stop within 2 s."

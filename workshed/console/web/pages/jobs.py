@@ -8,38 +8,45 @@ from typing import Any
 
 import typer
 
-from workshed.console.operations import history, job_counts, running
+from workshed.console.operations import history, job_counts, running_jobs
 from workshed.console.operations.history import NOT_SUCCEEDED
-from workshed.console.operations.job_counts import Counted
-from workshed.console.operations.running import RunningJob
-from workshed.console.web.view.page import COUNTED, ROWS, Action, BadQueryError, Page, PageRequest
+from workshed.console.operations.job_counts import CappedCount
+from workshed.console.operations.running_jobs import RunningJob
+from workshed.console.web.view.page import (
+    MOST_COUNTED,
+    ROWS,
+    Action,
+    BadQueryError,
+    Page,
+    PageRequest,
+)
 from workshed.jobs.history import pagination, runs
 from workshed.jobs.history.runs import Run, RunFilter, RunPosition
 from workshed.jobs.outcomes import OUTCOMES
 
-LOOKED = 5_000
+MOST_SEARCHED = 5_000
 """Runs that one request searches, whatever the filters; it takes PostgreSQL some 20 ms."""
-FAR = 200_000
+FAR_SEARCHED = 200_000
 """The same with `look=far`; it takes a second or two."""
 FAILED = "failed"
 """Stands for all outcomes except `succeeded`."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-US = timedelta(microseconds=1)
-LAST_ID = (1 << 63) - 1
-PLACE = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
+MICROSECOND = timedelta(microseconds=1)
+LARGEST_ID = (1 << 63) - 1
+POSITION = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
 
 
 def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest matching runs, or the running jobs, and the count of each kind."""
-    which = _which(ask)
-    current = [one for one in running.list_running(ask.conn) if _fits(one, which)]
-    found = _of_now(current) if ask.text("state") == "running" else _of_history(ask, which)
-    counts = _counts(ask, which)
-    about = {"running": Counted(min(len(current), COUNTED), len(current) > COUNTED)}
-    return found | {"counts": about | counts, "outcomes": [FAILED, *OUTCOMES], "far": FAR}
+    which = _run_filter(ask)
+    current = [one for one in running_jobs.list_running(ask.conn) if _is_match(one, which)]
+    found = _show_running(current) if ask.text("state") == "running" else _load_history(ask, which)
+    counts = _count_runs(ask, which)
+    about = {"running": CappedCount(min(len(current), MOST_COUNTED), len(current) > MOST_COUNTED)}
+    return found | {"counts": about | counts, "outcomes": [FAILED, *OUTCOMES], "far": FAR_SEARCHED}
 
 
-def _which(ask: PageRequest) -> RunFilter:
+def _run_filter(ask: PageRequest) -> RunFilter:
     outcome, named = ask.text("outcome"), ask.text("argument")
     try:
         return RunFilter(
@@ -51,31 +58,31 @@ def _which(ask: PageRequest) -> RunFilter:
             error=ask.text("error"),
             tag=ask.text("tag"),
             parent=ask.text("parent"),
-            arguments=history.parse_arguments(_one(named)),
-            since=ask.span("since"),
-            longer_than=ask.span("longer_than"),
+            arguments=history.parse_arguments(_as_list(named)),
+            since=ask.duration("since"),
+            longer_than=ask.duration("longer_than"),
         )
     except typer.BadParameter as err:
         raise BadQueryError(err.message) from err
 
 
-def _one(text: str | None) -> list[str]:
+def _as_list(text: str | None) -> list[str]:
     return [] if text is None else [text]
 
 
-def _of_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
-    before = _place(ask.text("before"))
-    most = FAR if ask.text("look") == "far" else LOOKED
+def _load_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
+    before = _decode_position(ask.text("before"))
+    most = FAR_SEARCHED if ask.text("look") == "far" else MOST_SEARCHED
     down_to = pagination.oldest_within(ask.conn, which, before=before, most=most)
     found = runs.list_runs(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
     older = None
     if len(found) > ROWS:
         last = found[ROWS - 1]
-        older = _written(RunPosition(last.recorded_at, last.id))
+        older = _encode_position(RunPosition(last.recorded_at, last.id))
     elif down_to is not None:  # there are older runs, matching or not
-        older = _written(RunPosition(down_to - US, LAST_ID))
+        older = _encode_position(RunPosition(down_to - MICROSECOND, LARGEST_ID))
     return {
-        "runs": [_shown(run) for run in found[:ROWS]],
+        "runs": [_run_row(run) for run in found[:ROWS]],
         "running": None,
         "older": older,
         "looked": most,
@@ -83,24 +90,24 @@ def _of_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
     }
 
 
-def _of_now(current: list[RunningJob]) -> dict[str, Any]:
-    shown = current[:COUNTED]
+def _show_running(current: list[RunningJob]) -> dict[str, Any]:
+    shown = current[:MOST_COUNTED]
     return {"runs": None, "running": shown, "older": None, "looked": 0, "looked_down_to": None}
 
 
-def _fits(one: RunningJob, which: RunFilter) -> bool:
+def _is_match(one: RunningJob, which: RunFilter) -> bool:
     return which.actor in (None, one.actor) and which.queue in (None, one.queue)
 
 
-def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
+def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
     """Count runs by outcome; waiting and dead jobs only without filters, which lack an index."""
     every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
-    down_to = pagination.oldest_within(ask.conn, every, most=LOOKED)
-    ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
+    down_to = pagination.oldest_within(ask.conn, every, most=MOST_SEARCHED)
+    ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
     succeeded, every_one = ended.get("succeeded", 0), sum(ended.values())
     is_cut = down_to is not None
-    known: dict[str, Counted | None] = {
-        name: Counted(min(count, COUNTED), is_cut or count > COUNTED)
+    known: dict[str, CappedCount | None] = {
+        name: CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
         for name, count in (
             ("all", every_one),
             ("succeeded", succeeded),
@@ -108,30 +115,30 @@ def _counts(ask: PageRequest, which: RunFilter) -> dict[str, Counted | None]:
         )
     }
     is_all = which == RunFilter(outcomes=which.outcomes)
-    waiting = job_counts.count_waiting(ask.conn, COUNTED) if is_all else None
-    dead = job_counts.count_dead(ask.conn, COUNTED) if is_all else None
+    waiting = job_counts.count_waiting(ask.conn, MOST_COUNTED) if is_all else None
+    dead = job_counts.count_dead(ask.conn, MOST_COUNTED) if is_all else None
     return known | {"waiting": waiting, "dead": dead}
 
 
-def _shown(run: Run) -> dict[str, Any]:
+def _run_row(run: Run) -> dict[str, Any]:
     """Return a run without its traceback, which the page of the job shows."""
     found = asdict(run) | {"call": history.run_as_call(run)}
     del found["traceback"]
     return found
 
 
-def _written(place: RunPosition) -> str:
-    return f"{(place.recorded_at - EPOCH) // US}.{place.id}"
+def _encode_position(place: RunPosition) -> str:
+    return f"{(place.recorded_at - EPOCH) // MICROSECOND}.{place.id}"
 
 
-def _place(text: str | None) -> RunPosition | None:
-    """Parse a position that `_written` formatted."""
+def _decode_position(text: str | None) -> RunPosition | None:
+    """Parse a position that `_encode_position` formatted."""
     if text is None:
         return None
-    found = PLACE.fullmatch(text)
+    found = POSITION.fullmatch(text)
     if found is None:
         raise BadQueryError(f"before: {text!r} is not a position in the history")
-    return RunPosition(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
+    return RunPosition(EPOCH + int(found[1]) * MICROSECOND, min(int(found[2]), LARGEST_ID))
 
 
 PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", load_jobs, group="Jobs"),)

@@ -9,7 +9,7 @@ from workshed.console.web.view.page import ROWS, Action, Page, PageRequest
 from workshed.jobs.locks import limits
 
 PATH = "/limits"
-FEW = 3
+SHOWN_PER_LIMIT = 3
 """Holders and waiters shown per limit in the list."""
 
 
@@ -26,7 +26,7 @@ def load_limits(ask: PageRequest) -> Mapping[str, Any]:
     shown, more = found[:ROWS], None
     if len(found) > ROWS:
         more = cursor.encode_cursor(shown[-1].key)
-    keys, at_most = [one.key for one in shown], FEW if key is None else ROWS
+    keys, at_most = [one.key for one in shown], SHOWN_PER_LIMIT if key is None else ROWS
     holders = limits.list_holders(ask.conn, keys, at_most)
     waiters = limits.list_waiters(ask.conn, keys, at_most)
     return {

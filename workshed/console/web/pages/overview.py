@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from workshed.console.operations import problems
-from workshed.console.operations.environment import queue_names
+from workshed.console.operations.environment import list_queue_names
 from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
-from workshed.console.web.view.page import COUNTED, Action, Page, PageRequest
+from workshed.console.web.view.page import MOST_COUNTED, Action, Page, PageRequest
 from workshed.db import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues, workers
@@ -27,47 +27,47 @@ from workshed.transport.relay.queue_age import estimate_age
 
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)
-figures: TtlCache[Throughput] = TtlCache(kept_s=2.0)
+throughput_cache: TtlCache[Throughput] = TtlCache(kept_s=2.0)
 """Shared by all viewers: the runs are measured once per refresh interval of a live page."""
 
 
 def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     """Show problems, rates, workers, and the oldest waiting job per queue."""
     conn, known = ask.conn, queues.list_queues(ask.conn)
-    at_work, beat = workers.list_workers(conn), relays.last_beat(conn)
-    told = cache.cached_status(names(conn, known))
+    at_work, beat = workers.list_workers(conn), relays.last_beat_age(conn)
+    told = cache.cached_status(list_names(conn, known))
     waits = waiting_by_queue(conn, known, at_work, told)
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
     recorded = settings().history
     return {
         "troubles": problems.order_findings(
             problems.judge_alarms(told.alarm),
-            problems.judge_unreachable(told.troubles),
+            problems.judge_unreachable(told.errors),
             problems.judge_relay(beat),
             problems.judge_workers(at_work),
             problems.judge_unattended((one["name"] for one in waits if one["waits"]), at_work),
             problems.judge_clock(by_calendar, ask.now, OVERDUE),
             problems.judge_pauses(known, ask.now),
             problems.judge_dropped(runs.count_dropped(conn, AN_HOUR), AN_HOUR),
-            problems.judge_deaths(_dead(conn, AN_HOUR), COUNTED, AN_HOUR),
+            problems.judge_deaths(_count_dead(conn, AN_HOUR), MOST_COUNTED, AN_HOUR),
         ),
         "recorded": recorded,
         "rates": None if recorded == "none" else hide_unrecorded(latest_rates(conn), recorded),
         "queues": waits,
-        "workers": count_team(at_work),
+        "workers": count_workers(at_work),
         "relay_beat": beat,
         "relay_alive": beat is not None and beat <= relays.DEAD_AFTER,
         "clock": clock_times(conn, by_calendar),
-        "dead": _dead(conn),
-        "counted": COUNTED,
+        "dead": _count_dead(conn),
+        "counted": MOST_COUNTED,
         "most": throughput.MOST,
     }
 
 
-def names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
+def list_names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
     """Return the queues; only those of the database if no RabbitMQ is configured."""
     try:
-        return queue_names(conn)
+        return list_queue_names(conn)
     except SettingsError:
         return [one.name for one in known]
 
@@ -96,7 +96,9 @@ def waiting_by_queue(
 
 def latest_rates(conn: Connection) -> Throughput:
     """Return recent rates, from the cache."""
-    return figures.get(settings().database_url, lambda: throughput.measure_throughput(conn))
+    return throughput_cache.get(
+        settings().database_url, lambda: throughput.measure_throughput(conn)
+    )
 
 
 def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
@@ -114,7 +116,7 @@ def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
     )
 
 
-def count_team(found: Sequence[Worker]) -> dict[str, int]:
+def count_workers(found: Sequence[Worker]) -> dict[str, int]:
     """Count the workers by state, and the threads of those alive."""
     alive = [one for one in found if one.alive]
     return {
@@ -137,9 +139,9 @@ def clock_times(conn: Connection, found: Sequence[PeriodicJob]) -> dict[str, Any
     }
 
 
-def _dead(conn: Connection, since: timedelta | None = None) -> int:
+def _count_dead(conn: Connection, since: timedelta | None = None) -> int:
     """Count dead jobs, up to one more than is shown."""
-    return dead_jobs.count_some(conn, dead_jobs.DeadFilter(since=since), most=COUNTED + 1)
+    return dead_jobs.count_at_most(conn, dead_jobs.DeadFilter(since=since), most=MOST_COUNTED + 1)
 
 
 PAGES: tuple[Page, ...] = (

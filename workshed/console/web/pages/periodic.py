@@ -17,7 +17,7 @@ from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 
 PATH = "/periodic"
-MOST = 1_000
+MOST_PER_CLICK = 1_000
 """Jobs per click; each actor has at most one."""
 
 
@@ -29,7 +29,7 @@ def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
 def run_periodic(deed: ActionRequest) -> ActionResult:
     """Create a run of each now, also of paused ones."""
     sent, what = [], []
-    for job in _known(deed):
+    for job in _selected_jobs(deed):
         made = periodic_runs.create_run_now(deed.conn, job.name)
         if made is not None and made.message_id is not None:
             sent.append(made.message_id)
@@ -41,24 +41,26 @@ def run_periodic(deed: ActionRequest) -> ActionResult:
 
 def pause_periodic(deed: ActionRequest) -> ActionResult:
     """Pause periodic jobs; runs due during the pause are skipped."""
-    names = [job.name for job in _known(deed) if periodic_jobs.pause_job(deed.conn, job.name)]
+    names = [
+        job.name for job in _selected_jobs(deed) if periodic_jobs.pause_job(deed.conn, job.name)
+    ]
     said = f"{', '.join(names)}: paused. Runs due during the pause are skipped."
     return ActionResult(said, len(names), {"names": names}, PATH)
 
 
 def resume_periodic(deed: ActionRequest) -> ActionResult:
     """Resume periodic jobs, from their next scheduled time."""
-    names = [job.name for job in _known(deed) if _resumed(deed, job)]
+    names = [job.name for job in _selected_jobs(deed) if _resume_job(deed, job)]
     said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
     return ActionResult(said, len(names), {"names": deed.form.all("name")}, PATH)
 
 
-def _known(deed: ActionRequest) -> list[PeriodicJob]:
+def _selected_jobs(deed: ActionRequest) -> list[PeriodicJob]:
     """Return the selected jobs, sorted, because every caller locks them in that order."""
-    return require_jobs(deed.conn, sorted(selected_ids(deed.form, "name", MOST)))
+    return require_jobs(deed.conn, sorted(selected_ids(deed.form, "name", MOST_PER_CLICK)))
 
 
-def _resumed(deed: ActionRequest, job: PeriodicJob) -> bool:
+def _resume_job(deed: ActionRequest, job: PeriodicJob) -> bool:
     try:
         return periodic_jobs.resume_job(deed.conn, job)
     except ValueError as err:
@@ -67,7 +69,7 @@ def _resumed(deed: ActionRequest, job: PeriodicJob) -> bool:
 
 def _row(one: PeriodicJobState) -> dict[str, Any]:
     state = "paused" if one.job.paused_at else "active" if one.job.live else "no worker has it"
-    return as_data(one) | {"state": state, "next_there": one.next_there}
+    return as_data(one) | {"state": state, "next_at_local": one.next_at_local}
 
 
 PAGES: tuple[Page, ...] = (

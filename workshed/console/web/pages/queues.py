@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import jobs
+from workshed.console.formatting import format_job_count
 from workshed.console.operations import queues as queue_states
 from workshed.console.operations import scheduled
-from workshed.console.operations.environment import check_queues, known_queues, require_rabbitmq
+from workshed.console.operations.environment import check_queues, register_queues, require_rabbitmq
 from workshed.console.operations.queues import QueueCounts, QueueState
 from workshed.console.rabbitmq import purge as purging
-from workshed.console.rabbitmq.queue_depths import queue_depths
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
@@ -22,31 +22,33 @@ from workshed.settings import settings
 from workshed.transport.relay.queue_age import estimate_age
 
 BACK = "/queues"
-AT_ONCE = 5_000
+MOST_PER_CLICK = 5_000
 """Jobs purged per click, because each ends in its own transaction."""
-counted: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
+counts_cache: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
 """Shared by all viewers, because counting half a million jobs takes PostgreSQL 0.15 s."""
 
 
 def load_queues(ask: PageRequest) -> Mapping[str, Any]:
     """Show each queue; if RabbitMQ is down, only what PostgreSQL knows of it."""
     broker, key = require_rabbitmq(), settings().database_url
-    counts = counted.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
-    names = queue_states.name_queues(ask.conn, counts)
+    counts = counts_cache.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
+    names = queue_states.merge_queue_names(ask.conn, counts)
     told = cache.cached_status(names)
     ages, ui = workers.waiting_ages(ask.conn), cache.management_link()
-    found = queue_states.describe_queue(ask.conn, broker, names, counts, told)
+    found = queue_states.merge_queue_states(ask.conn, broker, names, counts, told)
     return {
         "queues": [
             {
                 **asdict(one),
-                "cap": broker.declared[one.name].cap if one.name in broker.declared else None,
+                "cap": broker.declared_queues[one.name].cap
+                if one.name in broker.declared_queues
+                else None,
                 "oldest": oldest_age(one, ages),
-                "ui": ui.page(one.name) if ui else None,
+                "ui": ui.queue_page_url(one.name) if ui else None,
             }
             for one in found
         ],
-        "troubles": [str(err) for err in told.troubles],
+        "troubles": [str(err) for err in told.errors],
     }
 
 
@@ -64,7 +66,7 @@ def oldest_age(
 
 def pause_queue_action(deed: ActionRequest) -> ActionResult:
     """Pause a queue."""
-    names = known_queues(deed.conn, [deed.form.one("name")])
+    names = register_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.pause_queue(deed.conn, name)
     said = f"{', '.join(names)} is paused: within 2 s, workers start no more of its jobs."
@@ -73,7 +75,7 @@ def pause_queue_action(deed: ActionRequest) -> ActionResult:
 
 def resume_queue_action(deed: ActionRequest) -> ActionResult:
     """Resume a paused queue."""
-    names = known_queues(deed.conn, [deed.form.one("name")])
+    names = register_queues(deed.conn, [deed.form.one("name")])
     for name in names:
         queues.resume_queue(deed.conn, name)
     return ActionResult(
@@ -85,21 +87,24 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
     """Discard the ready jobs of a queue, after confirmation."""
     broker, name = require_rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
-    found = queue_depths(broker.urls, [name], prefix=broker.prefix)
+    found = fetch_depths(broker.urls, [name], prefix=broker.prefix)
     if name not in found:
         raise NotFoundError(f"RabbitMQ has no queue {name!r} yet.")
-    count = min(found[name].ready, AT_ONCE)
+    count = min(found[name].ready, MOST_PER_CLICK)
     left = describe_rest(
         found[name].ready - count, scheduled.count_by_queue(deed.conn).get(name, 0)
     )
     if count and not deed.form.has("sure"):
         said = (
-            f"This would discard {jobs(count)} that RabbitMQ has ready in {name}. Each is recorded "
+            f"This would discard {format_job_count(count)} that RabbitMQ has ready in {name}. "
+            "Each is recorded "
             f"as cancelled, its key is released, its batch goes on. This cannot be undone.{left}"
         )
         asks = [("name", name), ("sure", "yes")]
-        return ActionResult(said, count, back=BACK, confirm=asks, button=f"Discard {jobs(count)}")
-    done = purging.Purged()
+        return ActionResult(
+            said, count, back=BACK, confirm=asks, button=f"Discard {format_job_count(count)}"
+        )
+    done = purging.PurgeCounts()
     try:
         purging.purge_queue(broker, deed.conn, name, count, done)
         trouble = ""
@@ -108,17 +113,17 @@ def purge_queue_action(deed: ActionRequest) -> ActionResult:
             raise
         trouble = f" Interrupted: {err}"
     finally:
-        cache.answers.forget()
-        counted.forget()
+        cache.status_cache.clear()
+        counts_cache.clear()
     unread = f" {done.unreadable} could not be read and are dead." if done.unreadable else ""
-    said = f"{jobs(done.ended)} of {name} discarded.{unread}{left}{trouble}"
+    said = f"{format_job_count(done.ended)} of {name} discarded.{unread}{left}{trouble}"
     return ActionResult(said, done.count, {"queue": name}, BACK)
 
 
 def describe_rest(ready: int, stored: int) -> str:
     """Say what remains after a purge."""
-    more = f" Still ready there: {jobs(ready)}; purge again." if ready else ""
-    return f"{more} Left in PostgreSQL: {jobs(stored)}." if stored else more
+    more = f" Still ready there: {format_job_count(ready)}; purge again." if ready else ""
+    return f"{more} Left in PostgreSQL: {format_job_count(stored)}." if stored else more
 
 
 PAGES: tuple[Page, ...] = (
@@ -127,5 +132,5 @@ PAGES: tuple[Page, ...] = (
 ACTIONS: tuple[Action, ...] = (
     Action("/queues/pause", "queues.pause", pause_queue_action),
     Action("/queues/resume", "queues.resume", resume_queue_action),
-    Action("/queues/purge", "queues.purge", purge_queue_action, is_one=False),
+    Action("/queues/purge", "queues.purge", purge_queue_action, is_transactional=False),
 )

@@ -8,14 +8,14 @@ from typing import Any
 import typer
 
 from workshed.console import formatting
-from workshed.console.formatting import jobs
+from workshed.console.formatting import format_job_count
 from workshed.console.operations import scheduled
-from workshed.console.operations.message_body import body_as_call, for_programs
-from workshed.console.operations.redaction import without_secrets
+from workshed.console.operations.message_body import body_as_call, body_as_json
+from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import (
-    COUNTED,
+    MOST_COUNTED,
     ROWS,
     Action,
     ActionRequest,
@@ -25,11 +25,11 @@ from workshed.console.web.view.page import (
     PageRequest,
 )
 from workshed.console.web.view.selection import (
+    apply_each,
     confirmed_fields,
     describe_results,
     return_url,
     selected_ids,
-    sorted_out,
 )
 from workshed.jobs.control import cancellations, queues
 from workshed.jobs.outbox import schedule
@@ -37,10 +37,10 @@ from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
-MOST = 1_000
+MOST_PER_CLICK = 1_000
 """Jobs per click: each cancelled job holds a lock until all are cancelled, and PostgreSQL has room
 for some 6 000 locks."""
-FATES = {
+RESULT_TEXTS = {
     "on its way": "already on the way",
     "unknown": "no longer waiting",
     "will be skipped": "on the way, skipped when started",
@@ -58,9 +58,11 @@ def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
         later = cursor.encode_cursor(last.due_at, last.message_id, last.generation)
     count = len(found)
     if after is not None or later is not None:
-        count = schedule.count_scheduled(ask.conn, actor=actor, queue=queue, at_most=COUNTED + 1)
+        count = schedule.count_scheduled(
+            ask.conn, actor=actor, queue=queue, at_most=MOST_COUNTED + 1
+        )
     return {
-        "jobs": [_row(one) for one in without_secrets(ask.conn, shown)],
+        "jobs": [_row(one) for one in redact_rows(ask.conn, shown)],
         "count": count,
         "queues": [one.name for one in queues.list_queues(ask.conn)],
         "later": later,
@@ -69,17 +71,20 @@ def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
 
 def run_scheduled(deed: ActionRequest) -> ActionResult:
     """Make jobs due now."""
-    ids = selected_ids(deed.form, "id", MOST)
-    fates = sorted_out(ids, lambda one: schedule.run_now(deed.conn, one))
-    said = f"To run now: {_told(fates)}."
+    ids = selected_ids(deed.form, "id", MOST_PER_CLICK)
+    fates = apply_each(ids, lambda one: schedule.run_now(deed.conn, one))
+    said = f"To run now: {_describe_fates(fates)}."
     return ActionResult(said, fates.get("moved", 0), {"ids": ids}, return_url(deed.form, PATH))
 
 
 def move_scheduled(deed: ActionRequest) -> ActionResult:
     """Change the due time of jobs."""
-    ids, to = selected_ids(deed.form, "id", MOST), _wanted(deed.form, database_now(deed.conn))
-    fates = sorted_out(ids, lambda one: schedule.move_job(deed.conn, one, to))
-    said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_told(fates)}."
+    ids, to = (
+        selected_ids(deed.form, "id", MOST_PER_CLICK),
+        _new_due_time(deed.form, database_now(deed.conn)),
+    )
+    fates = apply_each(ids, lambda one: schedule.move_job(deed.conn, one, to))
+    said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_describe_fates(fates)}."
     return ActionResult(
         said, fates.get("moved", 0), {"ids": ids, "to": to}, return_url(deed.form, PATH)
     )
@@ -87,7 +92,7 @@ def move_scheduled(deed: ActionRequest) -> ActionResult:
 
 def cancel_scheduled(deed: ActionRequest) -> ActionResult:
     """Cancel jobs, after confirmation."""
-    ids, conn = selected_ids(deed.form, "id", MOST), deed.conn
+    ids, conn = selected_ids(deed.form, "id", MOST_PER_CLICK), deed.conn
 
     def one(message_id: str) -> str:
         return (
@@ -98,11 +103,14 @@ def cancel_scheduled(deed: ActionRequest) -> ActionResult:
 
     is_sure = deed.form.has("sure")
     with conn.transaction(force_rollback=not is_sure):
-        fates = sorted_out(ids, one)
+        fates = apply_each(ids, one)
     count = len(ids) - fates.get("unknown", 0)
     asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
-    said = f"{'Cancelled' if asks is None else f'This would cancel {jobs(count)}'}: {_told(fates)}."
-    button = f"Cancel {jobs(count)}"
+    said = (
+        f"{'Cancelled' if asks is None else f'This would cancel {format_job_count(count)}'}: "
+        f"{_describe_fates(fates)}."
+    )
+    button = f"Cancel {format_job_count(count)}"
     return ActionResult(said, count, {"ids": ids}, return_url(deed.form, PATH), asks, button)
 
 
@@ -111,30 +119,32 @@ def _row(row: ScheduledJob) -> dict[str, Any]:
     is_on_its_way = row.taken or row.reason == "outbox_lease"
     return {
         **asdict(row),
-        **for_programs(row.body),
+        **body_as_json(row.body),
         "call": body_as_call(row.actor, row.body),
         "why": scheduled.REASONS.get(row.reason, row.reason),
         "state": "on its way" if is_on_its_way else "waits",
     }
 
 
-def _told(fates: Mapping[str, int]) -> str:
-    return describe_results({FATES.get(fate, fate): number for fate, number in fates.items()})
+def _describe_fates(fates: Mapping[str, int]) -> str:
+    return describe_results(
+        {RESULT_TEXTS.get(fate, fate): number for fate, number in fates.items()}
+    )
 
 
-def _wanted(form: ActionForm, now: datetime) -> datetime:
+def _new_due_time(form: ActionForm, now: datetime) -> datetime:
     """Return the new due time; raises `BadQueryError`."""
     at, within = form.one("at"), form.one("in")
     if bool(at) == bool(within):
         raise BadQueryError("Give either a span such as 2h, or a time.")
     try:
-        to = _instant(at) if at else now + formatting.span(within)
+        to = _parse_time(at) if at else now + formatting.parse_duration(within)
         return to.astimezone(UTC)
     except (typer.BadParameter, OverflowError) as err:
         raise BadQueryError(str(err)) from None
 
 
-def _instant(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     """Parse a time; without a time zone, as browsers send it, it is in UTC."""
     try:
         found = datetime.fromisoformat(text)
@@ -142,7 +152,7 @@ def _instant(text: str) -> datetime:
         found = None
     if found is not None and found.tzinfo is None:
         return found.replace(tzinfo=UTC)
-    return formatting.instant(text)
+    return formatting.parse_time(text)
 
 
 PAGES: tuple[Page, ...] = (Page(PATH, "Scheduled", "scheduled.html", load_scheduled, group="Jobs"),)

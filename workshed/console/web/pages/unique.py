@@ -18,20 +18,20 @@ from workshed.console.web.view.page import (
     PageRequest,
 )
 from workshed.console.web.view.selection import (
+    apply_each,
     confirmed_fields,
     describe_results,
     return_url,
     selected_ids,
-    sorted_out,
 )
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.locks import unique
 
 PATH = "/unique"
-MOST = 1_000
+MOST_PER_CLICK = 1_000
 """Keys released per click."""
-Place = tuple[datetime, str]
+KeyPosition = tuple[datetime, str]
 
 
 def load_keys(ask: PageRequest) -> Mapping[str, Any]:
@@ -42,14 +42,14 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
     is_judged = ask.text("orphaned") is not None
     problem, unjudged = None, None
     if is_judged:
-        found, unjudged, problem = _orphans(ask, after)
+        found, unjudged, problem = _load_orphans(ask, after)
     else:
         found = keys.list_held_keys(
             ask.conn, actor=actor, begins=begins, after=after, limit=ROWS + 1
         )
     shown, newer = found[:ROWS], None
     if len(found) > ROWS:
-        newer = cursor.encode_cursor(*shown[-1].place)
+        newer = cursor.encode_cursor(*shown[-1].sort_key)
     return {
         "keys": [_row(one, is_orphaned=is_judged or None) for one in shown],
         "unjudged": unjudged,
@@ -60,10 +60,10 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
 
 def release_keys(deed: ActionRequest) -> ActionResult:
     """Release keys, after confirmation."""
-    ids = selected_ids(deed.form, "id", MOST)
+    ids = selected_ids(deed.form, "id", MOST_PER_CLICK)
     is_sure = deed.form.has("sure")
     with deed.conn.transaction(force_rollback=not is_sure):
-        fates = sorted_out(ids, lambda one: _released(deed.conn, one))
+        fates = apply_each(ids, lambda one: _release_key(deed.conn, one))
     count = fates.get("released", 0)
     asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
     number = "1 key" if count == 1 else f"{count} keys"
@@ -77,7 +77,9 @@ def release_keys(deed: ActionRequest) -> ActionResult:
     return ActionResult(said, count, about, return_url(deed.form, PATH), asks, f"Release {number}")
 
 
-def _orphans(ask: PageRequest, after: Place | None) -> tuple[list[HeldKey], int | None, str | None]:
+def _load_orphans(
+    ask: PageRequest, after: KeyPosition | None
+) -> tuple[list[HeldKey], int | None, str | None]:
     """Return the orphaned keys, how many could not be judged, and an error, if any."""
     try:
         judged = find_orphans(ask.conn, open_management())
@@ -86,15 +88,15 @@ def _orphans(ask: PageRequest, after: Place | None) -> tuple[list[HeldKey], int 
     actor, begins = ask.text("actor"), ask.text("key") or ""
     found = [
         HeldKey("alive", lock)
-        for lock in judged.found
+        for lock in judged.locks
         if actor in (None, lock.actor) and lock.key.startswith(begins)
     ]
-    found = sorted((one for one in found if after is None or one.place > after), key=_place)
+    found = sorted((one for one in found if after is None or one.sort_key > after), key=_sort_key)
     return found[: ROWS + 1], judged.unjudged, None
 
 
-def _place(key: HeldKey) -> Place:
-    return key.place
+def _sort_key(key: HeldKey) -> KeyPosition:
+    return key.sort_key
 
 
 def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
@@ -104,10 +106,10 @@ def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
     return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
 
 
-def _released(conn: Connection, marked: str) -> str:
+def _release_key(conn: Connection, marked: str) -> str:
     """Release a key if the job that was shown with it still holds it."""
     key, message_id = cursor.parse_cursor(marked, (str, str))
-    lock = unique.find_holder(conn, key)
+    lock = unique.get_unique_lock(conn, key)
     if lock is None:
         return "no longer held"
     if lock.message_id != message_id:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from workshed.console.operations.environment import open_management, require_rabbitmq
 from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
-from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.errors import WorkshedError
 from workshed.settings import settings
 
@@ -18,7 +18,7 @@ OLD_S = 30.0
 """An older answer is never returned, not even while another thread asks."""
 AMQP_S, API_S = 2.0, 1.0
 """How long a page waits for each request: with two requests to the API, 4 s in all."""
-MOST = 10
+MOST_ENTRIES = 10
 
 
 class TtlCache(Generic[T]):
@@ -45,14 +45,14 @@ class TtlCache(Generic[T]):
             if before is not None:  # from the thread that held the lock
                 return before[1]
             found = ask()
-            if len(self._answers) >= MOST:
+            if len(self._answers) >= MOST_ENTRIES:
                 self._answers.clear()
             self._answers[key] = time.monotonic(), found
             return found
         finally:
             self._lock.release()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all answers, because something was changed."""
         self._answers.clear()
 
@@ -61,7 +61,7 @@ class TtlCache(Generic[T]):
         return found if found and time.monotonic() - found[0] < seconds else None
 
 
-answers: TtlCache[BrokerStatus] = TtlCache()
+status_cache: TtlCache[BrokerStatus] = TtlCache()
 
 
 def cached_status(names: Sequence[str]) -> BrokerStatus:
@@ -69,15 +69,15 @@ def cached_status(names: Sequence[str]) -> BrokerStatus:
     try:
         broker, api = require_rabbitmq(), open_management(API_S)
     except WorkshedError as err:
-        return BrokerStatus(troubles=[err])
+        return BrokerStatus(errors=[err])
     urls, prefix = list(broker.urls), broker.prefix
     key = (*urls, prefix, str(settings().management_url), *names)
-    return answers.get(
+    return status_cache.get(
         key, lambda: fetch_status(urls, api, names, AMQP_S, prefix=prefix, alarms=True)
     )
 
 
-def management_link() -> Management | None:
+def management_link() -> ManagementApi | None:
     """Return the management API for links to RabbitMQ's own UI; `None` without a valid URL."""
     try:
         return open_management()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from workshed.console.text import plain
+from workshed.console.text import to_json_type
 from workshed.console.web.view.page import BadQueryError, PageRequest
 
 LARGEST = (1 << 31) - 1
@@ -14,7 +14,7 @@ LARGEST = (1 << 31) - 1
 
 def encode_cursor(*values: object) -> str:
     """Encode the sort key of a row."""
-    return json.dumps(values, default=plain, separators=(",", ":"))
+    return json.dumps(values, default=to_json_type, separators=(",", ":"))
 
 
 def decode_cursor(ask: PageRequest, *kinds: type) -> tuple[Any, ...] | None:
@@ -31,12 +31,12 @@ def parse_cursor(text: str, kinds: Sequence[type]) -> tuple[Any, ...]:
     try:
         found = json.loads(text)
         values = found if isinstance(found, list) else []
-        return tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True))
+        return tuple(_check_value(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, TypeError, RecursionError):
         raise BadQueryError("the position in this address cannot be read; start again") from None
 
 
-def _read(value: object, kind: type) -> object:
+def _check_value(value: object, kind: type) -> object:
     """Return a value of this type that PostgreSQL can compare with."""
     if kind is datetime and isinstance(value, str):
         at = datetime.fromisoformat(value)

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from workshed.console.formatting import span
+from workshed.console.formatting import parse_duration
 from workshed.console.web.auth.csrf import ActionForm
-from workshed.console.web.auth.who import Who
+from workshed.console.web.auth.roles import Who
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 
 ROWS = 50
 """Rows of a list on one page."""
-COUNTED = 1_000
+MOST_COUNTED = 1_000
 """More are not counted, because that would take long: `1000+`."""
 
 
@@ -45,11 +45,11 @@ class PageRequest:
             raise BadQueryError(f"{name}: {text!r} is not a number")
         return int(text)
 
-    def span(self, name: str) -> timedelta | None:
+    def duration(self, name: str) -> timedelta | None:
         """Return a filter like `15m` or `3d`; raises `BadQueryError`."""
         text = self.query.get(name)
         try:
-            return None if text is None else span(text)
+            return None if text is None else parse_duration(text)
         except Exception as err:
             raise BadQueryError(f"{name}: {text!r} is not a span such as 3d, 2h or 30s") from err
 
@@ -63,26 +63,26 @@ class Page:
     template: str
     """A file in `templates/desk/`; for an application `package:file.html`, in the folder
     `templates` of that package. A live page replaces its block `main`."""
-    look: Callable[[PageRequest], Mapping[str, Any]]
+    load: Callable[[PageRequest], Mapping[str, Any]]
     """Raises `NotFoundError` or `BadQueryError`."""
     group: str | None = None
     """Its group in the menu; `None`: it is reached only from other pages."""
     is_live: bool = False
-    needs: str = "workshed"
+    required_schema: str = "workshed"
     """The schema that the page needs; without it, the page does not exist."""
-    is_there: Callable[[], bool] = lambda: True
+    is_available: Callable[[], bool] = lambda: True
     """Whether this installation has what the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Downloaded:
+class DownloadContent:
     """The content of a download: a file, or a document that is not a page of the console."""
 
     media_type: str
     filename: str | None
     """Name to save it under, in ASCII; `None`: the browser shows it."""
     body: bytes | Iterator[bytes]
-    """An iterator is read after the transaction of `make` has ended."""
+    """An iterator is read after the transaction of `build` has ended."""
     policy: str = "default-src 'none'; frame-ancestors 'none'; sandbox"
     """The `Content-Security-Policy`, for when a browser shows it."""
 
@@ -92,11 +92,11 @@ class Download:
     """A download, available to every authenticated user."""
 
     path: str
-    make: Callable[[PageRequest], Downloaded]
+    build: Callable[[PageRequest], DownloadContent]
     """Raises `NotFoundError` or `BadQueryError`."""
-    needs: str = "workshed"
-    is_there: Callable[[], bool] = lambda: True
-    """`needs` and `is_there` are as for a page."""
+    required_schema: str = "workshed"
+    is_available: Callable[[], bool] = lambda: True
+    """`required_schema` and `is_available` are as for a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ class Action:
     path: str
     name: str
     """Its name in the audit, for example `dead.retry`."""
-    do: Callable[[ActionRequest], ActionResult]
+    run: Callable[[ActionRequest], ActionResult]
     """Raises `WorkshedError` if it cannot be done; then nothing has changed."""
-    is_one: bool = True
+    is_transactional: bool = True
     """Run in one transaction, with the audit entry; otherwise `conn` is in autocommit."""
-    needs: str = "workshed"
+    required_schema: str = "workshed"

@@ -9,30 +9,30 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from workshed.console.web.auth import csrf
-from workshed.console.web.auth.who import Who
+from workshed.console.web.auth.roles import Who
 from workshed.console.web.view import templates
-from workshed.console.web.view.page import Downloaded
-from workshed.console.web.view.safe_headers import UNSHARED
+from workshed.console.web.view.page import DownloadContent
+from workshed.console.web.view.safe_headers import NO_STORE
 
 JSON = "application/json"
 
 
 def html_response(request: Request, text: str, status: int = 200) -> Response:
     """Return a page, with a cookie for its forms if the browser has none."""
-    response = HTMLResponse(text, status, headers=UNSHARED)
+    response = HTMLResponse(text, status, headers=NO_STORE)
     csrf.set_browser_secret(request, response)
     return response
 
 
 def json_response(value: Any, status: int = 200) -> Response:
     """Return JSON."""
-    return Response(templates.as_json(value) + "\n", status, headers=UNSHARED, media_type=JSON)
+    return Response(templates.as_json(value) + "\n", status, headers=NO_STORE, media_type=JSON)
 
 
-def file_response(made: Downloaded) -> Response:
+def file_response(made: DownloadContent) -> Response:
     """Return a download; with a file name, browsers save it."""
     headers = {
-        **UNSHARED,
+        **NO_STORE,
         "Content-Security-Policy": made.policy,
         # No DNS lookups for the hosts of its links before a user follows one.
         "X-DNS-Prefetch-Control": "off",
@@ -61,7 +61,7 @@ def notice_response(request: Request, status: int, text: str, who: Who | None = 
 
 def redirect_to(request: Request, path: str) -> Response:
     """Redirect to another page of the console, by GET."""
-    return RedirectResponse(root_path(request) + path, HTTPStatus.SEE_OTHER, headers=UNSHARED)
+    return RedirectResponse(root_path(request) + path, HTTPStatus.SEE_OTHER, headers=NO_STORE)
 
 
 def root_path(request: Request) -> str:

@@ -13,7 +13,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-UNSHARED = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 """No page is cached, because another user may use the browser next."""
 
 

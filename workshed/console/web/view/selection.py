@@ -36,7 +36,7 @@ def describe_results(fates: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {fate}" for fate, number in fates.items() if number)
 
 
-def sorted_out(ids: list[str], do: Callable[[str], str]) -> dict[str, int]:
+def apply_each(ids: list[str], do: Callable[[str], str]) -> dict[str, int]:
     """Call `do` with each id and count the results; sorted, because callers lock in that order."""
     fates: dict[str, int] = {}
     for one in sorted(ids):

@@ -20,12 +20,12 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from workshed.console import formatting
-from workshed.console.text import plain, visible
+from workshed.console.text import escape_control, to_json_type
 
 LONGEST_LINE = 200
 KIB = 1024
 SHORTEST_S = 0.0005
-TURNS = {
+DIRECTION_ESCAPES = {
     code: f"\\u{code:04x}"
     for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
@@ -33,7 +33,7 @@ TURNS = {
 UNKNOWN = "\N{EN DASH}"
 
 
-class AddedTemplates(BaseLoader):
+class ApplicationTemplates(BaseLoader):
     """Templates of an application: `package:file.html`, in that package's folder `templates`."""
 
     def get_source(
@@ -43,46 +43,48 @@ class AddedTemplates(BaseLoader):
         package, colon, file = template.partition(":")
         if not colon:
             raise TemplateNotFound(template)
-        return _folder(package).get_source(environment, file)
+        return _package_loader(package).get_source(environment, file)
 
 
-_folder = cache(PackageLoader)
+_package_loader = cache(PackageLoader)
 
 
 def full_page(template: str, about: Mapping[str, Any]) -> str:
     """Render a full page."""
-    return _templates().get_template(_named(template)).render(about)
+    return _environment().get_template(_template_path(template)).render(about)
 
 
 def main_fragment(template: str, about: Mapping[str, Any]) -> str:
     """Render only the block `main`, which changes on a live page."""
-    found = _templates().get_template(_named(template))
+    found = _environment().get_template(_template_path(template))
     return "".join(found.blocks["main"](found.new_context(dict(about))))
 
 
-def _named(template: str) -> str:
+def _template_path(template: str) -> str:
     return template if ":" in template else f"desk/{template}"
 
 
 def as_json(value: Any) -> str:
     """Format the data of a page as JSON: ISO 8601 times, spans in seconds."""
-    return json.dumps(value, default=plain, indent=2)
+    return json.dumps(value, default=to_json_type, indent=2)
 
 
 @pass_context
-def when(context: Context, at: datetime | None) -> Markup | str:
+def format_relative_time(context: Context, at: datetime | None) -> Markup | str:
     """Format a time relative to now, with the time itself as its title."""
     if at is None:
         return UNKNOWN
     now: datetime = context["now"]
-    said = f"in {formatting.in_words(at - now)}" if at > now else formatting.ago(at, now)
+    said = (
+        f"in {formatting.format_duration(at - now)}" if at > now else formatting.format_ago(at, now)
+    )
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", said
     )
 
 
-def moment(at: datetime | None) -> Markup | str:
+def format_moment(at: datetime | None) -> Markup | str:
     """Format a time in UTC to the millisecond; a script shows it in the reader's time zone."""
     if at is None:
         return UNKNOWN
@@ -93,23 +95,23 @@ def moment(at: datetime | None) -> Markup | str:
     )
 
 
-def took(length: float | timedelta | None) -> str:
+def format_duration(length: float | timedelta | None) -> str:
     """Format a duration: `12 ms`, `3.4 s`, `2 min`."""
     if isinstance(length, timedelta):
         length = length.total_seconds()
     if length is not None and 0 < length < SHORTEST_S:
         return "< 1 ms"
-    return formatting.seconds(length) or UNKNOWN
+    return formatting.format_seconds(length) or UNKNOWN
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Format a number with thousands separators; `None` is a dash."""
     if value is None:
         return UNKNOWN
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def size(value: int | None) -> str:
+def format_size(value: int | None) -> str:
     """Format a number of bytes; `None` is a dash."""
     if value is None:
         return UNKNOWN
@@ -120,50 +122,54 @@ def size(value: int | None) -> str:
     return f"{value:.0f} MiB"
 
 
-def clear(value: object) -> str:
+def escape_invisible(value: object) -> str:
     """Escape control characters, including those that change the direction of a text."""
-    return visible(str(value)).translate(TURNS)
+    return escape_control(str(value)).translate(DIRECTION_ESCAPES)
 
 
-def line(value: object) -> str:
+def format_line(value: object) -> str:
     """Return the first line of a text, cut to `LONGEST_LINE` characters."""
-    text = clear(value).partition("\n")[0]
+    text = escape_invisible(value).partition("\n")[0]
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
 
 
-def query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: object) -> str:
+def format_query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: object) -> str:
     """Format the query of an address, with the `?`; empty values are left out."""
     known = {**dict(pairs), **more}
     said = urlencode({name: value for name, value in known.items() if value not in (None, "")})
     return f"?{said}" if said else ""
 
 
-def _cleared(value: Any) -> Any:
-    """Apply `clear` to every text in a template, except to text escaped with `| e`."""
-    return clear(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _escape_value(value: Any) -> Any:
+    """Apply `escape_invisible` to every text in a template, except to text escaped with `| e`."""
+    return (
+        escape_invisible(value)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )
 
 
 @cache
-def _templates() -> Environment:
+def _environment() -> Environment:
     found = Environment(
-        loader=ChoiceLoader([AddedTemplates(), PackageLoader("workshed.console.web")]),
+        loader=ChoiceLoader([ApplicationTemplates(), PackageLoader("workshed.console.web")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_cleared,
+        finalize=_escape_value,
     )
     found.filters.update(
         {
-            "when": when,
-            "moment": moment,
-            "took": took,
-            "number": number,
-            "size": size,
-            "clear": clear,
-            "line": line,
-            "query": query,
-            "as_json": lambda value: json.dumps(value, default=plain, ensure_ascii=False),
+            "when": format_relative_time,
+            "moment": format_moment,
+            "took": format_duration,
+            "number": format_number,
+            "size": format_size,
+            "clear": escape_invisible,
+            "line": format_line,
+            "query": format_query,
+            "as_json": lambda value: json.dumps(value, default=to_json_type, ensure_ascii=False),
         }
     )
     return found

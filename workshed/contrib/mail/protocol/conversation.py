@@ -7,20 +7,20 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from workshed.contrib.mail.errors import MailServerUnreachableError, MailTimeoutError
+from workshed.contrib.mail.protocol.deadline import MailDeadline, SmtpStep
 from workshed.contrib.mail.protocol.reply import Reply
-from workshed.contrib.mail.protocol.timer import MailDeadline, Step
-from workshed.contrib.mail.server import SmtpServer
+from workshed.contrib.mail.smtp_server import SmtpServer
 
 
 @contextmanager
-def translated(server: SmtpServer, step: str, timer: MailDeadline) -> Generator[None]:
+def translate_errors(server: SmtpServer, step: str, timer: MailDeadline) -> Generator[None]:
     """Convert errors of `smtplib` and of the socket; use it only before the mail is handed over."""
     try:
         yield
     except OSError as err:  # smtplib's are OSErrors too
         if is_timeout(err):
             raise MailTimeoutError(str(server), step, timer.step_s) from err
-        raise MailServerUnreachableError(str(server), reason(err), step) from err
+        raise MailServerUnreachableError(str(server), describe_failure(err), step) from err
 
 
 def is_timeout(err: OSError) -> bool:
@@ -28,7 +28,7 @@ def is_timeout(err: OSError) -> bool:
     return isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
 
 
-def reason(err: OSError) -> str:
+def describe_failure(err: OSError) -> str:
     """Describe an error so that the reader can act on it."""
     match err:
         case ssl.SSLCertVerificationError():
@@ -38,7 +38,7 @@ def reason(err: OSError) -> str:
         case ConnectionRefusedError():
             text = "nothing listens there; start it or correct the URL"
         case smtplib.SMTPResponseException():
-            reply = Reply.of(err.smtp_code, err.smtp_error)
+            reply = Reply.parse(err.smtp_code, err.smtp_error)
             text = f"it answered {reply.code} {reply.text}"
         case _ if is_timeout(err):
             text = "no reply in time"
@@ -49,27 +49,27 @@ def reason(err: OSError) -> str:
     return text
 
 
-def ask(
+def send_command(
     client: smtplib.SMTP,
     server: SmtpServer,
     timer: MailDeadline,
     command: str,
-    step: Step = Step.COMMAND,
+    step: SmtpStep = SmtpStep.COMMAND,
 ) -> Reply:
     """Send one command and return the reply."""
-    with translated(server, command.partition(":")[0], timer):
-        arm(client, timer, step)
-        return Reply.of(*client.docmd(command))
+    with translate_errors(server, command.partition(":")[0], timer):
+        set_timeout(client, timer, step)
+        return Reply.parse(*client.docmd(command))
 
 
-def arm(client: smtplib.SMTP, timer: MailDeadline, step: Step) -> None:
+def set_timeout(client: smtplib.SMTP, timer: MailDeadline, step: SmtpStep) -> None:
     """Set the socket's timeout to what the next step may take."""
-    seconds = timer.next_step_s(step)
+    seconds = timer.begin_step(step)
     if client.sock is not None:  # else the next command reports the lost connection
         client.sock.settimeout(seconds)
 
 
-def hang_up(client: smtplib.SMTP) -> None:
+def quit_session(client: smtplib.SMTP) -> None:
     """Send QUIT and close the connection without waiting for a reply."""
     with suppress(OSError):
         client.putcmd("QUIT")
@@ -77,10 +77,10 @@ def hang_up(client: smtplib.SMTP) -> None:
 
 
 @contextmanager
-def dropped_on_error(client: smtplib.SMTP) -> Generator[None]:
+def close_on_error(client: smtplib.SMTP) -> Generator[None]:
     """Close the connection on any error or interrupt, because it may be in the middle of a mail."""
     try:
         yield
     except BaseException:
-        hang_up(client)
+        quit_session(client)
         raise

@@ -1,0 +1,27 @@
+"""Short jobs to fill queues with, one actor for each queue."""
+
+import time
+
+import dramatiq
+
+from workshed import broker
+from workshed.duration import ms
+
+QUEUES = ("critical", "default", "imports", "emails", "low")
+DURATION_S = 0.01
+
+
+def declare_wait_actor(queue: str) -> dramatiq.Actor[[int], None]:
+    """Declare the actor of a queue."""
+
+    @dramatiq.actor(
+        broker=broker, queue_name=queue, actor_name=f"wait_in_{queue}", time_limit=ms(minutes=1)
+    )
+    def wait(number: int) -> None:  # noqa: ARG001 -- distinguishes jobs
+        """Wait a moment. Idempotent: a second run only waits again."""
+        time.sleep(DURATION_S)
+
+    return wait
+
+
+ACTORS = {queue: declare_wait_actor(queue) for queue in QUEUES}

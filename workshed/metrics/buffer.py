@@ -1,0 +1,51 @@
+"""Buffer measurements cheaply, and write them in batches."""
+
+import threading
+from collections import defaultdict, deque
+
+from workshed.metrics.metric import Metric
+
+EVERY_S = 0.1
+CLOSE_S = 5.0
+
+
+class MetricBuffer:
+    """A thread that writes, ten times a second, the measurements that other threads have noted.
+
+    Each measurement is a write to a shared file under one lock. Written by the threads that run
+    jobs, these took as long as everything else that is done for a job. A killed process loses the
+    measurements of a tenth of a second.
+    """
+
+    def __init__(self) -> None:
+        """Start nothing."""
+        self._pending: deque[tuple[Metric, str, float, tuple[str, ...]]] = deque()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def record(self, meter: Metric, method: str, number: float, values: tuple[str, ...]) -> None:
+        """Note a measurement: a metric, its method, the number, and the label values."""
+        self._pending.append((meter, method, number, values))
+
+    def flush(self) -> None:
+        """Write everything noted so far."""
+        found: defaultdict[tuple[Metric, str, tuple[str, ...]], list[float]] = defaultdict(list)
+        for _ in range(len(self._pending)):
+            meter, method, number, values = self._pending.popleft()
+            found[meter, method, values].append(number)
+        for (meter, method, values), numbers in found.items():
+            meter.record_many(method, numbers, values)
+
+    def close(self) -> None:
+        """Write the rest, and stop the thread."""
+        self._stopped.set()
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(EVERY_S):
+            self.flush()
+        self.flush()

@@ -1,0 +1,67 @@
+"""What brokers share whose jobs run in this process."""
+
+from datetime import timedelta
+
+from dramatiq.middleware import Middleware
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs.outbox.schedule import Reason
+from workshed.middleware import Job, Outcome
+from workshed.middleware.composition.callbacks import strip_delay
+from workshed.queues import Queue
+from workshed.transport.base import WorkshedBroker
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.publishing.outgoing import Message
+
+
+class ExecutingBroker(WorkshedBroker):
+    """A broker that checks each job before it runs, and stores its outcome before observers run.
+
+    These steps are not hooks, because dramatiq drops most exceptions of hooks.
+    """
+
+    _execution: JobExecutor
+
+    def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
+        """Take the declared queues and the middleware chain."""
+        super().__init__(queues, middleware)
+        self._own_before["process_message"] = self._start
+        self._own_after |= {"process_message": self._conclude, "skip_message": self._conclude_skip}
+
+    def _start(self, delivery: Delivery) -> None:
+        """Run the checks before a job, which may prevent it from running."""
+        self._execution.start(delivery, self._hooks_for("before_process_message"), self)
+
+    def _conclude(
+        self,
+        delivery: Delivery,
+        *,
+        result: object = None,  # noqa: ARG002 -- dramatiq passes it
+        exception: BaseException | None = None,
+    ) -> None:
+        """Store the outcome of a job before anything observes it."""
+        self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
+
+    def _conclude_skip(self, delivery: Delivery) -> None:
+        """Store the outcome of a job whose actor raised `SkipMessage`."""
+        self._execution.conclude_skip(delivery, self.actors[delivery.actor_name])
+
+    def write_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Let each middleware write its part of an outcome, in the caller's transaction."""
+        self._execution.write_outcome(conn, job, outcome)
+
+    def _store_delayed(self, message: Message, delay: int) -> Message:
+        """Store a message that is due after `delay` milliseconds, with its key if it has one.
+
+        The first step of a pipeline may carry a delay of its own. If the pipeline's is as long or
+        longer, that one replaces it.
+        """
+        own = message.options.get("delay")
+        if isinstance(own, int) and own <= delay:
+            message = strip_delay(message)
+        span = timedelta(milliseconds=delay)
+        reason: Reason = "delayed" if delay else "transactional"
+        with db.transaction() as conn:
+            return self.store(conn, message, delay=span, at=None, reason=reason)
