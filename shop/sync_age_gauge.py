@@ -14,7 +14,6 @@ class SyncAgeGauge:
     """A relay duty, because a source whose jobs are all dead would report nothing itself."""
 
     def __init__(self) -> None:
-        """Start without reported sources."""
         self._reported: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:

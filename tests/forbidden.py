@@ -74,7 +74,7 @@ EXCHANGES = ("direct", "topic", "fanout", "headers")
 
 def names(*queues):
     """Return the names of queues and of their dead queues."""
-    return [*(one.name for one in queues), *(one.dead for one in queues)]
+    return [*(one.name for one in queues), *(one.dead_name for one in queues)]
 
 
 def declare(queue, arguments=None):
@@ -112,7 +112,7 @@ def may(mail, rest):
         "worker": sends | reads(mail.name, rest.name),
         "worker-mail": sends | reads(mail.name),
         "worker-rest": sends | reads(rest.name),
-        "dead-letter-operator": sends | reads(mail.dead, rest.dead),
+        "dead-letter-operator": sends | reads(mail.dead_name, rest.dead_name),
         "monitor": set(),
     }
 

@@ -28,7 +28,6 @@ class PoolerModeError(SettingsError):
     """A pooler before PostgreSQL is in statement pooling mode, so nothing can be stored."""
 
     def __init__(self, address: str) -> None:
-        """Name the pooler, and what to set."""
         super().__init__(
             f"the pooler at {address} (WORKSHED_DATABASE_URL) is in statement pooling mode, and "
             "Workshed needs transactions: set pool_mode = transaction there, or connect to "
@@ -62,7 +61,6 @@ class DuplicateJobError(WorkshedError):
     """Another job holds the unique key of this one."""
 
     def __init__(self, key: str, holder: str) -> None:
-        """Keep the key, and the ID of the job that holds it."""
         super().__init__(f"job {holder} has the key {key!r}; this one is not enqueued")
         self.key = key
         self.holder = holder

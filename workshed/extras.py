@@ -26,7 +26,6 @@ class MissingExtraError(WorkshedError, ImportError):
     """
 
     def __init__(self, extra: str, module: str) -> None:
-        """Keep the extra and the missing module."""
         super().__init__(
             f"this part of Workshed needs {module}: pip install 'workshed[{extra}]'", name=module
         )

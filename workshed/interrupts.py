@@ -18,7 +18,6 @@ class RepairedLock:
     """
 
     def __init__(self) -> None:
-        """Start unlocked."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
@@ -44,7 +43,6 @@ class InterruptGate:
     """
 
     def __init__(self) -> None:
-        """Create an open gate for the current thread."""
         self.thread = threading.get_ident()
         self.is_ignoring = False
         """Whether Python is reporting an error in this thread that it ignores."""

@@ -24,7 +24,6 @@ class EmptyAudienceError(PermanentError):
     """None of the named recipients can be sent the campaign; nothing was stored."""
 
     def __init__(self) -> None:
-        """Say why none of them can."""
         super().__init__("none of the named recipients is a user who has not unsubscribed")
 
 
@@ -42,7 +41,6 @@ class CampaignStateError(PermanentError):
     """The state of the campaign does not allow the action; nothing has changed."""
 
     def __init__(self, campaign_id: int, state: str, wanted: str) -> None:
-        """Name its state, and the action."""
         super().__init__(f"campaign {campaign_id} is {state}: it cannot be {wanted}")
         self.campaign_id = campaign_id
         self.state = state

@@ -24,7 +24,6 @@ class ProgressDisplay:
     """Progress bars on a terminal; otherwise a line for each new event of a welcome email."""
 
     def __init__(self, console: Console, people: int, welcomed: int) -> None:
-        """Expect so many sign-ups and welcome emails."""
         self.console = console
         self._printed: dict[str, set[str]] = {}
         self._progress = Progress(

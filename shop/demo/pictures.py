@@ -66,7 +66,6 @@ class EventFollower:
     """Follows the events of one user, as their page does, in a thread."""
 
     def __init__(self, port: int, user_id: int) -> None:
-        """Prepare to follow the events."""
         self._port = port
         self._path = f"/pictures/events?after=0&token={quote(token(str(user_id)))}"
         self._thread = threading.Thread(target=self._follow, daemon=True)

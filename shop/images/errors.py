@@ -22,7 +22,6 @@ class DecoderEndedError(WorkshedError):
     """The decoder process ended in the middle of an image; the next attempt may succeed."""
 
     def __init__(self, how: str) -> None:
-        """Say how it ended: the signal, the exit code, or the timeout."""
         super().__init__(f"the process that decodes images {how}")
         self.how = how
 
@@ -31,6 +30,5 @@ class DecoderFailedError(DecoderEndedError):
     """The decoder process could not read the image or write the result."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the error as it was raised there."""
         super().__init__(f"failed: {reason}")
         self.reason = reason

@@ -74,7 +74,6 @@ class AlternativeEncodings:
     """The encodings in which everything that was read so far is plausible as well."""
 
     def __init__(self, guessed: str) -> None:
-        """Begin with all of them."""
         self._guessed = guessed
         self._remaining = [
             _AlternativeEncoding(encoding, frozenset(letters))

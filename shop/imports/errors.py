@@ -31,7 +31,6 @@ class AlreadyImportedError(PermanentError):
     """The same content was imported before, for the same owner; nothing was stored."""
 
     def __init__(self, import_id: int, state: str, created_at: datetime) -> None:
-        """Keep the earlier import."""
         super().__init__(
             f"the same file was handed in before, at {created_at:%Y-%m-%d %H:%M} UTC, as import "
             f"{import_id}, which is {state}; use `again` to import it anyway"

@@ -30,7 +30,6 @@ class AddressTakenError(PersonError):
     """A user with this address, in upper or lower case, already exists."""
 
     def __init__(self, address: str) -> None:
-        """Keep the address that is taken."""
         super().__init__(f"the address {address} is taken")
         self.address = address
 
@@ -39,5 +38,4 @@ class UnsubscribeTokenError(WorkshedError):
     """The token in a link to unsubscribe is not one of ours, or incomplete."""
 
     def __init__(self) -> None:
-        """Do not quote the token."""
         super().__init__("the link to unsubscribe is not one of ours, or not whole")

@@ -194,7 +194,6 @@ class GzipDecoder:
     """A gzip body, decompressed in steps because it may expand a thousandfold in memory."""
 
     def __init__(self, source: str) -> None:
-        """Start with an empty body."""
         self._source = source
         self._gzip = zlib.decompressobj(wbits=31)
         self._rest = b""

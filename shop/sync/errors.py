@@ -42,7 +42,6 @@ class SourceError(WorkshedError):
     """Whether the listing starts again, because its cursor cannot be used any further."""
 
     def __init__(self, source: str, reason: str) -> None:
-        """Keep the source and the reason."""
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
@@ -132,7 +131,6 @@ class RefusedRequestError(FatalSourceError):
     """The source refuses the request."""
 
     def __init__(self, source: str, reason: str, status: int) -> None:
-        """Keep the HTTP status."""
         super().__init__(source, reason)
         self.status = status
         self.is_source_wide = status in UNAUTHORIZED_STATUSES

@@ -32,7 +32,6 @@ class PinnedStream(httpcore2.NetworkStream):
     """A connection whose steps all end by the deadline of the exchange."""
 
     def __init__(self, stream: httpcore2.NetworkStream, until: ExchangeDeadline) -> None:
-        """Wrap an open connection."""
         self._stream = stream
         self._deadline = until
 

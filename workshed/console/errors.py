@@ -24,7 +24,6 @@ class UnknownActorError(NotFoundError):
     """No actor with this name in the imported packages."""
 
     def __init__(self, name: str, known: Iterable[str], packages: Collection[str]) -> None:
-        """Name a similar actor, and all known ones."""
         names = sorted(known)
         looked = f"in {', '.join(packages)}" if packages else "here: no module was imported"
         super().__init__(

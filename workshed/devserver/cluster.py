@@ -33,7 +33,6 @@ class ClusterNode(RabbitMQServer):
         *,
         config: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare a node in a folder of its own."""
         super().__init__(state, scripts, config=config)
         self.node = full_node_name(name)
         self.mapper = mapper

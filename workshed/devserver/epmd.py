@@ -16,7 +16,6 @@ class PortMapper:
     """A private port mapper on a loopback port; one serves all nodes of a cluster."""
 
     def __init__(self) -> None:
-        """Prepare; no process runs yet."""
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 

@@ -35,7 +35,6 @@ class PostgreSQLServer(DevServer):
     port_names: ClassVar = ("postgres",)
 
     def __init__(self, state: StateFolder) -> None:
-        """Prepare a server."""
         super().__init__(state)
         self.data = state.create_subfolder("postgres") / "cluster"
         self.password = state.read_notes().get(PASSWORD_NOTE) or secrets.token_urlsafe(16)

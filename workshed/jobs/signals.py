@@ -14,7 +14,6 @@ class Snooze(Signal):
     """Run this job again after `delay`; it costs no attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "snoozed") -> None:
-        """Keep the delay and the reason, for the log."""
         super().__init__(f"{reason}; again in {delay.total_seconds():g} s")
         self.delay = delay
         self.reason = reason

@@ -18,7 +18,6 @@ class MetricBuffer:
     """
 
     def __init__(self) -> None:
-        """Start nothing."""
         self._pending: deque[tuple[Metric, str, float, tuple[str, ...]]] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)

@@ -70,7 +70,6 @@ class CollectedMetrics:
     """Collected metrics, with the interface that an encoder expects."""
 
     def __init__(self, metrics: list[Any]) -> None:
-        """Keep the metrics."""
         self._metrics = metrics
 
     def collect(self) -> list[Any]:

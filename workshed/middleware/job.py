@@ -57,7 +57,6 @@ class Job:
         published: datetime | None = None,
         isolated: bool = False,
     ) -> None:
-        """Take the message and the properties of its delivery."""
         self.message = message
         self.may_be_duplicate = may_be_duplicate
         """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
@@ -255,7 +254,6 @@ class OutcomeKnown(Exception):  # noqa: N818 -- control flow, no error
     """Raised by a check before the job: its outcome is known, so it does not run."""
 
     def __init__(self, outcome: Outcome) -> None:
-        """Keep the outcome to store."""
         super().__init__(outcome.reason)
         self.outcome = outcome
 
@@ -268,5 +266,4 @@ class RunLockLost(Exception):  # noqa: N818 -- control flow, no error
     """Raised by `on_outcome` if another job may have run, so this run stores no outcome."""
 
     def __init__(self, key: str) -> None:
-        """Keep the key of the run lock."""
         super().__init__(f"the run lock of {key} was lost: its process stood still for too long")

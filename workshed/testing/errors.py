@@ -20,7 +20,6 @@ class NeedsDatabaseError(KitError):
     """A test needs more than plain sends, and there is no PostgreSQL."""
 
     def __init__(self, what: str, why: str) -> None:
-        """Say what is missing and how to get it."""
         super().__init__(
             f"{what} needs PostgreSQL, and there is none: {why}\n"
             "Set WORKSHED_DATABASE_URL, or install what starts a private one: "
@@ -36,7 +35,6 @@ class OtherDatabaseError(KitError):
     """A statement would have reached another database than the test's; it was not executed."""
 
     def __init__(self, other: str, own: str) -> None:
-        """Name both databases, and say what to do."""
         super().__init__(
             f"this connection leads to {other}, and the test works in {own}; nothing was executed. "
             "Make your engine, pool or connection lead to the database that the fixture "

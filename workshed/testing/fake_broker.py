@@ -102,7 +102,6 @@ class OutcomeSpy(OutcomeMiddleware):
     """
 
     def __init__(self) -> None:
-        """Start without an outcome."""
         self._outcome: Outcome | None = None
 
     def handles(self, job: Job, outcome: Outcome) -> bool:  # noqa: ARG002 -- of every job

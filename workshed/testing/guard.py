@@ -140,7 +140,6 @@ class Psycopg2Guard:
     """
 
     def __init__(self) -> None:
-        """Prepare; nothing is watched yet."""
         extensions: Any = importlib.import_module("psycopg2.extensions")
         importlib.import_module("psycopg2.extras")  # the most used cursors
         self._cursor: type = extensions.cursor

@@ -23,7 +23,6 @@ class InlineJobs(Jobs):
     """
 
     def __init__(self, *args: Any) -> None:
-        """Take the arguments of `Jobs`."""
         super().__init__(*args)
         self._thread = threading.local()
         self._connections.on_commit = self._run_at_once

@@ -38,7 +38,6 @@ class UndeclaredQueueError(WorkshedError):
     """The queue is not declared: sending to it would lose the message."""
 
     def __init__(self, queue: str, declared: Iterable[str]) -> None:
-        """Say which line to add."""
         super().__init__(
             f"queue {queue!r} is not declared{did_you_mean(queue, declared)}; declare it before "
             f'the first actor on it: broker.add_queue(Queue("{queue}"))'
@@ -58,7 +57,6 @@ class RefusedEncoderError(WorkshedError):
     """The encoder set in dramatiq writes output that Workshed cannot read: no job would run."""
 
     def __init__(self, encoder: object) -> None:
-        """Name the encoder, and the call to remove."""
         name = type(encoder).__name__
         super().__init__(
             f"Workshed cannot read what {name} writes, so no job would run: leave out the call of "
@@ -71,7 +69,6 @@ class StrayActorsError(WorkshedError):
     """Actors were declared on another broker, where none of Workshed's guarantees hold."""
 
     def __init__(self, other: Broker) -> None:
-        """Name the actors, and the import to move."""
         names = sorted(other.actors)
         shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         super().__init__(
@@ -108,7 +105,6 @@ class BrokerError(WorkshedError, BrokerConnectionError):
     text: str
 
     def __init__(self, message: str) -> None:
-        """Keep the message."""
         Exception.__init__(self, message)  # dramatiq's base class has a signature of its own
         self.text = message
 
@@ -147,7 +143,6 @@ class PartialSendError(BrokerError):
     def __init__(
         self, sent: list[Message[Any]], unsent: list[tuple[Message[Any], Exception]]
     ) -> None:
-        """Keep both lists, in the order they were given."""
         count = len(sent) + len(unsent)
         super().__init__(f"{len(unsent)} of {count} messages were not sent; first: {unsent[0][1]}")
         self.sent = sent

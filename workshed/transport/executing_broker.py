@@ -25,7 +25,6 @@ class ExecutingBroker(WorkshedBroker):
     _execution: JobExecutor
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
-        """Take the declared queues and the middleware chain."""
         super().__init__(queues, middleware)
         self._own_before["process_message"] = self._start
         self._own_after |= {"process_message": self._conclude, "skip_message": self._conclude_skip}

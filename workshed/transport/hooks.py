@@ -45,7 +45,6 @@ class TolerantHook:
     __qualname__: str
 
     def __init__(self, middleware: Middleware, hook: Hook) -> None:
-        """Wrap a hook, and take its name."""
         functools.update_wrapper(self, hook)
         self._hook = hook
         self._middleware_name = type(middleware).__name__

@@ -15,7 +15,6 @@ class Latch:
     __slots__ = ("_callbacks", "is_open")
 
     def __init__(self) -> None:
-        """Start closed."""
         self.is_open = False
         self._callbacks: deque[Callable[[], None]] = deque()
 

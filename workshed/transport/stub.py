@@ -19,7 +19,6 @@ class Stub(WorkshedBroker):
     """`WORKSHED_BROKER_URL=stub://`: plain sends are checked and kept in `sent`, oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what every broker takes, and start with nothing sent."""
         super().__init__(*args, **kwargs)
         self.sent: list[dramatiq.Message[Any]] = []
 

@@ -21,7 +21,6 @@ class ReadPool:
     """A pool of connections in autocommit, opened on first use."""
 
     def __init__(self) -> None:
-        """Create the pool without connections."""
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
 
     @asynccontextmanager

@@ -9,7 +9,6 @@ class Subscription:
     __slots__ = ("_wake_event", "is_expired", "is_listening", "is_over", "last_sent", "user_id")
 
     def __init__(self, user_id: str) -> None:
-        """Start without a position."""
         self.user_id = user_id
         self.last_sent: int | None = None
         self.is_listening = False

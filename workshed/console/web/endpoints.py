@@ -48,7 +48,6 @@ class EndpointFactory:
     """Creates the endpoints of pages and actions."""
 
     def __init__(self, doors: Authenticators) -> None:
-        """Authenticate users with `doors`."""
         self._authenticators = doors
 
     def page(self, page: Page) -> Endpoint:

@@ -25,7 +25,6 @@ class Login:
     """The page where a password is entered."""
 
     def __init__(self, doors: Authenticators) -> None:
-        """Log in the users of `doors`."""
         self._authenticators = doors
 
     async def show_form(self, request: Request) -> Response:

@@ -22,7 +22,6 @@ class ConsoleProbes:
     """
 
     def __init__(self) -> None:
-        """Connect to nothing yet."""
         self._answered_at = float("-inf")
         self._probe_task: asyncio.Task[None] | None = None
 

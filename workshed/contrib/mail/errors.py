@@ -38,7 +38,6 @@ class MailActorMissingError(WorkshedError):
     """No actor of this process delivers mails."""
 
     def __init__(self) -> None:
-        """Say how to declare the actor."""
         super().__init__(
             "no actor delivers mails here: call `workshed.contrib.mail.declare(queue=…)` in a "
             "module of your actors, and name that module in `actors` of your App, or import it"
@@ -62,7 +61,6 @@ class MailServerUnreachableError(MailServerError):
     """No connection to the mail server, or it broke before the mail was handed over."""
 
     def __init__(self, server: str, reason: str, step: str = CONNECTION) -> None:
-        """Name the server as `host:port`, and what to check."""
         super().__init__(f"the mail server {server} cannot be used (WORKSHED_SMTP_URL): {reason}")
         self.server = server
         self.reason = reason
@@ -73,7 +71,6 @@ class MailTimeoutError(MailServerError):
     """The mail server did not reply in time, and the mail was not handed over."""
 
     def __init__(self, server: str, step: str, seconds: float) -> None:
-        """Keep the step of the exchange that took too long."""
         super().__init__(
             f"the mail server {server} did not reply to {step} within {seconds:g} s "
             "(WORKSHED_SMTP_TIMEOUT)"
@@ -100,7 +97,6 @@ class MailTemporarilyRefusedError(MailServerError):
     """The mail server asked to try again later (SMTP 4xx)."""
 
     def __init__(self, step: str, code: int, text: str) -> None:
-        """Keep the SMTP code and text of the reply."""
         super().__init__(f"refused for now at {step} with SMTP {code}: {text}")
         self.step = step
         self.code = code
@@ -112,7 +108,6 @@ class MailWithdrawnError(MailServerError):
     """The process that delivers the mail ends, and released it before the final dot."""
 
     def __init__(self) -> None:
-        """Explain the release."""
         super().__init__("the mail is released before its end was sent: this process is ending")
 
 
@@ -126,7 +121,6 @@ class MailDeliveryUnknownError(MailServerError):
     resulting_state = "unknown"
 
     def __init__(self, server: str, reason: str) -> None:
-        """Keep how the reply was lost."""
         super().__init__(
             f"the mail server {server} may or may not have accepted the mail: {reason}"
         )
@@ -153,7 +147,6 @@ class MailRefusedError(MailError, PermanentError):
     resulting_state = "failed"
 
     def __init__(self, step: str, code: int, text: str) -> None:
-        """Keep the SMTP code and text of the reply."""
         super().__init__(f"refused permanently at {step} with SMTP {code}: {text}")
         self.step = step
         self.code = code

@@ -12,7 +12,6 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        """Start neither sent nor withdrawn."""
         self._lock = interrupts.create_repaired_lock()
         self._is_committed = False
         self._is_withdrawn = False

@@ -14,7 +14,6 @@ class MailTroubleGauge:
     """A duty of relays, because workers whose mails wait for a server run none of their jobs."""
 
     def __init__(self) -> None:
-        """Start with nothing reported."""
         self._reported: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:

@@ -63,7 +63,6 @@ class Seats:
     """The seats of this process."""
 
     def __init__(self) -> None:
-        """Start without seats."""
         self._change = threading.Condition()
         self._acquire_lock = threading.Lock()
         self._in_use: dict[UUID, Seat] = {}

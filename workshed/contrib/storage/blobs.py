@@ -37,7 +37,6 @@ class BlobTooLargeError(PermanentError):
     """A content is larger than its caller allows; nothing of it was kept."""
 
     def __init__(self, size_bytes: int, most_bytes: int) -> None:
-        """Keep both sizes."""
         super().__init__(f"it has {size_bytes} bytes; at most {most_bytes} are accepted")
         self.size_bytes = size_bytes
         self.most_bytes = most_bytes

@@ -17,7 +17,6 @@ class StorageError(WorkshedError):
     """The storage of `WORKSHED_STORAGE_URL` cannot be used now; the next attempt may succeed."""
 
     def __init__(self, where: str, reason: str) -> None:
-        """Keep the storage, without credentials, and what is wrong and what to do."""
         super().__init__(f"{where} cannot be used (WORKSHED_STORAGE_URL): {reason}")
         self.where = where
         self.reason = reason

@@ -24,7 +24,6 @@ class LocalStorage:
     """A file per content; a draft is moved to its name once it is complete and on disk."""
 
     def __init__(self, root: Path) -> None:
-        """Create nothing yet."""
         self.root = root.absolute()
         self._drafts = self.root / DRAFTS
 

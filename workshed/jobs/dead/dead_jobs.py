@@ -37,7 +37,6 @@ class UnreadableJobError(WorkshedError):
     """An unreadable message cannot run again; it can be inspected and discarded."""
 
     def __init__(self, message_id: str, why: str) -> None:
-        """Say what to do instead."""
         super().__init__(
             f"{message_id} was not taken for a job ({why}), so it cannot be retried: look at it "
             "with `workshed dead show`, send the job again with `workshed enqueue`, and discard "

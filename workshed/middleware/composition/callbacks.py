@@ -64,7 +64,6 @@ class Callbacks(OutcomeMiddleware):
     """
 
     def __init__(self) -> None:
-        """Start with no actors and no running job."""
         self._broker: Broker | None = None
         self._targets: dict[str, dict[str, str]] = {}
         self._current = threading.local()

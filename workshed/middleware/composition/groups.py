@@ -35,7 +35,6 @@ class Groups(GroupCallbacks, OutcomeMiddleware):
     """
 
     def __init__(self) -> None:
-        """Start with no actors."""
         super().__init__(PostgresRateLimiterBackend(), barrier_ttl=TTL // timedelta(milliseconds=1))
         self._broker: Broker | None = None
 

@@ -42,7 +42,6 @@ class Limits(OutcomeMiddleware):
     is_one_statement = True
 
     def __init__(self) -> None:
-        """Start with no slots held."""
         self._renewal = LeaseRenewer("slots", limits.renew_slots)
         self._limits_by_actor: dict[str, tuple[Limit, ...]] = {}
         """By actor name, only for actors that have limits."""

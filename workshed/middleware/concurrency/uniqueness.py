@@ -46,7 +46,6 @@ class Uniqueness(OutcomeMiddleware):
     """
 
     def __init__(self) -> None:
-        """Start with no run lock held."""
         self._renewal = LeaseRenewer("run locks", run_locks.renew_locks)
         self._conflict = threading.local()
 

@@ -37,7 +37,6 @@ class OncePerMessage(Middleware):
     """
 
     def __init__(self) -> None:
-        """Start with no running job."""
         self._current = threading.local()
 
     @property

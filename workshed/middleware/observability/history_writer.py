@@ -39,7 +39,6 @@ class HistoryWriter:
     """
 
     def __init__(self) -> None:
-        """Prepare the thread."""
         self.dropped = 0
         """Records that did not fit or could not be written, since this process started."""
         self.worker = f"{socket.gethostname()}:{os.getpid()}"

@@ -27,7 +27,6 @@ class LogContext(Middleware):
     """
 
     def __init__(self) -> None:
-        """Start with no actors."""
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:

@@ -38,7 +38,6 @@ class Sentry(Observer):
     """
 
     def __init__(self, config: Settings) -> None:
-        """Keep the settings; the SDK is not imported yet."""
         self._config = config
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
 

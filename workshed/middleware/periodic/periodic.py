@@ -51,7 +51,6 @@ class Periodic(Middleware):
     """
 
     def __init__(self) -> None:
-        """Start with no actors."""
         self._broker: Broker | None = None
         self._over = threading.Event()
         self._checked_at = inf

@@ -25,7 +25,6 @@ class DiscardRecorder(OutcomeMiddleware, Observer):
     """
 
     def __init__(self) -> None:
-        """Start with no actors."""
         self._after: dict[str, AfterDiscard] = {}
 
     @property

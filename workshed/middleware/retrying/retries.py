@@ -44,7 +44,6 @@ class Retries(OutcomeMiddleware):
         record_visibility_grace: timedelta,
         replica_lag: timedelta = timedelta(),
     ) -> None:
-        """Keep the defaults for actors that set no options."""
         self.max_retries = max_retries
         self.record_visibility_grace = record_visibility_grace
         self.replica_lag = replica_lag

@@ -29,7 +29,6 @@ class EventLoop(Middleware):
     """
 
     def __init__(self) -> None:
-        """Start without a loop."""
         self._start_lock = threading.Lock()
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:

@@ -24,7 +24,6 @@ class ParentWatch(Middleware):
     """
 
     def __init__(self) -> None:
-        """Prepare; the thread starts after the fork."""
         self._stopping = threading.Event()
 
     def after_process_boot(self, broker: Broker) -> None:

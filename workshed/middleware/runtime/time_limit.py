@@ -117,7 +117,6 @@ class TimeLimit(Middleware):
     """
 
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
-        """Keep the limit for actors that set none."""
         self.default_ms = default_ms
         self.timeout_thread = TimeoutThread()
         self.recycle: Recycle | None = None
@@ -238,7 +237,6 @@ class TimeoutThread:
     """One thread that rings the alarms of all others; the first alarm starts it."""
 
     def __init__(self) -> None:
-        """Start no thread before the first alarm."""
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 

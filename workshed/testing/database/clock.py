@@ -18,7 +18,6 @@ class KitClock:
     """The time of one test. Both clocks are correct until they are moved, and after the test."""
 
     def __init__(self, conn: Connection) -> None:
-        """Take a connection to a database whose clock can be shifted."""
         self._conn = conn
         self._travel: Any = None
         self._coordinates: Any = None

@@ -126,7 +126,6 @@ class Connections:
     max_size = 100
 
     def __init__(self, url: str) -> None:
-        """Prepare; no connection is open yet."""
         self._url = url
         self._idle: list[PooledConnection] = []
         self._lent: list[PooledConnection] = []

@@ -18,7 +18,6 @@ class RunRecorder(Observer):
     """
 
     def __init__(self, actors: dict[str, dramatiq.Actor[..., object]]) -> None:
-        """Take the actors by name."""
         self._actors = actors
 
     def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002

@@ -10,7 +10,6 @@ class AckingChannel:
     """A consuming channel. Its delivery tags are 1, 2, 3 and so on, settled in any order."""
 
     def __init__(self, channel: Any) -> None:
-        """Wrap a new channel of pika."""
         self._channel = channel
         self._lowest_unsettled = 1
         self._settled_tags: set[int] = set()

@@ -13,7 +13,6 @@ class RunningJobs:
     """
 
     def __init__(self) -> None:
-        """Start without jobs."""
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
         self._jobs: dict[tuple[str, int], list[Delivery]] = {}

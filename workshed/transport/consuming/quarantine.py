@@ -30,7 +30,6 @@ class Quarantine:
     def __init__(
         self, queue: Queue, settle: Callable[[AckingChannel, int, Settlement], None]
     ) -> None:
-        """Start empty."""
         self._queue = queue
         self._settle = settle
         self._waiting: deque[tuple[AckingChannel, int, Callable[[], None]]] = deque()

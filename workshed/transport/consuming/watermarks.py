@@ -32,7 +32,6 @@ class QueueWatermarks:
     """
 
     def __init__(self) -> None:
-        """Start without deliveries."""
         self._watermarks: defaultdict[str, Watermark] = defaultdict(Watermark)
         self._lock = threading.Lock()
 

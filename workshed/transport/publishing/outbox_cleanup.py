@@ -41,7 +41,6 @@ class OutboxCleaner:
     """
 
     def __init__(self) -> None:
-        """Start nothing."""
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 

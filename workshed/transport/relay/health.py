@@ -14,7 +14,6 @@ class RelayHeartbeat:
     """The heartbeat of one relay. It may miss four beats before ten seconds have passed."""
 
     def __init__(self, relay: UUID) -> None:
-        """Take the relay's ID."""
         self._relay = relay
 
     def __call__(self, conn: Connection) -> float:

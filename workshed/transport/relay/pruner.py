@@ -29,7 +29,6 @@ class Pruner:
     """
 
     def __init__(self, rules: Sequence[RetentionRule]) -> None:
-        """Begin with the first of these rules."""
         self._rules = rules
         self._rule_index = 0
         self._shrunk_sizes: dict[str, int] = {}

@@ -38,7 +38,6 @@ class QueueAgeEstimator:
     """
 
     def __init__(self, publisher: QueueDepthClient) -> None:
-        """Use this publisher's connection."""
         self._publisher = publisher
         self._ready_counts: dict[str, int] = {}
         self._absent_until: dict[str, float] = {}

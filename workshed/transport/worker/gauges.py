@@ -11,7 +11,6 @@ class WorkerGauges:
     """Measures which jobs run in this process."""
 
     def __init__(self, running: RunningJobs, threads: int) -> None:
-        """Take the running jobs and the number of threads."""
         self._running = running
         self._threads = threads
         self._seen_labels: set[tuple[str, str]] = set()
