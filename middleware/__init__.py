@@ -35,8 +35,7 @@ from workshed.middleware import (
     UnsupportedOptions,
 )
 from workshed.transport.build import Spans
-from workshed.transport.sidecars.metrics_fork import MetricsFork
-from workshed.transport.sidecars.relay_fork import RelayFork
+from workshed.transport.sidecars.forks import MetricsFork, RelayFork
 
 CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     DatabasePool,  # first, because all below use it

@@ -46,8 +46,7 @@ from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQBroker
-from workshed.transport.sidecars.metrics_fork import MetricsFork, enable_metrics
-from workshed.transport.sidecars.relay_fork import RelayFork
+from workshed.transport.sidecars.forks import MetricsFork, RelayFork, enable_metrics
 from workshed.transport.strays import refuse_stray_actors
 from workshed.transport.stub import Stub
 from workshed.transport.worker.dramatiq_master import flush_stderr_before_exit

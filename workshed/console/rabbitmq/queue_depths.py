@@ -1,7 +1,6 @@
 """The number of messages in RabbitMQ's queues, asked over AMQP."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pika
@@ -9,14 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from workshed.transport.amqp import replies, topology
 from workshed.transport.errors import TopologyError, UnseenQueueError
-
-
-@dataclass(frozen=True, slots=True)
-class ConsoleQueueDepth:
-    """The answer to a passive declaration; it does not count messages that consumers hold."""
-
-    ready: int
-    consumers: int
+from workshed.transport.publishing.queue_depth import QueueDepth
 
 
 def fetch_depths(
@@ -25,13 +17,13 @@ def fetch_depths(
     timeout_s: float = topology.TIMEOUT_S,
     *,
     prefix: str = "",
-) -> dict[str, ConsoleQueueDepth]:
+) -> dict[str, QueueDepth]:
     """Return the depth of each queue that exists.
 
     `prefix`: prefix of their names on RabbitMQ. `timeout_s`: for all queues, in seconds. Raises
     `BrokerUnreachableError`, or `TopologyError` if RabbitMQ refuses.
     """
-    found: dict[str, ConsoleQueueDepth] = {}
+    found: dict[str, QueueDepth] = {}
     with topology.open_connection(urls, timeout_s) as connection:
         channel = connection.channel()
         for name in names:
@@ -43,7 +35,7 @@ def fetch_depths(
     return found
 
 
-def fetch_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueDepth | None:
+def fetch_depth(connection: pika.BlockingConnection, name: str) -> QueueDepth | None:
     """Return the depth of one queue; `None` if it does not exist."""
     channel = connection.channel()
     found = read_depth(channel, name)
@@ -52,7 +44,7 @@ def fetch_depth(connection: pika.BlockingConnection, name: str) -> ConsoleQueueD
     return found
 
 
-def read_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
+def read_depth(channel: Any, name: str) -> QueueDepth | None:
     """Return the depth of a queue, or `None`; RabbitMQ closes the channel if it does not exist."""
     try:
         answer = channel.queue_declare(name, passive=True).method
@@ -62,7 +54,7 @@ def read_depth(channel: Any, name: str) -> ConsoleQueueDepth | None:
         if err.reply_code == replies.ACCESS_REFUSED:
             raise UnseenQueueError(replies.describe_unseen_queue(name, err.reply_text)) from None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
-    return ConsoleQueueDepth(int(answer.message_count), int(answer.consumer_count))
+    return QueueDepth(int(answer.message_count), int(answer.consumer_count))
 
 
 def count_dead_messages(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:

@@ -16,7 +16,7 @@ from workshed.transport.errors import (
     EXIT_USAGE,
     EXIT_WATCHDOG,
 )
-from workshed.transport.sidecars.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
+from workshed.transport.sidecars.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
 
 # dramatiq exits with 1 if its worker process was killed or raised; a process whose interpreter was
 # blocked for too long exits with 1 itself.

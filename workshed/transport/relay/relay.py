@@ -56,7 +56,7 @@ from workshed.transport.relay.pruner import Pruner
 from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
-from workshed.transport.sidecars.relay_fork import set_from_signal_handler
+from workshed.transport.sidecars.supervisor import set_from_signal_handler
 
 logger = logging.getLogger(__name__)
 

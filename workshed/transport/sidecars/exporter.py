@@ -16,7 +16,7 @@ from workshed.http import PageHandlers
 from workshed.parent import die_with_parent
 from workshed.settings import multiprocess_folder, settings
 from workshed.transport.errors import exit_code
-from workshed.transport.sidecars.relay_fork import set_from_signal_handler
+from workshed.transport.sidecars.supervisor import set_from_signal_handler
 
 PORT_RETRY_S = 30.0
 """Pause between searches for a free port."""

@@ -4,7 +4,7 @@ import pytest
 
 from workshed.settings import Settings
 from workshed.transport import build
-from workshed.transport.sidecars.relay_fork import RelayFork, supervise_relay
+from workshed.transport.sidecars.forks import RelayFork, supervise_relay
 
 
 @pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise_relay]), (False, [])])

@@ -1,4 +1,4 @@
-"""Collect metrics in the workers of each `dramatiq` master, and serve them with probes."""
+"""Forks that every `dramatiq` master makes: one supervises a relay, one the exporter of metrics."""
 
 import multiprocessing
 import sys
@@ -9,8 +9,31 @@ from dramatiq.middleware import Middleware
 from workshed.health import shared_folder
 from workshed.metrics import metric
 from workshed.parent import parent_pid
-from workshed.settings import Settings, multiprocess_folder
-from workshed.transport.sidecars.relay_fork import ChildSupervisor
+from workshed.settings import Settings, multiprocess_folder, settings
+from workshed.transport.sidecars.supervisor import ChildSupervisor
+
+
+class RelayFork(Middleware):
+    """Ask the master for a fork that supervises a relay.
+
+    dramatiq does not monitor its forks, so the fork is a supervisor.
+    """
+
+    def __init__(self, *, wanted: bool = True) -> None:
+        """Ask for no fork unless `wanted`, because a relay runs elsewhere."""
+        self._is_enabled = wanted
+
+    @property
+    def forks(self) -> list[Callable[[], int]]:
+        """Fork once per master."""
+        return [supervise_relay] if self._is_enabled else []
+
+
+def supervise_relay() -> int:
+    """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
+    if settings().has_endpoints:
+        shared_folder.folder_for_master(parent_pid())
+    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).supervise()
 
 
 class MetricsFork(Middleware):

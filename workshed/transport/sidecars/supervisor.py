@@ -1,50 +1,19 @@
-"""Run a relay alongside the workers of every `dramatiq` master, and keep it running."""
+"""Keep a child process running from a fork of a `dramatiq` master."""
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 
-from dramatiq.middleware import Middleware
-
 from workshed.backoff import backoff_s
-from workshed.health import shared_folder
-from workshed.parent import die_with_parent, parent_pid
-from workshed.settings import settings
-
-logger = logging.getLogger(__name__)
+from workshed.parent import die_with_parent
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
-
-
-class RelayFork(Middleware):
-    """Ask the master for a fork that supervises a relay.
-
-    dramatiq does not monitor its forks, so the fork is a supervisor.
-    """
-
-    def __init__(self, *, wanted: bool = True) -> None:
-        """Ask for no fork unless `wanted`, because a relay runs elsewhere."""
-        self._is_enabled = wanted
-
-    @property
-    def forks(self) -> list[Callable[[], int]]:
-        """Fork once per master."""
-        return [supervise_relay] if self._is_enabled else []
-
-
-def supervise_relay() -> int:
-    """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
-    if settings().has_endpoints:
-        shared_folder.folder_for_master(parent_pid())
-    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).supervise()
 
 
 class ChildSupervisor:
