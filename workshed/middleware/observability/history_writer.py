@@ -75,6 +75,7 @@ class HistoryWriter:
     def _run(self) -> None:
         failures = 0
         while not self._closing.is_set() or self._queue:
+            pause = 0.0
             try:
                 with db.limited_wait(), db.connect() as conn:
                     runs.add_partitions(conn)
