@@ -1,13 +1,15 @@
 """Periodic jobs with their last runs, for commands and pages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from workshed.console.errors import NotFoundError
+from workshed.console.operations.operation import Operation
 from workshed.db import Connection
+from workshed.errors import WorkshedError
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.jobs.periodic.periodic_runs import PeriodicRun
@@ -79,3 +81,47 @@ def as_data(one: PeriodicJobState) -> dict[str, Any]:
     """Return a periodic job for JSON output."""
     last = None if one.last_run is None else asdict(one.last_run) | {"outcome": one.outcome}
     return asdict(one.job) | {"next_at": one.next_at, "last": last}
+
+
+def _find_jobs(conn: Connection, names: Sequence[str]) -> dict[str, PeriodicJob]:
+    """Return jobs by name, sorted, because operations lock them in that order."""
+    return {job.name: job for job in require_jobs(conn, sorted(names))}
+
+
+def _run_job(conn: Connection, job: PeriodicJob) -> str:
+    answer = describe_run(periodic_runs.create_run_now(conn, job.name))
+    is_waiting = answer.startswith("sent") and not job.live
+    return f"{answer}, and waits for a worker that has it" if is_waiting else answer
+
+
+def _pause_job(conn: Connection, job: PeriodicJob) -> str:
+    periodic_jobs.pause_job(conn, job.name)
+    return "was paused" if job.paused_at else "paused"
+
+
+def _resume_job(conn: Connection, job: PeriodicJob) -> str:
+    try:
+        return "resumed" if periodic_jobs.resume_job(conn, job) else "was not paused"
+    except ValueError as err:
+        raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
+
+
+RUN = Operation("periodic.run", "name", _find_jobs, _run_job, changed=("sent as",))
+PAUSE = Operation(
+    "periodic.pause",
+    "name",
+    _find_jobs,
+    _pause_job,
+    changed=("paused",),
+    unchanged=("was paused",),
+    effect="Runs due during the pause are skipped; jobs already sent still run.",
+)
+RESUME = Operation(
+    "periodic.resume",
+    "name",
+    _find_jobs,
+    _resume_job,
+    changed=("resumed",),
+    unchanged=("was not paused",),
+    effect="The next run is at the next scheduled time.",
+)

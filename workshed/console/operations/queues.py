@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
-from workshed.console.operations.environment import list_queue_names
+from workshed.console.operations.environment import list_queue_names, register_queues
+from workshed.console.operations.operation import Operation
 from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
 from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
+from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.rabbitmq import RabbitMQBroker
 
@@ -93,3 +95,40 @@ def merge_queue_states(
         )
 
     return [state(name) for name in names]
+
+
+def _find_queues(conn: Connection, names: Sequence[str]) -> dict[str, KnownQueue]:
+    """Return queues by name; raises `NotFoundError`."""
+    wanted = register_queues(conn, names)
+    known = {queue.name: queue for queue in queues.list_queues(conn)}
+    return {name: known[name] for name in wanted}
+
+
+def _pause_queue(conn: Connection, queue: KnownQueue) -> str:
+    queues.pause_queue(conn, queue.name)
+    return "was paused" if queue.paused_at else "paused"
+
+
+def _resume_queue(conn: Connection, queue: KnownQueue) -> str:
+    queues.resume_queue(conn, queue.name)
+    return "resumed" if queue.paused_at else "was not paused"
+
+
+PAUSE = Operation(
+    "queues.pause",
+    "queue",
+    _find_queues,
+    _pause_queue,
+    changed=("paused",),
+    unchanged=("was paused",),
+    effect="Within 2 s, workers start no more of its jobs; running jobs finish.",
+)
+RESUME = Operation(
+    "queues.resume",
+    "queue",
+    _find_queues,
+    _resume_queue,
+    changed=("resumed",),
+    unchanged=("was not paused",),
+    effect="Takes effect within 2 s.",
+)

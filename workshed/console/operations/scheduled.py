@@ -1,13 +1,15 @@
 """Rows of the schedule, for commands and pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from psycopg.rows import class_row
 
+from workshed.console.operations.operation import Operation
 from workshed.db import Connection
+from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 
 State = Literal["waits", "on its way", "sent"]
@@ -61,3 +63,27 @@ def count_by_queue(conn: Connection) -> dict[str, int]:
     """Return the number of waiting jobs, by queue."""
     query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
     return dict(conn.execute(query).fetchall())
+
+
+def _find_any(_: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Return all ids, sorted, because jobs are locked in that order; a missing one is no error."""
+    return {message_id: message_id for message_id in sorted(ids)}
+
+
+RUN = Operation(
+    "scheduled.run",
+    "message_id",
+    _find_any,
+    schedule.run_now,
+    changed=("moved",),
+    unchanged=("on its way",),
+)
+
+
+def move_to(due_at: datetime) -> Operation[str]:
+    """Return the operation that gives jobs another due time."""
+
+    def move(conn: Connection, message_id: str) -> str:
+        return schedule.move_job(conn, message_id, due_at)
+
+    return Operation("scheduled.move", "message_id", _find_any, move, changed=("moved",))

@@ -1,8 +1,9 @@
-"""Find worker processes by id or HOST:PID."""
+"""Find worker processes by id or HOST:PID; quiet or resume them."""
 
 from collections.abc import Iterable, Sequence
 
 from workshed.console.errors import NotFoundError
+from workshed.console.operations.operation import Operation
 from workshed.db import Connection
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Worker
@@ -30,6 +31,44 @@ def pick_worker(found: Sequence[Worker], name: str) -> Worker:
             return one
         case []:
             likely = did_you_mean(name, [one.name for one in found])
-            raise NotFoundError(f"no worker {name!r}{likely}; see `workshed workers`")
+            raise NotFoundError(
+                f"no worker {name!r}{likely}: it has exited; see `workshed workers`"
+            )
     ids = ", ".join(one.id for one in wanted)
     raise NotFoundError(f"{len(wanted)} workers are named {name}; use the id of one: {ids}")
+
+
+def _find_workers(conn: Connection, names: Sequence[str]) -> dict[str, Worker]:
+    return {worker.name: worker for worker in require_workers(conn, names).values()}
+
+
+def _quiet_worker(conn: Connection, worker: Worker) -> str:
+    if not workers.quiet_worker(conn, worker.id):
+        return "gone"
+    return "was quiet" if worker.quiet_at else "quiet"
+
+
+def _resume_worker(conn: Connection, worker: Worker) -> str:
+    if not workers.resume_worker(conn, worker.id):
+        return "gone"
+    return "resumed" if worker.quiet_at else "was not quiet"
+
+
+QUIET = Operation(
+    "workers.quiet",
+    "worker",
+    _find_workers,
+    _quiet_worker,
+    changed=("quiet",),
+    unchanged=("was quiet",),
+    effect="Within 3 s it starts no more jobs; running jobs finish, the others are requeued.",
+)
+RESUME = Operation(
+    "workers.resume",
+    "worker",
+    _find_workers,
+    _resume_worker,
+    changed=("resumed",),
+    unchanged=("was not quiet",),
+    effect="Takes effect within 3 s.",
+)

@@ -211,7 +211,7 @@ def test_run_says_that_no_worker_has_it(workshed, note, conn):
     note()
     conn.execute("UPDATE workshed.periodic_jobs SET seen_at = seen_at - interval '3 hours'")
 
-    assert "No running worker has report" in workshed("periodic", "run", "report").err
+    assert "waits for a worker that has it" in workshed("periodic", "run", "report").out
 
 
 # Pause

@@ -146,7 +146,7 @@ def test_an_id_that_cannot_be_displayed_is_sent_back_unchanged(operator, store, 
     button = re.search(r'/scheduled/run" name="id" value="([^"]+)"', text)[1]
 
     assert box == button == odd
-    assert operator.done("/scheduled/run", {"id": box}) == "To run now: 1 moved."
+    assert operator.done("/scheduled/run", {"id": box}).endswith(": moved.")
 
 
 def test_a_reader_has_no_buttons(reader, store):
@@ -171,11 +171,11 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
 
-    assert said == "To run now: 2 moved, 1 no longer waiting, 1 already on the way."
+    assert said == "Jobs: 2 moved, 1 unknown, 1 on its way."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
-    assert entry.details == {"ids": ["a", "b", "taken", "gone"]}
+    assert entry.details == {"ids": ["a", "b"]}
 
 
 def test_jobs_are_moved_by_a_span_or_to_a_time(operator, store, conn):
@@ -185,7 +185,7 @@ def test_jobs_are_moved_by_a_span_or_to_a_time(operator, store, conn):
     assert due_in(conn, "a") == pytest.approx(26 * 3600, abs=60)
 
     said = operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00"})
-    assert said == "Moved to 2100-01-01 00:00:00 UTC: 1 moved."
+    assert said == "a: moved. Due at 2100-01-01 00:00:00 UTC."
     assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2100-01-01T00:00:00+00:00"
 
     operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00+01:00"})

@@ -6,23 +6,21 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion, output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import for_each
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.periodic import (
+    PAUSE,
+    RESUME,
+    RUN,
     PeriodicJobState,
     as_data,
-    describe_run,
     list_states,
-    require_jobs,
 )
 from workshed.jobs.outbox.claims import database_now
-from workshed.jobs.periodic import periodic_jobs as rows
-from workshed.jobs.periodic import periodic_runs
 
 periodic = typer.Typer(
     cls=ListByDefault, add_completion=False, help="List, run and pause periodic jobs."
@@ -66,51 +64,23 @@ def run(names: Names, *, as_json: Json = False) -> None:
 
     Paused jobs run too. Exit code 1 if a unique job was not sent because it is still running.
     """
-    sent = set()
     with open_database() as conn:
-        jobs = {job.name: job for job in require_jobs(conn, names)}
-
-        def one(name: str) -> str:
-            made = periodic_runs.create_run_now(conn, name)
-            answer = describe_run(made)
-            if made is not None and not made.blocked_by:
-                sent.add(answer)
-            if not jobs[name].live:
-                print_message(f"No running worker has {name}; the job waits for one.")
-            return answer
-
-        deed = AuditedAction(conn, "periodic.run", sent)
-        for_each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
+        run_operation(conn, RUN, names, as_json=as_json)
 
 
 @periodic.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Pause periodic jobs. Jobs already sent still run; runs due during the pause are skipped."""
-    good = ("paused", "was paused")
     with open_database() as conn:
-        jobs = {job.name: job for job in require_jobs(conn, names)}
-
-        def one(name: str) -> str:
-            rows.pause_job(conn, name)
-            return good[jobs[name].paused_at is not None]
-
-        deed = AuditedAction(conn, "periodic.pause", good[:1])
-        for_each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+        run_operation(conn, PAUSE, names, as_json=as_json)
     print_message(f"To resume: `workshed periodic resume {' '.join(names)}`.")
 
 
 @periodic.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Resume paused periodic jobs, from their next scheduled time."""
-    good = ("resumed", "was not paused")
     with open_database() as conn:
-        jobs = {job.name: job for job in require_jobs(conn, names)}
-
-        def one(name: str) -> str:
-            return good[0] if rows.resume_job(conn, jobs[name]) else good[1]
-
-        deed = AuditedAction(conn, "periodic.resume", good[:1])
-        for_each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+        run_operation(conn, RESUME, names, as_json=as_json)
     print_message("`workshed periodic` shows when they run.")
 
 

@@ -10,21 +10,18 @@ import typer
 
 from workshed.console.cli.fleet.purge import purge
 from workshed.console.cli.terminal import completion, output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_message, print_table
 from workshed.console.operations.environment import (
     open_database,
     open_management,
-    register_queues,
     require_rabbitmq,
 )
-from workshed.console.operations.queues import QueueState, list_queue_states
+from workshed.console.operations.queues import PAUSE, RESUME, QueueState, list_queue_states
 from workshed.console.text import to_json_type
 from workshed.db import Connection
-from workshed.jobs.control import queues as rows
 
 queues = typer.Typer(
     cls=ListByDefault,
@@ -107,32 +104,16 @@ def watch_queues(conn: Connection, *, as_json: bool) -> None:
 @queues.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Pause queues: running jobs finish, the others stay in the queue."""
-    good = ("paused", "was paused")
     with open_database() as conn:
-        known, rest = register_queues(conn, names), rows.list_paused(conn)
-
-        def one(queue: str) -> str:
-            return good[queue in rest] if rows.pause_queue(conn, queue) else UNKNOWN
-
-        deed = AuditedAction(conn, "queues.pause", good[:1])
-        for_each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
-    print_message(
-        f"Takes effect within 2 s. To resume: `workshed queues resume {' '.join(names)}`."
-    )
+        run_operation(conn, PAUSE, names, as_json=as_json)
+    print_message(f"To resume: `workshed queues resume {' '.join(names)}`.")
 
 
 @queues.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Resume paused queues."""
-    good = ("resumed", "was not paused")
     with open_database() as conn:
-        known, rest = register_queues(conn, names), rows.list_paused(conn)
-
-        def one(queue: str) -> str:
-            return good[queue not in rest] if rows.resume_queue(conn, queue) else UNKNOWN
-
-        deed = AuditedAction(conn, "queues.resume", good[:1])
-        for_each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
+        run_operation(conn, RESUME, names, as_json=as_json)
 
 
 queues.command()(purge)

@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion, output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.formatting import format_ago, format_duration
 from workshed.console.operations.environment import open_database
-from workshed.console.operations.workers import require_workers
+from workshed.console.operations.workers import QUIET, RESUME
 from workshed.jobs.control import workers as rows
 from workshed.jobs.outbox.claims import database_now
 
@@ -71,33 +70,13 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 
     The processes stay up, quiet, until you resume or restart them.
     """
-    good = ("quiet", "was quiet")
     with open_database() as conn:
-        found = require_workers(conn, names)
-
-        def one(name: str) -> str:
-            worker = found[name]
-            return (
-                good[worker.quiet_at is not None] if rows.quiet_worker(conn, worker.id) else UNKNOWN
-            )
-
-        deed = AuditedAction(conn, "workers.quiet", good[:1])
-        for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
-    print_message(
-        f"Takes effect within 3 s. To resume: `workshed workers resume {' '.join(found)}`."
-    )
+        run_operation(conn, QUIET, names, as_json=as_json)
+    print_message(f"To resume: `workshed workers resume {' '.join(names)}`.")
 
 
 @workers.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let quiet workers start jobs again."""
-    good = ("resumed", "was not quiet")
     with open_database() as conn:
-        found = require_workers(conn, names)
-
-        def one(name: str) -> str:
-            worker = found[name]
-            return good[worker.quiet_at is None] if rows.resume_worker(conn, worker.id) else UNKNOWN
-
-        deed = AuditedAction(conn, "workers.resume", good[:1])
-        for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
+        run_operation(conn, RESUME, names, as_json=as_json)

@@ -10,8 +10,7 @@ from workshed.console.cli.jobs import job
 from workshed.console.cli.jobs.cancel import cancel
 from workshed.console.cli.jobs.cancel_rules import rules
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import for_each
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, Ids, Json, Limit, QueueName
 from workshed.console.cli.terminal.suggestions import warn_unknown_filter
@@ -100,11 +99,7 @@ def show_scheduled(
 def run(ids: Ids, *, as_json: Json = False) -> None:
     """Make waiting jobs due now."""
     with open_database() as conn:
-        good = ("moved", "on its way")
-        deed = AuditedAction(conn, "scheduled.run", ("moved",))
-        for_each(
-            ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json
-        )
+        run_operation(conn, waiting.RUN, ids, as_json=as_json)
 
 
 @scheduled.command()
@@ -122,11 +117,7 @@ def move(
         raise typer.BadParameter("give either --at or --in")
     with open_database() as conn:
         to = at or database_now(conn) + (in_ or timedelta())
-        good = ("moved",)
-        deed = AuditedAction(conn, "scheduled.move", good)
-        for_each(
-            ids, lambda one: schedule.move_job(conn, one, to), good=good, deed=deed, as_json=as_json
-        )
+        run_operation(conn, waiting.move_to(to), ids, as_json=as_json)
 
 
 scheduled.command()(cancel)

@@ -5,20 +5,15 @@ import getpass
 import json
 import os
 import socket
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from workshed import db
+from workshed.console.operations.operation import id_details, summarize_answers
 from workshed.console.text import escape_control, to_json_type
 from workshed.db import Connection
 from workshed.jobs.control import audit
-
-MOST_IDS = 1_000
-"""Ids in one entry; further ones are only counted."""
-FEW_ANSWERS = 3
-"""Results that the summary lists one by one; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +31,8 @@ class AuditedAction:
     def record(self, answers: Mapping[str, str], of: int, kind: str) -> None:
         """Record the answers for the objects done so far; `of`: how many there were to do."""
         changed = [one for one, answer in answers.items() if answer in self.change_answers]
-        names = "ids" if kind == "message_id" else f"{kind}s"
-        about = id_details(names, changed) if self.details is None else self.details
-        said = summarize_answers("Jobs" if kind == "message_id" else names.capitalize(), answers)
+        about = id_details(kind, changed) if self.details is None else self.details
+        said = summarize_answers(kind, answers)
         if len(answers) < of:
             said += f" Interrupted; {of} were requested."
         record_action(self.conn, self.action, about, count=len(changed), said=said)
@@ -78,17 +72,3 @@ def filter_details(which: Any) -> dict[str, Any]:
     """Return the filter of a command with `--all`, for the audit."""
     given = {name: value for name, value in asdict(which).items() if value is not None}
     return {"all": True} | given
-
-
-def id_details(names: str, ids: list[str]) -> dict[str, Any]:
-    """Return the ids that the user listed, at most `MOST`, and how many more there are."""
-    more = len(ids) - MOST_IDS
-    return {names: ids[:MOST_IDS]} | ({"more": more} if more > 0 else {})
-
-
-def summarize_answers(what: str, answers: Mapping[str, str]) -> str:
-    """Summarize the answers: `a: paused.`, or `Jobs: 7 deleted, 1 will be skipped.`."""
-    if len(answers) <= FEW_ANSWERS:
-        return "; ".join(f"{one}: {answer}" for one, answer in answers.items()) + "."
-    counted = Counter(answers.values())
-    return f"{what}: {', '.join(f'{count} {answer}' for answer, count in counted.items())}."

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.output import print_json
+from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.errors import NotFoundError, PartialFailureError
+from workshed.console.operations.operation import Operation, Target
 from workshed.console.text import escape_control
+from workshed.db import Connection
 
 UNKNOWN = "unknown"
 
@@ -52,3 +54,24 @@ def for_each(
         why = ", ".join(sorted(set(bad.values())))
         raise PartialFailureError(f"{len(bad)} of {len(answers)} not done: {why}")
     return list(answers.values())
+
+
+def run_operation(
+    conn: Connection, operation: Operation[Target], names: Sequence[str], *, as_json: bool
+) -> None:
+    """Run an operation on the named objects and print the answers; raises like `for_each`."""
+    found = operation.find(conn, names)
+    changed: set[str] = set()
+    good = {*operation.unchanged}
+
+    def one(name: str) -> str:
+        answer = operation.run(conn, found[name])
+        if operation.has_changed(answer):
+            changed.add(answer)
+            good.add(answer)
+        return answer
+
+    deed = AuditedAction(conn, operation.name, changed)
+    for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind=operation.kind)
+    if operation.effect:
+        print_message(operation.effect)

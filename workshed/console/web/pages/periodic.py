@@ -4,21 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from workshed.console.operations.periodic import (
+    PAUSE,
+    RESUME,
+    RUN,
     PeriodicJobState,
     as_data,
-    describe_run,
     list_states,
-    require_jobs,
 )
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
-from workshed.console.web.view.selection import selected_ids
-from workshed.errors import WorkshedError
-from workshed.jobs.periodic import periodic_jobs, periodic_runs
-from workshed.jobs.periodic.periodic_jobs import PeriodicJob
+from workshed.console.web.view.selection import run_operation
 
 PATH = "/periodic"
-MOST_PER_CLICK = 1_000
-"""Jobs per click; each actor has at most one."""
 
 
 def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
@@ -28,43 +24,17 @@ def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
 
 def run_periodic(deed: ActionRequest) -> ActionResult:
     """Create a run of each now, also of paused ones."""
-    sent, what = [], []
-    for job in _selected_jobs(deed):
-        made = periodic_runs.create_run_now(deed.conn, job.name)
-        if made is not None and made.message_id is not None:
-            sent.append(made.message_id)
-        rest = "" if job.live else "; it waits for a worker that has it"
-        what.append(f"{job.name}: {describe_run(made)}{rest}")
-    about = {"names": deed.form.all("name"), "sent": sent}
-    return ActionResult(f"{'; '.join(what)}.", len(sent), about, PATH)
+    return run_operation(deed, RUN, "name", PATH)
 
 
 def pause_periodic(deed: ActionRequest) -> ActionResult:
     """Pause periodic jobs; runs due during the pause are skipped."""
-    names = [
-        job.name for job in _selected_jobs(deed) if periodic_jobs.pause_job(deed.conn, job.name)
-    ]
-    said = f"{', '.join(names)}: paused. Runs due during the pause are skipped."
-    return ActionResult(said, len(names), {"names": names}, PATH)
+    return run_operation(deed, PAUSE, "name", PATH)
 
 
 def resume_periodic(deed: ActionRequest) -> ActionResult:
     """Resume periodic jobs, from their next scheduled time."""
-    names = [job.name for job in _selected_jobs(deed) if _resume_job(deed, job)]
-    said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
-    return ActionResult(said, len(names), {"names": deed.form.all("name")}, PATH)
-
-
-def _selected_jobs(deed: ActionRequest) -> list[PeriodicJob]:
-    """Return the selected jobs, sorted, because every caller locks them in that order."""
-    return require_jobs(deed.conn, sorted(selected_ids(deed.form, "name", MOST_PER_CLICK)))
-
-
-def _resume_job(deed: ActionRequest, job: PeriodicJob) -> bool:
-    try:
-        return periodic_jobs.resume_job(deed.conn, job)
-    except ValueError as err:
-        raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
+    return run_operation(deed, RESUME, "name", PATH)
 
 
 def _row(one: PeriodicJobState) -> dict[str, Any]:

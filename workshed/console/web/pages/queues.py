@@ -9,15 +9,16 @@ from workshed.console.errors import NotFoundError
 from workshed.console.formatting import format_job_count
 from workshed.console.operations import queues as queue_states
 from workshed.console.operations import scheduled
-from workshed.console.operations.environment import check_queues, register_queues, require_rabbitmq
+from workshed.console.operations.environment import check_queues, require_rabbitmq
 from workshed.console.operations.queues import QueueCounts, QueueState
 from workshed.console.rabbitmq import purge as purging
 from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
+from workshed.console.web.view.selection import run_operation
 from workshed.errors import WorkshedError
-from workshed.jobs.control import queues, workers
+from workshed.jobs.control import workers
 from workshed.settings import settings
 from workshed.transport.relay.queue_age import estimate_age
 
@@ -64,26 +65,17 @@ def oldest_age(
     )
 
 
-def pause_queue_action(deed: ActionRequest) -> ActionResult:
+def pause_queue(deed: ActionRequest) -> ActionResult:
     """Pause a queue."""
-    names = register_queues(deed.conn, [deed.form.one("name")])
-    for name in names:
-        queues.pause_queue(deed.conn, name)
-    said = f"{', '.join(names)} is paused: within 2 s, workers start no more of its jobs."
-    return ActionResult(said, len(names), {"queues": names}, BACK)
+    return run_operation(deed, queue_states.PAUSE, "name", BACK)
 
 
-def resume_queue_action(deed: ActionRequest) -> ActionResult:
+def resume_queue(deed: ActionRequest) -> ActionResult:
     """Resume a paused queue."""
-    names = register_queues(deed.conn, [deed.form.one("name")])
-    for name in names:
-        queues.resume_queue(deed.conn, name)
-    return ActionResult(
-        f"{', '.join(names)} resumes within 2 s.", len(names), {"queues": names}, BACK
-    )
+    return run_operation(deed, queue_states.RESUME, "name", BACK)
 
 
-def purge_queue_action(deed: ActionRequest) -> ActionResult:
+def purge_queue(deed: ActionRequest) -> ActionResult:
     """Discard the ready jobs of a queue, after confirmation."""
     broker, name = require_rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
@@ -130,7 +122,7 @@ PAGES: tuple[Page, ...] = (
     Page(BACK, "Queues", "queues.html", load_queues, group="Jobs", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/queues/pause", "queues.pause", pause_queue_action),
-    Action("/queues/resume", "queues.resume", resume_queue_action),
-    Action("/queues/purge", "queues.purge", purge_queue_action, is_transactional=False),
+    Action("/queues/pause", "queues.pause", pause_queue),
+    Action("/queues/resume", "queues.resume", resume_queue),
+    Action("/queues/purge", "queues.purge", purge_queue, is_transactional=False),
 )

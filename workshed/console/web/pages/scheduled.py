@@ -1,7 +1,7 @@
 """Scheduled: waiting jobs; run, move or cancel them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from workshed.console.web.view.selection import (
     confirmed_fields,
     describe_results,
     return_url,
+    run_operation,
     selected_ids,
 )
 from workshed.jobs.control import cancellations, queues
@@ -37,9 +38,6 @@ from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
-MOST_PER_CLICK = 1_000
-"""Jobs per click: each cancelled job holds a lock until all are cancelled, and PostgreSQL has room
-for some 6 000 locks."""
 RESULT_TEXTS = {
     "on its way": "already on the way",
     "unknown": "no longer waiting",
@@ -71,28 +69,20 @@ def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
 
 def run_scheduled(deed: ActionRequest) -> ActionResult:
     """Make jobs due now."""
-    ids = selected_ids(deed.form, "id", MOST_PER_CLICK)
-    fates = apply_each(ids, lambda one: schedule.run_now(deed.conn, one))
-    said = f"To run now: {_describe_fates(fates)}."
-    return ActionResult(said, fates.get("moved", 0), {"ids": ids}, return_url(deed.form, PATH))
+    return run_operation(deed, scheduled.RUN, "id", PATH)
 
 
 def move_scheduled(deed: ActionRequest) -> ActionResult:
     """Change the due time of jobs."""
-    ids, to = (
-        selected_ids(deed.form, "id", MOST_PER_CLICK),
-        _new_due_time(deed.form, database_now(deed.conn)),
-    )
-    fates = apply_each(ids, lambda one: schedule.move_job(deed.conn, one, to))
-    said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_describe_fates(fates)}."
-    return ActionResult(
-        said, fates.get("moved", 0), {"ids": ids, "to": to}, return_url(deed.form, PATH)
-    )
+    to = _new_due_time(deed.form, database_now(deed.conn))
+    done = run_operation(deed, scheduled.move_to(to), "id", PATH)
+    said = f"{done.message} Due at {to:%Y-%m-%d %H:%M:%S} UTC."
+    return replace(done, message=said, details={**done.details, "to": to})
 
 
 def cancel_scheduled(deed: ActionRequest) -> ActionResult:
     """Cancel jobs, after confirmation."""
-    ids, conn = selected_ids(deed.form, "id", MOST_PER_CLICK), deed.conn
+    ids, conn = selected_ids(deed.form, "id"), deed.conn
 
     def one(message_id: str) -> str:
         return (

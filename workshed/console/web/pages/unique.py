@@ -29,8 +29,6 @@ from workshed.errors import WorkshedError
 from workshed.jobs.locks import unique
 
 PATH = "/unique"
-MOST_PER_CLICK = 1_000
-"""Keys released per click."""
 KeyPosition = tuple[datetime, str]
 
 
@@ -60,7 +58,7 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
 
 def release_keys(deed: ActionRequest) -> ActionResult:
     """Release keys, after confirmation."""
-    ids = selected_ids(deed.form, "id", MOST_PER_CLICK)
+    ids = selected_ids(deed.form, "id")
     is_sure = deed.form.has("sure")
     with deed.conn.transaction(force_rollback=not is_sure):
         fates = apply_each(ids, lambda one: _release_key(deed.conn, one))

@@ -2,14 +2,35 @@
 
 from collections.abc import Callable, Mapping
 
+from workshed.console.operations.operation import (
+    Operation,
+    Target,
+    id_details,
+    summarize_answers,
+)
 from workshed.console.web.auth.csrf import ActionForm
-from workshed.console.web.view.page import BadQueryError
+from workshed.console.web.view.page import ActionRequest, ActionResult, BadQueryError
 
 QUERY = "query"
 """The form field with the query of the list."""
+MOST_PER_CLICK = 1_000
+"""Objects per click: each changed job holds a lock until all are changed, and PostgreSQL has room
+for some 6 000 locks."""
 
 
-def selected_ids(form: ActionForm, field: str, most: int) -> list[str]:
+def run_operation(
+    deed: ActionRequest, operation: Operation[Target], field: str, path: str
+) -> ActionResult:
+    """Run an operation on the objects selected in the form's `field`; `path`: the page to show."""
+    found = operation.find(deed.conn, selected_ids(deed.form, field))
+    answers = {name: operation.run(deed.conn, one) for name, one in found.items()}
+    changed = [name for name, answer in answers.items() if operation.has_changed(answer)]
+    said = f"{summarize_answers(operation.kind, answers)} {operation.effect if changed else ''}"
+    details = id_details(operation.kind, changed)
+    return ActionResult(said.rstrip(), len(changed), details, return_url(deed.form, path))
+
+
+def selected_ids(form: ActionForm, field: str, most: int = MOST_PER_CLICK) -> list[str]:
     """Return the selected ids; raises `BadQueryError` for none, or more than `most`."""
     found = form.all(field)
     if not found:
