@@ -2,6 +2,7 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
@@ -142,12 +143,15 @@ def ticking():
 
 
 def test_queues_are_made_even_if_rabbitmq_fails_at_the_first_try(ticking):
-    names = ["first", "second", "third"]
+    """With eight workers that start at once, seven fail at the first try."""
+    pairs = [[Queue(f"tasks_{number}_{each}") for each in range(2)] for number in range(8)]
 
-    topology.declare_queues([ticking.url], [Queue(name) for name in names], 60.0)
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        list(pool.map(lambda queues: topology.declare_queues([ticking.url], queues, 60.0), pairs))
 
     made = set(ticking.ctl("list_queues", "name", "--no-table-headers").split())
-    assert made == {*names, *(f"{name}.dead" for name in names)}
+    names = {queue.name for pair in pairs for queue in pair}
+    assert made == names | {f"{name}.dead" for name in names}
 
 
 @pytest.mark.parametrize("then", ["INTERNAL_ERROR", "it did not answer in time"])
