@@ -69,11 +69,12 @@ matrix: setup ## Run all tests on each supported Python, RabbitMQ and PostgreSQL
 	@sh .ci/debian
 	@$(BIN)/python -m tests.matrix
 
-check: setup ## Check lint, format, types and import layers
+check: setup ## Check lint, format, types, import layers and the public names
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.public_api --check
 
 audit: setup ## Check the locked packages for known vulnerabilities
 	@sh .ci/audit $(VENV)
@@ -85,6 +86,7 @@ format: setup ## Format the code
 docs: setup ## Regenerate the parts of the documentation that come from the code
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
+	@$(BIN)/python -m tools.public_api
 
 screens: setup ## Take the screenshots of the console for the README
 	@$(BIN)/workshed dev --install-only

@@ -18,6 +18,8 @@ from workshed.transport.publishing.adapters import (
     adapter_for,
 )
 
+__all__ = ["cancel", "find", "move", "run_now", "send"]
+
 cancel = cancellations.cancel
 run_now = rows.run_now
 move = rows.move_job
