@@ -2,7 +2,7 @@
 
 Ways: `one` (one after the other), `threads8` or `threads32` (concurrently), `many` (in bulk),
 `paced` (50 a second), `delayed` (due within the next 5 s), `bulk` (`many` without a warm-up),
-`stored` (each in its own transaction), `batched` (all in one batch).
+`stored` (each in its own transaction), `stored_many` (all in one), `batched` (all in one batch).
 """
 
 import importlib
@@ -23,7 +23,7 @@ PACE_S = 0.02
 DELAYED_WITHIN_S = 5.0
 SOONEST_S = 1.0
 CHUNK = 10_000
-COLD_WAYS = ("paced", "delayed", "bulk", "stored", "batched")
+COLD_WAYS = ("paced", "delayed", "bulk", "stored", "stored_many", "batched")
 """Ways that send no warm-up jobs first."""
 
 Send = Callable[[str, int], object]
@@ -46,7 +46,7 @@ def main() -> None:
                 many(job, min(CHUNK, count - start))
         case "paced":
             send_paced(send, job, count)
-        case "stored" | "batched":
+        case "stored" | "stored_many" | "batched":
             store = importlib.import_module("bench.jobs.stored")
             getattr(store, way)(job, count)
         case "delayed":

@@ -13,6 +13,12 @@ def stored(job: str, count: int) -> None:
             schedule.send(conn, getattr(ours, job).message(time.time_ns()))
 
 
+def stored_many(job: str, count: int) -> None:
+    """Store all jobs in one transaction."""
+    with db.transaction() as conn:
+        schedule.send_many(conn, (getattr(ours, job).message(time.time_ns()) for _ in range(count)))
+
+
 def batched(job: str, count: int) -> None:
     """Store all jobs as one batch."""
     batch = Batch()

@@ -1,6 +1,6 @@
 """How fast a process sends."""
 
-from bench.measurement import Measurement, alternate_rounds, compare_with_peer
+from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
 from bench.size import Size
 from bench.world import World, pause_between_rounds
 
@@ -16,8 +16,10 @@ WAYS = {
     "celery": ("celery", "many"),
     ONE: ("raw", "one"),
     MANY: ("raw window", "many"),
+    "schedule.send": ("ours", "stored"),
+    "schedule.send_many": ("ours", "stored_many"),
 }
-BULK = ("many",)
+BULK = ("many", "stored_many")
 
 
 def enqueue(world: World, size: Size) -> list[Measurement]:
@@ -25,7 +27,7 @@ def enqueue(world: World, size: Size) -> list[Measurement]:
 
     def measure(name: str) -> dict[str, float]:
         peer, way = WAYS[name]
-        count = size.fast_sends if way == "many" else size.slow_sends
+        count = size.fast_sends if way in BULK else size.slow_sends
         sent = world.send(peer, way, count)
         world.reset()
         pause_between_rounds()
@@ -63,5 +65,10 @@ def enqueue(world: World, size: Size) -> list[Measurement]:
     made += [
         compare_with_peer("enqueue_many, CPU", cpu["ours, enqueue_many"], "µs/job", peer, cpu[way])
         for way, peer in ((MANY, MANY), ("stock", "stock, no confirms"), ("celery", "celery"))
+    ]
+    single, stored = rate["schedule.send"], rate["schedule.send_many"]
+    made += [
+        compare_with_peer("schedule.send_many", stored, unit, "schedule.send", single),
+        report_alone("schedule.send_many", stored, unit, at_least=20_000),
     ]
     return made

@@ -198,6 +198,7 @@ class PlainKit:
         with replace_broker(real, stub), pytest.MonkeyPatch.context() as patch:
             # The application's connection does not lead to a test database.
             patch.setattr(real, "outbox_statement", self._refuse)
+            patch.setattr(real, "outbox_statements", self._refuse)
             yield PlainJobs(stub, self._reason)
 
     def _refuse(self, *_: object) -> NoReturn:

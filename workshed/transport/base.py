@@ -3,7 +3,7 @@
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -55,6 +55,9 @@ logger = logging.getLogger(__name__)
 # These hooks may veto. dramatiq logs and drops most exceptions of hooks, so that a check that
 # crashed would count as passed.
 RAISING_HOOKS = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
+
+ROWS_PER_STATEMENT = 500
+"""Most rows that one statement stores."""
 
 
 class WorkshedBroker(Broker):
@@ -273,6 +276,33 @@ class WorkshedBroker(Broker):
         return message, unique.insert_with_key_statement(
             row, claim, delay, at, awaiting_key_body(message)
         )
+
+    def outbox_statements(
+        self,
+        messages: Iterable[dramatiq.Message[Any]],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> Generator[Statement, str | None, list[dramatiq.Message[Any]]]:
+        """Check all messages, and yield the statements that store them; send each one's result.
+
+        Messages with keys are stored one by one, the others in as few statements as possible. The
+        generator returns the messages for their sender.
+        """
+        ready = [self.prepare_row(message, delay, at, reason) for message in messages]
+        claims = [key_claim(message, timedelta()) for message, _ in ready]
+        plain = [row for (_, row), claim in zip(ready, claims, strict=True) if claim is None]
+        for start in range(0, len(plain), ROWS_PER_STATEMENT):
+            rows = plain[start : start + ROWS_PER_STATEMENT]
+            yield schedule.insert_many_statement(rows, delay, at)
+        sent = []
+        for (message, row), claim in zip(ready, claims, strict=True):
+            holder = None
+            if claim is not None:
+                later = awaiting_key_body(message)
+                holder = yield unique.insert_with_key_statement(row, claim, delay, at, later)
+            sent.append(self.finish_send(message, delay, holder))
+        return sent
 
     def prepare_row(
         self,

@@ -1,6 +1,6 @@
 """Jobs that belong together, and the callbacks that are sent once all of them have ended."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,17 +16,19 @@ from workshed.jobs.batches import batches
 from workshed.jobs.batches import progress as batch_rows
 from workshed.jobs.batches.batches import BatchEvent
 from workshed.jobs.batches.progress import BatchProgress
-from workshed.jobs.locks import unique
-from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import OutboxRow, Reason
+from workshed.jobs.outbox.schedule import OutboxRow, choose_reason
 from workshed.transport.build import get_broker
 from workshed.transport.errors import UnknownConnectionError
 from workshed.transport.messages.envelope import encode_message
-from workshed.transport.publishing.adapters import ConnectionAdapter, SyncConnection, adapter_for
+from workshed.transport.publishing.adapters import (
+    ConnectionAdapter,
+    SyncConnection,
+    adapter_for,
+    execute_all,
+)
 from workshed.transport.publishing.outgoing import (
     Message,
     awaiting_key,
-    awaiting_key_body,
     key_claim,
 )
 
@@ -34,8 +36,6 @@ BatchCallback = Message | dramatiq.Actor[..., Any] | None
 """A callback: a message, or an actor that is sent the ID of the batch."""
 
 ORIGIN = "transaction"
-ROWS_PER_STATEMENT = 500
-"""Most rows per statement."""
 NO_DELAY = timedelta()
 
 
@@ -130,20 +130,21 @@ class Batch:
         not join the batch. Raises `BatchError` if the batch is cancelled or closed, and
         `WorkshedError` as `schedule.send` does.
         """
-        if delay is not None and at is not None:
-            raise WorkshedError("give `delay` or `at`, not both")
-        if at is not None and at.tzinfo is None:
-            raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
+        reason = choose_reason(delay, at)
         kind, job = _sync_adapter(conn), current.current_job()
         adder = None if job is None else job.message_id
         if problem := kind.execute(conn, batches.refusal_statement(self.id, adder)):
             raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
-        reason: Reason = "transactional" if delay is None and at is None else "delayed"
-        return [
-            sent
-            for window in _split_messages(messages)
-            for sent in self._store(kind, conn, window, delay or NO_DELAY, at, reason)
+        mine = [message.copy(options={"origin": ORIGIN, "batch": self.id}) for message in messages]
+        steps = get_broker().outbox_statements(mine, delay or NO_DELAY, at, reason)
+        sent = execute_all(kind, conn, steps)
+        joined = [
+            one.message_id
+            for one, given in zip(sent, mine, strict=True)
+            if one.message_id == given.message_id
         ]
+        kind.execute(conn, batches.join_statement(self.id, joined))
+        return sent
 
     def close(self, conn: SyncConnection) -> bool:
         """Allow only the batch's own jobs to add more; returns False if it was closed already."""
@@ -164,38 +165,6 @@ class Batch:
             raise BatchError(f"there is no batch {self.id}", self.id)
         return found
 
-    def _store(
-        self,
-        kind: ConnectionAdapter,
-        conn: SyncConnection,
-        messages: Sequence[Message],
-        delay: timedelta,
-        at: datetime | None,
-        reason: Reason,
-    ) -> list[Message]:
-        """Store some messages: those with keys one by one, the others in one statement."""
-        mine = {"origin": ORIGIN, "batch": self.id}
-        ready = [
-            get_broker().prepare_row(message.copy(options=mine), delay, at, reason)
-            for message in messages
-        ]
-        plain = [row for message, row in ready if key_claim(message, NO_DELAY) is None]
-        if plain:
-            kind.execute(conn, schedule.insert_many_statement(plain, delay, at))
-        sent, joined = [], []
-        for message, row in ready:
-            holder, claim = None, key_claim(message, NO_DELAY)
-            if claim is not None:
-                later = awaiting_key_body(message)
-                holder = kind.execute(
-                    conn, unique.insert_with_key_statement(row, claim, delay, at, later)
-                )
-            sent.append(get_broker().finish_send(message, delay, holder))
-            if sent[-1].message_id == message.message_id:
-                joined.append(message.message_id)
-        kind.execute(conn, batches.join_statement(self.id, joined))
-        return sent
-
 
 def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
     """Return the outbox row that a callback becomes when it is sent."""
@@ -206,11 +175,6 @@ def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> Outbo
         return row
     # It is sent even if another job has its key then, and takes the key when it starts.
     return replace(row, body=encode_message(awaiting_key(message)).decode())
-
-
-def _split_messages(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    for start in range(0, len(messages), ROWS_PER_STATEMENT):
-        yield messages[start : start + ROWS_PER_STATEMENT]
 
 
 def _sync_adapter(conn: SyncConnection) -> ConnectionAdapter:

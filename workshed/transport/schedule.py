@@ -1,12 +1,11 @@
 """Send a job in your own database transaction: both commit, or neither."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar, overload
 
 import dramatiq
 
-from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule as rows
 from workshed.jobs.outbox.schedule import Statement
@@ -16,9 +15,11 @@ from workshed.transport.publishing.adapters import (
     ConnectionAdapter,
     SyncConnection,
     adapter_for,
+    execute_all,
+    execute_all_async,
 )
 
-__all__ = ["cancel", "find", "move", "run_now", "send"]
+__all__ = ["cancel", "find", "move", "run_now", "send", "send_many"]
 
 cancel = cancellations.cancel
 run_now = rows.run_now
@@ -74,12 +75,8 @@ def send(
     `DuplicateJobError`. Raises `UnknownConnectionError` for any other `conn`, and `WorkshedError`
     for both `delay` and `at`, or an `at` without a time zone.
     """
-    if delay is not None and at is not None:
-        raise WorkshedError("give `delay` or `at`, not both")
-    if at is not None and at.tzinfo is None:
-        raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
+    reason = rows.choose_reason(delay, at)
     message = message.copy(options={"origin": ORIGIN})
-    reason: rows.Reason = "transactional" if delay is None and at is None else "delayed"
     kind = adapter_for(conn)
     span = delay or timedelta()
     message, statement = get_broker().outbox_statement(message, span, at, reason)
@@ -96,3 +93,43 @@ async def _send_async(
     span: timedelta,
 ) -> Message[R]:
     return get_broker().finish_send(message, span, await kind.execute(conn, statement))
+
+
+@overload
+def send_many(
+    conn: AsyncConnection,
+    messages: Iterable[Message[R]],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> Awaitable[list[Message[R]]]: ...
+
+
+@overload
+def send_many(
+    conn: SyncConnection,
+    messages: Iterable[Message[R]],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> list[Message[R]]: ...
+
+
+def send_many(
+    conn: SyncConnection | AsyncConnection,
+    messages: Iterable[Message[R]],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> list[Message[R]] | Awaitable[list[Message[R]]]:
+    """Store messages in the caller's transaction as `send` does, up to 500 in one statement.
+
+    `schedule.send_many(conn, (remind.message(user_id) for user_id in user_ids))`. Returns a message
+    for each, in their order, and raises like `send`. If one is refused, none is stored. Unique jobs
+    are stored one by one; of several with the same key the first is stored.
+    """
+    reason = rows.choose_reason(delay, at)
+    kind, span = adapter_for(conn), delay or timedelta()
+    own = [message.copy(options={"origin": ORIGIN}) for message in messages]
+    steps = get_broker().outbox_statements(own, span, at, reason)
+    return execute_all_async(kind, conn, steps) if kind.is_async else execute_all(kind, conn, steps)

@@ -15,6 +15,7 @@ FILES = pages.files("docs/sending.md")
 WORKERS = pages.block("docs/operating.md", "workshed worker shop_actors")
 
 SEND = {
+    "invoice_again.py": "import invoice_again; invoice_again.invoice_again([1])",
     "script.py": "import script",
     "fan_out.py": "import fan_out; fan_out.invoice_all([1])",
     "from_asyncio.py": "import asyncio, from_asyncio; asyncio.run(from_asyncio.invoice(1))",

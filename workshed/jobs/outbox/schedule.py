@@ -8,6 +8,7 @@ from typing import Any, Literal, LiteralString, NamedTuple
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.errors import WorkshedError
 
 Reason = Literal[
     "transactional",
@@ -60,6 +61,15 @@ class Statement(NamedTuple):
 
     query: LiteralString
     values: Mapping[str, Any]
+
+
+def choose_reason(delay: timedelta | None, at: datetime | None) -> Reason:
+    """Return the reason of a send; raises `WorkshedError` for two times, or one without a zone."""
+    if delay is not None and at is not None:
+        raise WorkshedError("give `delay` or `at`, not both")
+    if at is not None and at.tzinfo is None:
+        raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
+    return "transactional" if delay is None and at is None else "delayed"
 
 
 def insert_row(

@@ -1,13 +1,15 @@
 """The connection types that a job can be sent on, and how each executes a statement."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
 
 from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.errors import UnknownConnectionError
+
+Result = TypeVar("Result")
 
 
 class ConnectionAdapter(NamedTuple):
@@ -79,6 +81,32 @@ def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
         "a connection of Django, or a Session, Connection, AsyncSession or AsyncConnection of "
         "SQLAlchemy; on anything else execute SELECT workshed.send(…)"
     )
+
+
+def execute_all(
+    adapter: ConnectionAdapter, conn: object, steps: Generator[Statement, str | None, Result]
+) -> Result:
+    """Execute the statements of a generator, and send it each result; return what it returns."""
+    try:
+        statement = next(steps)
+        while True:
+            statement = steps.send(adapter.execute(conn, statement))
+    except StopIteration as done:
+        returned: Result = done.value
+        return returned
+
+
+async def execute_all_async(
+    adapter: ConnectionAdapter, conn: object, steps: Generator[Statement, str | None, Result]
+) -> Result:
+    """Do as `execute_all`, on an asynchronous connection."""
+    try:
+        statement = next(steps)
+        while True:
+            statement = steps.send(await adapter.execute(conn, statement))
+    except StopIteration as done:
+        returned: Result = done.value
+        return returned
 
 
 def _psycopg(conn: psycopg.Connection[Any], statement: Statement) -> str | None:

@@ -18,7 +18,7 @@ from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from tests.django_app import django_connected
-from workshed import Batch, schedule
+from workshed import Batch, Unique, schedule
 from workshed.errors import WorkshedError
 from workshed.transport.batch import BatchError
 from workshed.transport.errors import InvalidArgumentError, UnknownConnectionError
@@ -239,6 +239,51 @@ def test_a_refused_message_leaves_the_transaction_as_it_was(begin, greet, shop, 
         wait(schedule.send(conn, greet.message(2)))
 
     assert (shop(), stored()) == (1, [2])
+
+
+def test_many_are_stored_together_in_their_order(begin, greet, shop, rows):
+    """More than fit into one statement; none of them is left if the data roll back."""
+    numbers, later = list(range(1_201)), timedelta(days=1)
+    for commits in (False, True):
+        with begin(commit=commits) as (conn, execute, wait):
+            execute(ORDER)
+            sent = wait(schedule.send_many(conn, map(greet.message, numbers), delay=later))
+            assert wait(schedule.send_many(conn, [])) == []
+
+    assert shop() == 1
+    assert [message.args[0] for message in sent] == numbers
+    found = rows("SELECT message_id, due_at - created_at, reason, body FROM workshed.schedule")
+    assert {message_id for message_id, *_ in found} == {one.message_id for one in sent}
+    assert {(span, reason) for _, span, reason, _ in found} == {(later, "delayed")}
+    [message] = {decode_message(body.encode(), "default").options["origin"] for *_, body in found}
+    assert message == "transaction"
+
+
+def test_if_one_of_many_is_refused_none_is_stored(begin, greet, stored):
+    good = [greet.message(number) for number in range(600)]
+    with begin() as (conn, _, wait):
+        with pytest.raises(InvalidArgumentError):
+            wait(schedule.send_many(conn, [*good, greet.message(datetime.now(UTC))]))
+        with pytest.raises(WorkshedError, match="time zone"):
+            wait(schedule.send_many(conn, good, at=datetime(2040, 1, 1)))  # noqa: DTZ001
+        wait(schedule.send_many(conn, [greet.message(7)]))
+
+    assert stored() == [7]
+
+
+def test_of_many_with_one_key_the_first_is_stored(begin, actor, stored):
+    job = actor(queue_name="default", actor_name="once", unique=Unique(key=["team"]))(
+        lambda number, team: None
+    )
+    with begin() as (conn, _, wait):
+        first, second, third = wait(
+            schedule.send_many(
+                conn, [job.message(1, "a"), job.message(2, "a"), job.message(3, "b")]
+            )
+        )
+
+    assert sorted(stored()) == [1, 3]
+    assert second.message_id == first.message_id != third.message_id
 
 
 @pytest.fixture

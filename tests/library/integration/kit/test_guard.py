@@ -492,6 +492,8 @@ def test_without_postgresql_no_job_is_stored_elsewhere(project, real, written):
             with psycopg.connect(os.environ["REAL"], autocommit=True) as conn:
                 with pytest.raises(NeedsDatabaseError, match="schedule.send needs PostgreSQL"):
                     schedule.send(conn, pay.message())
+                with pytest.raises(NeedsDatabaseError, match="schedule.send needs PostgreSQL"):
+                    schedule.send_many(conn, [pay.message()])
         """,
     )
     project.write("shop_jobs.py", WORKING)

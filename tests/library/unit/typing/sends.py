@@ -72,6 +72,11 @@ def in_a_transaction(conn: psycopg.Connection) -> None:
     schedule.send(conn, greet.message(7), at=datetime.now(UTC))
     with db.transaction() as ours:
         schedule.send(ours, fetch.message("https://example.org"))
+    many = [greet.message(7), greet.message(8)]
+    assert_type(schedule.send_many(conn, many)[0].get_result(), str)
+    schedule.send_many(conn, (greet.message(number) for number in range(9)), delay=DAY)
+    schedule.send_many(conn, greet.message(7))  # E: call-overload
+    schedule.send_many(conn, many, delay=60_000)  # E: call-overload
     schedule.send(conn, greet)  # E: call-overload
     schedule.send(conn, 7)  # E: call-overload
     schedule.send(conn)  # E: call-overload
@@ -94,6 +99,8 @@ async def in_an_event_loop(conn: psycopg.AsyncConnection) -> None:
     await broker.send_async(greet)  # E: arg-type
     await broker.send_async(greet.message(7), delay=5)  # E: arg-type
     await schedule.send(conn, fetch.message("a"), delay=5)  # E: call-overload
+    [sent] = await schedule.send_many(conn, [greet.message(7)])
+    assert_type(sent.get_result(), str)
 
 
 def many() -> None:
