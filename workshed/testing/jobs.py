@@ -65,10 +65,24 @@ class Jobs(StoredJobs):
 
         Raises `KitError` if another job holds its unique key.
         """
-        run = self._run(self._send(actor, args, kwargs).message_id)
-        if error := self._find_error(run):
-            raise error
-        return None if run is None else run.result
+        returned: R | None = self._perform(self._send(actor, args, kwargs))
+        return returned
+
+    def perform_periodic(
+        self, actor: dramatiq.Actor[[], R], *, scheduled_for: datetime
+    ) -> R | None:
+        """Run a periodic job now, as its run for a planned time, which `scheduled_for()` returns.
+
+        Otherwise like `perform`. Raises `KitError` for an actor without `periodic=`, or a time
+        without a time zone.
+        """
+        if "periodic" not in actor.options:
+            raise KitError(f"{actor.actor_name} is not periodic: use jobs.perform")
+        if scheduled_for.tzinfo is None:
+            raise KitError(f"`scheduled_for` needs a time zone: {scheduled_for.isoformat()}")
+        planned = {"scheduled_for": int(scheduled_for.timestamp() * 1000)}
+        returned: R | None = self._perform(self._send(actor, (), {}, **planned))
+        return returned
 
     def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
         """Run all due jobs, and those that they send, until none is due; return how many ran.
@@ -191,9 +205,19 @@ class Jobs(StoredJobs):
         yield
         expectations.expect_discarded(self._runs[start:], reason)
 
-    def _send(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+    def _perform(self, message: Message) -> Any:
+        run = self._run(message.message_id)
+        if error := self._find_error(run):
+            raise error
+        return None if run is None else run.result
+
+    def _send(
+        self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any], **options: object
+    ) -> Message:
         name_arguments(actor, args, kwargs)
-        message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
+        message = actor.message_with_options(
+            args=args, kwargs=kwargs, origin="transaction", **options
+        )
         sent = self._broker.enqueue(message)
         if sent.message_id != message.message_id:
             raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")

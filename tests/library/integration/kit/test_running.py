@@ -10,7 +10,7 @@ import pytest
 from workshed import broker, db, schedule
 from workshed.cronspec import daily
 from workshed.jobs import Discard, Snooze, scheduled_for
-from workshed.testing.errors import EndlessError
+from workshed.testing.errors import EndlessError, KitError
 from workshed.testing.fake_broker import NotStoredError
 from workshed.transport.errors import InvalidArgumentError
 
@@ -338,6 +338,29 @@ def test_a_periodic_job_knows_the_time_it_is_for(jobs, actor):
     jobs.drain()
 
     assert found == [datetime(2026, 3, 2, 9, tzinfo=UTC), None]
+
+
+def test_a_periodic_job_is_performed_for_its_planned_time(jobs, actor):
+    @actor(actor_name="report", queue_name="low", periodic=daily("09:00"))
+    def report():
+        return scheduled_for()
+
+    planned = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+    assert jobs.perform_periodic(report, scheduled_for=planned) == planned
+    assert jobs.perform(report) is None
+
+
+def test_only_a_periodic_job_has_a_planned_time_and_one_with_a_zone(jobs, actor):
+    plain = actor(actor_name="plain", queue_name="low")(lambda: None)
+    report = actor(actor_name="report", queue_name="low", periodic=daily("09:00"))(lambda: None)
+
+    with pytest.raises(KitError, match=r"plain is not periodic: use jobs\.perform"):
+        jobs.perform_periodic(plain, scheduled_for=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    with pytest.raises(KitError, match="needs a time zone: 2026-03-02T09:00:00"):
+        jobs.perform_periodic(report, scheduled_for=datetime(2026, 3, 2, 9))  # noqa: DTZ001
+
+    assert jobs.enqueued == []
 
 
 def test_a_periodic_job_can_be_made_to_fail(jobs, actor):
