@@ -4,17 +4,14 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import dramatiq
-
 from shop import campaigns, people
 from shop.campaigns import ResendState, SkippedRecipient
 from shop.people import unsubscribe_links
 from shop.settings import settings
-from workshed import Batch, addresses, broker, db, schedule
+from workshed import Batch, actor, addresses, db, schedule
 from workshed.contrib import mail
 from workshed.contrib.mail import servers
 from workshed.db import Connection
-from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 from workshed.middleware import Limit
 from workshed.transport.batch import BatchError
@@ -30,7 +27,7 @@ RATE_LIMIT = (
 )
 
 
-@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
+@actor(queue="bulk", time_limit=timedelta(minutes=10))
 def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
     """Begin a campaign, or send the jobs of the next recipients behind `after`, then itself again.
 
@@ -43,9 +40,8 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
         send_recipient_jobs(campaign_id, after)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="emails",
+@actor(
+    queue="emails",
     time_limit=mail.TIME_LIMIT,
     retry_on=mail.FOR_TWO_DAYS,
     discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailDeliveryUnknownError),
@@ -80,7 +76,7 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
         campaigns.mark_delivered(conn, campaign_id, email)
 
 
-@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
+@actor(queue="bulk", time_limit=timedelta(minutes=10))
 def end_campaign_batch(campaign_id: int) -> None:
     """Record that a batch's jobs have ended; the campaign ends with its last waiting recipient.
 
@@ -94,7 +90,7 @@ def end_campaign_batch(campaign_id: int) -> None:
             logger.log(level, "campaign %d has ended: %s", campaign_id, of.summary)
 
 
-@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=1))
+@actor(queue="bulk", time_limit=timedelta(minutes=1))
 def go_on_with_campaign(campaign_id: int) -> None:
     """Resume a campaign that paused because no mail could be sent.
 

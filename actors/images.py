@@ -1,23 +1,21 @@
 """Make images of uploads, and notify the browsers of their users."""
 
-import dramatiq
+from datetime import timedelta
 
 from middleware.uniqueness import ONE_IMAGE
 from shop import images
 from shop.images import Blob
 from shop.settings import settings
-from workshed import broker, db, schedule
+from workshed import actor, db, schedule
 from workshed.db import Connection
-from workshed.duration import ms
 
 DEFAULT_BOX = (800, 600, 85)
 """The box, in pixels, and the quality of the image that is made of every upload."""
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="images",
-    time_limit=ms(minutes=6),
+@actor(
+    queue="images",
+    time_limit=timedelta(minutes=6),
     unique=ONE_IMAGE,
     discard_on=images.ImageRefusedError,
 )

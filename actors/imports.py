@@ -4,17 +4,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-import dramatiq
-
 from actors.people import send_welcome_email
 from shop import imports
 from shop.imports import Import, Layout, RowRange, RowResults
 from shop.settings import settings
-from workshed import broker, db, schedule
+from workshed import actor, db, schedule
 from workshed.contrib import mail
 from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
-from workshed.duration import ms
 
 JOBS_PER_TRANSACTION = 500
 """Jobs that are sent in one transaction."""
@@ -24,7 +21,7 @@ A_DAY = timedelta(days=1)
 FIRST_CHECK_DELAY, LONGEST_CHECK_DELAY = timedelta(minutes=1), timedelta(hours=1)
 
 
-@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=1))
+@actor(queue="imports", time_limit=timedelta(minutes=1))
 def fail_import(message: dict[str, Any], reason: str) -> None:
     """End an import whose file could not be read, and notify its owner by mail.
 
@@ -36,7 +33,7 @@ def fail_import(message: dict[str, Any], reason: str) -> None:
         end_import(conn, import_id, f"its job died: {reason}")
 
 
-@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=2))
+@actor(queue="imports", time_limit=timedelta(minutes=2))
 def end_import_rows(message: dict[str, Any], reason: str) -> None:
     """Mark the rows of a dead job as failed, with its reason.
 
@@ -49,10 +46,9 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
         imports.count_results(conn, part.import_id, ended)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="imports",
-    time_limit=ms(minutes=15),
+@actor(
+    queue="imports",
+    time_limit=timedelta(minutes=15),
     discard_on=imports.ImportRefusedError,
     on_dead=fail_import,
 )
@@ -73,9 +69,7 @@ def import_users(import_id: int) -> None:
         pass
 
 
-@dramatiq.actor(
-    broker=broker, queue_name="imports", time_limit=ms(minutes=10), on_dead=end_import_rows
-)
+@actor(queue="imports", time_limit=timedelta(minutes=10), on_dead=end_import_rows)
 def import_user_rows(import_id: int, first: int, count: int) -> None:
     """Create users from `count` rows, starting at `first`; the last rows complete the import.
 
@@ -90,7 +84,7 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
         imports.count_results(conn, import_id, ended)
 
 
-@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=2))
+@actor(queue="low", time_limit=timedelta(minutes=2))
 def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> None:
     """Check an import at growing intervals until it is over.
 

@@ -1,22 +1,19 @@
 """Delete old records."""
 
 import logging
-
-import dramatiq
+from datetime import timedelta
 
 from actors.imports import recheck_stalled_imports
 from shop import retention
-from workshed import broker
+from workshed import actor
 from workshed.cronspec import daily
-from workshed.duration import ms
 
 logger = logging.getLogger(__name__)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="low",
-    time_limit=ms(minutes=30),
+@actor(
+    queue="low",
+    time_limit=timedelta(minutes=30),
     periodic=daily("03:30"),
     needs="shop",
 )

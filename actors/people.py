@@ -2,15 +2,12 @@
 
 from datetime import timedelta
 
-import dramatiq
-
 from shop import onboarding, people
 from shop.people import User
-from workshed import broker, db, schedule
+from workshed import actor, db, schedule
 from workshed.contrib import mail
 from workshed.contrib.mail import EmailInDoubt, HeldEmail
 from workshed.db import Connection
-from workshed.duration import ms
 from workshed.jobs import Discard
 
 WELCOME_KIND = "welcome"
@@ -18,9 +15,7 @@ WELCOME_KIND = "welcome"
 REMIND_AFTER = timedelta(days=3)
 
 
-@dramatiq.actor(
-    broker=broker, queue_name="default", time_limit=mail.TIME_LIMIT, retry_on=mail.FOR_TWO_DAYS
-)
+@actor(queue="default", time_limit=mail.TIME_LIMIT, retry_on=mail.FOR_TWO_DAYS)
 def send_welcome_email(user_id: int) -> None:
     """Send the welcome mail, and schedule the reminder in three days as its sending is recorded.
 
@@ -42,7 +37,7 @@ def send_welcome_email(user_id: int) -> None:
                 people.mark_welcomed(conn, user_id, schedule_reminder(conn, user_id))
 
 
-@dramatiq.actor(broker=broker, queue_name="default", time_limit=ms(minutes=1))
+@actor(queue="default", time_limit=timedelta(minutes=1))
 def send_onboarding_reminder(user_id: int) -> None:
     """Remind a user who has not come back; whether a reminder is needed is decided now.
 

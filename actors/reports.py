@@ -1,20 +1,18 @@
 """Report each business day to the active admins."""
 
 import logging
-
-import dramatiq
+from datetime import timedelta
 
 from shop import reports
 from shop.settings import settings
-from workshed import broker, db, schedule
+from workshed import actor, db, schedule
 from workshed.contrib import mail
 from workshed.cronspec import daily
-from workshed.duration import ms
 
 logger = logging.getLogger(__name__)
 
 
-@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=10))
+@actor(queue="low", time_limit=timedelta(minutes=10))
 def cleanup_old_reports() -> None:
     """Delete reports, and the mails that delivered them, after their retention.
 
@@ -25,10 +23,9 @@ def cleanup_old_reports() -> None:
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="scheduled",
-    time_limit=ms(minutes=10),
+@actor(
+    queue="scheduled",
+    time_limit=timedelta(minutes=10),
     max_retries=8,  # the last one after about an hour
     periodic=daily(settings().report_time, tz=settings().report_time_zone or None, misfire="all"),
     needs="shop",

@@ -3,16 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
-import dramatiq
-
 from middleware.uniqueness import LATEST_RECORD, ONE_ALERT, ONE_SYNC, source_of
 from shop import sync
 from shop.settings import settings
-from workshed import broker, db, schedule
+from workshed import actor, db, schedule
 from workshed.contrib import mail
 from workshed.cronspec import every
 from workshed.db import Connection
-from workshed.duration import ms
 from workshed.jobs import checkpoint
 from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import polynomial_wait
@@ -29,10 +26,9 @@ def wait_as_requested(attempt: int, error: BaseException) -> timedelta:
 RETRY = RetryOn(sync.SourceError, attempts=10, wait=wait_as_requested)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="critical",
-    time_limit=ms(minutes=1),
+@actor(
+    queue="critical",
+    time_limit=timedelta(minutes=1),
     unique=ONE_ALERT,
 )
 def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
@@ -45,10 +41,9 @@ def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
         send_alerts(conn, sync.record_dead_job(conn, source_of(message), reason))
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="critical",
-    time_limit=ms(minutes=4),  # longer than the slowest exchange
+@actor(
+    queue="critical",
+    time_limit=timedelta(minutes=4),  # longer than the slowest exchange
     retry_on=RETRY,
     unique=LATEST_RECORD,
     on_dead=tell_of_dead_sync,
@@ -66,10 +61,9 @@ def sync_record(source: str, external_id: str) -> None:
         sync.store_record(conn, leave, external_id, record)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="critical",
-    time_limit=ms(minutes=25),
+@actor(
+    queue="critical",
+    time_limit=timedelta(minutes=25),
     retry_on=RETRY,
     unique=ONE_SYNC,
     on_dead=tell_of_dead_sync,
@@ -90,10 +84,9 @@ def sync_critical_data(source: str, cursor: str | None = None) -> None:
         raise
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="critical",
-    time_limit=ms(minutes=1),
+@actor(
+    queue="critical",
+    time_limit=timedelta(minutes=1),
     periodic=every(settings().sync_every, misfire="skip"),
     needs="shop",
 )

@@ -17,11 +17,13 @@ def declaring(broker):
         broker._signatures,
         broker._added_queues,
     )
+    names = len(broker.actor_defaults.declared)
     before = [one.copy() for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
     for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
+    del broker.actor_defaults.declared[names:]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from workshed.transport.actors.configured_actor import AsyncConfiguredActor, ConfiguredActor
+from workshed.transport.actors.typed_actor import Actor
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +37,9 @@ PUBLIC = (
 BROKER = (
     "add_middleware",
     "add_queue",
+    "defaults",
     "enqueue",
+    "enqueue_at",
     "enqueue_many",
     "flush",
     "flush_all",
@@ -44,6 +48,8 @@ BROKER = (
     "send_async",
 )
 """The methods of the broker that applications call; the others are for the library itself."""
+RETURNED = {"workshed.actor": (Actor, ConfiguredActor, AsyncConfiguredActor)}
+"""Classes without a public name whose objects public functions return."""
 HEAD = """\
 The public names of Workshed. `make docs` writes this file; a change needs a line in CHANGELOG.md.
 """
@@ -103,6 +109,8 @@ def _blocks() -> Iterator[list[str]]:
         module = importlib.import_module(name)
         for public in sorted(module.__all__):
             yield list(_lines(f"{name}.{public}", getattr(module, public), module))
+            for kind in RETURNED.get(f"{name}.{public}", ()):
+                yield list(_class_lines(kind.__name__, kind))
 
 
 def _lines(name: str, value: Any, module: ModuleType) -> Iterator[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workshed.middleware import Limit, RetryOn, Unique
     from workshed.queues import Queue
     from workshed.transport import schedule
+    from workshed.transport.actors.declaration import actor
     from workshed.transport.batch import Batch
     from workshed.transport.direct import perform_now
     from workshed.transport.rabbitmq import RabbitMQBroker
@@ -42,6 +43,7 @@ __all__ = [
     "RetryOn",
     "Snooze",
     "Unique",
+    "actor",
     "broker",
     "cancelled",
     "checkpoint",
@@ -67,6 +69,7 @@ _MODULES = {
     "RetryOn": "workshed.middleware",
     "Snooze": "workshed.jobs",
     "Unique": "workshed.middleware",
+    "actor": "workshed.transport.actors.declaration",
     "broker": "workshed.transport",
     "cancelled": "workshed.jobs",
     "checkpoint": "workshed.jobs",

@@ -5,7 +5,10 @@ orjson itself silently writes NaN as null, and dates and UUIDs as strings.
 
 import math
 
+from workshed.duration import Milliseconds
+
 INTEGERS = range(-(2**63), 2**64)
+INTEGER_TYPES = (int, Milliseconds)
 
 
 def find_inexact(value: object, path: str) -> str | None:
@@ -28,7 +31,7 @@ def _is_exact(value: object) -> bool:
         case None | bool():
             return True
         case int():
-            return type(value) is int and value in INTEGERS
+            return type(value) in INTEGER_TYPES and int(value) in INTEGERS
         case float():
             return type(value) is float and math.isfinite(value)
     return False

@@ -28,6 +28,7 @@ from workshed.middleware.observability.metrics import Metrics
 from workshed.middleware.observability.redaction import Redaction
 from workshed.middleware.observability.sentry import Sentry
 from workshed.middleware.observer import Observer
+from workshed.middleware.options.actor_options import ActorOptions, AroundPerform, MessageOptions
 from workshed.middleware.options.limit import Limit
 from workshed.middleware.options.retry_on import RetryOn
 from workshed.middleware.options.unique import Unique
@@ -45,6 +46,8 @@ from workshed.middleware.runtime.unsupported_options import UnsupportedOptions
 __all__ = [
     "INTERRUPTED",
     "SUCCEEDED",
+    "ActorOptions",
+    "AroundPerform",
     "Batches",
     "Callbacks",
     "Cancellation",
@@ -62,6 +65,7 @@ __all__ = [
     "Limit",
     "Limits",
     "LogContext",
+    "MessageOptions",
     "Metrics",
     "Observer",
     "OncePerMessage",

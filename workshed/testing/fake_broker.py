@@ -31,7 +31,7 @@ from workshed.transport.publishing.outgoing import Message
 Actor = dramatiq.Actor[..., Any]
 Error = BaseException | type[BaseException]
 
-REPLACED_METHODS = ("enqueue", "enqueue_many", "send_async", "write_outcome")
+REPLACED_METHODS = ("enqueue", "enqueue_at", "enqueue_many", "send_async", "write_outcome")
 """The methods of a broker that a program and its actors call."""
 UNKNOWN_ACTOR_GRACE = timedelta(hours=1)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 import dramatiq
 from dramatiq.broker import Broker
@@ -14,9 +14,9 @@ from dramatiq.middleware import Middleware
 from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
-from workshed import logs
+from workshed import db, logs
 from workshed.db import Connection
-from workshed.errors import DuplicateJobError, WorkshedError
+from workshed.errors import DuplicateJobError, SettingsError, WorkshedError
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
@@ -26,9 +26,11 @@ from workshed.metrics.meters import OTHER, SendResult
 from workshed.middleware import built_in
 from workshed.middleware.observability.redaction import positional_parameters
 from workshed.middleware.observability.sentry import remove_sdk_integration
+from workshed.middleware.options.actor_options import ActorOptions
 from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.queues import Queue
 from workshed.transport import direct
+from workshed.transport.actor_defaults import ActorDefaults
 from workshed.transport.argument_checks import Checks, build_checks
 from workshed.transport.errors import (
     InvalidArgumentError,
@@ -50,11 +52,16 @@ from workshed.transport.messages.envelope import (
 from workshed.transport.publishing.outgoing import awaiting_key_body, key_claim
 from workshed.transport.strays import refuse_stray_actors
 
+R = TypeVar("R")
+
 logger = logging.getLogger(__name__)
 
 # These hooks may veto. dramatiq logs and drops most exceptions of hooks, so that a check that
 # crashed would count as passed.
 RAISING_HOOKS = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
+
+PIPED_RESULT = object()
+"""Stands for the result of the previous step of a pipeline, which is not known yet."""
 
 ROWS_PER_STATEMENT = 500
 """Most rows that one statement stores."""
@@ -76,6 +83,8 @@ class WorkshedBroker(Broker):
         self._checks: dict[str, Checks] = {}
         """By actor: checks of its annotated parameters."""
         self._hooks: dict[str, list[Any]] = {}
+        self.actor_defaults = ActorDefaults()
+        """What `defaults` has set."""
         self.added_options: set[str] = set()
         """Options that an application's middleware adds to every actor and every message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
@@ -86,9 +95,30 @@ class WorkshedBroker(Broker):
         self.middleware = remove_sdk_integration(self.middleware)
 
     def add_queue(self, queue: Queue) -> None:
-        """Declare a queue of your own, before the first actor on it."""
-        self.declared_queues[queue.name] = replace(queue, prefix=self.prefix)
+        """Declare a queue of your own, before the first actor on it.
+
+        The same queue may be declared again. Raises `SettingsError` if it differs in more than its
+        weight, of which the first one holds.
+        """
+        known = self.declared_queues.get(queue.name)
+        if known is None:
+            self.declared_queues[queue.name] = replace(queue, prefix=self.prefix)
+        elif replace(known, weight=1, prefix="") != replace(queue, weight=1, prefix=""):
+            raise SettingsError(
+                f"queue {queue.name!r} is declared twice, and differently: {known} and {queue}"
+            )
         self._added_queues.add(queue.name)
+
+    def defaults(
+        self, *, queue: str | Queue | None = None, **options: Unpack[ActorOptions]
+    ) -> None:
+        """Set defaults of all actors that `@workshed.actor` declares from now on.
+
+        An actor's own option replaces the default. Call this before the modules of your actors are
+        imported. Raises `WorkshedError` if some were declared before, and `ValueError` for an
+        unknown option, or a duration, flag, queue or hook of another type.
+        """
+        self.actor_defaults.update(queue, options)
 
     def used_queues(self) -> dict[str, Queue]:
         """Return the queues of this program's actors, and those added by `add_queue`.
@@ -233,15 +263,21 @@ class WorkshedBroker(Broker):
         options = message.options
         while piped := options.get("pipe_target"):
             self._check_queue(piped["queue_name"])
+            self._check_piped(piped)
             options = piped["options"]
         self._check_priority(message)
-        checks = self._checks.get(message.actor_name, {})
-        for name, value in self._arguments(message).items():
-            refuse_inexact_value(value, f"{message.actor_name}: argument {name}")
-            if (check := checks.get(name)) is not None and (problem := check(value)):
-                raise InvalidArgumentError(f"{message.actor_name}: argument {name}: {problem}")
+        self._check_arguments(message.actor_name, self._arguments(message))
         refuse_large_arguments(message)
         refuse_invalid_fields(message)
+
+    def enqueue_at(self, message: dramatiq.Message[R], at: datetime) -> dramatiq.Message[R]:
+        """Store a message that is due at `at`.
+
+        Raises like `enqueue`, and `WorkshedError` for a time without a time zone.
+        """
+        reason = schedule.choose_reason(None, at)
+        with db.transaction() as conn:
+            return self.store(conn, message, delay=timedelta(), at=at, reason=reason)
 
     def store(
         self,
@@ -360,6 +396,32 @@ class WorkshedBroker(Broker):
             raise InvalidOptionError(
                 f"{message.actor_name}: broker_priority {priority}: the queue {queue!r} {has}"
             )
+
+    def _check_arguments(self, actor: str, arguments: dict[str, object]) -> None:
+        """Refuse arguments that JSON would change, or that do not fit the actor's annotations."""
+        checks = self._checks.get(actor, {})
+        for name, value in arguments.items():
+            if value is PIPED_RESULT:
+                continue
+            refuse_inexact_value(value, f"{actor}: argument {name}")
+            if (check := checks.get(name)) is not None and (problem := check(value)):
+                raise InvalidArgumentError(f"{actor}: argument {name}: {problem}")
+
+    def _check_piped(self, piped: dict[str, Any]) -> None:
+        """Refuse a later step of a pipeline that its arguments and the result do not fit."""
+        actor, signature = self.actors.get(piped["actor_name"]), None
+        if actor is not None:
+            signature = self._signatures.get(actor.actor_name)
+        if actor is None or signature is None:  # it belongs to another program
+            return
+        ignores = piped["options"].get("pipe_ignore", actor.options.get("pipe_ignore", False))
+        result = () if ignores else (PIPED_RESULT,)
+        try:
+            bound = signature.bind(*piped["args"], *result, **piped["kwargs"])
+        except TypeError as err:
+            after = "" if ignores else ", after the result of the step before is appended"
+            raise InvalidArgumentError(f"{actor.actor_name}{signature}{after}: {err}") from None
+        self._check_arguments(actor.actor_name, unpack_arguments(signature, bound.arguments))
 
     def _check_queue(self, name: str) -> None:
         if name not in self.declared_queues:

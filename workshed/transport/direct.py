@@ -43,7 +43,9 @@ def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwarg
 
 
 def add_perform_now(actor: dramatiq.Actor[P, R]) -> None:
-    """Make `actor.perform_now(7)` work."""
+    """Make `actor.perform_now(7)` work; actors of `workshed.actor` have it as a method."""
+    if hasattr(actor, "perform_now"):
+        return
     method: Callable[P, R | None] = functools.partial(perform_now, actor)
     actor.perform_now = method  # type: ignore[attr-defined]  # dramatiq's class does not know it
 

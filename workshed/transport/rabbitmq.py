@@ -6,7 +6,7 @@ import math
 import sys
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import dramatiq
@@ -95,6 +95,11 @@ class RabbitMQBroker(ExecutingBroker):
         """
         refuse_while_finalizing()
         return run_blocking(self._enqueue(message, delay, BlockingWait()))
+
+    def enqueue_at(self, message: dramatiq.Message[R], at: datetime) -> dramatiq.Message[R]:
+        """Store a message that is due at `at`; raises as in the base class."""
+        refuse_while_finalizing()
+        return super().enqueue_at(message, at)
 
     async def send_async(
         self, message: dramatiq.Message[R], *, delay: timedelta | None = None

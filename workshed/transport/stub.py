@@ -1,7 +1,7 @@
 """A broker for unit tests, which checks and records sends."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 import dramatiq
@@ -33,6 +33,14 @@ class Stub(WorkshedBroker):
         self.sent.append(message)
         self.emit_after("enqueue", message, delay)
         return message
+
+    def enqueue_at(
+        self,
+        message: dramatiq.Message[R],
+        at: datetime,  # noqa: ARG002 -- nothing is due here
+    ) -> dramatiq.Message[R]:
+        """Refuse: nothing can be delayed here."""
+        return self.enqueue(message, delay=1)
 
     def enqueue_many(
         self, messages: Iterable[dramatiq.Message[Any]]

@@ -15,8 +15,9 @@ SLOW = """
 import asyncio
 import dramatiq
 from workshed import broker, db
+from workshed.duration import ms
 
-@dramatiq.actor(broker=broker, queue_name="default", time_limit=300, max_retries=0)
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=ms(seconds=0.3), max_retries=0)
 async def slow():
     await asyncio.sleep(600)
 

@@ -14,6 +14,7 @@ import contextvars, logging, os, threading, time
 from datetime import timedelta
 import dramatiq
 from workshed import broker, db
+from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 
 logging.getLogger("psycopg").setLevel("DEBUG")
@@ -55,7 +56,7 @@ def unlock(door, pin, key):
     raise ValueError(f"no such key: {key!r}") from KeyError(key)
 
 @dramatiq.actor(
-    broker=broker, queue_name="low", time_limit=100, hard_time_limit=400, max_retries=0
+    broker=broker, queue_name="low", time_limit=ms(seconds=0.1), hard_time_limit=400, max_retries=0
 )
 def hang(number):
     time.sleep(600)

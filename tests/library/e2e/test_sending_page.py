@@ -17,6 +17,7 @@ WORKERS = pages.block("docs/operating.md", "workshed worker shop_actors")
 SEND = {
     "invoice_again.py": "import invoice_again; invoice_again.invoice_again([1])",
     "script.py": "import script",
+    "remind.py": "import remind",
     "fan_out.py": "import fan_out; fan_out.invoice_all([1])",
     "from_asyncio.py": "import asyncio, from_asyncio; asyncio.run(from_asyncio.invoice(1))",
     "flask_app.py": (

@@ -13,6 +13,7 @@ ACTORS = """
 import logging, time
 import dramatiq
 from workshed import broker
+from workshed.duration import ms
 from workshed.jobs import Discard
 
 log = logging.getLogger("parts")
@@ -38,7 +39,7 @@ def leave_out(number):
     raise Discard("paid already")
 
 @dramatiq.actor(
-    broker=broker, queue_name="low", time_limit=100, hard_time_limit=500, max_retries=0
+    broker=broker, queue_name="low", time_limit=ms(seconds=0.1), hard_time_limit=500, max_retries=0
 )
 def hang(number):
     time.sleep(600)

@@ -11,6 +11,7 @@ ACTORS = """
 import logging, time
 import dramatiq
 from workshed import broker
+from workshed.duration import ms
 from opentelemetry import trace
 
 @dramatiq.actor(broker=broker, queue_name="low", max_retries=0)
@@ -20,7 +21,7 @@ def work(number):
         pass
 
 @dramatiq.actor(
-    broker=broker, queue_name="low", time_limit=100, hard_time_limit=400, max_retries=0
+    broker=broker, queue_name="low", time_limit=ms(seconds=0.1), hard_time_limit=400, max_retries=0
 )
 def hang(number):
     time.sleep(600)

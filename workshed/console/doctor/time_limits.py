@@ -42,7 +42,7 @@ def check_time_limits(here: DoctorContext) -> Iterator[Finding]:
                 f"{name} may run for {format_duration(limit)}, which is more than half of the "
                 "consumer "
                 f"timeout of queue {queue.name} ({format_duration(queue.consumer_timeout)})",
-                f"time_limit=ms(minutes={most / timedelta(minutes=1):g})  (or its own Queue "
+                f"time_limit=timedelta(minutes={most / timedelta(minutes=1):g})  (or its own Queue "
                 f"with consumer_timeout=timedelta(minutes={2 * limit / timedelta(minutes=1):g}))",
             )
         hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
@@ -54,7 +54,7 @@ def check_time_limits(here: DoctorContext) -> Iterator[Finding]:
                 "quarters "
                 f"of the consumer timeout of queue {queue.name} "
                 f"({format_duration(queue.consumer_timeout)})",
-                f"hard_time_limit=ms(minutes={most / timedelta(minutes=1):g})",
+                f"hard_time_limit=timedelta(minutes={most / timedelta(minutes=1):g})",
             )
     if not wrong:
         yield ok(f"the time limits of {len(broker.actors)} actors fit their queues")

@@ -11,15 +11,14 @@ from workshed.contrib.mail.delivery import deliver
 from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
 from workshed.contrib.mail.stored_mails import SINGLE, Draft, EmailInDoubt, HeldEmail
 from workshed.db import Connection
-from workshed.duration import ms
+from workshed.duration import to_ms
 from workshed.jobs import Discard
 from workshed.middleware.options.backoff import exponential_wait
 from workshed.middleware.options.retry_on import RetryOn
 from workshed.transport import build, schedule
 
-TIME_LIMIT = ms(minutes=26)
-"""Milliseconds; longer than a mail server may take: the last step begins within 15 minutes and
-takes up to 10."""
+TIME_LIMIT = timedelta(minutes=26)
+"""Longer than a mail server may take: the last step begins within 15 minutes and takes up to 10."""
 FOR_TWO_DAYS = RetryOn(
     MailServerError,
     retry_for=timedelta(days=2),
@@ -75,7 +74,7 @@ def declare(
     global _actor, _after_decision  # noqa: PLW0603 -- an application has one
     extras.require_modules("mail", "email_validator")  # now rather than at the first mail
     _actor = dramatiq.actor(
-        broker=build.get_broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
+        broker=build.get_broker(), queue_name=queue, time_limit=to_ms(TIME_LIMIT), retry_on=retry_on
     )(deliver_email)
     _after_decision = after_decision
     return _actor

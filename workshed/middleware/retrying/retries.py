@@ -17,6 +17,7 @@ from workshed.middleware.options.backoff import LONGEST_BACKOFF, exponential_wai
 from workshed.middleware.options.retry_on import check_rules
 from workshed.middleware.retrying.attempt import record_failure
 from workshed.middleware.retrying.policy import Policy, RunFacts
+from workshed.strict_json import INTEGER_TYPES
 
 LARGEST_NUMBER = 2**31 - 1
 """The limit for messages, too; a larger number of milliseconds may overflow a timedelta."""
@@ -57,7 +58,7 @@ class Retries(OutcomeMiddleware):
         """Refuse options that would fail only when a job does; declare the queues of retries."""
         for name in ("max_retries", "min_backoff", "max_backoff"):
             value = actor.options.get(name, 0)
-            if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
+            if type(value) not in INTEGER_TYPES or not 0 <= value <= LARGEST_NUMBER:
                 raise ValueError(
                     f"{actor.actor_name}: {name}={value!r} is not a whole number from 0 to "
                     f"{LARGEST_NUMBER}"

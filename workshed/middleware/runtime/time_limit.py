@@ -21,11 +21,15 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
 from workshed import db, interrupts
+from workshed.duration import Milliseconds
 from workshed.interrupts import InterruptGate, thread_gate
+from workshed.strict_json import INTEGER_TYPES
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_MS = 600_000
+LEAST_PLAIN_MS = 1_000
+"""A smaller limit that is written as an integer was probably meant in seconds."""
 LEAST_GRACE_MS = 30_000
 REPORT_S = 0.02
 """How long a thread may take to report an ignored interrupt, before it is interrupted again."""
@@ -111,9 +115,9 @@ class TimeLimit(Middleware):
     A function that has not ended at its hard limit is given up: its attempt fails, and the process
     exits and is replaced. Other jobs of that process get the shutdown's grace.
 
-    *Options:* `time_limit=` (milliseconds; by default 10 minutes), also on a message;
-    `hard_time_limit=` (milliseconds; by default half as much again as the time limit, and at least
-    30 s more).
+    *Options:* `time_limit=` (milliseconds; a plain integer below 1 000 is refused; by default
+    10 minutes), also on a message; `hard_time_limit=` (milliseconds; by default half as much again
+    as the time limit, and at least 30 s more).
     """
 
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
@@ -133,7 +137,9 @@ class TimeLimit(Middleware):
         """Wrap the function; its signature and name stay."""
         soft = actor.options.get("time_limit", self.default_ms)
         hard = actor.options.get("hard_time_limit")
-        if hard is not None and (type(hard) is not int or hard <= soft):
+        if "time_limit" in actor.options:
+            _check_time_limit(actor.actor_name, soft)
+        if hard is not None and (type(hard) not in INTEGER_TYPES or hard <= soft):
             raise ValueError(
                 f"{actor.actor_name}: hard_time_limit={hard!r} is not a whole number of "
                 f"milliseconds above the time limit of {soft}"
@@ -198,6 +204,18 @@ class TimeLimit(Middleware):
                 message, hard_limit_error(noted.hard_ms, alarm.gate.thread)
             )
         return alarm
+
+
+def _check_time_limit(name: str, limit: object) -> None:
+    """Refuse a limit that is no number of milliseconds, or was probably meant in seconds."""
+    if isinstance(limit, Milliseconds) and limit > 0:
+        return
+    if type(limit) is not int or limit < LEAST_PLAIN_MS:
+        raise ValueError(
+            f"{name}: time_limit={limit!r} is in milliseconds, and an integer below "
+            f"{LEAST_PLAIN_MS} is refused; declare the actor by `@workshed.actor(time_limit="
+            "timedelta(…))`, or write `ms(seconds=…)` of `workshed.duration`"
+        )
 
 
 def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:

@@ -29,7 +29,8 @@ ACTOR_OPTION_HINTS = {
 MESSAGE_OPTION_HINTS = {
     **ACTOR_OPTION_HINTS,
     **UNSUPPORTED_OPTIONS,
-    "delay": "give it to `send_with_options`, `schedule.send` or `pipeline.run`",
+    "delay": "give it to `set(delay=…).send`, `send_with_options`, `schedule.send` or "
+    "`pipeline.run`",
     "retries": "the worker counts; `attempt` is the number of the run",
 }
 

@@ -13,6 +13,7 @@ from workshed.jobs import tags, traces
 from workshed.middleware.options.retry_on import LONGEST_KEY as LONGEST_GROUP
 from workshed.middleware.options.retry_on import MOST_GROUPS
 from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
+from workshed.strict_json import INTEGER_TYPES
 from workshed.transport.amqp.codec import MessageProperties
 from workshed.transport.errors import (
     EnvelopeError,
@@ -83,8 +84,8 @@ def refuse_foreign_encoder(message: dramatiq.Message[Any]) -> None:
 def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]:
     """Make a check for a whole number within bounds."""
 
-    def check(value: object) -> str | None:
-        if type(value) is int and low <= value <= high:
+    def check(value: Any) -> str | None:
+        if type(value) in INTEGER_TYPES and low <= value <= high:
             return None
         return f"must be a whole number from {low} to {high}, not {value!r:.50}"
 

@@ -40,7 +40,7 @@ def leave(code):
     note("end", code)
 
 @dramatiq.actor(
-    broker=broker, queue_name="parts", time_limit=300, hard_time_limit=1_000,
+    broker=broker, queue_name="parts", time_limit=1_000, hard_time_limit=1_700,
     max_retries=1, min_backoff=10, max_backoff=10,
 )
 def hang(number):

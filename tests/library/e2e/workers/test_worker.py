@@ -98,7 +98,7 @@ def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete
 
     buried = "SELECT reason FROM workshed.dead"
     [(reason,)] = eventually(lambda: conn.execute(buried).fetchall())
-    assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1 s"
+    assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1.7 s"
     eventually(lambda: done() == {1, *range(3, 20)})
     assert [number for number, _, _ in notes("end")].count(1) == 1
     query = "SELECT actor, attempt, outcome, traceback FROM workshed.attempts ORDER BY id"

@@ -6,7 +6,7 @@ from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs.idempotency import starts
 from workshed.middleware import Unique
-from workshed.transport.errors import InvalidOptionError
+from workshed.transport.errors import InvalidArgumentError, InvalidOptionError
 from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
 
@@ -325,15 +325,24 @@ def test_a_result_that_the_next_step_does_not_accept_is_a_failure(actor, working
         return 1
 
     @actor(queue_name="default")
-    def none():
-        """Takes nothing."""
+    def read(text: str):
+        """Takes no number."""
 
     with working("default"):
-        (give.message() | none.message()).run()
+        (give.message() | read.message()).run()
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     ((reason,),) = rows("SELECT reason FROM workshed.dead")
-    assert "ResultError: its result cannot be passed on: none()" in reason
+    assert "ResultError: its result cannot be passed on: read: argument text" in reason
+
+
+def test_a_step_that_takes_no_result_is_refused_by_the_send(actor, rows):
+    none = actor(queue_name="default", actor_name="none")(lambda: None)
+
+    with pytest.raises(InvalidArgumentError, match=r"none\(\), after the result .* is appended"):
+        (none.message() | none.message()).run()
+
+    assert rows("SELECT count(*) FROM workshed.schedule") == [(0,)]
 
 
 @pytest.mark.parametrize("once", [True, False])

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from workshed.duration import ms
 from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import Deduplication, RetryOn
@@ -341,7 +342,7 @@ def test_a_process_has_one_connection_to_consume_and_one_to_publish(
 def test_a_job_beyond_its_limit_is_interrupted_and_retried(
     actor, working, rabbitmq, rows, eventually
 ):
-    @actor(queue_name="default", time_limit=100)
+    @actor(queue_name="default", time_limit=ms(seconds=0.1))
     def spin():
         while True:
             pass

@@ -17,6 +17,7 @@ from dramatiq.middleware import Middleware, MiddlewareError
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
+import workshed
 from tests.django_app import django_connected
 from workshed import Batch, Unique, schedule
 from workshed.errors import WorkshedError
@@ -211,6 +212,32 @@ def test_a_batch_is_created_in_it_too_unless_it_is_async(begin, greet, rows):
     with begin() as (conn, _, _):
         assert batch.cancel(conn)
     assert rows("SELECT count(*) FROM workshed.cancellations") == [(2,)]
+
+
+def test_a_typed_actor_is_sent_on_it_by_set(begin, actor, broker, shop, rows):
+    greet = workshed.actor(name="greet_typed", broker=broker)(lambda number: None)
+    at = datetime(2040, 1, 1, 9, 30, 0, 1, tzinfo=UTC)
+    for commits in (False, True):
+        with begin(commit=commits) as (conn, execute, wait):
+            execute(ORDER)
+            sent = [
+                wait(greet.set(conn=conn).send(1)),
+                wait(greet.set(conn=conn, delay=timedelta(days=3), tags=["a"]).send(2)),
+                wait(greet.set(conn=conn, at=at, queue="low").send(3)),
+            ]
+
+    found = rows(
+        "SELECT message_id, queue, reason, due_at - created_at, due_at FROM workshed.schedule "
+        "ORDER BY due_at"
+    )
+    assert shop() == 1
+    assert [row[:3] for row in found] == [
+        (sent[0].message_id, "default", "transactional"),
+        (sent[1].message_id, "default", "delayed"),
+        (sent[2].message_id, "low", "delayed"),
+    ]
+    assert (found[0][3], found[1][3], found[2][4]) == (timedelta(), timedelta(days=3), at)
+    assert sent[1].options["tags"] == ["a"]
 
 
 def test_a_job_is_due_at_the_time_it_was_sent_for(begin, greet, rows):

@@ -325,7 +325,7 @@ def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, acto
     assert (
         "crawl may run for 31 min, which is more than half of the consumer timeout" in found.message
     )
-    assert "time_limit=ms(minutes=30)" in found.fix
+    assert "time_limit=timedelta(minutes=30)" in found.fix
     assert "consumer_timeout=timedelta(minutes=62)" in found.fix
 
 
@@ -336,7 +336,7 @@ def test_a_hard_limit_that_the_consumer_timeout_would_cut(examined, healthy, act
     found = only(examined()["time limits"])
 
     assert "crawl has a hard limit of 46 min, which is more than three quarters" in found.message
-    assert found.fix == "hard_time_limit=ms(minutes=45)"
+    assert found.fix == "hard_time_limit=timedelta(minutes=45)"
 
 
 def test_an_actor_whose_on_dead_is_unknown(examined, healthy, actor):

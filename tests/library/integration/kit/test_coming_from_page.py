@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import workshed
 from tests import pages
 from workshed import db
 from workshed.jobs import RecordMissing, RetryAfter, Snooze
@@ -42,10 +43,14 @@ def names(jobs, actor):
     def report(*told):
         """Run as another actor."""
 
+    def note(order_id: int):
+        """Run as the second step of a pipeline."""
+
     names = {
         "jobs": jobs,
-        "job": actor(queue_name="emails", actor_name="job", store_results=True)(job),
-        "report": actor(queue_name="default", actor_name="report")(report),
+        "job": workshed.actor(queue="emails", name="job", store_results=True)(job),
+        "report": workshed.actor(name="report")(report),
+        "note": workshed.actor(name="note")(note),
     }
     exec(IMPORTS, names)  # noqa: S102 -- ours
     return names
@@ -57,7 +62,7 @@ def test_its_workshed_code_runs(code, names, actor):
         names["job"].send(7)
     if option := OPTION.fullmatch(code):
         given = {option[1]: eval(option[2], names)}  # noqa: S307 -- ours
-        actor(**{"queue_name": "default", "actor_name": "declared"} | given)(declared)
+        workshed.actor(**{"queue": "emails", "name": "declared"} | given)(declared)
     elif code.startswith("raise "):
         with pytest.raises(SIGNALS):
             exec(code, names)  # noqa: S102 -- ours

@@ -1,9 +1,10 @@
 """Jobs that run where they are sent, once their transaction has committed."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import workshed
 from workshed import broker, db, schedule
 from workshed.testing.errors import KitError
 
@@ -86,6 +87,23 @@ def test_a_delayed_job_waits_until_it_is_drained(jobs, greet):
     assert greet.greeted == []
 
     assert jobs.drain() == 1
+
+
+def test_a_typed_actor_sends_through_the_kit_whatever_its_options(jobs, actor):
+    """`actor` makes the broker forget it again."""
+    seen = []
+    note = workshed.actor(name="note")(seen.append)
+
+    note.set(tags=["a"]).send(1)
+    note.set(at=datetime(2020, 1, 1, tzinfo=UTC)).send(2)
+    with db.transaction() as conn:
+        note.set(conn=conn).send(3)
+    note.set(delay=timedelta(days=1)).send(4)
+    note.set(at=datetime(2040, 1, 1, tzinfo=UTC)).send(5)
+
+    assert seen == [1, 2, 3]
+    jobs.assert_enqueued(note, 4, in_=timedelta(days=1))
+    jobs.assert_enqueued(note, 5)
 
 
 def test_inline_jobs_can_be_checked_for_idempotency(jobs, actor, greet):

@@ -6,19 +6,23 @@ import sys
 
 import pytest
 
+import workshed
 from tests import pages
 from workshed import broker, db
+from workshed.middleware import ActorOptions, MessageOptions
 from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
-from workshed.transport.messages.envelope import OPTIONS
+from workshed.settings import Settings
+from workshed.transport.build import build_broker
 
 PAGE = pages.text("docs/writing-an-actor.md")
-[(NAME, TEXT)] = pages.files("docs/writing-an-actor.md").items()
+FILES = pages.files("docs/writing-an-actor.md")
+DEFAULTS = pages.block("docs/writing-an-actor.md", "defaults")
 
 
 @pytest.fixture
 def shipping(jobs, actor, tmp_path, monkeypatch):
-    """The module of the page; orders 7 and 8 exist."""
-    (tmp_path / NAME).write_text(TEXT)
+    """The first module of the page; orders 7 and 8 exist."""
+    (tmp_path / "shipping.py").write_text(FILES["shipping.py"])
     monkeypatch.syspath_prepend(tmp_path)
     declared = dict(broker.declared_queues)
     with db.transaction() as conn:
@@ -58,9 +62,35 @@ def test_it_lists_every_option():
     named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
     message = PAGE.partition("<!-- message options -->")[2].partition("\n\n")[0]
 
-    assert sorted(named) == sorted(broker.actor_options - UNSUPPORTED_OPTIONS.keys())
+    of_actors = ActorOptions.__optional_keys__ | {"queue", "name", "middleware_options"}
+    assert sorted(named) == sorted(of_actors)
     assert all(f"`{name}`" in PAGE for name in UNSUPPORTED_OPTIONS)
-    assert set(re.findall(r"`(\w+)`", message)) <= OPTIONS.keys()
+    of_set = MessageOptions.__optional_keys__ | {
+        "conn",
+        "delay",
+        "at",
+        "queue",
+        "middleware_options",
+    }
+    assert sorted(re.findall(r"`(\w+)`", message)) == sorted(of_set)
+
+
+def test_its_defaults_are_accepted():
+    stub = build_broker(Settings(broker_url="stub://"))
+
+    exec(DEFAULTS.replace(", broker\n", "\n"), {"broker": stub})  # noqa: S102 -- ours
+    declared = workshed.actor(broker=stub, name="declared")(lambda: None)
+
+    assert (declared.queue_name, declared.options["time_limit"]) == ("orders", 60_000)
+
+
+def test_its_job_runs_within_its_tenant(actor, tmp_path, monkeypatch):
+    (tmp_path / "tenants.py").write_text(FILES["tenants.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    tenants = importlib.import_module("tenants")
+    monkeypatch.delitem(sys.modules, "tenants")
+
+    assert tenants.count_orders("acme") == "the orders of acme"
 
 
 def test_everything_it_imports_from_jobs_exists():

@@ -5,8 +5,10 @@ from typing import assert_type
 
 import dramatiq
 import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
-from workshed import Batch, broker, db, schedule
+from workshed import Batch, Queue, actor, broker, db, schedule
 from workshed.testing import Jobs
 from workshed.testing.crashes.idempotence import IdempotenceReport
 from workshed.testing.real_worker.real import RealJobs
@@ -24,6 +26,111 @@ def greet(user_id: int, *, loud: bool = False) -> str:
 async def fetch(url: str) -> bytes:
     """An actor that is a coroutine."""
     return url.encode()
+
+
+@actor(queue="default", time_limit=timedelta(minutes=1))
+def invoice(order_id: int, *, copies: int = 1) -> str:
+    """A typed actor."""
+    return f"{order_id} {copies}"
+
+
+@actor()
+async def download(url: str) -> bytes:
+    """A typed actor that is a coroutine."""
+    return url.encode()
+
+
+@actor()
+def archive(content: bytes, folder: str, *, name: str = "") -> int:
+    """A step that takes a result and more."""
+    return len(content) + len(folder) + len(name)
+
+
+@actor(pipe_ignore=True)
+def announce(what: str) -> None:
+    """A step that ignores the result."""
+
+
+def by_a_typed_actor() -> None:
+    """Send at once."""
+    assert_type(invoice.send(7, copies=2).get_result(), str)
+    assert_type(download.send("https://example.org").get_result(), bytes)
+    assert_type(invoice.perform_now(7), str | None)
+    assert_type(invoice(7), str)
+    invoice.message(7, copies=2)
+    invoice.send("7")  # E: arg-type
+    invoice.send()  # E: call-arg
+    invoice.send(7, copies="2")  # E: arg-type
+    invoice.send(7, copy=2)  # E: call-arg
+    invoice.message(None)  # E: arg-type
+    invoice.perform_now("7")  # E: arg-type
+    download.send(7)  # E: arg-type
+
+
+def with_typed_options(conn: psycopg.Connection, session: Session) -> None:
+    """Send with options."""
+    at = datetime.now(UTC)
+    assert_type(invoice.set(delay=DAY, priority=3, queue="emails").send(7).get_result(), str)
+    invoice.set(at=at, queue=Queue("emails")).send(7, copies=2)
+    invoice.set(conn=conn, delay=DAY).send(7)
+    invoice.set(conn=session, at=at).send(7)
+    assert_type(download.set(conn=conn).send("a").get_result(), bytes)
+    assert_type(invoice.set(tags=["a"]).message(7).get_result(), str)
+    invoice.set(
+        time_limit=DAY,
+        expires=DAY,
+        max_retries=3,
+        min_backoff=DAY,
+        max_backoff=DAY,
+        unique_key="7",
+        unique_for=DAY,
+        on_conflict="replace",
+        store_results=True,
+        result_ttl=DAY,
+        pipe_ignore=True,
+    ).send(7)
+    invoice.set(delay=DAY).send("7")  # E: arg-type
+    invoice.set(delay=DAY).send()  # E: call-arg
+    invoice.set(conn=conn).send(7, copy=2)  # E: call-arg
+    invoice.set(tags=["a"]).message("7")  # E: arg-type
+    invoice.set(delay=60_000)  # E: call-overload
+    invoice.set(dela=DAY)  # E: call-overload
+    invoice.set(at="09:00")  # E: call-overload
+    invoice.set(priority="high")  # E: call-overload
+    invoice.set(queue=7)  # E: call-overload
+    invoice.set(conn="postgresql:///")  # E: call-overload
+    invoice.set(time_limit=60)  # E: call-overload
+    invoice.set(expires=60)  # E: call-overload
+    invoice.set(on_conflict="ignore")  # E: call-overload
+    invoice.set(tags="a")  # E: call-overload
+
+
+async def on_an_async_connection(conn: psycopg.AsyncConnection, session: AsyncSession) -> None:
+    """Send when the transaction commits."""
+    assert_type((await invoice.set(conn=conn).send(7)).get_result(), str)
+    assert_type((await download.set(conn=session, delay=DAY).send("a")).get_result(), bytes)
+    await invoice.set(conn=conn).send("7")  # E: arg-type
+    assert invoice.set(conn=conn).send(7).message_id  # E: attr-defined
+    await invoice.set(delay=DAY).send(7)  # E: misc
+
+
+def pipelines() -> None:
+    """The result of each step fits the next one."""
+    pipe = download.message("a") | archive.piped("inbox", name="a.txt") | invoice.piped(copies=2)
+    assert_type(pipe.get_result(), str)
+    pipe | announce.message("done")
+    download.message("a") | archive.set(delay=DAY).piped("inbox")
+    assert_type(pipe.run(delay=60_000).get_result(block=True, timeout=10_000), str)
+    dramatiq.pipeline([download.message("a"), archive.piped("inbox")])
+    download.message("a") | invoice.piped()  # E: operator
+    invoice.message(7) | archive.piped("inbox")  # E: operator
+    pipe | archive.piped("inbox")  # E: operator
+    download.message("a") | archive.piped()  # E: call-arg
+    download.message("a") | archive.piped(7)  # E: arg-type
+    download.message("a") | archive.piped("inbox", nam="a.txt")  # E: call-arg
+    download.message("a") | archive.message("inbox")  # E: call-arg
+    download.message("a") | archive.set(delay=DAY).piped(7)  # E: arg-type
+    invoice.message(7) | archive.set(delay=DAY).piped("inbox")  # E: operator
 
 
 def by_the_actor() -> None:

@@ -1,0 +1,1 @@
+"""Actors as an application declares, configures and sends them: typed."""
