@@ -7,16 +7,23 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.code_watch import CodeWatch
+from workshed.console.supervisor.supervisor import Supervisor
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
 SUPERVISE = """
 import os, sys
 from datetime import timedelta
+from pathlib import Path
 from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.supervisor import Supervisor
 from workshed import logs
 
@@ -26,11 +33,12 @@ children = [ManagedProcess(f"worker {n}", [python, path]) for n, path in enumera
 if "BESIDE" in os.environ:
     command = [python, paths[-1]]
     children[-1] = ManagedProcess("exporter", command, beside=True, alone=True, asks_none=True)
-sys.exit(Supervisor(children, timedelta(seconds=5)).run())
+code = CodeWatch(Path.cwd()) if "RELOAD" in os.environ else None
+sys.exit(Supervisor(children, timedelta(seconds=5), code=code).run())
 """
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
 {before}
 os.write(int(os.environ["WORKSHED_READY_FD"]), b"%d\\n" % os.getpid())
@@ -199,6 +207,62 @@ def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goe
 
     eventually(lambda: supervisor.said()[-1] == "1 worker is up")
     assert old not in supervisor.children()
+
+
+BROKEN = """
+open('boots', 'a').write('x')
+if len(open('boots').read()) == {number}:
+    while not os.path.exists('go'): time.sleep(0.01)
+    sys.exit(1)
+"""
+"""What a program does that is broken the n-th time it starts, and waits for `go` to show it."""
+
+
+def test_a_change_while_a_broken_successor_boots_is_not_lost(supervise, tmp_path, eventually):
+    """The workers would keep the old code, although the new one is mended."""
+    supervisor = supervise(child(before=BROKEN.format(number=2)))
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+    (old,) = supervisor.children()
+
+    supervisor.process.send_signal(signal.SIGHUP)
+    eventually(lambda: (tmp_path / "boots").read_text() == "xx")
+    supervisor.process.send_signal(signal.SIGHUP)
+    eventually(lambda: sum("rolling restart" in line for line in supervisor.said()) == 2)
+    (tmp_path / "go").touch()
+
+    eventually(lambda: supervisor.said()[-1] == "1 worker is up")
+    assert old not in supervisor.children()
+    assert (tmp_path / "boots").read_text() == "xxx"
+
+
+def test_a_change_while_the_first_worker_boots_is_not_lost(
+    supervise, tmp_path, monkeypatch, eventually
+):
+    """It would wait for another change, although the code is mended."""
+    monkeypatch.setenv("RELOAD", "yes")
+    supervisor = supervise(child(before=BROKEN.format(number=1)))
+    eventually((tmp_path / "boots").exists)
+
+    (tmp_path / "jobs.py").touch()
+    eventually(lambda: any("jobs.py changed" in line for line in supervisor.said()))
+    (tmp_path / "go").touch()
+
+    eventually(lambda: supervisor.said()[-1] == "1 worker is up")
+    assert any("changed meanwhile: starting it again" in line for line in supervisor.said())
+    assert supervisor.stop() == 0
+
+
+def test_during_the_shutdown_the_code_is_not_looked_at(tmp_path):
+    """The supervisor would ask for it again and again until the last job has ended."""
+    code = CodeWatch(tmp_path)
+    children = [ManagedProcess("worker 1", ["true"])]
+    supervisor = Supervisor(children, timedelta(seconds=5), code=code)
+    code.due = 0.0
+    assert supervisor._idle_s() == 0.0
+
+    supervisor._begin_shutdown()
+
+    assert supervisor._idle_s() is None
 
 
 def test_a_child_that_needs_no_server_runs_while_the_first_waits_for_one(

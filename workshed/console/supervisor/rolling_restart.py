@@ -28,6 +28,8 @@ class RollingRestart:
         self._pending: deque[ManagedProcess] = deque()
         self._old: ManagedProcess | None = None
         self._new: ManagedProcess | None = None
+        self._is_superseded = False
+        """All are to be replaced once more, after the successor that boots now."""
         self._paused_until = 0.0
 
     @property
@@ -38,6 +40,7 @@ class RollingRestart:
     def replace_all(self) -> None:
         """Replace all children, from the first on; start over if that is in progress."""
         self._pending = deque(c for c in self._children if c.pid and not c.is_stopping)
+        self._is_superseded = self._new is not None
 
     def replace(self, child: ManagedProcess, reason: str) -> None:
         """Queue one child for replacement, and log why; not if that has just failed."""
@@ -48,6 +51,7 @@ class RollingRestart:
     def cancel(self) -> None:
         """Replace nothing more; the caller stops the running children."""
         self._pending.clear()
+        self._is_superseded = False
         self._old = self._new = None
 
     def step(self) -> None:
@@ -104,6 +108,7 @@ class RollingRestart:
             self._stop(child)
             return
         self._new = child.successor()
+        self._is_superseded = False
         self._new.due = time.monotonic()
         self._children.insert(self._children.index(child) + 1, self._new)
 
@@ -113,5 +118,7 @@ class RollingRestart:
     def _abandon(self, child: ManagedProcess) -> None:
         self._children.remove(child)
         self._old = self._new = None
-        self._pending.clear()
+        if not self._is_superseded:
+            self._pending.clear()
+        self._is_superseded = False
         self._paused_until = time.monotonic() + FAILURE_PAUSE_S

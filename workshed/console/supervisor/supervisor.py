@@ -10,6 +10,7 @@ import time
 from datetime import timedelta
 
 from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, describe_exit
+from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
 from workshed.settings import update_environment
@@ -26,6 +27,8 @@ KILL_AFTER_S = 10
 # At the first boot, these exit codes, like signals, may be temporary; any other would recur.
 TEMPORARY_CODES = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
 READ_BYTES = 4096
+MOST_FILES = 3
+"""Most changed files that a log line names."""
 POLL_S = 1.0
 """Interval of checks whether a successor takes too long to boot."""
 
@@ -39,13 +42,22 @@ class Supervisor:
     """
 
     def __init__(
-        self, children: list[ManagedProcess], grace: timedelta, vitals: WorkerVitals | None = None
+        self,
+        children: list[ManagedProcess],
+        grace: timedelta,
+        vitals: WorkerVitals | None = None,
+        *,
+        code: CodeWatch | None = None,
     ) -> None:
-        """Start nothing yet; the first of the children must be a worker."""
+        """Start nothing yet; the first of the children must be a worker.
+
+        `code`: replace all children when it changes.
+        """
         self._children = children
         self._worker_count = len(self._workers)
         self._grace_s = grace.total_seconds()
         self._vitals = vitals or WorkerVitals(None, WorkerLimits(None, None))
+        self._code = code
         self._on_terminal = os.isatty(0)
         self._has_booted = False
         self._is_ready_logged = False
@@ -71,6 +83,7 @@ class Supervisor:
             self._kill_overdue()
             self._log_ready()
             self._check_vitals()
+            self._check_code()
         return self._exit_code
 
     @property
@@ -96,6 +109,8 @@ class Supervisor:
         """Return how long to wait for events, in seconds; `None` without a limit."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
         times.append(self._vitals.due)
+        if self._code is not None and self._shutdown_started_at is None:
+            times.append(self._code.due)
         if not self._rolling_restart.is_idle:
             times.append(time.monotonic() + POLL_S)
         if self._shutdown_started_at is not None and any(
@@ -142,6 +157,17 @@ class Supervisor:
                 for child, reason in self._vitals.workers_over_limit(self._children):
                     self._rolling_restart.replace(child, reason)
 
+    def _check_code(self) -> None:
+        """Replace all children once a change of the code is complete."""
+        if self._code is None or self._shutdown_started_at is not None:
+            return
+        if self._code.due <= time.monotonic() and (changed := self._code.poll()):
+            names = ", ".join(changed[:MOST_FILES]) + (", …" if len(changed) > MOST_FILES else "")
+            logger.info("%s changed: replacing one child after the other", names)
+            self._rolling_restart.replace_all()
+            if not self._has_booted:  # the first worker has failed, or is about to
+                self._children[0].start_soon()
+
     def _start_others(self) -> None:
         if not self._has_booted and self._shutdown_started_at is None:
             self._has_booted = True
@@ -171,6 +197,9 @@ class Supervisor:
         elif told:
             child.due = time.monotonic()
         elif not (self._has_booted or child.is_sidecar or code <= 0 or code in TEMPORARY_CODES):
+            if self._code is not None:
+                self._wait_for_code(child, name, how)
+                return
             logger.critical(
                 "%s %s; a restart would not help, so nothing more is started", name, how
             )
@@ -180,6 +209,15 @@ class Supervisor:
             logger.error("%s %s; restarting it in %g s", name, how, child.start_later())
             if code in SERVER_AWAY and not self._has_booted:
                 self._start_independent()
+
+    def _wait_for_code(self, child: ManagedProcess, name: str, how: str) -> None:
+        """Start the first worker again with the next change, or now if the code has changed."""
+        if self._rolling_restart.is_idle:
+            logger.error("%s %s; it is started again when the code changes", name, how)
+            return
+        logger.error("%s %s; the code has changed meanwhile: starting it again", name, how)
+        self._rolling_restart.cancel()
+        child.start_soon()
 
     def _start_independent(self) -> None:
         """Start the exporter, because an unanswered probe would restart all of this."""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,12 @@ from workshed.app import get_app
 from workshed.console.cli.terminal import completion
 from workshed.console.formatting import SIZE_METAVAR, parse_size
 from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
 from workshed.errors import SettingsError, WorkshedError
 from workshed.health import shared_folder
-from workshed.settings import settings
+from workshed.settings import settings, update_environment
 from workshed.transport import build
 
 
@@ -58,6 +60,14 @@ def worker(
             help="Replace a worker that uses more memory than this.",
         ),
     ] = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Replace all processes when a Python file below this folder changes; "
+            "for development.",
+        ),
+    ] = False,
 ) -> None:
     """Run worker processes and a relay; restart a process that dies, while the others go on.
 
@@ -81,6 +91,12 @@ def worker(
     SIGTSTP: quiet. Workers start no more jobs, running jobs finish, and the rest
     goes back to its queues. SIGCONT resumes. (On a terminal, Ctrl-Z belongs to
     the shell.)
+
+    --reload: rolling restart, as with SIGHUP, whenever a Python file below the
+    working directory changes. If your actors raise while they are imported, the
+    old processes go on, or, at the first start, the worker is started again with
+    the next change. Hidden folders, virtual environments, node_modules and
+    symbolic links to folders are skipped.
 
     A worker that reaches --max-jobs or --max-memory is replaced in the same way,
     one at a time. Memory is checked when a job has ended.
@@ -127,7 +143,12 @@ def worker(
     limits = WorkerLimits(max_jobs, max_memory)
     if limits and folder is None:
         raise WorkshedError("--max-jobs and --max-memory need a temporary folder; check TMPDIR")
-    supervisor = Supervisor([*workers, *beside], grace, WorkerVitals(folder, limits))
+    code = CodeWatch(Path.cwd()) if reload else None
+    if reload:
+        # Python recognises a stale .pyc file by its second and size, which a quick edit may keep.
+        update_environment({"PYTHONDONTWRITEBYTECODE": "1"})
+    vitals = WorkerVitals(folder, limits)
+    supervisor = Supervisor([*workers, *beside], grace, vitals, code=code)
     raise typer.Exit(supervisor.run())
 
 
