@@ -14,7 +14,7 @@ from tests.root import ROOT
 from workshed.devserver.ports import HOST, find_free_ports
 
 FOLDER = ROOT / "deploy" / "prometheus"
-RULES = FOLDER / "rules.yml"
+RULES = (FOLDER / "rules.yml", FOLDER / "shop-rules.yml")
 GRAFANA = ROOT / "deploy" / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 NAME = re.compile(r"\b(?:workshed|shop|rabbitmq)_\w+")
@@ -25,8 +25,8 @@ SHORT_S = 30
 
 def rules():
     """Return all alerts as written."""
-    (group,) = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-    return group["rules"]
+    groups = [group for one in RULES for group in yaml.safe_load(one.read_text("utf-8"))["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def board(path):

@@ -3,7 +3,6 @@
 import ast
 import functools
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -15,12 +14,11 @@ import typer
 from dramatiq.middleware import Middleware
 from pydantic_settings import BaseSettings
 
-from brokers.app import QUEUES
 from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from shop.settings import ShopSettings
-from tools import licences
+from tools import deployment, licences
 from workshed.app import get_app as application
 from workshed.app import load_module
 from workshed.console.cli import app
@@ -28,9 +26,6 @@ from workshed.console.doctor.environment import environment_variable, format_def
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
 from workshed.settings import Settings
-from workshed.transport.amqp.accounts import build_accounts
-from workshed.transport.amqp.arguments import Version, parse_version
-from workshed.transport.amqp.definitions import build_definitions
 from workshed.transport.build import CHAIN, make_middleware
 from workshed.transport.messages.envelope import OPTIONS
 
@@ -39,18 +34,18 @@ METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
-DEFINITIONS = README.parent / "deploy" / "rabbitmq" / "definitions.json"
-COMPOSE = README.parent / "deploy" / "compose.yaml"
-RULES = README.parent / "deploy" / "prometheus" / "rules.yml"
+PROMETHEUS = README.parent / "deploy" / "prometheus"
+RULES = (PROMETHEUS / "rules.yml", PROMETHEUS / "shop-rules.yml")
 OPERATOR_RULES = README.parent / "deploy" / "kubernetes" / "overlays" / "large" / "rules.yaml"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 OPERATOR_HEAD = """\
-# Written by `make docs` from deploy/prometheus/rules.yml, for the Prometheus operator.
+# Written by `make docs` from the rules in deploy/prometheus, for the Prometheus operator.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: workshed
 spec:
+  groups:
 """
 GENERATED_PART = re.compile(
     r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware) -->\n)"
@@ -178,23 +173,10 @@ def read_meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
     return found
 
 
-def render_definitions() -> str:
-    """Return the RabbitMQ definitions of the shipped queues, without passwords."""
-    people = build_accounts([queue.name for queue in QUEUES], {}, "workshed")
-    made = build_definitions("workshed", QUEUES, people, {}, read_rabbitmq_version())
-    return json.dumps(made, indent=2) + "\n"
-
-
-def read_rabbitmq_version() -> Version:
-    """Return the version of RabbitMQ in compose.yaml, which imports these definitions."""
-    found = re.search(r"image: rabbitmq:([\d.]+)", COMPOSE.read_text("utf-8"))
-    return parse_version(found[1] if found else "")
-
-
 def render_operator_rules() -> str:
-    """Return the alerts for the Prometheus operator: the same rules, below `spec`."""
-    rules = RULES.read_text("utf-8")
-    return OPERATOR_HEAD + indent(rules[rules.index("groups:") :], "  ")
+    """Return the alerts for the Prometheus operator: the same groups, below `spec`."""
+    groups = (one.read_text("utf-8").partition("groups:\n")[2] for one in RULES)
+    return OPERATOR_HEAD + indent("\n".join(groups), "  ")
 
 
 def update_document(text: str) -> str:
@@ -214,6 +196,6 @@ def update_document(text: str) -> str:
 if __name__ == "__main__":
     for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(update_document(page.read_text("utf-8")), "utf-8")
-    DEFINITIONS.write_text(render_definitions(), "utf-8")
+    deployment.main()
     OPERATOR_RULES.write_text(render_operator_rules(), "utf-8")
     LICENCES.write_text(licences.render_page(), "utf-8")

@@ -114,6 +114,10 @@ class Settings(BaseSettings):
     console_proxy_secret: SecretStr | None = None
     """Secret that an authenticating proxy sends as `X-Workshed-Secret`, together with
     `X-Workshed-User` and `X-Workshed-Role`; at least 32 characters."""
+    console_proxies: str = "127.0.0.1"
+    """Addresses or networks of proxies in front of the web console, separated by `,`, whose
+    `X-Forwarded-For` and `X-Forwarded-Proto` are trusted. Otherwise all users behind a proxy share
+    its address, and one limit of failed logins."""
     trace_link: str = ""
     """URL of a trace, with `{trace}` in it, for links in the console."""
     sentry_link: str = ""

@@ -61,6 +61,7 @@ READING = {
     "dead list",
     "dead show",
     "doctor",
+    "init",  # writes a folder that does not exist yet
     "job",
     "jobs",
     "limits list",

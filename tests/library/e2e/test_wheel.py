@@ -67,6 +67,7 @@ PARTS = {
     "workshed.console.operations.problems": "server",
     "workshed.console.web": "server",
     "workshed.console.formatting": "server",
+    "workshed.console.scaffold.render": "server",
     "workshed.middleware.observability.sentry_crons": "sentry",
     "workshed.middleware.observability.sentry_events": "sentry",
     "workshed.middleware.observability.tracing": "otel",

@@ -20,7 +20,7 @@ QUESTIONS = pages.block("docs/metrics.md", "# Share of deliveries")
 
 
 def test_promtool_finds_nothing_wrong_with_the_rules_and_the_configuration():
-    for words in (("rules", *STRICT, str(RULES)), ("config", str(FOLDER / "prometheus.yml"))):
+    for words in (("rules", *STRICT, *map(str, RULES)), ("config", str(FOLDER / "prometheus.yml"))):
         code, said = promtool("check", *words)
         assert code == 0, said
 
@@ -115,7 +115,8 @@ def test_promtool_can_read_each_query(tmp_path):
 
 
 def test_a_dashboard_is_found_by_its_uid_and_asks_whichever_prometheus_is_chosen(board):
-    assert (board["uid"], board["schemaVersion"]) == ("workshed", 39)
+    assert board["uid"] in {"workshed", "shop"}
+    assert board["schemaVersion"] == 39
     assert "__inputs" not in board
     variables = {one["name"]: one for one in board["templating"]["list"]}
     assert list(variables) == ["datasource", "queue", "actor", "instance"]
@@ -126,7 +127,13 @@ def test_a_dashboard_is_found_by_its_uid_and_asks_whichever_prometheus_is_chosen
 
 def test_panels_stand_in_rows_and_not_on_each_other(board):
     rows = [one["title"] for one in board["panels"] if one["type"] == "row"]
-    assert rows == ["Overview", "Queues", "Actors", "Workers", "Relay", "Broker"]
+    assert (
+        rows
+        == {
+            "workshed": ["Overview", "Queues", "Actors", "Workers", "Relay", "Broker"],
+            "shop": ["Overview"],
+        }[board["uid"]]
+    )
     ids = [one["id"] for one in board["panels"]]
     assert len(set(ids)) == len(ids)
     cells = [

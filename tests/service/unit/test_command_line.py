@@ -22,8 +22,9 @@ from workshed.app import load_object
 from workshed.console.cli import as_typer, collect_commands
 from workshed.console.summary import read_summary
 
-WITHOUT_JSON = {"console", "console user", "relay", "worker"}
-"""They run until they are stopped and log or show something; one prints a single value."""
+WITHOUT_JSON = {"console", "console user", "init", "relay", "worker"}
+"""They run until they are stopped and log or show something, print a single value, or write files
+and say where."""
 PREVIEWING = {"import"}
 """They show what a file or a query contains, which is not known before."""
 HEAVY = {

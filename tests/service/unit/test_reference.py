@@ -5,23 +5,25 @@ from datetime import timedelta
 
 import pytest
 
+from tools import deployment
 from tools.reference import (
+    COMMANDS,
     CONFIGURATION,
-    DEFINITIONS,
     METRICS,
     MIDDLEWARE,
     OPERATOR_RULES,
     README,
     build_chain,
+    commands_table,
     configuration_table,
     format_default,
     format_docstring,
     metrics_table,
     middleware_sections,
-    render_definitions,
     render_operator_rules,
     update_document,
 )
+from workshed.console.scaffold.render import render_deployment
 from workshed.jobs.outcomes import OUTCOMES
 from workshed.metrics import meters
 from workshed.middleware import Callbacks, DiscardRecorder, Retries, UnsupportedOptions
@@ -54,6 +56,14 @@ def test_the_page_of_metrics_has_them_as_they_are():
     assert metrics_table("shop") in text
 
 
+def test_the_page_of_commands_names_each_argument():
+    """A command whose argument has no name of its own would be shown with `None`."""
+    text = COMMANDS.read_text("utf-8")
+
+    assert update_document(text) == text, "run `make docs`"
+    assert "None" not in commands_table()
+
+
 def test_the_page_of_middleware_has_them_as_they_are():
     text = MIDDLEWARE.read_text("utf-8")
 
@@ -61,9 +71,25 @@ def test_the_page_of_middleware_has_them_as_they_are():
     assert middleware_sections() in text
 
 
-def test_the_definitions_of_rabbitmq_are_those_of_the_code():
-    """A worker without permission to configure does not start if a queue lacks an argument."""
-    assert DEFINITIONS.read_text("utf-8") == render_definitions(), "run `make docs`"
+@pytest.mark.parametrize(("path", "text"), render_deployment(deployment.SERVICE).items())
+def test_the_manifests_are_those_of_the_templates(path, text):
+    """What `workshed init` writes is then tested with this service's names."""
+    assert (deployment.FOLDER / path).read_text("utf-8") == text, "run `make docs`"
+
+
+def test_no_other_manifest_is_in_the_repository():
+    """One that no template has any more would stay, and be used."""
+    own = {
+        *("README.md", "container/Dockerfile", "container/Dockerfile.dockerignore"),
+        *("prometheus/shop-rules.yml", "prometheus/rules_test.yml", "grafana/dashboards/shop.json"),
+    }
+    found = {
+        path.relative_to(deployment.FOLDER).as_posix()
+        for path in deployment.FOLDER.rglob("*")
+        if path.is_file() and "overlays" not in path.parts
+    }
+
+    assert found - own == render_deployment(deployment.SERVICE).keys()
 
 
 def test_the_alerts_for_the_operator_are_those_of_prometheus():

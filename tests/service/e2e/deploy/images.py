@@ -63,14 +63,14 @@ class Store:
         for found in self.buildah("images", "--quiet", "--filter", f"reference={pattern}").split():
             self.buildah("rmi", "--force", found)
 
-    def build(self, name, dockerfile, **arguments):
+    def build(self, name, dockerfile, context=ROOT, **arguments):
         """Build an image as Docker would, with pip's and uv's settings for their index."""
         lent = [word for file in lendable() for word in ("--volume", f"{file}:{file}:ro")]
         words = [f"--build-arg={key}={value}" for key, value in arguments.items()]
         self.buildah(
             *("build", "--quiet", "--isolation=chroot", "--network=host", *limits(), *lent),
             *(f"--volume={cache()}:/root/.cache/uv", "--env=SSL_CERT_FILE", *words),
-            *("--tag", name, "--file", str(dockerfile), str(ROOT)),
+            *("--tag", name, "--file", str(dockerfile), str(context)),
         )
 
     def config(self, name):

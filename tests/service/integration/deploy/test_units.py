@@ -13,7 +13,6 @@ import pytest
 from brokers.app import QUEUES
 from tests.root import ROOT
 from tests.service.integration.deploy.lines import load, problem, queues, unknown
-from tools.reference import DEFINITIONS
 from workshed.console.cli import CODE_MEANINGS
 from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from workshed.settings import Settings
@@ -31,6 +30,7 @@ ROWS = {
     "console": "operators: commands, the console",
 }
 LASTING = [name for name in SERVICES if "migrate" not in name]
+DEFINITIONS = ROOT / "deploy" / "rabbitmq" / "definitions.json"
 MOST_EXPOSED = 13
 """Limit in tenths for `systemd-analyze security`: 100 is unconfined, below 20 is OK."""
 

@@ -23,11 +23,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
     proxies: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--proxies", help="Addresses of proxies whose X-Forwarded-For and -Proto are trusted."
+            "--proxies",
+            help="Addresses of proxies whose X-Forwarded-For and -Proto are trusted.",
+            show_default="WORKSHED_CONSOLE_PROXIES",
         ),
-    ] = LOOPBACK,
+    ] = None,
 ) -> None:
     """Serve the web console until Ctrl-C; by default it is reachable only from this machine.
 
@@ -40,6 +42,7 @@ def serve(
     from workshed.console.operations.environment import import_actors
     from workshed.console.web import create_app
     from workshed.extras import require_extra
+    from workshed.settings import settings
 
     with require_extra("server"):
         import uvicorn
@@ -50,7 +53,7 @@ def serve(
             create_app(),
             log_level="warning",
             proxy_headers=True,
-            forwarded_allow_ips=proxies,
+            forwarded_allow_ips=settings().console_proxies if proxies is None else proxies,
             server_header=False,
             timeout_graceful_shutdown=STOP_S,
         )

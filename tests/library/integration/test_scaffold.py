@@ -1,0 +1,191 @@
+"""The files that `workshed init` writes, read by the programs that will read them."""
+
+import os
+import py_compile
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.root import ROOT
+from workshed.console.cli.setup.init import write_files
+from workshed.console.scaffold.render import render_service
+from workshed.console.scaffold.service import ServiceNameError, new_service
+from workshed.transport.build import CHAIN
+
+SECRETS = {
+    "RABBITMQ_PASSWORD": "r",
+    "POSTGRES_PASSWORD": "p",
+    "GRAFANA_PASSWORD": "g",
+    "SECRET_KEY": "k" * 40,
+    "CONSOLE_USERS": "olga",
+}
+
+
+@pytest.fixture
+def files():
+    return render_service(new_service("order-desk"))
+
+
+@pytest.fixture
+def folder(files, tmp_path):
+    write_files(tmp_path / "desk", files)
+    return tmp_path / "desk"
+
+
+def run(*words, **options):
+    """Run a program; return its output, and fail with what it said."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_nothing_is_left_to_fill_in_and_each_file_ends_with_its_line(files):
+    for path, text in files.items():
+        assert not re.search(
+            r"\{@|@\}|^%%|NAME-|GROUP|PACKAGE|DOT\.", f"{path}\n{text}", re.MULTILINE
+        ), path
+        assert text.endswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        assert "\n\n\n\n" not in text, path
+
+
+def test_no_word_of_the_sample_service_is_in_them(files):
+    words = re.compile(r"\b(shop|campaigns?|SHOP_\w+|shop_\w+|workshed\.env|workshed-\w+)\b")
+    found = {path: words.findall(text) for path, text in files.items() if words.search(text)}
+
+    assert found == {}
+
+
+def test_its_python_compiles_and_its_types_fit(folder):
+    for path in folder.rglob("*.py"):
+        py_compile.compile(str(path), doraise=True)
+    env = {**os.environ, "MYPYPATH": f".{os.pathsep}{ROOT}"}
+
+    said = run(sys.executable, "-m", "mypy", "--cache-dir", "cache", cwd=folder, env=env)
+
+    assert said.startswith("Success")
+
+
+def test_its_chain_is_the_librarys(folder):
+    code = "from middleware import CHAIN; print(*(one.__name__ for one in CHAIN))"
+
+    said = run(sys.executable, "-c", code, cwd=folder)
+
+    assert said.split() == [one.__name__ for one in CHAIN]
+
+
+def test_its_project_is_read_by_pip_and_pytest(folder):
+    found = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+
+    assert found["project"]["name"] == "order-desk"
+    assert found["tool"]["workshed"]["app"] == "brokers.app:app"
+    jobs = yaml.safe_load((folder / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+    targets = {step["run"] for step in jobs["test"]["steps"] if "run" in step}
+    makefile = (folder / "Makefile").read_text("utf-8")
+    assert all(f"\n{target.removeprefix('make ')}: " in makefile for target in targets)
+
+
+def test_docker_reads_its_compose_file(folder):
+    (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
+    words = ["docker-compose", "--env-file", str(folder / "env")]
+
+    said = run(
+        *words, "--file", "deploy/compose.yaml", "config", cwd=folder, env={"PATH": "/usr/bin:/bin"}
+    )
+
+    services = yaml.safe_load(said)["services"]
+    assert "clock" not in services
+    assert services["worker"]["command"][:3] == ["workshed", "worker", "actors"]
+    assert services["worker"]["image"] == "order-desk"
+    lent = [one["source"] for each in services.values() for one in each.get("volumes", ())]
+    assert [path for path in lent if path.startswith("/") and not Path(path).exists()] == []
+
+
+def test_hadolint_has_nothing_against_its_dockerfile(folder):
+    program = Path(sys.executable).with_name("hadolint")
+
+    run(str(program), str(folder / "deploy" / "container" / "Dockerfile"))
+
+
+def test_kubernetes_takes_its_objects(folder):
+    said = run("kustomize", "build", str(folder / "deploy" / "kubernetes" / "base"))
+
+    found = list(yaml.safe_load_all(said))
+    for one in found:
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    assert {one["metadata"]["name"] for one in found if one["kind"] == "Deployment"} == {
+        "relay",
+        "console",
+        "worker-main",
+    }
+    assert {one["metadata"].get("namespace", "order-desk") for one in found} == {"order-desk"}
+
+
+def test_systemd_takes_its_units(folder, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    units = folder / "deploy" / "systemd"
+    for file in units.glob("*.service"):
+        file.write_text(
+            re.sub(r"/opt/order-desk/bin/\w+", str(program), file.read_text("utf-8")), "utf-8"
+        )
+    env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:", "SYSTEMD_COLORS": "0"}
+
+    for unit in ("order-desk-worker@main", "order-desk-relay", "order-desk-console"):
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", f"{unit}.service"],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert [line for line in done.stderr.splitlines() if "order-desk" in line] == []
+
+
+def test_prometheus_reads_its_rules(folder):
+    rules = folder / "deploy" / "prometheus"
+
+    run("promtool", "check", "config", str(rules / "prometheus.yml"))
+    said = run("promtool", "check", "rules", str(rules / "rules.yml"))
+
+    assert "14 rules found" in said  # it sends no mails
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Desk", "2desk", "desk.", "", "d" * 32, "desk-", "desk_"),
+        *("actors", "tests", "console", "relay", "mail", "root"),
+        *("workshed", "workshed-desk", "pg-desk", "json", "class", "dramatiq", "psycopg"),
+        *("user", "order", "public"),
+    ],
+)
+def test_a_name_that_would_not_work_is_refused(name):
+    with pytest.raises(ServiceNameError):
+        new_service(name)
+
+
+def test_a_name_that_ends_in_clock_loses_no_file():
+    """Templates of a clock are left out by their names."""
+    files = render_service(new_service("alarm-clock"))
+
+    assert {"deploy/systemd/alarm-clock.target", "deploy/systemd/etc/alarm-clock.env"} <= {*files}
+    assert "deploy/systemd/alarm-clock-clock.service" not in files
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path):
+    (tmp_path / "desk").mkdir()
+    words = [sys.executable, "-m", "workshed", "init", "desk"]
+
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "desk exists already" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "desk"]

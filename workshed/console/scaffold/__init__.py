@@ -1,0 +1,1 @@
+"""Write the files of a new service, and those that deploy one, from templates."""
