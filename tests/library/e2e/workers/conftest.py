@@ -7,6 +7,7 @@ from dramatiq import Message
 
 from tests.library.e2e.workers.supervised import ACTORS, Supervised, wait_until_up
 from workshed import Queue
+from workshed.devserver.ports import find_free_ports
 
 
 @pytest.fixture
@@ -40,14 +41,17 @@ def done(notes):
 def supervise(environment, numbers, broker, tmp_path, eventually):
     """Start `workshed worker parts -p 3 -t 2`, or a variant; returns once it logs that all are up.
 
-    By default without the exporter, because that is one more process to start.
+    By default without the exporter, because that is one more process to start. With it, on a port
+    of its own: on the usual ones, a relay of another test could take the port while the exporter is
+    replaced, and answer in its place.
     """
     started = []
 
     def start(*options, modules=("parts",), processes=3, exporter=False, env=None, up=True):
+        port = {"WORKSHED_METRICS_PORT": str(find_free_ports(1)[0])}
         one = Supervised(
             ["-p", str(processes), "-t", "2", *options, *modules],
-            {**environment, **({} if exporter else numbers), **(env or {})},
+            {**environment, **(port if exporter else numbers), **(env or {})},
             tmp_path / f"supervised-{len(started)}.log",
         )
         started.append(one)
