@@ -214,6 +214,18 @@ def test_a_batch_is_created_in_it_too_unless_it_is_async(begin, greet, rows):
     assert rows("SELECT count(*) FROM workshed.cancellations") == [(2,)]
 
 
+def test_many_messages_are_stored_with_their_texts_as_they_are(begin, greet, rows):
+    """They travel to PostgreSQL as one array of JSON texts."""
+    texts = ['"', "\\", "\\u0000", "\0", "ä\u2028😀", "{1,2}", "NULL", "", "%s %(a)s", "'"]
+
+    with begin() as (conn, _, wait):
+        sent = wait(schedule.send_many(conn, [greet.message(text) for text in texts]))
+
+    found = dict(rows("SELECT message_id, body FROM workshed.schedule"))
+    bodies = [decode_message(found[one.message_id].encode(), "default") for one in sent]
+    assert [body.args[0] for body in bodies] == texts
+
+
 def test_a_typed_actor_is_sent_on_it_by_set(begin, actor, broker, shop, rows):
     greet = workshed.actor(name="greet_typed", broker=broker)(lambda number: None)
     at = datetime(2040, 1, 1, 9, 30, 0, 1, tzinfo=UTC)
