@@ -1,7 +1,8 @@
 """Write the manifests of `deploy/` from the library's templates: `python -m tools.deployment`.
 
 They are those that `workshed init` writes, for the queues and the groups of workers of this
-service. The image, the overlays and the tests of the rules are this repository's own.
+service. The image, the alerts of the sample service and the tests of all alerts are this
+repository's own.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from workshed.console.scaffold.render import render_deployment
 from workshed.console.scaffold.service import Service, WorkerGroup
 
 FOLDER = Path(__file__).parent.parent / "deploy"
+SHOP_RULES = FOLDER / "prometheus" / "shop-rules.yml"
 SERVICE = Service(
     name="workshed",
     package="shop",
@@ -23,8 +25,10 @@ SERVICE = Service(
             queues=("critical", "default", "scheduled", "low"),
             processes=2,
             port=9191,
+            min_pods=2,
+            max_pods=10,
         ),
-        WorkerGroup(name="mail", queues=("emails", "bulk"), port=9192),
+        WorkerGroup(name="mail", queues=("emails", "bulk"), port=9192, wait_per_pod_s=300),
         WorkerGroup(
             name="heavy",
             queues=("images", "imports"),
@@ -33,12 +37,14 @@ SERVICE = Service(
             memory="3Gi",
             memory_reason="Each image is decoded in a process of its own, of "
             "SHOP_IMAGE_MEMORY_BYTES at most: two at a time.",
+            max_pods=6,
+            wait_per_pod_s=120,
         ),
     ),
     clock=True,
     mail=True,
     storage=True,
-    rule_files=("shop-rules.yml",),
+    rule_files={SHOP_RULES.name: SHOP_RULES.read_text("utf-8")},
     roles_page="docs/roles.md",
     runbooks_page="docs/runbooks.md",
 )

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import typer
@@ -34,19 +33,7 @@ METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
-PROMETHEUS = README.parent / "deploy" / "prometheus"
-RULES = (PROMETHEUS / "rules.yml", PROMETHEUS / "shop-rules.yml")
-OPERATOR_RULES = README.parent / "deploy" / "kubernetes" / "overlays" / "large" / "rules.yaml"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
-OPERATOR_HEAD = """\
-# Written by `make docs` from the rules in deploy/prometheus, for the Prometheus operator.
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: workshed
-spec:
-  groups:
-"""
 GENERATED_PART = re.compile(
     r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware) -->\n)"
     r".*?(?=<!-- /\2 -->)",
@@ -173,12 +160,6 @@ def read_meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
     return found
 
 
-def render_operator_rules() -> str:
-    """Return the alerts for the Prometheus operator: the same groups, below `spec`."""
-    groups = (one.read_text("utf-8").partition("groups:\n")[2] for one in RULES)
-    return OPERATOR_HEAD + indent("\n".join(groups), "  ")
-
-
 def update_document(text: str) -> str:
     """Return a document with its generated parts replaced."""
     tables: dict[str, Callable[[], str]] = {
@@ -197,5 +178,4 @@ if __name__ == "__main__":
     for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(update_document(page.read_text("utf-8")), "utf-8")
     deployment.main()
-    OPERATOR_RULES.write_text(render_operator_rules(), "utf-8")
     LICENCES.write_text(licences.render_page(), "utf-8")

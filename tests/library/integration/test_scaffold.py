@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import kubernetes_validate
@@ -16,8 +17,11 @@ from tests.root import ROOT
 from workshed.console.cli.setup.init import write_files
 from workshed.console.scaffold.render import render_service
 from workshed.console.scaffold.service import ServiceNameError, new_service
+from workshed.queues import Queue
 from workshed.transport.build import CHAIN
 
+OF_OPERATORS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
+"""Kubernetes itself has no schemas of them."""
 SECRETS = {
     "RABBITMQ_PASSWORD": "r",
     "POSTGRES_PASSWORD": "p",
@@ -43,6 +47,12 @@ def run(*words, **options):
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def built(folder, kustomization):
+    """Return the objects of one of its kustomizations."""
+    said = run("kustomize", "build", str(folder / "deploy" / "kubernetes" / kustomization))
+    return list(yaml.safe_load_all(said))
 
 
 def test_nothing_is_left_to_fill_in_and_each_file_ends_with_its_line(files):
@@ -113,18 +123,50 @@ def test_hadolint_has_nothing_against_its_dockerfile(folder):
     run(str(program), str(folder / "deploy" / "container" / "Dockerfile"))
 
 
-def test_kubernetes_takes_its_objects(folder):
-    said = run("kustomize", "build", str(folder / "deploy" / "kubernetes" / "base"))
+@pytest.mark.parametrize("kustomization", ["base", "overlays/small", "overlays/large"])
+def test_kubernetes_takes_its_objects(folder, kustomization):
+    found = built(folder, kustomization)
 
-    found = list(yaml.safe_load_all(said))
     for one in found:
-        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+        if one["apiVersion"] not in OF_OPERATORS:
+            kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
     assert {one["metadata"]["name"] for one in found if one["kind"] == "Deployment"} == {
         "relay",
         "console",
         "worker-main",
     }
     assert {one["metadata"].get("namespace", "order-desk") for one in found} == {"order-desk"}
+
+
+def test_its_workers_scale_with_all_its_queues(tmp_path):
+    """Its group names no queues, so it works on all of them."""
+    queues = (Queue("default"), Queue("slow"))
+    write_files(
+        tmp_path / "desk", render_service(replace(new_service("order-desk"), queues=queues))
+    )
+
+    scalers = [
+        one for one in built(tmp_path / "desk", "overlays/large") if one["kind"] == "ScaledObject"
+    ]
+
+    [scaler] = scalers
+    assert scaler["spec"]["scaleTargetRef"] == {"name": "worker-main"}
+    age, length = (one["metadata"] for one in scaler["spec"]["triggers"])
+    assert age["query"] == 'max(workshed_oldest_waiting_seconds{queue=~"default|slow"})'
+    assert length["queueName"] == "^(default|slow)$"
+
+
+def test_its_alerts_reach_the_operator_under_the_job_they_name(folder):
+    found = built(folder, "overlays/large")
+
+    [monitor] = [one for one in found if one["kind"] == "PodMonitor"]
+    [rules] = [one for one in found if one["kind"] == "PrometheusRule"]
+    own = yaml.safe_load((folder / "deploy" / "prometheus" / "rules.yml").read_text("utf-8"))
+    assert rules["spec"] == own
+    [renamed] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    assert renamed["targetLabel"] == "job"
+    expressions = [alert["expr"] for group in own["groups"] for alert in group["rules"]]
+    assert f'up{{job=~"{renamed["replacement"]}|rabbitmq"}} == 0' in expressions
 
 
 def test_systemd_takes_its_units(folder, tmp_path):

@@ -11,7 +11,6 @@ from tools.reference import (
     CONFIGURATION,
     METRICS,
     MIDDLEWARE,
-    OPERATOR_RULES,
     README,
     build_chain,
     commands_table,
@@ -20,7 +19,6 @@ from tools.reference import (
     format_docstring,
     metrics_table,
     middleware_sections,
-    render_operator_rules,
     update_document,
 )
 from workshed.console.scaffold.render import render_deployment
@@ -86,14 +84,10 @@ def test_no_other_manifest_is_in_the_repository():
     found = {
         path.relative_to(deployment.FOLDER).as_posix()
         for path in deployment.FOLDER.rglob("*")
-        if path.is_file() and "overlays" not in path.parts
+        if path.is_file()
     }
 
     assert found - own == render_deployment(deployment.SERVICE).keys()
-
-
-def test_the_alerts_for_the_operator_are_those_of_prometheus():
-    assert OPERATOR_RULES.read_text("utf-8") == render_operator_rules(), "run `make docs`"
 
 
 @pytest.mark.parametrize("one", build_chain(), ids=lambda one: type(one).__name__)

@@ -90,6 +90,7 @@ def _render(template: Path, service: Service, group: WorkerGroup | None) -> str:
 
 
 ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES),
     # Prometheus, Grafana and GitHub use `{{ }}`, and shells `${ }`.
     variable_start_string="{@",
     variable_end_string="@}",

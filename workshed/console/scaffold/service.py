@@ -3,7 +3,8 @@
 import importlib.util
 import keyword
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from workshed.errors import WorkshedError
 from workshed.queues import Queue
@@ -49,6 +50,10 @@ class WorkerGroup:
     """Limit of a pod's memory, if it differs from that of other groups."""
     memory_reason: str = ""
     """Why it differs."""
+    min_pods: int = 1
+    max_pods: int = 4
+    wait_per_pod_s: int = 30
+    """It gets another pod each time its oldest job has waited for so many seconds more."""
 
     @property
     def options(self) -> list[str]:
@@ -79,8 +84,8 @@ class Service:
     """It sends emails by `workshed.contrib.mail`."""
     storage: bool = False
     """It stores files by `workshed.contrib.storage`."""
-    rule_files: tuple[str, ...] = ()
-    """Files with alerts of its own, next to `rules.yml`."""
+    rule_files: Mapping[str, str] = field(default_factory=dict)
+    """Files with alerts of its own, next to `rules.yml`: their content by name."""
     roles_page: str = "docs/roles.md of Workshed"
     runbooks_page: str = "docs/runbooks.md of Workshed"
 

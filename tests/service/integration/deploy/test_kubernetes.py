@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from brokers.app import QUEUES
+from tests.monitoring import RULES
 from tests.root import ROOT
 from tests.service.integration.deploy.lines import load, problem, queues, unknown
-from tools.reference import RULES
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
@@ -329,8 +329,7 @@ def test_prometheus_scrapes_each_part_under_the_name_in_the_rules():
         if matches(monitor["spec"]["selector"], pod["metadata"]["labels"])
     }
     assert scraped == PARTS - {"console"}
-    label = monitor["spec"]["jobLabel"]
-    assert {pods(LARGE)[name]["metadata"]["labels"][label] for name in scraped} == {"workshed"}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "workshed"}]
     assert all(endpoint["port"] in {p["name"] for p in container(n)["ports"]} for n in scraped)
 
 
