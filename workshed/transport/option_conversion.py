@@ -39,8 +39,8 @@ def to_dramatiq_options(title: str, options: Mapping[str, Any]) -> dict[str, Any
 
 def to_message_options(title: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job's options as a message carries them; raises like `to_dramatiq_options`."""
-    others = ("conn", "delay", "at", "queue")
-    _check_names(title, options, MessageOptions.__optional_keys__, others)
+    keywords = ("conn", "delay", "at", "queue")
+    _check_names(title, options, MessageOptions.__optional_keys__, keywords)
     found = _convert(title, options, MESSAGE_DURATIONS, int)
     if "priority" in found:
         found["broker_priority"] = found.pop("priority")
@@ -79,12 +79,12 @@ def _check_hooks(title: str, hooks: tuple[object, ...]) -> None:
 
 
 def _check_names(
-    title: str, options: Mapping[str, object], known: Collection[str], others: Collection[str]
+    title: str, options: Mapping[str, object], known: Collection[str], keywords: Collection[str]
 ) -> None:
-    """Refuse unknown names; `others` are keywords beside the options, and may have been meant."""
+    """Refuse unknown names; `keywords` are keywords beside the options, and may have been meant."""
     for name in options:
         if name not in known:
-            hint = did_you_mean(name, (*known, *others))
+            hint = did_you_mean(name, (*known, *keywords))
             raise ValueError(f"{title}: there is no option {name!r}{hint}")
 
 

@@ -28,6 +28,14 @@ from workshed.transport.messages.envelope import OPTIONS
 SECOND = timedelta(seconds=1)
 
 
+class Tenants(dramatiq.Middleware):
+    """An application's own."""
+
+    @property
+    def actor_options(self):
+        return {"tenant"}
+
+
 @pytest.fixture
 def stub():
     queues = [Queue("default"), Queue("mails", levels=4), Queue("slow")]
@@ -162,11 +170,6 @@ def test_it_is_always_called():
 
 
 def test_options_of_the_applications_own_middleware_have_a_place(stub, actor):
-    class Tenants(dramatiq.Middleware):
-        @property
-        def actor_options(self):
-            return {"tenant"}
-
     stub.add_middleware(Tenants())
 
     greet = actor(middleware_options={"tenant": "acme"})(lambda: None)
@@ -349,11 +352,6 @@ def test_a_message_carries_no_time_and_no_connection(greet):
 
 
 def test_a_job_may_have_options_of_the_applications_own_middleware(stub, greet):
-    class Tenants(dramatiq.Middleware):
-        @property
-        def actor_options(self):
-            return {"tenant"}
-
     stub.add_middleware(Tenants())
 
     sent = greet.set(middleware_options={"tenant": "acme"}).send(7)
