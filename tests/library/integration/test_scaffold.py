@@ -152,7 +152,9 @@ def test_its_workers_scale_with_all_its_queues(tmp_path):
     [scaler] = scalers
     assert scaler["spec"]["scaleTargetRef"] == {"name": "worker-main"}
     age, length = (one["metadata"] for one in scaler["spec"]["triggers"])
-    assert age["query"] == 'max(workshed_oldest_waiting_seconds{queue=~"default|slow"})'
+    assert age["query"] == (
+        'max(workshed_oldest_waiting_seconds{namespace="order-desk", queue=~"default|slow"})'
+    )
     assert length["queueName"] == "^(default|slow)$"
 
 

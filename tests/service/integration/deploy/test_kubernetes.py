@@ -291,7 +291,7 @@ def test_it_scales_by_the_longest_wait(name):
     age = next(one for one in scalers()[name]["spec"]["triggers"] if one["type"] == "prometheus")
 
     metric, expression = re.fullmatch(
-        r'max\((\w+)\{queue=~"(.+)"\}\)', age["metadata"]["query"]
+        r'max\((\w+)\{namespace="workshed", queue=~"(.+)"\}\)', age["metadata"]["query"]
     ).groups()
     assert metric in {one.full_name for one in meters.ALL}
     assert sorted(expression.split("|")) == group(name)
