@@ -24,14 +24,15 @@ def guess(warm, broker, environment, tmp_path, request):
         opener = build_opener(HTTPCookieProcessor(http.cookiejar.CookieJar()))
         forwarded = {"X-Forwarded-For": address}
         asked = Request(f"{console.url}/login", headers=forwarded)  # noqa: S310 -- our own console
-        page = opener.open(asked).read().decode()
+        with opener.open(asked) as answer:
+            page = answer.read().decode()
         fields = {"name": name, "password": "wrong", "csrf": FIELD.search(page)[1]}
         said = {**forwarded, "Origin": console.url}
         sent = Request(asked.full_url, urlencode(fields).encode(), said)  # noqa: S310 -- likewise
-        try:
-            opener.open(sent)
-        except HTTPError as err:
-            return HTTPStatus(err.code)
+        with pytest.raises(HTTPError) as refused, opener.open(sent):
+            pass
+        with refused.value as answer:
+            return HTTPStatus(answer.code)
 
     with running(warm, {**environment, **proxies}, tmp_path, olga="operator") as console:
         yield log_in
