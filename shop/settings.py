@@ -5,13 +5,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.allowed_origins import parse_allowed_origins
-from workshed.settings import PositiveSeconds, Seconds, settings_of
+from workshed.environment import read_duration
 from workshed.settings import settings as workshed_settings
+from workshed.settings import settings_of
 from workshed.zones import CLOCK_TIME, zone_problem
+
+Duration = Annotated[timedelta, BeforeValidator(read_duration), Field(ge=timedelta())]
+PositiveDuration = Annotated[timedelta, BeforeValidator(read_duration), Field(gt=timedelta())]
 
 
 class ShopSettings(BaseSettings):
@@ -36,8 +40,8 @@ class ShopSettings(BaseSettings):
     """Frames, or pages, of the longest image that is processed."""
     image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
     """Memory of the process that decodes images, in bytes; images that need more are refused."""
-    image_cpu: PositiveSeconds = timedelta(seconds=30)
-    """CPU seconds that one image may take; images that need more are refused."""
+    image_cpu: PositiveDuration = timedelta(seconds=30)
+    """CPU time that one image may take; images that need more are refused."""
     import_chunk: int = Field(default=1_000, ge=1, le=100_000)
     """Rows of an imported file that one job makes users of; `1` gives one job per row."""
     import_email_columns: str = ""
@@ -46,8 +50,8 @@ class ShopSettings(BaseSettings):
     import_name_columns: str = ""
     """Additional names of the name column, separated by `,`; to combine several columns, write
     `{Given} {Surname}`."""
-    import_retention: PositiveSeconds = timedelta(days=90)
-    """Seconds to keep an import after its end, with its rows; its users stay."""
+    import_retention: PositiveDuration = timedelta(days=90)
+    """How long to keep an import after its end, with its rows; its users stay."""
     sync_origins: str = ""
     """Origins that data may be fetched from, for example `https://api.example.org`, separated by
     spaces. Name an internal host with its network, `https://crm.internal=10.0.0.0/8`, or by its
@@ -56,35 +60,35 @@ class ShopSettings(BaseSettings):
     """Tokens to send to sources as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
     sync_ca_file: Path | None = None
     """Certificate authorities to trust for sources, in addition to those of the system."""
-    sync_every: PositiveSeconds = timedelta(minutes=15)
-    """Seconds between two complete reads of a source; a whole number, at least 10."""
-    sync_timeout: Annotated[PositiveSeconds, Field(le=timedelta(seconds=15))] = timedelta(
+    sync_every: PositiveDuration = timedelta(minutes=15)
+    """Time between two complete reads of a source: whole seconds, at least `10s`."""
+    sync_timeout: Annotated[PositiveDuration, Field(le=timedelta(seconds=15))] = timedelta(
         seconds=10
     )
-    """Longest wait for a part of an answer, in seconds, at most 15; a whole exchange may take six
-    times that."""
+    """Longest wait for a part of an answer, at most `15s`; a whole exchange may take six times
+    that."""
     sync_max_bytes: PositiveInt = 10_000_000
     """Bytes of the largest answer that is read, decompressed."""
-    sync_alert_window: PositiveSeconds = timedelta(hours=1)
-    """Seconds in which each admin gets at most one alert about a source, however many jobs fail."""
-    sync_retention: PositiveSeconds = timedelta(days=90)
-    """Seconds to keep the log of changes, and records that were deleted at their source."""
+    sync_alert_window: PositiveDuration = timedelta(hours=1)
+    """Time in which each admin gets at most one alert about a source, however many jobs fail."""
+    sync_retention: PositiveDuration = timedelta(days=90)
+    """How long to keep the log of changes, and records that were deleted at their source."""
     campaign_batch: int = Field(default=100, ge=1, le=10_000)
     """Emails of a campaign whose jobs are sent in one transaction."""
-    campaign_pause: Seconds = timedelta(seconds=0.1)
-    """Seconds between two such transactions."""
+    campaign_pause: Duration = timedelta(seconds=0.1)
+    """Time between two such transactions."""
     campaign_rate: PositiveInt | None = None
     """Campaign emails that all workers together may send per minute."""
-    campaign_retention: PositiveSeconds = timedelta(days=730)
-    """Seconds to keep a campaign after its end, with its emails and recipients."""
+    campaign_retention: PositiveDuration = timedelta(days=730)
+    """How long to keep a campaign after its end, with its emails and recipients."""
     report_time: str = "09:00"
     """Time of day, `HH:MM`, at which the report of the previous day is made and emailed."""
     report_time_zone: str = ""
     """Time zone of that time, and of the reported days; by default `WORKSHED_TIME_ZONE`."""
     report_currency: str = "EUR"
     """Currency that every report shows, even without sales in it; an ISO 4217 code."""
-    report_retention: PositiveSeconds = timedelta(days=730)
-    """Seconds to keep reports and their emails."""
+    report_retention: PositiveDuration = timedelta(days=730)
+    """How long to keep reports and their emails."""
 
     @property
     def report_zone(self) -> str:
@@ -122,7 +126,7 @@ class ShopSettings(BaseSettings):
     @classmethod
     def _calendar_span(cls, span: timedelta) -> timedelta:
         if span < timedelta(seconds=10) or span > timedelta(days=366) or span.microseconds:
-            raise ValueError("must be whole seconds, from 10 to 31622400")
+            raise ValueError("must be whole seconds, from 10s to 366d")
         return span
 
     @field_validator("sync_tokens")

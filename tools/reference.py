@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from dramatiq.middleware import Middleware
-from pydantic_settings import BaseSettings
 
 from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
@@ -25,8 +24,12 @@ from workshed.console.doctor.environment import environment_variable, format_def
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import UNSUPPORTED_OPTIONS
 from workshed.settings import Settings
+from workshed.settings_classes import list_defaults
 from workshed.transport.build import CHAIN, make_middleware
 from workshed.transport.messages.envelope import OPTIONS
+
+if TYPE_CHECKING:
+    from workshed.settings_classes import SettingsClass
 
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
@@ -41,13 +44,13 @@ GENERATED_PART = re.compile(
 )
 
 
-def configuration_table(kind: type[BaseSettings] = Settings) -> str:
+def configuration_table(kind: "SettingsClass" = Settings) -> str:
     """Return one row per setting: variable, default, meaning."""
     meant = read_meanings(kind)
     rows = [
-        f"| `{environment_variable(name, kind)}` | {format_default(field.default)} | "
+        f"| `{environment_variable(name, kind)}` | {format_default(default)} | "
         f"{meant.get(name, '')} |"
-        for name, field in kind.model_fields.items()
+        for name, default in list_defaults(kind).items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
 
@@ -148,7 +151,7 @@ def format_docstring(one: Middleware) -> str:
     return "\n\n".join(filter(None, found))
 
 
-def read_meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
+def read_meanings(kind: "SettingsClass" = Settings) -> dict[str, str]:
     """Return the docstring below each setting, on one line."""
     [settings] = ast.parse(inspect.getsource(kind)).body
     assert isinstance(settings, ast.ClassDef)  # noqa: S101 -- for mypy

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import SecretStr
-
+from workshed.environment import Secret
 from workshed.redaction import HIDDEN
 from workshed.settings import Settings
 
@@ -78,9 +77,9 @@ class Scrubber:
 def collect_secrets(config: Settings) -> set[str]:
     """Return the secrets in the settings of this process; default values do not count."""
     found: set[str] = set()
-    for name, field in Settings.model_fields.items():
+    for name, field in Settings.fields().items():
         value = getattr(config, name)
-        if isinstance(value, SecretStr) and value != field.default:
+        if isinstance(value, Secret) and value != field.default:
             found.update(_split_secrets(value.get_secret_value()))
     return found
 

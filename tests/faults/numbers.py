@@ -33,7 +33,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_an_outcome_waits_for_postgresql",
         Remedy(
             "workshed/transport/consuming/settlement.py",
-            "        except TRANSIENT_ERRORS as passing:",
+            "        except db.TRANSIENT_ERRORS as passing:",
             "        except ZeroDivisionError as passing:",
         ),
         "the failing job leaves its queue while PostgreSQL is away, with no retry stored",

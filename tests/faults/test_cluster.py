@@ -7,7 +7,6 @@ from http.client import HTTPException
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from pydantic import SecretStr
 
 from tests.faults.experiment import Remedy, experiment
 from workshed.devserver.cluster import NODE_NAMES
@@ -136,7 +135,7 @@ def brokers(broker, orders):
     """A broker in this process for each node."""
     others = []
     for order in orders[1:]:
-        config = settings().model_copy(update={"broker_url": SecretStr(order)})
+        config = settings().replace(broker_url=order)
         others.append(build.build_broker(config))
         others[-1].declared_queues.update(broker.declared_queues)
     yield [broker, *others]

@@ -111,7 +111,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "workshed/transport/consuming/settlement.py",
-        "        except TRANSIENT_ERRORS as passing:",
+        "        except db.TRANSIENT_ERRORS as passing:",
         "        except ZeroDivisionError as passing:",
     ),
 )

@@ -161,7 +161,7 @@ def hurt(database_url, open_folder):
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "workshed/transport/consuming/settlement.py",
-        "        except TRANSIENT_ERRORS as passing:",
+        "        except db.TRANSIENT_ERRORS as passing:",
         "        except ZeroDivisionError as passing:",
     ),
 )

@@ -63,7 +63,7 @@ def keep_nothing():
         while keep(conn) != EVERY_S:
             pass
     every = dict.fromkeys(("dead_retention", "attempt_retention"), NOTHING)
-    prune = Pruner(retention.retention_rules(settings().model_copy(update=every)))
+    prune = Pruner(retention.retention_rules(settings().replace(**every)))
     with db.connect() as conn:
         while prune(conn) != EVERY_S:
             pass

@@ -2,11 +2,12 @@
 
 from shop.settings import ShopSettings
 from tests import variables
-from workshed.settings import Settings, get_prefix
+from workshed.settings import Settings
+from workshed.settings_classes import get_prefix, list_defaults
 
 SHOP = get_prefix(ShopSettings)
 KINDS = (Settings, ShopSettings)
-NAMES = {get_prefix(kind) + name.upper() for kind in KINDS for name in kind.model_fields}
+NAMES = {get_prefix(kind) + name.upper() for kind in KINDS for name in list_defaults(kind)}
 
 
 def variable(name):

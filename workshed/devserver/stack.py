@@ -108,7 +108,7 @@ class DevServers:
     @property
     def storage_url(self) -> str:
         """The value for `WORKSHED_STORAGE_URL`."""
-        if "storage_url" in self.settings.model_fields_set:
+        if "storage_url" in self.settings.given:
             return self.settings.storage_url.get_secret_value()
         return f"file:{self.state.folder / 'storage'}"
 
@@ -135,7 +135,7 @@ class DevServers:
         found = {
             name: url
             for name, (server, url) in urls.items()
-            if url and (server or name in self.settings.model_fields_set)
+            if url and (server or name in self.settings.given)
         }
         found |= {"storage_url": self.storage_url, "secret_key": self.secret_key}
         return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
@@ -184,7 +184,7 @@ class DevServers:
         return Cluster(state, scripts, config=self.broker_config, talk=self.report)
 
     def _is_needed(self, kind: ServerKind, setting: str) -> bool:
-        return kind in self.kinds and setting not in self.settings.model_fields_set
+        return kind in self.kinds and setting not in self.settings.given
 
     def _create_mail_catcher(self, state: StateFolder) -> "MailCatcher":
         try:

@@ -6,8 +6,8 @@ import time
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
+from workshed.environment import Secret
 from workshed.scrubbing import Scrubber, collect_secrets
 from workshed.settings import Settings
 
@@ -63,10 +63,10 @@ def test_a_known_secret_is_hidden_anywhere_also_where_another_begins_like_it():
 
 def test_the_secrets_of_the_settings_are_known_and_the_defaults_are_none():
     config = Settings(
-        broker_url=SecretStr("amqp://a:first%2F@h;amqp://b:second@h"),
-        smtp_url=SecretStr("smtps://ada:third@mail"),
-        sentry_dsn=SecretStr("https://key@sentry.example/1"),
-        database_url=SecretStr("postgresql://h/shop?user=ada&password=fourth"),
+        broker_url=Secret("amqp://a:first%2F@h;amqp://b:second@h"),
+        smtp_url=Secret("smtps://ada:third@mail"),
+        sentry_dsn=Secret("https://key@sentry.example/1"),
+        database_url=Secret("postgresql://h/shop?user=ada&password=fourth"),
     )
 
     assert collect_secrets(config) == {"first%2F", "first/", "second", "third", "fourth"}

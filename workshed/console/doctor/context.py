@@ -14,7 +14,8 @@ from workshed.console.errors import ManagementError
 from workshed.console.operations.finding import Finding
 from workshed.console.rabbitmq import amqp
 from workshed.console.rabbitmq.management_api import ManagementApi
-from workshed.db import Connection, InterruptibleConnection
+from workshed.database.postgres import Connection
+from workshed.db import InterruptibleConnection
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.queues import Queue, weigh_queues

@@ -3,27 +3,28 @@
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
-
-from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workshed.app import APP_VARIABLE, App, get_app, load_object
 from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import ManagementApi
+from workshed.duration import format_duration
 from workshed.errors import WorkshedError
 from workshed.queues import weigh_queues
-from workshed.settings import (
-    PREFIX,
-    Settings,
+from workshed.settings import PREFIX, Settings
+from workshed.settings_classes import (
     find_unknown_names,
     get_prefix,
+    list_defaults,
     list_invalid_settings,
 )
 from workshed.transport.amqp import url as address
 from workshed.transport.build import STUB_URL
+
+if TYPE_CHECKING:
+    from workshed.settings_classes import SettingsClass
 
 
 class EnvironmentReport(NamedTuple):
@@ -48,7 +49,8 @@ def read_environment() -> EnvironmentReport:
     for variable_name, why in list_invalid_settings(Settings):
         without_value.add(variable_name.removeprefix(PREFIX).lower())
         problems.append(report_invalid(variable_name, why))
-    found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
+    defaults = list_defaults(Settings)
+    found = Settings(**{name: defaults[name] for name in without_value})
     for name, use in build_parsers(found, found_app).items():
         try:
             use()
@@ -75,7 +77,7 @@ def check_app_settings(found: App) -> list[Finding]:
         return [failed(said, "correct `settings` of your App")]
 
 
-def find_unknown(kind: type[BaseSettings]) -> list[Finding]:
+def find_unknown(kind: "SettingsClass") -> list[Finding]:
     """Find variables with a known prefix that are not settings."""
     return [
         failed(said, f"unset {said.split()[0]}") for said in find_unknown_names(os.environ, kind)
@@ -103,31 +105,33 @@ def report_unreadable(name: str, error: WorkshedError) -> Finding:
     )
 
 
-def report_invalid(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
+def report_invalid(variable_name: str, why: str, kind: "SettingsClass" = Settings) -> Finding:
     """Return a finding for a setting that cannot be read; it never shows the value."""
-    field = kind.model_fields.get(variable_name.removeprefix(get_prefix(kind)).lower())
+    name = variable_name.removeprefix(get_prefix(kind)).lower()
     fix = "correct it"
-    if field is not None:
-        usual = format_default(field.default).strip("`")
+    if name in (defaults := list_defaults(kind)):
+        usual = format_default(defaults[name]).strip("`")
         fix = f"correct it, or use the default ({usual}): unset {variable_name}"
     return failed(f"{variable_name}: {why}", fix)
 
 
-def environment_variable(name: str, kind: type[BaseSettings] = Settings) -> str:
+def environment_variable(name: str, kind: "SettingsClass" = Settings) -> str:
     """Return the environment variable of a setting."""
     return f"{get_prefix(kind)}{name.upper()}"
 
 
 def format_default(value: Any) -> str:
     """Format a default as in the environment."""
+    if hasattr(value, "get_secret_value"):
+        value = value.get_secret_value()
     match value:
-        case SecretStr():
-            return format_default(value.get_secret_value())
         case timedelta():
-            return f"`{value.total_seconds():g}`"
+            return f"`{format_duration(value)}`"
+        case EllipsisType():
+            return "needed"
         case None | "":
             return "not set"
-    return "needed" if value is PydanticUndefined else f"`{value}`"
+    return f"`{value}`"
 
 
 def check_environment(here: DoctorContext) -> Iterator[Finding]:

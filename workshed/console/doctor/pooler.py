@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from workshed.console.doctor.context import DoctorContext
 from workshed.console.operations.finding import Finding, ok, warning
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 DIRECT = "export WORKSHED_DATABASE_URL=postgresql://…  (of PostgreSQL itself, on hosts with these)"
 TRIES = 5

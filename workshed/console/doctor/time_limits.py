@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from workshed import duration
 from workshed.console.doctor.context import DoctorContext
 from workshed.console.formatting import format_duration
 from workshed.console.operations.finding import Finding, failed, ok, unchecked
@@ -69,7 +70,7 @@ def check_shutdown(here: DoctorContext) -> Iterator[Finding]:
     )
     given = here.stop_within
     if given is None:
-        line = f"workshed doctor --stop-within {whole.total_seconds():g}s"
+        line = f"workshed doctor --stop-within {duration.format_duration(whole)}"
         unknown = "TimeoutStopSec or terminationGracePeriodSeconds is unknown"
         yield unchecked(f"{takes}: {unknown}", f"{line}  (or your value)")
     elif given < whole:
@@ -78,7 +79,7 @@ def check_shutdown(here: DoctorContext) -> Iterator[Finding]:
             f"{takes} but is killed after {format_seconds(given)}: interrupted jobs leave no "
             "outcome, "
             "and count as crashes",
-            f"export WORKSHED_SHUTDOWN_GRACE={fits.total_seconds():g}  (or allow "
+            f"export WORKSHED_SHUTDOWN_GRACE={duration.format_duration(fits)}  (or allow "
             f"{format_seconds(whole)})",
         )
     else:
@@ -86,5 +87,5 @@ def check_shutdown(here: DoctorContext) -> Iterator[Finding]:
 
 
 def format_seconds(length: timedelta) -> str:
-    """Format a length as in the settings and in systemd."""
+    """Format a length in seconds, as in systemd."""
     return f"{length.total_seconds():g} s"

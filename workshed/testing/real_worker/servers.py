@@ -72,7 +72,7 @@ def _run_dev(*options: str, **named: str) -> Generator[dict[str, str]]:
 @contextmanager
 def find_server() -> Generator[str | NoServerError]:
     """Yield the URL from `WORKSHED_DATABASE_URL` or of a private server, or why there is none."""
-    if "database_url" in settings().model_fields_set:
+    if "database_url" in settings().given:
         yield settings().database_url.get_secret_value()
         return
     with ExitStack() as stack:

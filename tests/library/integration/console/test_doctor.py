@@ -396,7 +396,7 @@ def test_a_worker_that_is_killed_before_it_can_stop(examined, database, env):
 
     assert found.level == "failed"
     assert "may take 65 s to stop (60 s for its jobs) but is killed after 30 s" in found.message
-    assert found.fix == "export WORKSHED_SHUTDOWN_GRACE=25  (or allow 65 s)"
+    assert found.fix == "export WORKSHED_SHUTDOWN_GRACE=25s  (or allow 65 s)"
     assert only(examined(stop_within=timedelta(seconds=65))["shutdown"]).level == "ok"
     assert only(examined()["shutdown"]).level == "not checked"
 
@@ -407,7 +407,7 @@ def test_limits_of_zero(examined, database, env):
     found = examined()["environment"]
 
     assert levels(found) == ["failed", "failed"]
-    assert found[0].message.startswith("WORKSHED_SMTP_TIMEOUT: Input should be greater than")
+    assert found[0].message.startswith("WORKSHED_SMTP_TIMEOUT: must be more than 0s")
     assert found[0].fix.endswith("use the default (not set): unset WORKSHED_SMTP_TIMEOUT")
 
 

@@ -192,7 +192,7 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
         (("send_invoice", "7", "--queue", "emial"), 2, "(did you mean 'emails'?)"),
         (("send_invoice", "7", "copies=1", "copies=2"), 2, "copies is given twice"),
         (("send_invoice", "7", "--delay", "1h", "--at", "2100-01-01T00:00Z"), 2, "not both"),
-        (("send_invoice", "7", "--in", "1 hour"), 2, "is not a span such as 3d"),
+        (("send_invoice", "7", "--in", "1 hour"), 2, "is not a duration such as 90d"),
         (("send_invoice", "7", "--timeout", "1s"), 2, "--timeout needs --wait"),
         (("send_invoice", "7", "--at", "2100-01-01T00:00"), 2, "needs a time zone"),
         (

@@ -360,7 +360,7 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
         ({"one": "gone"}, 404, "None of these is dead any longer"),
         ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any longer"),
         ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any longer"),
-        ({"every": "yes", "since": "yesterday"}, 409, "is not a span"),
+        ({"every": "yes", "since": "yesterday"}, 409, "is not a duration"),
         ({"every": "yes", "until": "yesterday"}, 409, "is not a time"),
     ],
 )

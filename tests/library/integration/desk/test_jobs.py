@@ -101,7 +101,7 @@ def test_filters_in_the_address_select_runs(operator, ran, query, found):
         ("argument=a%3D%22%5Cud800%22", "PostgreSQL cannot read a value"),
         ("argument=a%3D%22%5Cu0000%22", "PostgreSQL cannot read a value"),
         ("outcome=ded", "did you mean"),
-        ("since=yesterday", "is not a span"),
+        ("since=yesterday", "is not a duration"),
         ("since=99999999d", "PostgreSQL cannot read a value"),
         ("before=7", "is not a position in the history"),
         ("before=99999999999999999.9999999999999999999", None),

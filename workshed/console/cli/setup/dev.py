@@ -102,7 +102,7 @@ def validate_nodes(nodes: int, *, postgres: bool) -> None:
         raise typer.BadParameter("--nodes is 1 or 3: with two, losing either node stops both")
     if postgres:
         raise typer.BadParameter("--postgres starts no RabbitMQ, so --nodes has no effect")
-    if "broker_url" in settings().model_fields_set:
+    if "broker_url" in settings().given:
         raise typer.BadParameter("WORKSHED_BROKER_URL is set, so --nodes has no effect")
 
 
