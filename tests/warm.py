@@ -22,7 +22,7 @@ from pathlib import Path
 PACKAGES = [
     *("asyncio", "multiprocessing.connection", "smtplib"),
     *("cronsim", "css_inline", "email_validator", "httpx2", "itsdangerous", "jinja2", "orjson"),
-    *("pika", "psycopg", "psycopg_pool", "pydantic_settings", "structlog"),
+    *("pika", "psycopg", "psycopg_pool", "pydantic_settings"),
     *("sse_starlette", "starlette.applications", "typer", "uvicorn"),
 ]
 

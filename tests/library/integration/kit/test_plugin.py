@@ -59,7 +59,7 @@ def test_a_project_that_does_not_use_it_imports_nothing_of_it(project, options):
     imported = [name for name in project.seen["modules"] if name.partition(".")[0] in ours]
     names_an_extra = ["workshed", "workshed.errors", "workshed.extras"]
     assert imported == [*names_an_extra, "workshed.testing", "workshed.testing.plugin"]
-    heavy = {"dramatiq", "pika", "psycopg", "pydantic", "orjson", "structlog"}
+    heavy = {"dramatiq", "pika", "psycopg", "prometheus_client", "pydantic", "orjson"}
     assert heavy.isdisjoint(project.seen["modules"])
     assert project.seen["threads"] == ["MainThread"]
     assert list(project.temporary.iterdir()) == []
