@@ -30,7 +30,7 @@ PREVIEWING = {"import"}
 HEAVY = {
     *("PIL", "aiosmtpd", "boto3", "dramatiq", "httpx", "jinja2", "matplotlib", "orjson"),
     *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
-    *("starlette", "structlog", "workshed.devserver", "workshed.db", "workshed.settings"),
+    *("markdown_it", "rich", "starlette", "workshed.devserver", "workshed.db", "workshed.settings"),
 }
 """What commands need when they run, and takes longer to import than all the rest."""
 

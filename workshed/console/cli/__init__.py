@@ -140,11 +140,23 @@ class LazyCommands(TyperGroup):
         if cmd_name not in self._import_paths:
             return None
         if self._is_listing and (summary := read_summary(self._import_paths[cmd_name])):
-            return TyperCommand(cmd_name, help=summary)
+            return TyperCommand(cmd_name, short_help=summary)
         target = load_object(self._import_paths[cmd_name])
         command = typer.main.get_command(as_typer(target, cmd_name))
         command.name = cmd_name
+        write_plain_help(command)
         return command
+
+
+def write_plain_help(command: Any) -> None:
+    """Let a command and its sub-commands write help without rich, whose import takes longer."""
+    command.rich_markup_mode = None
+    # Otherwise a list of commands shows only the words that fit on one line.
+    if not command.short_help:
+        command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())
+    for each in getattr(command, "commands", {}).values():
+        if each is not None:  # a command that is not imported yet
+            write_plain_help(each)
 
 
 def as_typer(command: Callable[..., object] | typer.Typer, name: str | None = None) -> typer.Typer:
@@ -158,6 +170,7 @@ def as_typer(command: Callable[..., object] | typer.Typer, name: str | None = No
 
 TYPER_OPTIONS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 """Arguments for every `typer.Typer`, including those of applications."""
