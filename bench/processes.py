@@ -16,6 +16,8 @@ STOP_S = 20.0
 QUIET_S = 1.0
 IDLE_SHARE = 0.08
 """Share of a core below which a worker is idle: a relay that polls every 20 ms uses 0.03."""
+ROLES = {"relay.relay": "relay", "worker_process": "worker", "console.supervisor": "supervisor"}
+"""What processes are, by a part of their command lines."""
 UTIME, STIME, PARENT = 11, 12, 1
 """Positions in `/proc/PID/stat`, counted after the name."""
 
@@ -85,6 +87,14 @@ class ProcessTree:
         """Return the memory of all processes, with shared pages divided among them (PSS)."""
         return sum(_bytes_of(pid, "smaps_rollup", "Pss:") for pid in self.pids())
 
+    def memory_by_role(self) -> dict[str, int]:
+        """Return the memory of the processes by what they are (PSS)."""
+        found: dict[str, int] = {}
+        for pid in self.pids():
+            role = _role_of(pid, is_first=pid == self.process.pid)
+            found[role] = found.get(role, 0) + _bytes_of(pid, "smaps_rollup", "Pss:")
+        return found
+
     def peak_bytes(self) -> int:
         """Return the peak memory of the largest process, including shared pages (RSS)."""
         return max(_bytes_of(pid, "status", "VmHWM:") for pid in self.pids())
@@ -145,6 +155,18 @@ def _read_processes() -> list[tuple[int, list[str]]]:
                 continue
             found.append((int(entry.name), text.rpartition(")")[2].split()))
     return found
+
+
+def _role_of(pid: int, *, is_first: bool) -> str:
+    """Return what a process of a worker is, by its command line."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return "others"
+    for part, role in ROLES.items():
+        if part in command:
+            return role
+    return "first process" if is_first else "others"
 
 
 def _bytes_of(pid: int, file: str, name: str) -> int:

@@ -36,6 +36,8 @@ class Size:
     """Jobs whose writes are counted."""
     vacuum_jobs: int
     """Jobs that go through the schedule table."""
+    footprint_jobs: int
+    """Jobs that a worker has run before its memory is measured."""
 
 
 FULL = Size(
@@ -59,6 +61,7 @@ FULL = Size(
     1_000_000,
     4_000,
     200_000,
+    420,
 )
 QUICK = Size(
     1,
@@ -81,6 +84,7 @@ QUICK = Size(
     100_000,
     1_000,
     20_000,
+    420,
 )
 SMOKE = Size(
     1,
@@ -103,5 +107,6 @@ SMOKE = Size(
     2_000,
     50,
     2_500,
+    20,
 )
 """To check that the benchmarks run; the figures are meaningless."""

@@ -22,7 +22,9 @@ from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.migrate import apply_pending
 from workshed.settings import Settings
 
-Peer = Literal["ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw"]
+Peer = Literal[
+    "ours", "supervised", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw"
+]
 QUORUM, CLASSIC = "quorum", "classic"
 QUEUES = ["raw0", "celery0", *(f"{whose}{n}" for whose in ("bench", "stock") for n in range(8))]
 THREADS = 8
@@ -125,6 +127,7 @@ class World:
     def send(self, peer: str, way: str, count: int, job: str = "noop", **env: str) -> SendCost:
         """Run a process that sends jobs; raises `BenchError` if it fails."""
         module = "stock" if peer.startswith("stock") else peer.split(maxsplit=1)[0]
+        module = module.replace("supervised", "ours")
         if peer == "raw window":
             module = "raw-window"
         with self.start_sender(module, way, count, job, self.environment(peer, **env)) as sender:
@@ -243,6 +246,9 @@ def worker_command(peer: str, processes: int, threads: int) -> Sequence[str]:
                 "-l",
                 "ERROR",
             ]
+        case ["supervised"]:
+            words = ["bench.jobs.ours", "-p", str(processes), "-t", str(threads)]
+            return [*python, "workshed", "worker", *words]
         case ["stock", *_]:
             module = "bench.jobs.stock"
         case _:
@@ -255,7 +261,7 @@ def start_servers() -> Generator[World]:
     """Start servers that nothing else uses, with the default settings."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
-        given = Settings(_env_file=None)
+        given = Settings()
         servers = stack.enter_context(DevServers(fresh=True, given=given))
         yield World(servers, folder)
 

@@ -1,8 +1,11 @@
-"""What an idle worker occupies."""
+"""What workers, a sender and a command occupy."""
 
+import json
+import statistics
 import time
 
 from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
+from bench.processes import run_python
 from bench.scenarios.relay import INSERT_JOBS
 from bench.size import Size
 from bench.world import World
@@ -15,10 +18,45 @@ BOOT_S = 2.0
 BOTH_ATTEMPTS = 2
 WAIT_MS = 1_000
 """Backoff between the attempts of the failing job."""
+WORKERS = {
+    "ours": ("`dramatiq`", 1),
+    "supervised": ("`workshed worker`", 1),
+    "supervised two": ("`workshed worker`", 2),
+    "stock": ("stock `dramatiq`", 1),
+    "celery threads": ("Celery, threads", 1),
+    "celery prefork": ("Celery, prefork", 1),
+}
+"""Workers whose memory is measured, with their numbers of processes."""
+FIRST_SEND = """
+import time
+began = time.perf_counter()
+import bench.jobs.{module} as jobs
+jobs.noop.{send}(0)
+took = time.perf_counter() - began
+import json, resource, sys
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({{"ms": took * 1000, "memory": peak / 1024, "modules": len(sys.modules)}}))
+"""
+"""A program that imports its jobs, and sends one."""
+SENDERS = {
+    "ours": FIRST_SEND.format(module="ours", send="send"),
+    "stock": FIRST_SEND.format(module="stock", send="send"),
+    "celery": FIRST_SEND.format(module="celery_app", send="delay"),
+}
+HELP = ("-m", "workshed", "--help")
 
 
 def footprint(world: World, size: Size) -> list[Measurement]:
-    """Measure connections and memory of one worker process with 1 and with 8 queues."""
+    """Measure connections and memory of workers, and what a sender and a command take."""
+    return [
+        *_connections(world, size),
+        *_memory(world, size),
+        *_first_send(world, size),
+        *_help(size),
+    ]
+
+
+def _connections(world: World, size: Size) -> list[Measurement]:
     made = []
     for queues in (1, 8):
 
@@ -29,25 +67,85 @@ def footprint(world: World, size: Size) -> list[Measurement]:
             ):
                 tree.wait_until(lambda: READY in tree.read_log_end(), WITHIN_S)
                 time.sleep(size.idle_s)
-                connections = float(world.count_connections())
-                return {"connections": connections, "memory": tree.memory_bytes() / MEBIBYTE}
+                return {"connections": float(world.count_connections())}
 
         found = alternate_rounds(size.rounds, ("ours", "stock"), measure)
-        ours, stock = found["ours"], found["stock"]
-        name = f"with {queues} queue{'s' if queues > 1 else ''}"
+        ours, stock = found["ours"]["connections"], found["stock"]["connections"]
+        name = f"AMQP connections with {queues} queue{'s' if queues > 1 else ''}"
         # The worker has two (the one for sending is opened by its first job), its relay has one.
         made += [
-            report_alone(f"AMQP connections {name}", ours["connections"], "connections", at_most=3),
-            compare_with_peer(
-                f"AMQP connections {name}",
-                ours["connections"],
-                "connections",
-                "stock",
-                stock["connections"],
-            ),
-            compare_with_peer(f"memory {name}", ours["memory"], "MiB", "stock", stock["memory"]),
+            report_alone(name, ours, "connections", at_most=3),
+            compare_with_peer(name, ours, "connections", "stock", stock),
         ]
     return made
+
+
+def _memory(world: World, size: Size) -> list[Measurement]:
+    """Measure the memory of each process, and of all, once they have run some jobs."""
+
+    def measure(worker: str) -> dict[str, float]:
+        peer = worker.removesuffix(" two")
+        with world.run_worker(peer, WORKERS[worker][1]) as (tree, marks):
+            world.send(peer, "bulk", size.footprint_jobs)
+            tree.wait_until(lambda: marks.count >= size.footprint_jobs, WITHIN_S)
+            time.sleep(size.idle_s)
+            roles = {role: each / MEBIBYTE for role, each in tree.memory_by_role().items()}
+            return {"all": sum(roles.values()), **roles}
+
+    found = alternate_rounds(size.rounds, tuple(WORKERS), measure)
+    one, two = found["supervised"], found["supervised two"]
+    made = [
+        report_alone("memory of `workshed worker -p 1 -t 8`", one["all"], "MiB", at_most=95),
+        report_alone("memory of each further worker", two["all"] - one["all"], "MiB", at_most=45),
+        *(
+            report_alone(f"memory of its {role}", each, "MiB")
+            for role, each in one.items()
+            if role != "all"
+        ),
+        report_alone("memory of `dramatiq -p 1 -t 8`", found["ours"]["all"], "MiB"),
+    ]
+    for peer in ("stock", "celery threads", "celery prefork"):
+        title = f"memory of `workshed worker`, beside {WORKERS[peer][0]}"
+        made.append(compare_with_peer(title, one["all"], "MiB", peer, found[peer]["all"]))
+    return made
+
+
+def _first_send(world: World, size: Size) -> list[Measurement]:
+    """Measure what a program takes to import its jobs and send the first one."""
+
+    def measure(peer: str) -> dict[str, float]:
+        said = run_python(("-c", SENDERS[peer]), world.environment(peer), WITHIN_S)
+        figures: dict[str, float] = json.loads(said)
+        return figures
+
+    found = alternate_rounds(2 * size.rounds + 1, tuple(SENDERS), measure)
+    ours = found["ours"]
+    made = [
+        report_alone("first send of a program", ours["ms"], "ms", at_most=200),
+        report_alone("peak memory of a program that sends", ours["memory"], "MiB", at_most=40),
+    ]
+    for peer in ("stock", "celery"):
+        theirs = found[peer]
+        made += [
+            compare_with_peer("first send of a program", ours["ms"], "ms", peer, theirs["ms"]),
+            compare_with_peer(
+                "peak memory of a program that sends", ours["memory"], "MiB", peer, theirs["memory"]
+            ),
+            compare_with_peer(
+                "modules of a program that sends",
+                *(ours["modules"], "modules", peer, theirs["modules"]),
+            ),
+        ]
+    return made
+
+
+def _help(size: Size) -> list[Measurement]:
+    times = []
+    for _ in range(2 * size.rounds + 1):
+        began = time.perf_counter()
+        run_python(HELP, {}, WITHIN_S)
+        times.append((time.perf_counter() - began) * 1000)
+    return [report_alone("`workshed --help`", statistics.median(times), "ms", at_most=150)]
 
 
 def idle(world: World, size: Size) -> list[Measurement]:
