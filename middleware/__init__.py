@@ -35,7 +35,7 @@ from workshed.middleware import (
     UnsupportedOptions,
 )
 from workshed.transport.build import Spans
-from workshed.transport.sidecars.forks import MetricsFork, RelayFork
+from workshed.transport.sidecars.forks import SidecarFork
 
 CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     DatabasePool,  # first, because all below use it
@@ -65,8 +65,7 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     Groups,  # counts the outcomes of members
     Batches,  # last that writes: others wait for its locks until the commit
     History,  # records the outcome that all above have decided
-    RelayFork,  # starts a relay process
-    MetricsFork,  # starts a process that serves the metrics
+    SidecarFork,  # under plain `dramatiq`: a process with a relay, metrics and probes
     ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
 """The chain that `brokers.app` names."""

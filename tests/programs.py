@@ -75,7 +75,7 @@ def environment(database, vhost, mail_server, tmp_path):
 def numbers(tmp_path):
     """Environment variables that make workers write metrics to a folder for another process.
 
-    Otherwise each master starts two processes to serve metrics, a quarter of its start-up cost.
+    Otherwise each master would look for a port and serve metrics, which few tests need.
     """
     folder = tmp_path / "numbers"
     folder.mkdir()

@@ -64,3 +64,14 @@ class DuplicateJobError(WorkshedError):
         super().__init__(f"job {holder} has the key {key!r}; this one is not enqueued")
         self.key = key
         self.holder = holder
+
+
+EXIT_ACTORS_RAISED = 1
+"""Exit codes of workers, relays and clocks; `workshed --help` lists those of commands."""
+EXIT_USAGE = 2
+EXIT_BROKER = 3
+EXIT_DATABASE = 4
+EXIT_WATCHDOG = 70
+"""A thread died, or an I/O loop hung: a supervisor should start another process in its place."""
+EXIT_HARD_DEADLINE = 71
+"""A job did not end at its hard limit; likewise."""

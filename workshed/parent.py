@@ -45,12 +45,6 @@ def die_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def has_parent_files() -> bool:
-    """Return whether this process has the open files of the process that started it."""
-    is_fork = multiprocessing.get_start_method(allow_none=True) == "fork"
-    return multiprocessing.parent_process() is None or is_fork
-
-
 def _fork_server_parent() -> BaseProcess | None:
     """Return the parent if a fork server stands between it and this process."""
     parent = multiprocessing.parent_process()
@@ -59,6 +53,7 @@ def _fork_server_parent() -> BaseProcess | None:
 
 
 def _exit_after(master: BaseProcess) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
     master.join()  # only the master has the other end of the pipe that this waits for
     # To the main thread: a signal to the process may go to another thread, and not wake the main
     # one.

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
+from workshed.health.http import PageAnswer, PageHandlers
 from workshed.health.status import ProcessKind, ProcessStatus
-from workshed.http import PageAnswer, PageHandlers
 from workshed.settings import settings
 
 SILENT_S = 10.0
@@ -49,7 +49,7 @@ def fatal_problems(pulses: Iterable[ProcessStatus]) -> list[str]:
 
 
 def readiness_problems(pulses: list[ProcessStatus], of: ProcessKind) -> list[str]:
-    """Return the reasons why this master is not ready."""
+    """Return the reasons why not all processes are ready."""
     if any(pulse.is_shutting_down for pulse in pulses if pulse.kind == "supervisor"):
         return ["it is shutting down"]
     staying = [pulse for pulse in pulses if not pulse.is_shutting_down]

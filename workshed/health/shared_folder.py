@@ -1,4 +1,7 @@
-"""The folder where the processes of one master keep metrics and status, for one to expose."""
+"""The folder where the processes of one supervisor or master keep metrics and status.
+
+A master is a process of `dramatiq`, a supervisor one of `workshed worker`; one process exposes all.
+"""
 
 import contextlib
 import logging
@@ -85,7 +88,7 @@ def reserve_blocks(file: Path, size_bytes: int) -> None:
 
 
 def base_folder() -> Path:
-    """Return the folder of all masters of this user; create it if needed."""
+    """Return the folder that holds those of this user; create it if needed."""
     found = default_base_folder()
     found.mkdir(FOLDER_MODE, exist_ok=True)
     if not is_own_folder(found):

@@ -1,4 +1,4 @@
-"""The status of each process of one master, written to its own file once a second.
+"""The status of each process that shares a folder, written to its own file once a second.
 
 Probes are answered from these files, so that they wait for no process and no server.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from workshed.health.shared_folder import is_alive, process_name
-from workshed.parent import parent_pid
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ ProcessKind = Literal["supervisor", "worker", "relay", "clock"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """The status of a process; `parent` is the pid of the supervisor's child that it belongs to."""
+    """The status of a process."""
 
     kind: ProcessKind
     problems: list[str] = field(default_factory=list)
@@ -43,12 +42,11 @@ class ProcessStatus:
     memory_bytes: int | None = None
     """Its resident memory when a job last ended."""
     pid: int = field(default_factory=os.getpid)
-    parent: int = field(default_factory=parent_pid)
     at: float = field(default_factory=time.monotonic)
 
 
 class StatusFile:
-    """The file of this process, in the folder of its master."""
+    """The file of this process, in the shared folder."""
 
     def __init__(self, folder: Path) -> None:
         """Create the file and reserve its blocks, so that a full disk does not stop reports.

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from workshed.health import shared_folder
-from workshed.http import PageAnswer, PageHandler
+from workshed.health.http import PageAnswer, PageHandler
 from workshed.metrics import compaction, metric
 
 logger = logging.getLogger(__name__)

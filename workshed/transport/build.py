@@ -46,7 +46,7 @@ from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQBroker
-from workshed.transport.sidecars.forks import MetricsFork, RelayFork, enable_metrics
+from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 from workshed.transport.strays import refuse_stray_actors
 from workshed.transport.stub import Stub
 from workshed.transport.worker.dramatiq_master import flush_stderr_before_exit
@@ -197,8 +197,7 @@ CHAIN: tuple[type[Middleware], ...] = (
     Groups,
     Batches,  # last of those that write, because others wait for its row locks until the commit
     History,
-    RelayFork,
-    MetricsFork,
+    SidecarFork,
     ParentWatch,  # last: `after_*` run upwards, and it watches from the start
 )
 """The library's chain: `before_*` and `on_outcome` run from first to last, `after_*` in reverse."""
@@ -216,9 +215,8 @@ FACTORIES: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] 
         config.max_retries, config.record_visibility_grace, config.replica_lag
     ),
     History: lambda kind, config: kind(config.history, config.release),
-    RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
-    MetricsFork: lambda kind, config: kind(
-        wanted=config.shared_folder is None and config.has_endpoints
+    SidecarFork: lambda kind, config: kind(
+        wanted=config.relay_fork or (config.shared_folder is None and config.has_endpoints)
     ),
 }
 """How to instantiate classes that need settings, and their subclasses."""

@@ -28,7 +28,13 @@ from typing import Any
 from dramatiq import Broker, Message
 from dramatiq.errors import BrokerConnectionError
 
-from workshed.errors import DatabaseUnreachableError, WorkshedError
+from workshed.errors import (
+    EXIT_BROKER,
+    EXIT_DATABASE,
+    EXIT_USAGE,
+    DatabaseUnreachableError,
+    WorkshedError,
+)
 
 MOST_NAMES = 5
 """Most actors that one error message names."""
@@ -149,16 +155,6 @@ class PartialSendError(BrokerError):
         """Confirmed by RabbitMQ, or stored in PostgreSQL."""
         self.unsent = unsent
         """Each with its error, which says whether a copy may nevertheless have arrived."""
-
-
-EXIT_USAGE = 2
-EXIT_BROKER = 3
-EXIT_DATABASE = 4
-EXIT_WATCHDOG = 70
-"""A thread died, or an I/O loop hung: a supervisor should start another process in its place."""
-
-EXIT_HARD_DEADLINE = 71
-"""A job did not end at its hard limit; likewise."""
 
 
 def exit_code(error: WorkshedError) -> int:

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.library.e2e.workers.supervised import ask_there
-from workshed.transport.errors import EXIT_USAGE
+from workshed.errors import EXIT_USAGE
 
 pytestmark = pytest.mark.fresh_database  # its clock is replaced
 

@@ -1,15 +1,12 @@
 """`/metrics` of real processes, scraped as Prometheus does."""
 
 import contextlib
-import ctypes
 import http.client
 import os
 import re
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,12 +14,12 @@ import dramatiq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.library.e2e.workers.supervised import Supervised
 from tests.pages import block
-from tests.processes import started_by
 from tests.programs import CLOCK
 from tests.transcripts import check, shell, steps
-from workshed import http as pages
 from workshed.devserver.ports import HOST, PORT_RANGE
+from workshed.health import http as pages
 
 SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))
 ACTORS = """
@@ -163,7 +160,7 @@ def test_running_jobs_are_shown(start_worker, work, page_of, eventually):
 
 
 def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, eventually, folders):
-    """With one port for both, the second exporter would die and its jobs be counted nowhere."""
+    """With one port for both, jobs of the second would be counted nowhere."""
     first, second = start_worker("work"), start_worker("work")
     ports = page_of(first), page_of(second)
     for _ in range(20):
@@ -219,60 +216,40 @@ def test_a_killed_master_leaves_no_numbers_to_the_next_one(
     assert left not in folders()
 
 
-def test_the_exporter_is_started_again(start_worker, page_of, eventually):
+def test_the_pages_end_with_their_master(start_worker, page_of, eventually):
     worker = start_worker("work")
-    page_of(worker)
-    (exporter,) = exporters(worker)
-
-    os.kill(exporter, signal.SIGKILL)
-
-    assert number(scrape(page_of(worker, pages=2)), "workers") == 1
-    assert "the exporter ended with code -9" in worker.text()
-
-
-def test_the_exporter_dies_with_its_master(start_worker, page_of, eventually):
-    worker = start_worker("work")
-    page_of(worker)
-    (exporter,) = exporters(worker)
+    port = page_of(worker)
 
     worker.process.kill()
 
-    eventually(lambda: not Path(f"/proc/{exporter}").exists())
+    eventually(lambda: not is_open(port))
 
 
-def test_a_signal_that_another_thread_gets_ends_the_exporter_too(start_worker, page_of, eventually):
-    """The kernel may choose any thread, and a thread that waits forever is not woken by that."""
+def is_open(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True
+    return False
+
+
+def test_only_the_main_thread_of_the_fork_receives_signals(start_worker, page_of):
+    """It waits for the relay to end, and a signal that another thread receives does not wake it."""
     worker = start_worker("work")
     page_of(worker)
-    (exporter,) = exporters(worker)
-    threads = {int(one.name) for one in Path(f"/proc/{exporter}/task").iterdir()}
+    fork = worker.children()[-1]
 
-    ctypes.CDLL(None).tgkill(exporter, max(threads - {exporter}), signal.SIGTERM)
+    refusing = {
+        int(task.name): bool(blocked_signals(task) & 1 << signal.SIGTERM - 1)
+        for task in Path(f"/proc/{fork}/task").iterdir()
+    }
 
-    eventually(lambda: exporter not in exporters(worker))
-
-
-def exporters(worker):
-    """The processes that export the numbers of a master's workers."""
-    pids = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
-    return [
-        pid
-        for pid in pids
-        if b"workshed.transport.sidecars.exporter" in command(pid)
-        and session(pid) == worker.process.pid
-    ]
+    assert refusing.pop(fork) is False
+    assert set(refusing.values()) == {True}
 
 
-def command(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def session(pid):
-    with contextlib.suppress(OSError):
-        return os.getsid(pid)
-    return None
+def blocked_signals(task):
+    """Return the signals that a thread does not receive, as bits."""
+    [mask] = re.findall(r"^SigBlk:\s(\w+)$", (task / "status").read_text(), re.MULTILINE)
+    return int(mask, 16)
 
 
 def test_switched_off_there_is_no_port_no_folder_and_no_import(
@@ -291,7 +268,8 @@ def test_switched_off_there_is_no_port_no_folder_and_no_import(
     eventually(lambda: count("workshed.dead") == 1)
 
     assert "AssertionError" not in worker.text()
-    assert (folders(), exporters(worker), AT.findall(worker.text())) == ([], [], [])
+    eventually(lambda: "relay is at work" in worker.text())  # it starts after pages are served
+    assert (folders(), AT.findall(worker.text())) == ([], [])
 
 
 def test_a_folder_that_the_user_has_named_is_used_and_not_exported(
@@ -305,8 +283,9 @@ def test_a_folder_that_the_user_has_named_is_used_and_not_exported(
     work()
 
     eventually(lambda: list(named.glob("counter_*.db")))
+    eventually(lambda: "relay is at work" in worker.text())
 
-    assert (folders(), exporters(worker)) == ([], [])
+    assert (folders(), AT.findall(worker.text())) == ([], [])
 
 
 def test_nothing_but_the_page_is_served(start_worker, page_of):
@@ -329,37 +308,20 @@ def test_nothing_but_the_page_is_served(start_worker, page_of):
 def supervised(environment, tmp_path):
     """`supervised()`: `workshed worker -p 2` and its log."""
     runs = []
-
-    class Supervised:
-        def __init__(self):
-            self.log = tmp_path / "supervised.log"
-            with self.log.open("wb") as out:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "workshed", "worker", "work", "-p", "2", "-t", "2"],
-                    env={
-                        **os.environ,
-                        **environment,
-                        # One per thread: no other worker can run jobs that one holds beyond that.
-                        "dramatiq_queue_prefetch": "2",
-                        "WORKSHED_SHUTDOWN_GRACE": "1",  # some jobs hang
-                    },
-                    cwd=tmp_path,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                )
-
-        def text(self):
-            return self.log.read_text()
+    settings = {
+        # One per thread: no other worker can run jobs that one holds beyond that.
+        "dramatiq_queue_prefetch": "2",
+        "WORKSHED_SHUTDOWN_GRACE": "1",  # some jobs hang
+    }
 
     def start():
-        runs.append(Supervised())
+        options = ["work", "-p", "2", "-t", "2"]
+        runs.append(Supervised(options, {**environment, **settings}, tmp_path / "supervised.log"))
         return runs[-1]
 
     yield start
     for one in runs:
-        one.process.terminate()
-        one.process.wait(90)
+        one.stop()
 
 
 def test_all_children_of_workshed_worker_share_one_page(
@@ -400,23 +362,11 @@ def test_a_worker_that_was_killed_is_no_longer_counted_and_its_jobs_still_are(
         work("hang")
     eventually(lambda: number(scrape(port), "worker_threads_busy") == 4)
 
-    os.kill(a_worker_of(worker.process.pid), signal.SIGKILL)
+    os.kill(worker.workers()[0], signal.SIGKILL)
 
     eventually(lambda: number(scrape(port), "workers") == 1)
     eventually(lambda: number(scrape(port), "workers") == 2)
     assert done(scrape(port)) == 10
-
-
-def a_worker_of(supervisor):
-    """The pid of a process that runs jobs: the child of a dramatiq master."""
-    for master in children(supervisor):
-        if b"dramatiq" in command(master):
-            return started_by(master)[0]
-    raise AssertionError("no worker")
-
-
-def children(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 # Senders, and a relay alone

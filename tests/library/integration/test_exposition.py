@@ -7,7 +7,7 @@ import socket
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from workshed import http as pages
+from workshed.health import http as pages
 from workshed.metrics import exposition
 from workshed.settings import Settings
 

@@ -30,16 +30,15 @@ from workshed import logs
 logs.configure_logging()
 python, *paths = sys.argv[1:]
 children = [ManagedProcess(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
-if "BESIDE" in os.environ:
-    command = [python, paths[-1]]
-    children[-1] = ManagedProcess("exporter", command, beside=True, alone=True, asks_none=True)
 code = CodeWatch(Path.cwd()) if "RELOAD" in os.environ else None
 sys.exit(Supervisor(children, timedelta(seconds=5), code=code).run())
 """
 
 CHILD = """
 import os, signal, sys, time
+from workshed.parent import die_with_parent
 signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
+die_with_parent()
 {before}
 os.write(int(os.environ["WORKSHED_READY_FD"]), b"%d\\n" % os.getpid())
 {after}
@@ -157,18 +156,6 @@ def test_process_1_reaps_the_orphans_of_a_killed_child(supervise, tmp_path, even
     eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
 
 
-def test_a_child_whose_parent_died_before_it_was_watched_ends():
-    """It still has the parent's handler of SIGTERM, which does nothing."""
-    code = "import signal; from workshed.console.supervisor.child import set_parent_death_signal\n"
-    code += (
-        "signal.signal(signal.SIGTERM, lambda *_: None); set_parent_death_signal(parent=1 << 30)"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
-
-    assert done.returncode == -signal.SIGTERM
-
-
 SECOND = "if os.path.exists('first'):\n    {}\nopen('first', 'w').close()\n"
 """What a program does when it runs for the second time."""
 
@@ -263,27 +250,6 @@ def test_during_the_shutdown_the_code_is_not_looked_at(tmp_path):
     supervisor._begin_shutdown()
 
     assert supervisor._idle_s() is None
-
-
-def test_a_child_that_needs_no_server_runs_while_the_first_waits_for_one(
-    supervise, tmp_path, monkeypatch, eventually
-):
-    """Kubernetes restarts a pod that answers no probe, with pauses of up to 5 minutes."""
-    monkeypatch.setenv("BESIDE", "the last")
-    away = child(before="os.path.exists('back') or sys.exit(4)")
-    exporter = child(before="open('exporters', 'a').write(f'{os.getpid()} ')")
-    supervisor = supervise(away, child(before="open('second', 'w')"), exporter)
-
-    eventually(lambda: sum("could not reach PostgreSQL" in line for line in supervisor.said()) == 2)
-    (first,) = (tmp_path / "exporters").read_text().split()
-    assert not (tmp_path / "second").exists()
-    os.kill(int(first), signal.SIGKILL)
-    eventually(lambda: len((tmp_path / "exporters").read_text().split()) == 2)
-    (tmp_path / "back").touch()
-
-    eventually(lambda: supervisor.said()[-1] == "2 workers are up")
-    assert len((tmp_path / "exporters").read_text().split()) == 2
-    assert supervisor.stop() == 0
 
 
 def test_a_terminal_that_hangs_up_ends_the_supervisor(supervise, eventually):

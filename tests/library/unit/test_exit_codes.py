@@ -9,19 +9,17 @@ from workshed.console.cli import CODE_MEANINGS, EXIT_CODES, INTERRUPTED, exit_co
 from workshed.console.cli.fleet import workers
 from workshed.console.supervisor.supervisor import EXIT_KILLED
 from workshed.errors import (
-    DatabaseUnreachableError,
-    MigrationError,
-    SettingsError,
-    WorkshedError,
-)
-from workshed.transport.errors import (
     EXIT_BROKER,
     EXIT_DATABASE,
     EXIT_HARD_DEADLINE,
     EXIT_USAGE,
     EXIT_WATCHDOG,
-    BrokerUnreachableError,
+    DatabaseUnreachableError,
+    MigrationError,
+    SettingsError,
+    WorkshedError,
 )
+from workshed.transport.errors import BrokerUnreachableError
 from workshed.transport.errors import exit_code as of_a_worker
 
 PAGE = "docs/command-line.md"

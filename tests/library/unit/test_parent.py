@@ -126,6 +126,14 @@ def wait_until_ended(pid):
         assert ended, "it outlives its master"
 
 
+def test_a_child_whose_parent_died_before_it_was_watched_ends():
+    code = "from workshed import parent; parent.die_with_parent(1 << 30)"
+
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+
+    assert done.returncode == -signal.SIGTERM
+
+
 def test_only_linux_is_asked_to_watch_the_parent(monkeypatch):
     """The C library of macOS has no prctl; processes there run without it."""
 

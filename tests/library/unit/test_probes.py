@@ -119,12 +119,10 @@ def test_nothing_is_left_of_a_process_that_has_ended(tmp_path):
 
 def test_unknown_fields_of_another_release_are_ignored(tmp_path):
     """While workers are replaced, some of them already run the next release."""
-    said = {"kind": "worker", "jobs": 2, "pid": 7, "parent": 1, "at": 0.0, "mood": "good"}
+    said = {"kind": "worker", "jobs": 2, "pid": 7, "at": 0.0, "mood": "good"}
     (tmp_path / process_name(os.getpid())).write_text(json.dumps(said))
 
-    assert pulses.read_statuses(tmp_path) == [
-        ProcessStatus("worker", jobs=2, pid=7, parent=1, at=0.0)
-    ]
+    assert pulses.read_statuses(tmp_path) == [ProcessStatus("worker", jobs=2, pid=7, at=0.0)]
 
 
 def test_a_full_disk_leaves_no_outdated_status(tmp_path, monkeypatch, caplog):

@@ -1,15 +1,14 @@
 """One child process of `workshed worker`: start it, stop it, restart it after a pause."""
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
 import time
 
 from workshed.backoff import backoff_s
-from workshed.parent import die_with_parent
-from workshed.transport.errors import (
+from workshed.errors import (
+    EXIT_ACTORS_RAISED,
     EXIT_BROKER,
     EXIT_DATABASE,
     EXIT_HARD_DEADLINE,
@@ -18,11 +17,9 @@ from workshed.transport.errors import (
 )
 from workshed.transport.sidecars.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
 
-# dramatiq exits with 1 if its worker process was killed or raised; a process whose interpreter was
-# blocked for too long exits with 1 itself.
 EXIT_MEANINGS = {
     0: "ended by itself",
-    1: "ended, because its worker process was killed or froze, or raised while it started",
+    EXIT_ACTORS_RAISED: "raised, or froze",
     EXIT_USAGE: "cannot start with these settings or arguments",
     EXIT_BROKER: "could not reach RabbitMQ",
     EXIT_DATABASE: "could not reach PostgreSQL",
@@ -36,29 +33,13 @@ SIGNALS = {number.value: number.name for number in signal.Signals}
 class ManagedProcess:
     """A command run in its own session, so that Ctrl-C reaches only the supervisor.
 
-    dramatiq's worker process interrupts its jobs on a second SIGTERM, and would get one from
-    the terminal and one from the supervisor.
+    On Linux it ends itself when the supervisor is killed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        command: list[str],
-        *,
-        beside: bool = False,
-        alone: bool = False,
-        asks_none: bool = False,
-    ) -> None:
-        """Start nothing yet.
-
-        `beside`: it runs alongside the workers, and stops after them. `alone`: no second one can
-        run at the same time, so it stops before its successor starts. `asks_none`: it needs no
-        server.
-        """
+    def __init__(self, name: str, command: list[str], *, beside: bool = False) -> None:
+        """Start nothing yet; `beside`: it runs alongside the workers, and stops after them."""
         self.name = name
         self.is_sidecar = beside
-        self.is_exclusive = alone
-        self.needs_no_server = asks_none
         self.due: float | None = None
         """When to start it, by the monotonic clock; `None` if it runs, or must not run."""
         self.kill_at: float | None = None
@@ -99,13 +80,7 @@ class ManagedProcess:
 
     def successor(self) -> "ManagedProcess":
         """Return a new child that can take its place."""
-        return ManagedProcess(
-            self.name,
-            self._command,
-            beside=self.is_sidecar,
-            alone=self.is_exclusive,
-            asks_none=self.needs_no_server,
-        )
+        return ManagedProcess(self.name, self._command, beside=self.is_sidecar)
 
     def start(self, ready_fd: int) -> None:
         """Start it; it writes to `ready_fd` when it is up.
@@ -118,7 +93,6 @@ class ManagedProcess:
             stdin=subprocess.DEVNULL,
             pass_fds=[ready_fd],
             start_new_session=True,
-            preexec_fn=functools.partial(set_parent_death_signal, os.getpid()),  # noqa: PLW1509 -- we have one thread
         )
         self._started_at = time.monotonic()
 
@@ -164,13 +138,6 @@ class ManagedProcess:
         self._restarts += 1
         self.due = time.monotonic() + pause
         return pause
-
-
-def set_parent_death_signal(parent: int) -> None:
-    """Make this process, which is about to execute another program, die with its parent."""
-    # The handler inherited from the parent does nothing, but the signal must end the process.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent(parent)
 
 
 def describe_exit(code: int) -> str:

@@ -16,10 +16,7 @@ FAILURE_PAUSE_S = 60.0
 
 
 class RollingRestart:
-    """Replaces one child at a time; the old one stops once its successor is up.
-
-    A child that runs `alone` is the exception: it stops before its successor starts.
-    """
+    """Replaces one child at a time; the old one stops once its successor is up."""
 
     def __init__(self, children: list[ManagedProcess], kill_after_s: float) -> None:
         """Replace children in this list; one that does not stop is killed after `kill_after_s`."""
@@ -66,9 +63,7 @@ class RollingRestart:
         """Stop the old child if this is its successor."""
         if child is self._new and self._old is not None:
             logger.info("%s is up; %s stops", child, self._old)
-            self._stop(self._old)
-        elif child is self._old:  # an `alone` child, started again: it is its own successor
-            self._old = None
+            self._old.stop(time.monotonic() + self._kill_after_s)
 
     def on_exit(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
         """Tell whether the end of a child belongs to a replacement, and was handled."""
@@ -104,16 +99,10 @@ class RollingRestart:
             return  # it was already replaced
         logger.info("restarting %s", child)
         self._old = child
-        if child.is_exclusive:
-            self._stop(child)
-            return
         self._new = child.successor()
         self._is_superseded = False
         self._new.due = time.monotonic()
         self._children.insert(self._children.index(child) + 1, self._new)
-
-    def _stop(self, child: ManagedProcess) -> None:
-        child.stop(time.monotonic() + self._kill_after_s)
 
     def _abandon(self, child: ManagedProcess) -> None:
         self._children.remove(child)

@@ -9,12 +9,12 @@ import subprocess
 import time
 from datetime import timedelta
 
-from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, describe_exit
+from workshed.console.supervisor.child import ManagedProcess, describe_exit
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
+from workshed.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 from workshed.settings import update_environment
-from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,8 @@ POLL_S = 1.0
 class Supervisor:
     """Starts one worker, then the rest once that is up, and restarts any that ends by itself.
 
-    So a configuration error is logged once, by the first worker. While that waits for a server,
-    children that need none are started already. The supervisor runs in one thread and waits in one
-    place: for signals, for children that come up, and for the next due time.
+    So a configuration error is logged once, by the first worker. The supervisor runs in one thread
+    and waits in one place: for signals, for children that come up, and for the next due time.
     """
 
     def __init__(
@@ -207,8 +206,6 @@ class Supervisor:
             self._begin_shutdown()
         else:
             logger.error("%s %s; restarting it in %g s", name, how, child.start_later())
-            if code in SERVER_AWAY and not self._has_booted:
-                self._start_independent()
 
     def _wait_for_code(self, child: ManagedProcess, name: str, how: str) -> None:
         """Start the first worker again with the next change, or now if the code has changed."""
@@ -218,12 +215,6 @@ class Supervisor:
         logger.error("%s %s; the code has changed meanwhile: starting it again", name, how)
         self._rolling_restart.cancel()
         child.start_soon()
-
-    def _start_independent(self) -> None:
-        """Start the exporter, because an unanswered probe would restart all of this."""
-        for child in self._sidecars:
-            if child.needs_no_server:
-                child.start_soon()
 
     def _begin_shutdown(self) -> None:
         """Begin the shutdown: stop all workers."""
@@ -237,7 +228,7 @@ class Supervisor:
         self._vitals.report(self._children, self._worker_count, leaving=True)
 
     def _stop_next(self) -> None:
-        """During a shutdown, stop the relay and the exporter last; otherwise, replace the next."""
+        """During a shutdown, stop the relay last; otherwise, replace the next child."""
         if self._shutdown_started_at is not None:
             over = self._shutdown_started_at + self._grace_s
             late = time.monotonic() >= over + RELAY_AFTER_S

@@ -102,7 +102,7 @@ class WorkerVitals:
         found = status.read_statuses(self._folder)
         self._limits.forget_except({pulse.pid for pulse in found})
         for pulse in found:
-            child = of.get(pulse.parent) if pulse.kind == "worker" else None
+            child = of.get(pulse.pid) if pulse.kind == "worker" else None
             if child is not None and (reason := self._limits.exceeded_limit(pulse)):
                 yield child, reason
 

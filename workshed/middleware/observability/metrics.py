@@ -1,23 +1,18 @@
 """Count and time the outcomes of jobs."""
 
-import importlib
-from types import MappingProxyType
 from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
-from workshed import http
 from workshed.app import get_app, load_module
-from workshed.http import PageHandlers
 from workshed.metrics import meters
 from workshed.metrics.buffer import MetricBuffer
 from workshed.metrics.meters import OTHER
 from workshed.metrics.metric import Counter, Metric
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observer import Observer
-from workshed.settings import settings
 
 
 class Metrics(Observer):
@@ -90,19 +85,3 @@ class Metrics(Observer):
             message.actor_name if message.actor_name in self._actors else OTHER,
             message.queue_name if message.queue_name in self._queues else OTHER,
         )
-
-
-def serve_metrics(others: PageHandlers = MappingProxyType({})) -> None:
-    """Serve this process's own metrics and `others`, other pages, in a thread from now on.
-
-    For a process that runs alone, such as a relay or a clock. Where a metrics folder is set, the
-    process shares it with others, and the program that set it serves the metrics of all.
-    """
-    config = settings()
-    shown = dict(others)
-    if config.has_shared_metrics:
-        # Imported here, so that processes without metrics do not import it.
-        exposition = importlib.import_module("workshed.metrics.exposition")
-        shown["/metrics"] = exposition.metrics_page(exposition.collect_own_metrics)
-    if shown:
-        http.serve_in_thread(config, shown)

@@ -1,6 +1,7 @@
 """Run actors on a schedule, and answer the clocks that ask for it."""
 
 import functools
+import importlib
 import inspect
 import logging
 import threading
@@ -16,16 +17,14 @@ from dramatiq.worker import Worker
 
 from workshed import db, migrate
 from workshed.cronspec import PeriodicSchedule
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import MigrationError
-from workshed.health import probes
 from workshed.health.status import ProcessStatus
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import REPORT_EVERY, PeriodicDeclaration
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
-from workshed.middleware.observability.metrics import serve_metrics
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.migrate import list_streams
 
@@ -148,7 +147,7 @@ class Periodic(Middleware):
         """
         try:
             self._create_run(name, spec, scheduled_for)
-        except TRANSIENT_ERRORS as err:
+        except db.TRANSIENT_ERRORS as err:
             self._paused_until = time.monotonic() + PAUSE_S
             logger.warning(
                 "a run of %s is left to a relay after an error: %s", name, str(err).strip()
@@ -215,7 +214,9 @@ class Periodic(Middleware):
         starts, self._checked_at = self._checked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
         if starts:
-            serve_metrics(probes.probe_pages(lambda: [self.status()], of="clock"))
+            # Only a clock needs it, and it imports an HTTP server.
+            endpoints = importlib.import_module("workshed.health.endpoints")
+            endpoints.serve_own(lambda: [self.status()], of="clock")
         if self._broker and not self._is_paused and self._checked_at >= self._declare_at:
             self._register(self._broker)
 
@@ -235,7 +236,7 @@ class Periodic(Middleware):
         except MigrationError as err:  # `periodiq` exits with 1 on any other exception
             logger.critical("%s", err)
             raise SystemExit(EXIT_USAGE) from None
-        except TRANSIENT_ERRORS as err:
+        except db.TRANSIENT_ERRORS as err:
             self._paused_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not declared yet: %s", str(err).strip())
 

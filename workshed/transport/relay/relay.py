@@ -2,14 +2,13 @@
 
 import logging
 import math
-import os
 import signal
 import sys
 import threading
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,12 +16,11 @@ from uuid import UUID, uuid4
 
 from workshed import db, logs, migrate
 from workshed.app import get_app, load_object
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.health import probes
+from workshed.health import endpoints
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus
-from workshed.http import PageHandlers
 from workshed.jobs.batches import batches
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
@@ -32,7 +30,6 @@ from workshed.jobs.outbox.claims import ClaimedRow
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER
 from workshed.metrics.metric import Counter
-from workshed.middleware.observability.metrics import serve_metrics
 from workshed.parent import die_with_parent
 from workshed.queues import Queue
 from workshed.settings import settings
@@ -139,7 +136,7 @@ class Relay:
                     migrate.require_stream(conn, "workshed")
                     claims.use_indexes(conn)
                     self._work(conn)
-            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
+            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 meters.POSTGRESQL_UP.set(0)
                 logger.warning("relay: %s; trying again", str(err).strip())
                 self._has_database = False
@@ -159,7 +156,7 @@ class Relay:
         beat(conn)  # before any claim, which another relay would otherwise take as orphaned
         with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._tasks):
             self._has_database = True
-            notify_ready(os.getpid())
+            notify_ready()
             if not self._has_redeclared:
                 # A worker may declare the queues that we may not; until then their rows stay.
                 redeclare_lost(self._publisher.urls, list_used_queues(conn, self._declared_queues))
@@ -322,10 +319,10 @@ def dead_letter_row(conn: Connection, relay: UUID, row: ClaimedRow, error: Envel
         batches.end_batch_job(conn, row.message_id, "dead")
 
 
-def run_relay(stop: threading.Event, show: Callable[[PageHandlers], None] = lambda _: None) -> None:
+def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
     """Run a relay of this process's broker until `stop` is set.
 
-    `show` gets the probe pages, unless the exporter serves them.
+    `serves`: it serves its metrics and probes itself, unless it shares a folder with workers.
     """
     found = get_broker()
     if not isinstance(found, RabbitMQBroker):
@@ -351,8 +348,8 @@ def run_relay(stop: threading.Event, show: Callable[[PageHandlers], None] = lamb
     )
     relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
     folder = settings().shared_folder
-    if folder is None:
-        show(probes.probe_pages(lambda: [relay.status()], of="relay"))
+    if folder is None and serves:
+        endpoints.serve_own(lambda: [relay.status()], of="relay")
     logger.info("relay is at work")
     with RelayStatusReporter(folder, relay.status), tasks:
         relay.run()
@@ -376,7 +373,7 @@ def main() -> int:
             die_with_parent(int(pid))
     try:
         logs.configure_logging()
-        run_relay(stop, serve_metrics)
+        run_relay(stop, serves=True)
     except WorkshedError as err:
         logger.critical("%s", err)
         return exit_code(err)

@@ -1,4 +1,4 @@
-"""Report this relay's status to the process that serves the probes of its master."""
+"""Report this relay's status to the process that serves the probes."""
 
 import threading
 from collections.abc import Callable

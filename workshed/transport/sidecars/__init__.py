@@ -1,1 +1,1 @@
-"""Processes alongside a worker: the relay, and the exporter of metrics and probes."""
+"""The processes alongside the workers of a `dramatiq` master."""

@@ -1,11 +1,13 @@
-"""Forks that every `dramatiq` master makes: one supervises a relay, one the exporter of metrics."""
+"""The fork that every `dramatiq` master makes: it supervises a relay, and serves metrics."""
 
+import importlib
 import multiprocessing
 import sys
 from collections.abc import Callable
 
 from dramatiq.middleware import Middleware
 
+from workshed import logs
 from workshed.health import shared_folder
 from workshed.metrics import metric
 from workshed.parent import parent_pid
@@ -13,50 +15,37 @@ from workshed.settings import Settings, multiprocess_folder, settings
 from workshed.transport.sidecars.supervisor import ChildSupervisor
 
 
-class RelayFork(Middleware):
-    """Ask the master for a fork that supervises a relay.
+class SidecarFork(Middleware):
+    """Ask a `dramatiq` master for a fork that supervises a relay, and serves metrics and probes.
 
-    dramatiq does not monitor its forks, so the fork is a supervisor.
+    dramatiq does not monitor its forks, so the relay is a child, which the fork restarts. Nothing
+    restarts the fork. `workshed worker` does both itself.
     """
 
     def __init__(self, *, wanted: bool = True) -> None:
-        """Ask for no fork unless `wanted`, because a relay runs elsewhere."""
+        """Ask for no fork unless `wanted`."""
         self._is_enabled = wanted
 
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise_relay] if self._is_enabled else []
+        return [run_sidecars] if self._is_enabled else []
 
 
-def supervise_relay() -> int:
-    """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
-    if settings().has_endpoints:
-        shared_folder.folder_for_master(parent_pid())
-    return ChildSupervisor("the relay", ["workshed.transport.relay.relay"]).supervise()
-
-
-class MetricsFork(Middleware):
-    """Ask the master for a fork that supervises the exporter of `/livez`, `/readyz`, `/metrics`."""
-
-    def __init__(self, *, wanted: bool) -> None:
-        """Ask for no fork unless `wanted`, because there is nothing to serve."""
-        self._is_enabled = wanted
-
-    @property
-    def forks(self) -> list[Callable[[], int]]:
-        """Fork once per master."""
-        return [supervise_metrics] if self._is_enabled else []
-
-
-def supervise_metrics() -> int:
-    """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
-    folder = shared_folder.folder_for_master(parent_pid())
-    if folder is None:
-        return 0  # there is nothing to read
-    return ChildSupervisor(
-        "the exporter", ["workshed.transport.sidecars.exporter", str(folder)]
-    ).supervise()
+def run_sidecars() -> int:
+    """Serve, and supervise a relay, as the settings say, until SIGTERM or the master's end."""
+    logs.configure_logging()
+    config, folder = settings(), None
+    if config.has_endpoints:
+        folder = shared_folder.folder_for_master(parent_pid())
+    if folder is not None and config.shared_folder is None:
+        shared_folder.remove_stale()
+        # Only this fork needs it, and it imports an HTTP server.
+        importlib.import_module("workshed.health.endpoints").serve_shared(folder)
+    if folder is None and not config.relay_fork:
+        return 0
+    words = ["workshed.transport.relay.relay"] if config.relay_fork else []
+    return ChildSupervisor("the relay", words).supervise()
 
 
 def enable_metrics(config: Settings) -> None:

@@ -1,5 +1,6 @@
 """Keep a child process running from a fork of a `dramatiq` master."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,12 +16,17 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
 
+logger = logging.getLogger(__name__)
+
 
 class ChildSupervisor:
     """Keeps one child process running, which runs a module of Workshed."""
 
     def __init__(self, name: str, words: list[str]) -> None:
-        """Take the child's name and `words`, the module and its arguments; start nothing."""
+        """Take the child's name and `words`, the module and its arguments; start nothing.
+
+        Without words there is no child, and it only waits for its end.
+        """
         self._name = name
         self._argv = words
         self._stop_event = threading.Event()
@@ -41,8 +47,9 @@ class ChildSupervisor:
 
     def run(self) -> int:
         """Keep one child running until a signal arrives; return its exit code."""
-        failures = 0
-        code = 0
+        failures = code = 0
+        if not self._argv:
+            self._stop_event.wait()
         while not self._stop_event.is_set():
             started = time.monotonic()
             code = self._run_once()
@@ -50,10 +57,8 @@ class ChildSupervisor:
                 failures = 0
             if not self._stop_event.is_set():
                 pause = backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-                print(  # noqa: T201 -- a fork has no logging set up, and stderr is the master's
-                    f"{self._name} ended with code {code}; starting it again in {pause:g} s",
-                    file=sys.stderr,
-                    flush=True,
+                logger.error(
+                    "%s ended with code %d; starting it again in %g s", self._name, code, pause
                 )
                 self._stop_event.wait(pause)
                 failures += 1

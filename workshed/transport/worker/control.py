@@ -5,7 +5,7 @@ import threading
 import time
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import cancel_rules, cancellations, queues
 from workshed.jobs.outbox import relays
 from workshed.metrics import meters

@@ -6,7 +6,6 @@ from pathlib import Path
 from workshed.health import status
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus, StatusFile
-from workshed.parent import parent_pid
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.worker.control import ControlPoller
@@ -67,7 +66,7 @@ class WorkerStatusReporter:
                 telling(self._collect_status())
             if not up:
                 up = True
-                notify_ready(parent_pid())
+                notify_ready()
             if self._stop_event.wait(status.EVERY_S):
                 return
 

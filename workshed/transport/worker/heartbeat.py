@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from workshed import db
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import QueueReport, WorkerIdentity
@@ -69,7 +69,7 @@ class WorkerHeartbeat:
                 workers.record_watermarks(conn, self._report(left))
                 workers.delete_worker(conn, self.process.id)
         except (
-            *TRANSIENT_ERRORS,
+            *db.TRANSIENT_ERRORS,
             DatabaseUnreachableError,
         ) as err:  # it expires without heartbeats
             logger.info("could not record that this worker ended: %s", str(err).strip())

@@ -6,14 +6,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Any
 
 from workshed import db
+from workshed.errors import EXIT_HARD_DEADLINE
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
-from workshed.transport.errors import EXIT_HARD_DEADLINE
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class GracefulShutdown:
         Does nothing outside the main thread, because only that may set signal handlers.
         """
         if threading.current_thread() is threading.main_thread():
+            _reset_signals_in_children()
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._previous_handlers[number] = signal.getsignal(number)
                 signal.signal(number, self._on_signal)
@@ -131,3 +133,15 @@ class GracefulShutdown:
         with contextlib.suppress(OSError):
             logging.shutdown()
         os._exit(code)
+
+
+@cache
+def _reset_signals_in_children() -> None:
+    """Let a process that a job forks end on SIGTERM, and not shut down its parent's jobs."""
+    os.register_at_fork(after_in_child=_reset_signals)
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

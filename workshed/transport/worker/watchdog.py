@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from dramatiq.worker import Worker
 
+from workshed.errors import EXIT_WATCHDOG
 from workshed.transport.amqp.connection import ReconnectingConnection
-from workshed.transport.errors import EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
 

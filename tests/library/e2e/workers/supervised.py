@@ -12,7 +12,7 @@ import threading
 
 import pika
 
-from tests.processes import children, command_of, descendants, started_by
+from tests.processes import children, command_of, descendants
 
 ACTORS = """
 import logging, os, signal, time
@@ -53,12 +53,13 @@ def talk(number):
     logging.getLogger("parts").info("x" * 3000)
     note("end", number)
 """
+WORKER = "workshed.transport.worker_process"
 RELAYS = ("workshed.transport.relay.relay", "brokers.relay")
 """The modules that a relay is started from: here, and in an earlier release."""
 
 
 class Supervised:
-    """`workshed worker` with its masters, their workers, and a relay."""
+    """`workshed worker` with its workers and a relay."""
 
     def __init__(self, options, environment, log, command="worker", program="workshed"):
         self.log = log
@@ -83,19 +84,19 @@ class Supervised:
         ours = ("workshed.console.supervisor.", "console.")  # the second is of an earlier release
         return [line["event"] for line in found if line["logger"].startswith(ours)]
 
-    def masters(self):
-        return [pid for pid in children(self.process.pid) if "dramatiq" in command_of(pid)]
+    def workers(self):
+        """Return the worker processes, oldest first."""
+        return self._children(WORKER)
 
     def relays(self):
+        return self._children(*RELAYS)
+
+    def _children(self, *modules):
         return [
             pid
             for pid in children(self.process.pid)
-            if any(name in command_of(pid) for name in RELAYS)
+            if any(name in command_of(pid) for name in modules)
         ]
-
-    def workers(self):
-        """Return the worker process of each master."""
-        return [pid for master in self.masters() for pid in started_by(master)]
 
     def stop(self, number=signal.SIGTERM, timeout=90):
         self.process.send_signal(number)

@@ -41,7 +41,7 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
 ):
     """If a worker were stopped first, it would be missing for as long as its successor boots."""
     workers = supervise(exporter=True)
-    before = workers.masters()
+    before = workers.workers()
     (relay,) = workers.relays()
     for number in range(400):
         send("make", number)
@@ -53,14 +53,14 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
         wait_until_up(workers, eventually, times=2)
 
     assert (consumers.fewest, consumers.most) == (3, 4)
-    assert not set(before) & set(workers.masters())
+    assert not set(before) & set(workers.workers())
     assert workers.relays() != [relay]
     eventually(lambda: done() == set(range(400)))
     assert len(notes("end")) == 400
     send("make", 400)
     eventually(lambda: 400 in done())
     assert notes("end")[-1][1] == 2
-    assert restarted(workers) == ["worker 1", "worker 2", "worker 3", "relay", "exporter"]
+    assert restarted(workers) == ["worker 1", "worker 2", "worker 3", "relay"]
 
 
 @pytest.mark.sample(1)
@@ -83,7 +83,7 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
     supervise, send, done, vhost, tmp_path, eventually
 ):
     workers = supervise(processes=2)
-    before = workers.masters()
+    before = workers.workers()
     (tmp_path / "parts.py").write_text("1 / 0")
 
     with Consumers(vhost, "parts") as consumers:
@@ -94,29 +94,29 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
         eventually(lambda: done() == {1})
 
     assert consumers.fewest == 2
-    assert workers.masters() == before
+    assert workers.workers() == before
     (tmp_path / "parts.py").write_text(ACTORS)
     workers.process.send_signal(signal.SIGHUP)
     wait_until_up(workers, eventually, times=2)
-    assert not set(before) & set(workers.masters())
+    assert not set(before) & set(workers.workers())
 
 
 def test_a_worker_that_is_killed_while_its_successor_boots_is_followed_by_it(
     supervise, tmp_path, eventually
 ):
     workers = supervise(processes=1)
-    (old,) = workers.masters()
+    (old,) = workers.workers()
     slow = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "parts.py").write_text(slow + ACTORS)
     workers.process.send_signal(signal.SIGHUP)
-    _, new = eventually(lambda: len(found := workers.masters()) == 2 and found)
+    _, new = eventually(lambda: len(found := workers.workers()) == 2 and found)
 
     os.kill(old, signal.SIGKILL)
-    eventually(lambda: workers.masters() == [new])
+    eventually(lambda: workers.workers() == [new])
     (tmp_path / "go").touch()
 
     wait_until_up(workers, eventually, times=2)
-    assert workers.masters() == [new]
+    assert workers.workers() == [new]
 
 
 # Limits of a worker
@@ -157,7 +157,7 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
     """If memory were measured while a job runs, each large job would cost a worker."""
     (tmp_path / "parts.py").write_text(ACTORS + MEMORY)
     workers = supervise("--max-memory", "400M", processes=1)
-    before = workers.masters()
+    before = workers.workers()
 
     send("borrow", 1, 500 << 20)
     eventually(lambda: done() == {1})
@@ -168,7 +168,7 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
     send("keep", 3, 500 << 20)
 
     wait_until_up(workers, eventually, times=2)
-    assert not set(before) & set(workers.masters())
+    assert not set(before) & set(workers.workers())
     assert any("MiB of memory" in line for line in workers.said())
 
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from workshed import db
+from workshed.errors import EXIT_HARD_DEADLINE
 from workshed.middleware import HardTimeLimitExceeded
-from workshed.transport.errors import EXIT_HARD_DEADLINE
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from workshed.errors import EXIT_WATCHDOG
 from workshed.transport.amqp import connection
-from workshed.transport.errors import EXIT_WATCHDOG
 from workshed.transport.worker import watchdog
 from workshed.transport.worker.watchdog import Watchdog
 

@@ -15,8 +15,8 @@ from tests.root import ROOT
 from tests.service.integration.deploy.lines import load, problem, queues, unknown
 from workshed.console.cli import CODE_MEANINGS
 from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
+from workshed.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 from workshed.settings import Settings
-from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 
 FOLDER = ROOT / "deploy" / "systemd"
 UNITS = {one.name: one for one in sorted(FOLDER.glob("workshed*.*")) if one.is_file()}
@@ -150,7 +150,7 @@ def test_a_worker_has_its_grace_period_and_a_reserve():
 
     assert grace == Settings().shutdown_grace.total_seconds()
     assert seconds(unit.service("TimeoutStopSec")) >= grace + 20
-    assert unit.service("KillMode") == "mixed"  # otherwise a second SIGTERM interrupts jobs
+    assert unit.service("KillMode") == "mixed"  # otherwise programs of jobs would get SIGTERM, too
 
 
 def test_a_worker_rolls_when_it_is_reloaded():

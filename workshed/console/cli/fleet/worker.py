@@ -2,23 +2,15 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workshed import logs
 from workshed.app import get_app
 from workshed.console.cli.terminal import completion
 from workshed.console.formatting import SIZE_METAVAR, parse_size
-from workshed.console.supervisor.child import ManagedProcess
-from workshed.console.supervisor.code_watch import CodeWatch
-from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
-from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
-from workshed.errors import SettingsError, WorkshedError
-from workshed.health import shared_folder
-from workshed.settings import settings, update_environment
-from workshed.transport import build
+from workshed.errors import SettingsError
+from workshed.settings import settings
 
 
 def worker(
@@ -104,57 +96,16 @@ def worker(
     Exit codes: 0 every process ended cleanly; 1 one did not; 72 one had not
     stopped 10 s after the grace period and was killed; others as above.
     """
-    build.get_broker()  # opens no connection; reports unreadable settings before any child starts
-    logs.configure_logging()
-    grace = settings().shutdown_grace
-    # Jobs interrupted at the end of the grace period still have to be settled.
-    timeout_ms = round((grace.total_seconds() + RELAY_AFTER_S) * 1000)
+    settings()  # reports unreadable settings before anything starts
     modules = modules or list(get_app().actors)
     if not modules:
         raise SettingsError("name the modules of your actors, here or in `actors` of your App")
-    command = [sys.executable, "-m", "dramatiq", *prepend_broker(modules)]
-    command += ["--processes", "1", "--threads", str(threads)]
-    command += ["--worker-shutdown-timeout", str(timeout_ms)]
-    command += ["--queues", *queues] if queues else []
-    workers = [ManagedProcess(f"worker {number}", command) for number in range(1, processes + 1)]
-    relaying = [
-        sys.executable,
-        "-m",
-        "workshed.transport.relay.relay",
-        "--parent",
-        str(os.getpid()),
-    ]
-    beside = [ManagedProcess("relay", relaying, beside=True)] if relay else []
-    # All processes share one folder, so that one exporter serves the metrics and probes of all.
-    shows, folder = settings().has_endpoints, shared_folder.folder_for_master(os.getpid())
-    if folder is not None and shows:
-        showing = [
-            sys.executable,
-            "-m",
-            "workshed.transport.sidecars.exporter",
-            str(folder),
-            "--parent",
-            relaying[-1],
-        ]
-        # `alone`: only one process can listen on the port.
-        beside.append(ManagedProcess("exporter", showing, beside=True, alone=True, asks_none=True))
-    elif folder is not None:
-        shared_folder.remove_stale()  # the exporter would otherwise do it
-    limits = WorkerLimits(max_jobs, max_memory)
-    if limits and folder is None:
-        raise WorkshedError("--max-jobs and --max-memory need a temporary folder; check TMPDIR")
-    code = CodeWatch(Path.cwd()) if reload else None
-    if reload:
-        # Python recognises a stale .pyc file by its second and size, which a quick edit may keep.
-        update_environment({"PYTHONDONTWRITEBYTECODE": "1"})
-    vitals = WorkerVitals(folder, limits)
-    supervisor = Supervisor([*workers, *beside], grace, vitals, code=code)
-    raise typer.Exit(supervisor.run())
-
-
-def prepend_broker(modules: list[str]) -> list[str]:
-    """Return the modules dramatiq imports: the broker first, so that `@dramatiq.actor` uses it.
-
-    The first module may name its own broker, `module:broker`, as dramatiq allows.
-    """
-    return modules if ":" in modules[0] else ["workshed:broker", *modules]
+    words = [*modules, "--processes", str(processes), "--threads", str(threads)]
+    words += ["--queues", *queues] if queues else []
+    words += [] if relay else ["--no-relay"]
+    words += [] if max_jobs is None else ["--max-jobs", str(max_jobs)]
+    words += [] if max_memory is None else ["--max-memory", str(max_memory)]
+    words += ["--reload"] if reload else []
+    # This process becomes the supervisor, without what the command line has imported.
+    program = [sys.executable, "-m", "workshed.console.supervisor", *words]
+    os.execv(sys.executable, program)  # noqa: S606 -- no shell reads it

@@ -1,0 +1,78 @@
+"""What each process imports, because every package costs memory and time in each of them."""
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+TELL = """
+import atexit, os, pathlib, signal, sys
+
+def tell(*_):
+    pathlib.Path(os.environ["IMPORTED"], str(os.getpid())).write_text("\\n".join(sys.modules))
+
+signal.signal(signal.SIGUSR2, tell)
+atexit.register(tell)
+"""
+"""Each Python runs this when it starts: it then lists its modules on a signal, and at its end."""
+SENDING = """
+import parts
+
+parts.make.send(1)
+"""
+SENDER = {"cronsim", "dramatiq", "orjson", "pika"}
+QUERYING = {"prometheus_client", "psycopg", "psycopg_pool"}
+RUNNER = SENDER | QUERYING | {"psycopg_binary", "typing_extensions"}
+ALLOWED = {
+    "sender": SENDER,
+    "worker": RUNNER,
+    "relay": RUNNER,
+    "supervisor": {"prometheus_client"},
+}
+"""Packages that are not Python's own, by the kind of process."""
+
+
+@pytest.fixture
+def imported(environment, tmp_path, monkeypatch, eventually):
+    """`imported(pid)`: the packages of a running process, or of one that has ended."""
+    (tmp_path / "sitecustomize.py").write_text(TELL)
+    (tmp_path / "imported").mkdir()
+    monkeypatch.setenv("IMPORTED", str(tmp_path / "imported"))
+    monkeypatch.setenv("WORKSHED_APP", "")  # that of the tests has settings of its own
+    known = importlib.metadata.packages_distributions().keys() - {"editables", "workshed"}
+
+    def ask(pid):
+        file = tmp_path / "imported" / str(pid)
+        if not file.exists():
+            os.kill(pid, signal.SIGUSR2)
+        eventually(lambda: file.exists() and file.read_text())
+        found = {name.partition(".")[0] for name in file.read_text().split()}
+        return {name for name in found & known if not name.startswith("_")}
+
+    return ask
+
+
+def test_a_sender_imports_only_what_it_needs_to_send(imported, environment, broker, tmp_path):
+    sender = subprocess.Popen(
+        [sys.executable, "-c", SENDING], env={**os.environ, **environment}, cwd=tmp_path
+    )
+    assert sender.wait(60) == 0
+
+    assert imported(sender.pid) <= ALLOWED["sender"]
+
+
+def test_the_processes_of_workshed_worker_import_only_what_they_need(
+    imported, supervise, send, done, eventually
+):
+    workers = supervise(processes=1, exporter=True)
+    send("make", 1)
+    eventually(lambda: done() == {1})
+
+    [worker], [relay] = workers.workers(), workers.relays()
+    assert QUERYING <= imported(worker) <= ALLOWED["worker"]
+    assert QUERYING <= imported(relay) <= ALLOWED["relay"]
+    workers.stop()
+    assert imported(workers.process.pid) <= ALLOWED["supervisor"]
