@@ -111,7 +111,7 @@ def test_each_line_of_a_job_names_it_including_those_of_libraries(start, broker,
         expected = [
             "in a library",
             "in a thread",
-            "failed; next attempt in 0.0 s: OSError: away" if attempt == 1 else
+            "failed; next attempt in 0ms: OSError: away" if attempt == 1 else
             "dead: failed 2 times: OSError: away",
             last,
         ]  # fmt: skip
@@ -150,8 +150,8 @@ def plain(broker, message):
         ("work", cancelled, "cancelled: cancelled"),
         ("work", absorbed, "duplicate: "),
         ("leave_out", plain, "discarded: paid already"),
-        ("wait", plain, "again in 3600.0 s: "),
-        ("nobody", plain, "again in 2.0 s: no actor 'nobody' is known to this worker"),
+        ("wait", plain, "again in 1h: "),
+        ("nobody", plain, "again in 2s: no actor 'nobody' is known to this worker"),
     ],
 )
 def test_the_line_of_its_outcome_names_a_job_even_if_it_did_not_run(
@@ -192,7 +192,7 @@ def test_the_line_of_a_job_that_is_cut_off_names_it(start, broker, eventually):
     worker.stop()
 
     events = [line["event"] for line in said(worker, message)]
-    assert "again in 0.0 s: interrupted by a shutdown" in events
+    assert "again in 0ms: interrupted by a shutdown" in events
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

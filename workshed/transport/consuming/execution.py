@@ -11,7 +11,8 @@ from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from workshed import db
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
+from workshed.duration import format_rounded
 from workshed.errors import WorkshedError
 from workshed.jobs import context
 from workshed.jobs.control.cancel_rules import CancelRule
@@ -33,6 +34,7 @@ from workshed.middleware import (
     decide_outcome,
 )
 from workshed.middleware.retrying.retries import run_facts
+from workshed.settings import settings
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.in_flight import RunningJobs
@@ -276,7 +278,7 @@ class JobExecutor:
                 for hook in hooks:
                     try:
                         hook(broker, delivery)
-                    except TRANSIENT_ERRORS as err:
+                    except db.TRANSIENT_ERRORS as err:
                         again = functools.partial(hook, broker, delivery)
                         retry_until_stored(
                             again,
@@ -350,8 +352,8 @@ class JobExecutor:
         if job.observers_called:
             return
         job.observers_called = True
-        if outcome is not SUCCEEDED:
-            log_outcome(outcome, error)
+        if outcome.kind != "succeeded" or settings().log_jobs:
+            log_outcome(job, outcome, error)
         self._refresh_hooks()
         for ended in self._outcome_hooks:
             _call_observer(ended, job, outcome)
@@ -423,29 +425,41 @@ def _call_observer(hook: Callable[..., None], *args: object) -> None:
         logger.exception("%s failed", hook.__qualname__)
 
 
-def log_outcome(outcome: Outcome, error: BaseException | None = None) -> None:
-    """Log in one line, with the traceback, how a job ended without success.
+def log_outcome(job: Job, outcome: Outcome, error: BaseException | None = None) -> None:
+    """Log in one line how a job ended, how long it ran, and how long it had waited.
 
-    A dead job is an error; a failure that is retried or discarded is a warning. `error`: what the
-    actor raised, if the outcome has no error itself.
+    A dead job is an error. A failure that is retried or discarded is a warning. Both have the
+    traceback. `error`: what the actor raised, if the outcome has no error itself.
     """
-    trace = _loggable_error(outcome.error or error)
+    trace = None if outcome.kind == "succeeded" else _loggable_error(outcome.error or error)
     passing = logging.INFO if trace is None else logging.WARNING
+    after = format_rounded(outcome.delay)
+    said: tuple[int, str]
     match outcome.kind:
+        case "succeeded":
+            said = logging.INFO, _describe_success(job)
         case "duplicate":
-            logger.log(passing, "duplicate: %s", outcome.reason, exc_info=trace)
+            said = passing, f"duplicate: {outcome.reason}"
         case "retry":
-            after = outcome.delay.total_seconds()
-            logger.warning(
-                "failed; next attempt in %.1f s: %s", after, outcome.reason, exc_info=trace
-            )
+            said = logging.WARNING, f"failed; next attempt in {after}: {outcome.reason}"
         case "snoozed" | "interrupted" | "unknown_actor":
-            after = outcome.delay.total_seconds()
-            logger.log(passing, "again in %.1f s: %s", after, outcome.reason, exc_info=trace)
+            said = passing, f"again in {after}: {outcome.reason}"
         case "discarded" | "cancelled" | "skipped":
-            logger.warning("%s: %s", outcome.kind, outcome.reason, exc_info=trace)
+            said = logging.WARNING, f"{outcome.kind}: {outcome.reason}"
         case "dead" | "expired" | "poison":
-            logger.error("%s: %s", outcome.kind, outcome.reason, exc_info=trace)
+            said = logging.ERROR, f"{outcome.kind}: {outcome.reason}"
+    times = {"ran_s": job.duration_s, "waited_s": job.queue_wait_s}
+    known = {name: round(length, 6) for name, length in times.items() if length is not None}
+    level, text = said
+    logger.log(level, "%s", text, exc_info=trace, extra={"outcome": outcome.kind, **known})
+
+
+def _describe_success(job: Job) -> str:
+    ran, waited = job.duration_s, job.queue_wait_s
+    text = "succeeded" if ran is None else f"succeeded in {format_rounded(timedelta(seconds=ran))}"
+    if waited is None:
+        return text
+    return f"{text}, after a wait of {format_rounded(timedelta(seconds=waited))}"
 
 
 def _loggable_error(error: BaseException | None) -> BaseException | None:

@@ -1,6 +1,8 @@
-"""A worker logs a job that fails in one line, at a level that matches what happens next."""
+"""A worker logs each run in one line, at a level that matches what happens next."""
 
 import logging
+import re
+import time
 import traceback
 from datetime import timedelta
 
@@ -14,6 +16,7 @@ from workshed.jobs import Discard, RetryAfter, Snooze
 from workshed.jobs.context import current_job
 from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
+from workshed.settings import settings
 
 HOUR = timedelta(hours=1)
 NO_RETRY = {"max_retries": 0}
@@ -48,10 +51,43 @@ def lines(actor, working, rabbitmq, eventually, caplog):
     return run
 
 
+def test_a_success_is_one_line_with_its_times(lines):
+    [line] = lines(lambda: time.sleep(0.05))
+
+    assert (line.levelname, line.outcome) == ("INFO", "succeeded")
+    assert line.ran_s >= 0.05
+    assert line.waited_s >= 0
+    assert re.fullmatch(
+        r"succeeded in \d+(ms|\.\d+s), after a wait of [\d.]+m?s", line.getMessage()
+    )
+
+
+def test_lines_of_successes_can_be_switched_off(actor, working, eventually, caplog, monkeypatch):
+    monkeypatch.setenv("WORKSHED_LOG_JOBS", "false")
+    settings.cache_clear()
+    caplog.set_level(logging.INFO)
+    runs = []
+
+    @actor(queue_name="default")
+    def job(number):
+        runs.append(number)
+        if number == 2:
+            raise Discard("the last one")
+
+    with working("default", threads=1):
+        for number in (1, 2):
+            job.send(number)
+        eventually(lambda: "the last one" in caplog.text)
+
+    assert runs == [1, 2]
+    ours = [r for r in caplog.records if r.name == "workshed.transport.consuming.execution"]
+    assert [record.outcome for record in ours] == ["discarded"]
+
+
 @pytest.mark.parametrize(
     ("level", "begins", "options", "error"),
     [
-        ("WARNING", "failed; next attempt in 5.0 s: OSError: away", NOW, OSError("away")),
+        ("WARNING", "failed; next attempt in 5s: OSError: away", NOW, OSError("away")),
         ("ERROR", "dead: failed once: OSError: away", NO_RETRY, OSError("away")),
         ("ERROR", "dead: PermanentError: no", {}, PermanentError("no")),
         ("ERROR", "dead: KeyError: 7", {"throws": KeyError}, KeyError(7)),
@@ -69,11 +105,11 @@ def test_a_failure_is_one_line_with_its_traceback(level, begins, options, error,
 @pytest.mark.parametrize(
     ("level", "begins", "decision"),
     [
-        ("INFO", "again in 3600.0 s: later", Snooze(HOUR, "later")),
+        ("INFO", "again in 1h: later", Snooze(HOUR, "later")),
         ("WARNING", "discarded: paid already", Discard("paid already")),
-        ("WARNING", "failed; next attempt in 3600.0 s: ", RetryAfter(HOUR, "later")),
+        ("WARNING", "failed; next attempt in 1h: ", RetryAfter(HOUR, "later")),
         ("WARNING", "failed; next attempt in ", RateLimitExceeded("too many")),
-        ("WARNING", "failed; next attempt in 5.0 s: ", dramatiq.Retry("again", delay=5_000)),
+        ("WARNING", "failed; next attempt in 5s: ", dramatiq.Retry("again", delay=5_000)),
     ],
 )
 def test_a_decision_of_a_job_is_one_line_without_a_traceback(level, begins, decision, lines):
@@ -88,7 +124,7 @@ def test_the_line_has_the_error_that_caused_the_decision(lines):
     """For example, a job that waits for a mail server: the operator must see why."""
     [line] = lines(lambda: fail(Snooze(HOUR, "later"), OSError("away")))
 
-    assert (line.levelname, line.getMessage()) == ("WARNING", "again in 3600.0 s: later")
+    assert (line.levelname, line.getMessage()) == ("WARNING", "again in 1h: later")
     assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
 
 
