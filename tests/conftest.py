@@ -406,11 +406,11 @@ def database(database_url, monkeypatch):
     """Point `workshed.db` and child processes at the database of this test; yields its URL."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", database_url)
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
     yield database_url
-    if db.get_pool.cache_info().currsize:
+    if db.has_pool():
         db.get_pool().close()
-    db.get_pool.cache_clear()
+    db.forget_pool()
     settings.cache_clear()
 
 

@@ -1,155 +1,66 @@
-"""The connection pool of a process, opened after the fork."""
+"""Transactions on the connection pool of a process, which is opened after the fork."""
 
 import atexit
+import importlib
 import logging
 import math
 import os
-import select
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
-from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
-
-from workshed.errors import DatabaseUnreachableError, PoolerModeError
+from workshed.database.postgres import IDLE, describe_address
+from workshed.database.waits import WaitLimit, answer_limit, borrower_limit, limited_wait
+from workshed.errors import DatabaseUnreachableError
 from workshed.interrupts import thread_gate
 from workshed.settings import settings
 
-Connection = psycopg.Connection[TupleRow]
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import errors
+    from psycopg_pool import ConnectionPool
 
-ANSWER_S = 30.0
-"""How long to wait for the answer to a statement that is known to be short."""
-CANCEL_S = 5.0
+    from workshed.database.pool import TRANSIENT_ERRORS, Connection, InterruptibleConnection
 
-_answer_limit: ContextVar[float | None] = ContextVar("limit", default=None)
+__all__ = [
+    "CONNECT_OPTIONS",
+    "POOL_WAIT_S",
+    "SERVER_GRACE_S",
+    "TRANSIENT_ERRORS",
+    "Connection",
+    "InterruptibleConnection",
+    "add_close_hook",
+    "autocommit_statement",
+    "close_pool",
+    "commit_is_unknown",
+    "connect",
+    "deadline",
+    "describe_address",
+    "errors",
+    "forget_pool",
+    "get_pool",
+    "has_pool",
+    "is_in_transaction",
+    "join_transaction",
+    "joined_connection",
+    "limited_wait",
+    "release_claims",
+    "savepoint",
+    "separate_transaction",
+    "snapshot",
+    "transaction",
+]
 
+logger = logging.getLogger(__name__)
 
-STATEMENT_MODE = "statement pooling mode"
-"""Part of PgBouncer's error for BEGIN in statement pooling mode."""
-
-
-class InterruptibleConnection(Connection):
-    """A connection whose waits end at a limit or at an interrupt.
-
-    libpq waits forever if something on the way acknowledges bytes but forwards none. C code does
-    not see interrupts of `TimeLimit` either, so a time limit would wait for the query.
-    """
-
-    used_at = -math.inf
-    """When it was returned to the pool, by `time.monotonic`."""
-    is_pooled = False
-    """Whether there is a pooler, which may give each transaction another session of the server."""
-
-    def detect_pooler(self) -> None:
-        """Detect a pooler and then keep no state in the session; takes one round trip.
-
-        Through a pooler, the process ID from connecting differs from the one that a query returns.
-        Raises `PoolerModeError` for a pooler in statement pooling mode.
-        """
-        try:
-            self.autocommit = True  # otherwise the query would leave a transaction open
-            row = self.execute("SELECT pg_backend_pid()").fetchone()
-        except BaseException:
-            self.close()
-            raise
-        self.is_pooled = row is not None and row[0] != self.info.backend_pid
-        if self.is_pooled:
-            self.prepare_threshold = None
-            self._refuse_statement_mode()
-
-    def _refuse_statement_mode(self) -> None:
-        """Raise `PoolerModeError` for a pooler in statement pooling mode."""
-        try:
-            self.execute("BEGIN")
-            self.execute("ROLLBACK")
-        except psycopg.Error as err:
-            self.close()
-            if STATEMENT_MODE in str(err):
-                raise PoolerModeError(describe_address(self.info.dsn)) from None
-            raise
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for an answer, for as long as `limited_wait` allows, or until an interrupt."""
-        try:
-            return super().wait(_forward_waits(gen, _answer_limit.get()), interval, timeout)
-        except _NoAnswerError:
-            self.pgconn.finish()  # a late answer would be taken for that of the next statement
-            raise
-        except Exception:
-            raise
-        except BaseException:
-            self._cancel_and_close()
-            raise
-
-    def _cancel_and_close(self) -> None:
-        """Cancel the statement of an interrupted thread on the server; nothing reads its result."""
-        with thread_gate().defer():
-            try:
-                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                    self.cancel_safe(timeout=CANCEL_S)
-            finally:
-                self.pgconn.finish()
-
-
-class _NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time."""
-
-
-def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
-    """Forward what psycopg waits for; at each step CPython can raise a pending interrupt."""
-    until = math.inf if limit_s is None else time.monotonic() + limit_s
-    ready = None
-    while True:
-        try:
-            wanted = gen.send(ready)
-        except StopIteration as end:
-            return end.value
-        if time.monotonic() > until:
-            raise _NoAnswerError(f"no answer within {limit_s:g} s")
-        ready = yield wanted
-
-
-class _WaitLimit:
-    """A block in which this thread waits at most `within_s` seconds for each statement.
-
-    A class, because a generator costs more and each job of a worker enters one.
-    """
-
-    __slots__ = ("_token", "_within_s")
-
-    def __init__(self, within_s: float | None) -> None:
-        self._within_s = within_s
-
-    def __enter__(self) -> None:
-        self._token = _answer_limit.set(self._within_s)
-
-    def __exit__(self, *_: object) -> None:
-        _answer_limit.reset(self._token)
-
-
-def limited_wait() -> AbstractContextManager[None]:
-    """Limit the wait for each statement of this thread to `ANSWER_S` inside the block.
-
-    After that, raises `psycopg.OperationalError` and closes the connection.
-    """
-    return _WaitLimit(ANSWER_S)
-
-
-TRANSIENT_ERRORS = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.IdleInTransactionSessionTimeout,
-)
-"""Transient errors, which a retry may cure: connection, shutdown, failover, deadlock, disk full."""
-
+LAZY_NAMES = ("TRANSIENT_ERRORS", "Connection", "InterruptibleConnection")
+"""Names of `workshed.database.pool`, which imports psycopg."""
+ADMIN_SHUTDOWN, CRASH_SHUTDOWN = "57P01", "57P02"
+"""Codes of PostgreSQL's errors after which a commit is in doubt."""
 POOL_WAIT_S = 5
 CONNECT_OPTIONS: dict[str, Any] = {
     "application_name": "workshed",
@@ -161,14 +72,8 @@ CONNECT_OPTIONS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,  # on systems without `tcp_user_timeout`, such as macOS: 25 s
 }
-UNCHECKED_S = 1.0
-"""A connection used within this time is lent without a check if nothing arrived on it since,
-because a closed connection is readable. A check is a round trip before each transaction. Only
-borrowers with a limited wait go without: reading cannot show that the network went silent."""
-_parent_pools: list[ConnectionPool[InterruptibleConnection]] = []
-_borrower_limit: ContextVar[float | None] = ContextVar("patience", default=None)
-"""How long the borrower of a connection waits for an answer on it; `None`: forever."""
-_joined_transaction: ContextVar[Connection | None] = ContextVar("joined", default=None)
+_parent_pools: "list[ConnectionPool[InterruptibleConnection]]" = []
+_joined_transaction: "ContextVar[Connection | None]" = ContextVar("joined", default=None)
 _open_transactions: ContextVar[int] = ContextVar("open", default=0)
 """How many of the pool's transactions this thread is in."""
 
@@ -179,28 +84,45 @@ SERVER_GRACE_S = 5.0
 first, and writes after the block, in the same transaction, have this long."""
 
 
-@cache
-def get_pool() -> ConnectionPool[InterruptibleConnection]:
+@dataclass
+class _PoolOfProcess:
+    """The pool of this process, if one was built, and the lock for building it."""
+
+    pool: "ConnectionPool[InterruptibleConnection] | None" = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_process = _PoolOfProcess()
+
+
+def get_pool() -> "ConnectionPool[InterruptibleConnection]":
     """Return the pool of this process; `transaction` opens it on first use."""
-    found = ConnectionPool(
-        settings().database_url.get_secret_value(),
-        connection_class=InterruptibleConnection,
-        kwargs=CONNECT_OPTIONS,
-        min_size=0,
-        max_size=settings().pool_size,
-        timeout=POOL_WAIT_S,
-        reconnect_timeout=POOL_WAIT_S,  # otherwise its pauses grow to minutes after an outage
-        check=_check_connection,
-        configure=InterruptibleConnection.detect_pooler,
-        open=False,
-        name="workshed",
-    )
-    # Otherwise the interpreter waits up to 5 s for each of its threads at exit.
-    atexit.register(found.close)
+    found = _process.pool
+    if found is None:
+        module = _pool_module()
+        with _process.lock:
+            found = _process.pool
+            if found is None:
+                url, size = settings().database_url.get_secret_value(), settings().pool_size
+                found = _process.pool = module.build_pool(url, CONNECT_OPTIONS, size, POOL_WAIT_S)
+                # Otherwise the interpreter waits up to 5 s for each of its threads at exit.
+                atexit.register(found.close)
     return found
 
 
-logger = logging.getLogger(__name__)
+def has_pool() -> bool:
+    """Tell whether this process has built its pool."""
+    return _process.pool is not None
+
+
+def forget_pool() -> None:
+    """Let the next use build another pool; does not close this one."""
+    _process.pool = None
+
+
+def _pool_module() -> Any:
+    return importlib.import_module("workshed.database.pool")
+
 
 _close_hooks: list[Callable[[], None]] = []
 
@@ -223,11 +145,11 @@ def close_pool() -> None:
     """Close the pool of this process for good, once no job is running."""
     release_claims()
     get_pool().close()
-    get_pool.cache_clear()  # a closed pool never opens again
+    forget_pool()  # a closed pool never opens again
 
 
 @contextmanager
-def transaction() -> Generator[Connection]:
+def transaction() -> "Generator[Connection]":
     """Run the block in one transaction: committed at its end, rolled back by any exception.
 
     Inside a joined transaction the block is a savepoint: an exception undoes only the block, and
@@ -247,16 +169,16 @@ def transaction() -> Generator[Connection]:
 
 
 @contextmanager
-def savepoint(conn: Connection) -> Generator[None]:
+def savepoint(conn: "Connection") -> Generator[None]:
     """Make an exception undo only the block, which otherwise commits with the transaction."""
-    if conn.info.transaction_status == TransactionStatus.IDLE:
+    if conn.info.transaction_status == IDLE:
         conn.execute("SELECT")  # otherwise psycopg commits the block as a whole transaction
     with conn.transaction():
         yield
 
 
 @contextmanager
-def separate_transaction() -> Generator[Connection]:
+def separate_transaction() -> "Generator[Connection]":
     """Run the block in a transaction of its own, even if this thread has joined one.
 
     It then takes a second connection from the pool, and commits even if the joined one rolls back.
@@ -266,7 +188,7 @@ def separate_transaction() -> Generator[Connection]:
 
 
 @contextmanager
-def snapshot() -> Generator[Connection]:
+def snapshot() -> "Generator[Connection]":
     """Read the database in the block as it is at one moment, despite concurrent commits.
 
     The block cannot write. Raises `RuntimeError` in the transaction of an actor with `once=True`.
@@ -284,7 +206,7 @@ def snapshot() -> Generator[Connection]:
 
 
 @contextmanager
-def autocommit_statement() -> Generator[Connection]:
+def autocommit_statement() -> "Generator[Connection]":
     """Run the block's single statement as `transaction` does, in one round trip instead of three.
 
     It commits before the block ends. After an error that did not come from PostgreSQL, it may or
@@ -298,18 +220,17 @@ def autocommit_statement() -> Generator[Connection]:
         yield conn
 
 
-def commit_is_unknown(error: psycopg.Error) -> bool:
+def commit_is_unknown(error: "psycopg.Error") -> bool:
     """Return whether PostgreSQL may have committed the statement that failed."""
-    ended = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown)
-    return error.sqlstate is None or isinstance(error, ended)
+    return error.sqlstate in (None, ADMIN_SHUTDOWN, CRASH_SHUTDOWN)
 
 
 @contextmanager
-def _borrow_connection(*, autocommit: bool = False) -> Generator[InterruptibleConnection]:
+def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleConnection]":
     """Lend a connection of the pool; the block, or each statement of it, is a transaction."""
     connections = get_pool()
-    caller = _answer_limit.get()
-    _borrower_limit.set(caller)
+    caller = answer_limit.get()
+    borrower_limit.set(caller)
     with thread_gate().defer(), limited_wait():
         connections.open()  # does nothing when open
         conn = connections.getconn()
@@ -317,7 +238,7 @@ def _borrow_connection(*, autocommit: bool = False) -> Generator[InterruptibleCo
         try:
             conn.autocommit = autocommit
             _open_transactions.set(outside + 1)
-            with conn, thread_gate().allow(), _WaitLimit(caller):
+            with conn, thread_gate().allow(), WaitLimit(caller):
                 yield conn
         finally:
             _open_transactions.set(outside)
@@ -325,16 +246,7 @@ def _borrow_connection(*, autocommit: bool = False) -> Generator[InterruptibleCo
             connections.putconn(conn)
 
 
-def _check_connection(conn: InterruptibleConnection) -> None:
-    """Raise `psycopg.OperationalError` if a connection of the pool is lost."""
-    poll = select.poll()
-    poll.register(conn.fileno(), select.POLLIN)
-    is_sure = _borrower_limit.get() is not None and time.monotonic() - conn.used_at < UNCHECKED_S
-    if not is_sure or poll.poll(0):
-        ConnectionPool.check_connection(conn)
-
-
-def _limit_statements(conn: Connection) -> None:
+def _limit_statements(conn: "Connection") -> None:
     """Set `statement_timeout` from this thread's time limit, until the transaction ends.
 
     A shorter `statement_timeout` of the server, role or URL stays. This costs a round trip, but
@@ -353,7 +265,7 @@ def _limit_statements(conn: Connection) -> None:
 
 
 @contextmanager
-def join_transaction(conn: Connection) -> Generator[None]:
+def join_transaction(conn: "Connection") -> Generator[None]:
     """Make every `transaction` of this thread inside the block part of `conn`'s."""
     token = _joined_transaction.set(conn)
     try:
@@ -367,21 +279,23 @@ def is_in_transaction() -> bool:
     return _joined_transaction.get() is not None or _open_transactions.get() > 0
 
 
-def joined_connection() -> Connection | None:
+def joined_connection() -> "Connection | None":
     """Return the connection whose transaction this thread has joined, if any."""
     return _joined_transaction.get()
 
 
-def connect() -> InterruptibleConnection:
+def connect() -> "InterruptibleConnection":
     """Open a connection outside the pool, in autocommit, for use beyond one transaction.
 
     Raises `DatabaseUnreachableError` or `PoolerModeError`, which name the server and what to do.
     """
     url = settings().database_url.get_secret_value()
     try:
-        conn = InterruptibleConnection.connect(url, autocommit=True, **CONNECT_OPTIONS)
+        conn: InterruptibleConnection = _pool_module().InterruptibleConnection.connect(
+            url, autocommit=True, **CONNECT_OPTIONS
+        )
         conn.detect_pooler()
-    except psycopg.OperationalError as err:
+    except _pool_module().psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {describe_address(url)} (WORKSHED_DATABASE_URL): "
             f"{str(err).strip().rstrip('.?')}. Start it, correct the URL, or run `workshed dev`"
@@ -389,18 +303,25 @@ def connect() -> InterruptibleConnection:
     return conn
 
 
-def describe_address(url: str) -> str:
-    """Return host, port and name of a database, without its password."""
-    part = conninfo_to_dict(url)
-    return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
-
-
 def _drop_pool() -> None:
     """Drop the pool without closing it: after a fork its sockets still belong to the parent."""
-    if get_pool.cache_info().currsize:
-        atexit.unregister(get_pool().close)
-        _parent_pools.append(get_pool())
-        get_pool.cache_clear()
+    _process.lock = threading.Lock()  # another thread of the parent may have held it
+    if _process.pool is not None:
+        atexit.unregister(_process.pool.close)
+        _parent_pools.append(_process.pool)
+        forget_pool()
 
 
 os.register_at_fork(after_in_child=_drop_pool)
+
+
+def __getattr__(name: str) -> Any:
+    """Import psycopg with the first name that needs it.
+
+    Replacing one of these names here, in a test, does not change what `connect` and the pool use.
+    """
+    if name == "errors":
+        return importlib.import_module("psycopg.errors")
+    if name in LAZY_NAMES:
+        return getattr(_pool_module(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,10 +7,8 @@ from datetime import datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from psycopg.rows import class_row
-
 from workshed.app import get_app, load_module
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.errors import MigrationError, SettingsError
 
 OWN_STREAM = "workshed"

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import LiteralString
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 NO_AGE = timedelta()
 WITHOUT_JOB: LiteralString = """

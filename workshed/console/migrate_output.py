@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.migrate import Migration, list_applied, list_pending
 
 

@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Protocol
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.signals import Cancelled

@@ -9,13 +9,8 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec
 from uuid import UUID, uuid4
 
-import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
 from workshed import db, strict_json
-from workshed.db import Connection
+from workshed.database.postgres import IDLE, Connection, class_row, to_jsonb
 from workshed.errors import WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
@@ -83,7 +78,7 @@ class Progress:
                 saved = True
         except BaseException as err:
             self.cursor = json.loads(before)
-            if saved and not (isinstance(err, psycopg.Error) and not db.commit_is_unknown(err)):
+            if saved and not (isinstance(err, db.errors.Error) and not db.commit_is_unknown(err)):
                 self._owner = None  # it may have committed, so a repetition could write it twice
             raise
         if self._job is not None and json.dumps(self.cursor) != before:
@@ -96,7 +91,7 @@ class Progress:
         that is not JSON or has more than 8 KiB, and `Snooze` if another run of the job has begun
         this step.
         """
-        if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
+        if conn.autocommit and conn.info.transaction_status == IDLE:
             raise OpenTransactionError(
                 f"step {self.name!r}: save() needs the transaction that writes what the cursor "
                 "stands for, and this connection has none open"
@@ -126,7 +121,7 @@ class Progress:
             "id": job.message_id,
             "name": self.name,
             "owner": self._owner,
-            "cursor": Jsonb(cursor),
+            "cursor": to_jsonb(cursor),
             "done": done,
         }
         if not conn.execute(query, values).rowcount:

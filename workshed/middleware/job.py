@@ -9,7 +9,7 @@ from typing import Any
 import dramatiq
 from dramatiq.middleware import Middleware
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs import traces
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits

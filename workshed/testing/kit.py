@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -105,7 +105,7 @@ class DatabaseKit:
             stack.enter_context(patch_environment(**urls))
             stack.enter_context(guard_connections(self.database_url, self._other_databases))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(db, "get_pool", cache(lambda: self._connections))
+            patch.setattr(db, "get_pool", lambda: self._connections)
             stack.callback(self._empty_tables, tables)
             stack.callback(self._connections.reset)
             made = self._create_real_jobs if mode == REAL else self._create_fake_jobs

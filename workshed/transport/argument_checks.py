@@ -1,12 +1,11 @@
 """Check arguments, in their JSON form, against the annotations of an actor."""
 
 import functools
+import importlib
 import inspect
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
-
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 Check = Callable[[object], str | None]
 """Returns what is wrong with a value; `None` if nothing is."""
@@ -17,23 +16,14 @@ SINGLE_VALUE_KINDS = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.KEYWORD_ONLY,
 )
-JSON_TYPE_NAMES = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    list: "an array",
-    tuple: "an array",
-    dict: "an object",
-}
 _EXACT_TYPES: dict[object, tuple[type, ...]] = {
     int: (int,),
     str: (str,),
     bool: (bool,),
     float: (float, int),
+    NoneType: (NoneType,),
+    None: (NoneType,),
 }
-"""Common types, checked without pydantic because each `send` checks its arguments."""
 
 
 def build_checks(function: Callable[..., Any]) -> Checks:
@@ -63,34 +53,30 @@ def find_mismatch(value: object, hint: Any) -> str | None:
 
     The value is never quoted, because an argument may be secret.
     """
-    exact = _EXACT_TYPES.get(hint) if isinstance(hint, type) else None
-    if exact is not None and type(value) in exact:
+    if _fits(value, hint):
         return None
-    try:
-        adapter = _cached_adapter(hint)
-    except TypeError:  # the hint has no hash, like `Annotated[int, []]`
-        adapter = _build_adapter(hint)
-    if adapter is None:
-        return None
-    try:
-        adapter.validate_json(json.dumps(value, ensure_ascii=False), strict=True)
-    except ValidationError as err:
-        why = err.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
-        return f"{JSON_TYPE_NAMES.get(type(value), type(value).__name__)} does not fit: {why}"
-    return None
+    # On first use, because most programs that send jobs need no pydantic, which takes 6 MB.
+    validation = importlib.import_module("workshed.transport.json_validation")
+    found: str | None = validation.find_mismatch(value, hint)
+    return found
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Tell whether a value of a common type fits its annotation; `False` if that is unknown.
+
+    It saves most sends the time of pydantic.
+    """
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is None:
+        return isinstance(hint, type | None) and type(value) in _EXACT_TYPES.get(hint, ())
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if kind is list and inner and isinstance(value, list):
+        return all(_fits(item, inner[0]) for item in value)
+    if kind is dict and isinstance(value, dict) and inner[:1] == (str,):
+        return all(_fits(item, inner[1]) for item in value.values())
+    return False
 
 
 def _find_problem(hint: Any, takes_none: bool, value: object) -> str | None:  # noqa: FBT001 -- bound once
     return None if value is None and takes_none else find_mismatch(value, hint)
-
-
-def _build_adapter(hint: Any) -> TypeAdapter[Any] | None:
-    """Return a validator of JSON for an annotation; `None` if the annotation has no JSON form."""
-    try:
-        return TypeAdapter(hint)
-    except (PydanticUserError, NameError, TypeError):
-        return None
-
-
-_cached_adapter = functools.lru_cache(maxsize=10_000)(_build_adapter)
-"""Cached, because building a validator is slow."""

@@ -15,7 +15,7 @@ from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
 from workshed import db, logs
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DuplicateJobError, SettingsError, WorkshedError
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique

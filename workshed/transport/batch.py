@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import dramatiq
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import context as current
 from workshed.jobs.batches import batches

@@ -5,7 +5,7 @@ from datetime import timedelta
 from dramatiq.middleware import Middleware
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware import Job, Outcome
 from workshed.middleware.composition.callbacks import strip_delay

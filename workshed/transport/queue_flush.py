@@ -11,7 +11,7 @@ import dramatiq
 from pika.exceptions import ChannelClosedByBroker
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import DeadFilter
 from workshed.middleware import DuplicateDelivery, Job, Outcome

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
 from workshed import db
+from workshed.database import pool
 from workshed.errors import DatabaseUnreachableError
 
 
@@ -282,3 +285,22 @@ def test_a_forked_child_that_exits_leaves_its_parents_connections(database):
 
 def test_a_failover_is_a_transient_error():
     assert issubclass(psycopg.errors.ReadOnlySqlTransaction, db.TRANSIENT_ERRORS)
+
+
+def test_threads_that_need_the_pool_at_once_get_the_same(monkeypatch):
+    """The first query imports psycopg, which takes long enough for others to arrive."""
+    db.forget_pool()
+    built = []
+
+    def build_slowly(*_):
+        built.append(None)
+        time.sleep(0.05)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(pool, "build_pool", build_slowly)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: db.get_pool(), range(8)))
+
+    assert len(built) == 1
+    assert len({id(one) for one in found}) == 1
+    db.forget_pool()

@@ -57,7 +57,7 @@ def use(monkeypatch, **values):
     for name, value in values.items():
         monkeypatch.setenv(f"WORKSHED_{name}", value)
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
 
 def test_a_wait_for_a_connection_of_the_pool_ends_after_five_seconds(database, monkeypatch):

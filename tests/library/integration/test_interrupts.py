@@ -9,6 +9,7 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from workshed import db
+from workshed.database import waits
 from workshed.interrupts import thread_gate
 from workshed.middleware import TimeLimit
 from workshed.middleware.runtime.time_limit import CurrentLimits
@@ -27,14 +28,14 @@ def through(wire, database, monkeypatch):
     """The pool of this process connects through the proxy."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", wire.url(database))
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
 
 @pytest.fixture
 def small_pool(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_POOL_SIZE", "2")
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
 
 def limited(function, limit_ms):
@@ -107,6 +108,9 @@ def test_no_time_limit_strikes_in_a_commit(conn, connect):
         with db.transaction() as tx:
             tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
 
+    with db.transaction():
+        pass  # the limit must not strike while the pool connects
+
     with pytest.raises(TimeLimitExceeded):
         limited(write, 300)
 
@@ -116,7 +120,7 @@ def test_no_time_limit_strikes_in_a_commit(conn, connect):
 @pytest.mark.usefixtures("through")
 def test_a_short_statement_does_not_wait_for_ever(wire, monkeypatch):
     """Without the limit of `answering` this thread waits for ever: every byte is acknowledged."""
-    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    monkeypatch.setattr(waits, "ANSWER_S", 1.0)
     with db.transaction() as conn:
         conn.execute("SELECT 1")
         wire.half_open()
@@ -132,7 +136,7 @@ def test_a_short_statement_does_not_wait_for_ever(wire, monkeypatch):
 
 @pytest.mark.usefixtures("through")
 def test_the_pool_gives_a_working_connection_after_one_went_dead(wire, monkeypatch):
-    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    monkeypatch.setattr(waits, "ANSWER_S", 1.0)
     with db.transaction() as conn:
         conn.execute("SELECT 1")
     wire.half_open()
@@ -143,7 +147,7 @@ def test_the_pool_gives_a_working_connection_after_one_went_dead(wire, monkeypat
 
 @pytest.mark.usefixtures("through")
 def test_a_statement_in_a_transaction_may_take_its_time(monkeypatch):
-    monkeypatch.setattr(db, "ANSWER_S", 0.2)
+    monkeypatch.setattr(waits, "ANSWER_S", 0.2)
 
     with db.transaction() as conn:
         assert conn.execute("SELECT pg_sleep(1), 1").fetchone()[1] == 1
@@ -152,7 +156,7 @@ def test_a_statement_in_a_transaction_may_take_its_time(monkeypatch):
 @pytest.mark.usefixtures("through")
 def test_a_step_that_must_happen_is_repeated_when_no_answer_comes(wire, monkeypatch):
     """Without `answering` in `must`, the worker's thread waits for ever."""
-    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    monkeypatch.setattr(waits, "ANSWER_S", 1.0)
     lines = []
 
     def step():
@@ -202,7 +206,7 @@ def test_a_job_that_runs_once_has_the_timeout_in_its_only_transaction():
 def test_a_shorter_timeout_of_the_server_stays(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", f"{database}?options=-c%20statement_timeout%3D2s")
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
     def ask():
         with db.transaction() as tx:

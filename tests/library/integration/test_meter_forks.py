@@ -7,6 +7,7 @@ import pytest
 
 FORKS = """
 import os, signal, sys, threading
+import prometheus_client
 from workshed.metrics import metric, meters
 
 metric.set_enabled(on=True)

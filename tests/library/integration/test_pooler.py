@@ -23,13 +23,13 @@ def through(monkeypatch, database, eventually):
         url = running.enter_context(pooled(database, eventually, **options))
         monkeypatch.setenv("WORKSHED_DATABASE_URL", url)
         settings.cache_clear()
-        db.get_pool.cache_clear()
+        db.forget_pool()
         return url
 
     yield use
-    if db.get_pool.cache_info().currsize:
+    if db.has_pool():
         db.get_pool().close()
-    db.get_pool.cache_clear()
+    db.forget_pool()
     running.close()
 
 

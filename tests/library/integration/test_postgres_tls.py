@@ -31,12 +31,12 @@ def use(monkeypatch):
     def use(url, ca, host=tls.NAME):
         monkeypatch.setenv("WORKSHED_DATABASE_URL", tls.verified(url, ca, host))
         settings.cache_clear()
-        db.get_pool.cache_clear()
+        db.forget_pool()
 
     yield use
-    if db.get_pool.cache_info().currsize:
+    if db.has_pool():
         db.get_pool().close()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
 
 def test_jobs_are_stored_sent_and_run_over_tls(serve, ca, use, broker, actor, working, eventually):

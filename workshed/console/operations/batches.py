@@ -4,7 +4,7 @@ from dataclasses import asdict
 from uuid import UUID
 
 from workshed.console.errors import NotFoundError
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.batches import batches, progress
 from workshed.jobs.batches.progress import BatchProgress

@@ -13,7 +13,7 @@ from workshed.app import get_app
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq import amqp
 from workshed.console.rabbitmq.management_api import TIMEOUT_S, ManagementApi
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
 from workshed.jobs.control import queues
 from workshed.queues import Queue

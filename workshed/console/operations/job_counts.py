@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 FEW_ANSWERS = 3
 """Results that a summary lists one by one; more are counted."""

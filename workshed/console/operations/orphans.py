@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from workshed.console.errors import ManagementError
 from workshed.console.rabbitmq.management_api import ManagementApi
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.locks import unique
 from workshed.jobs.locks.unique import UniqueLock
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from workshed.console.errors import NotFoundError
 from workshed.console.operations.operation import Operation
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob

@@ -9,7 +9,7 @@ from workshed.console.operations.environment import list_queue_names, register_q
 from workshed.console.operations.operation import Operation
 from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
 from workshed.console.rabbitmq.management_api import ManagementApi
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownQueue

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from workshed.console.operations.strict_json import parse_json
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.redaction import HIDDEN

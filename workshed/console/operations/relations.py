@@ -8,7 +8,7 @@ from typing import Literal
 from workshed.console.operations import history
 from workshed.console.operations.message_body import decode_body
 from workshed.console.operations.scheduled import get_scheduled as get_waiting
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs

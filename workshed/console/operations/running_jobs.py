@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control.workers import DEAD_AFTER
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from psycopg.rows import class_row
-
 from workshed.console.operations.operation import Operation
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 

@@ -13,7 +13,7 @@ from workshed.console.operations.redaction import redact_rows
 from workshed.console.operations.running_jobs import RunningJob
 from workshed.console.operations.scheduled import WaitingJob
 from workshed.console.operations.scheduled import get_scheduled as get_waiting
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead.dead_jobs import DeadJob

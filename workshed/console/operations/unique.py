@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import HeldLock
 from workshed.jobs.locks.unique import UniqueLock

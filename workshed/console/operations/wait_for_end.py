@@ -9,7 +9,7 @@ from typing import Any
 import dramatiq
 from dramatiq.results import ResultFailure
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import cancellations, workers
 from workshed.jobs.history import attempts, results
 from workshed.jobs.idempotency import completed_generations

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from workshed.console.errors import NotFoundError
 from workshed.console.operations.operation import Operation
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Worker
 from workshed.transport.errors import did_you_mean

@@ -12,7 +12,7 @@ from typing import Any
 from pika.exceptions import ChannelClosedByBroker
 
 from workshed.console.rabbitmq.amqp import keep_open
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.middleware import DuplicateDelivery, Job, Outcome
 from workshed.transport.consuming.quarantine import fallback_message_id

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
-from workshed import secret_keys
+from workshed import db, secret_keys
 from workshed.console.operations.environment import open_database
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
 from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
@@ -23,7 +23,6 @@ from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.probes import ConsoleProbes
 from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
-from workshed.db import TRANSIENT_ERRORS
 
 STATIC = Path(__file__).parent / "static"
 
@@ -83,5 +82,5 @@ def _handle_outage(request: Request, _err: Exception) -> Response:
 
 ERROR_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
     HTTPException: _handle_http_error,
-    **dict.fromkeys(TRANSIENT_ERRORS, _handle_outage),
+    **dict.fromkeys(db.TRANSIENT_ERRORS, _handle_outage),
 }

@@ -28,7 +28,6 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.db import TRANSIENT_ERRORS
 from workshed.errors import WorkshedError
 from workshed.jobs.control import audit
 from workshed.jobs.outbox.claims import database_now
@@ -241,7 +240,7 @@ def error_status(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[in
             return 403, MISSING_PRIVILEGE.format(_first_line(err))
         case psycopg.DataError():
             return 400, f"PostgreSQL cannot read a value: {_first_line(err)}"
-        case psycopg.Error() if isinstance(err, TRANSIENT_ERRORS):
+        case psycopg.Error() if isinstance(err, db.TRANSIENT_ERRORS):
             return 503, DATABASE_UNREACHABLE
         case WorkshedError():
             known = {BadQueryError: 400, NotFoundError: 404}

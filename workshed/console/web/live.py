@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from workshed import db
 from workshed.console.errors import NotFoundError
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
 from workshed.console.web.endpoints import fill_template, load_page
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import BadQueryError, Page
-from workshed.db import TRANSIENT_ERRORS
 
 REFRESH_S = 2.0
 MOST_STREAMS = 100
@@ -57,7 +57,7 @@ class EventStreams:
                     text = await run_in_threadpool(_render_main, page, request, who, query)
                 except (NotFoundError, BadQueryError):
                     return
-                except TRANSIENT_ERRORS:
+                except db.TRANSIENT_ERRORS:
                     yield ServerSentEvent(event="away", data="PostgreSQL cannot be reached.")
                 else:
                     if text != last:

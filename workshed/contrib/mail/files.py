@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from psycopg.rows import class_row
-
 from workshed.contrib.storage import storage
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 
 
 @dataclass(frozen=True, slots=True)

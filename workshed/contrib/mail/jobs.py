@@ -10,7 +10,7 @@ from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.delivery import deliver
 from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
 from workshed.contrib.mail.stored_mails import SINGLE, Draft, EmailInDoubt, HeldEmail
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.duration import to_ms
 from workshed.jobs import Discard
 from workshed.middleware.options.backoff import exponential_wait

@@ -3,7 +3,7 @@
 import time
 
 from workshed.contrib.mail import meters, troubles
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 QUERY_EVERY_S = 10.0
 TIME_SHARE = 0.01

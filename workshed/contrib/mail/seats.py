@@ -24,7 +24,7 @@ from workshed.contrib.mail.errors import MailServerAway
 from workshed.contrib.mail.protocol import connection_cache
 from workshed.contrib.mail.protocol.connection_cache import IDLE_S, ConnectionSlot
 from workshed.contrib.mail.smtp_server import SmtpServer
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.interrupts import thread_gate
 from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
-from psycopg.rows import class_row
-
 from workshed import db
 from workshed.contrib.mail.errors import MailError, MailServerAway
 from workshed.contrib.mail.protocol import deadline
 from workshed.contrib.mail.smtp_server import SmtpServer
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, LiteralString
 from uuid import UUID, uuid4
 
-from psycopg.rows import args_row, class_row
+from psycopg.rows import args_row
 
 from workshed.contrib.mail import files, servers
 from workshed.contrib.mail.errors import UnsentState
@@ -16,7 +16,7 @@ from workshed.contrib.mail.files import File
 from workshed.contrib.mail.protocol import deadline
 from workshed.contrib.mail.sender import get_sender
 from workshed.contrib.mail.servers import SendPermit
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs import RecordMissing, Snooze
 from workshed.pruning import delete_old_rows
 from workshed.settings import settings

@@ -6,7 +6,7 @@ from datetime import timedelta
 from workshed import migrate
 from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.tables import STREAM
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
 
 from workshed.contrib.notifications.notifications import SELECT_AFTER, SELECT_LAST, Notification
+from workshed.database.postgres import class_row
 
 
 async def after(

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.pruning import delete_old_rows
 
 # Shared by synchronous connections and those of an event loop (`live`).
@@ -69,7 +66,7 @@ def notify(
         )
         SELECT number, pg_notify(%(channel)s, number::text) FROM told
     """
-    row = {"event": event, "data": Jsonb(dict(data)), "key": key}
+    row = {"event": event, "data": to_jsonb(dict(data)), "key": key}
     values = {**row, "user_id": user_id, "channel": channel(user_id)}
     found = conn.execute(query, values).fetchone()
     return found[0] if found else None

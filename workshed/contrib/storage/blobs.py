@@ -19,7 +19,7 @@ from psycopg.sql import Composable
 
 from workshed import db
 from workshed.contrib.storage import storage
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import PermanentError
 
 IMPORTED_AT_ONCE = 1_000

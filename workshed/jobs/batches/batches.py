@@ -7,7 +7,7 @@ added to it: by any caller while it is open, and by its own pending jobs at any 
 from collections.abc import Mapping, Sequence
 from typing import Literal, LiteralString
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
 
 BatchEvent = Literal["success", "complete", "death"]

@@ -5,9 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.batches.batches import BatchEvent
 
 BatchState = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]

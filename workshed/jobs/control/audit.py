@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ def record_entry(
     values = {
         "performed_by": performed_by,
         "action": action,
-        "details": Jsonb(details),
+        "details": to_jsonb(details),
         "count": count,
         "summary": summary,
     }

@@ -1,6 +1,6 @@
 """The waiting jobs of cancelled batches, whose rows are deleted a few at a time."""
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import cancellations
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
-from psycopg.rows import class_row
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.errors import WorkshedError
 from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old_rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Literal
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.batches import batches
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique

@@ -4,10 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
            SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
                parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = workshed.now()
     """
-    conn.execute(query, (Jsonb([asdict(actor) for actor in actors]),))
+    conn.execute(query, (to_jsonb([asdict(actor) for actor in actors]),))
 
 
 def list_actors(conn: Connection) -> list[KnownActor]:

@@ -6,10 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb
 
 DEAD_AFTER = timedelta(seconds=10)
 """A worker without a heartbeat for this long has died: RabbitMQ has requeued its deliveries."""
@@ -116,7 +113,7 @@ def record_heartbeat(
         "threads": process.threads,
         "release": process.release,
         "busy": busy,
-        "running": Jsonb(list(running)),
+        "running": to_jsonb(list(running)),
         "memory": memory_bytes,
         "queues": [one.queue for one in held],
         "waiting": [one.oldest_waiting for one in held],

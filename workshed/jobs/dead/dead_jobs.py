@@ -4,13 +4,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
-from psycopg.rows import class_row
-from psycopg.sql import SQL
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_sql
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
@@ -79,13 +77,13 @@ class DeadFilter:
 
 
 ANY = DeadFilter()
-FILTER_SQL = SQL("""
+FILTER_SQL: LiteralString = """
            (%(queue)s::text IS NULL OR queue = %(queue)s)
        AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
        AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
        AND (%(error_location)s::text IS NULL OR COALESCE(error_location, '-') = %(error_location)s)
        AND (%(since)s::interval IS NULL OR died_at >= workshed.now() - %(since)s)
-""")
+"""
 """A condition on `workshed.dead`, with the values of `filter_parameters(which)`."""
 
 
@@ -236,7 +234,7 @@ def list_dead_jobs(
 
     `before`: time of death and ID of the last job of the previous page.
     """
-    query = SQL("""
+    query = to_sql("""
         SELECT message_id, generation, attempt, queue, actor, body, reason, error_class,
                error_location, release,
                died_at
@@ -245,7 +243,7 @@ def list_dead_jobs(
            AND (%(at)s::timestamptz IS NULL OR (died_at, message_id) < (%(at)s, %(id)s::text))
          ORDER BY died_at DESC, message_id DESC
          LIMIT %(limit)s
-    """).format(FILTER_SQL)
+    """).format(to_sql(FILTER_SQL))
     at, message_id = before or (None, None)
     values = {**filter_parameters(which), "at": at, "id": message_id, "limit": limit}
     with conn.cursor(row_factory=class_row(DeadJob)) as cur:
@@ -256,21 +254,21 @@ def list_ids(
     conn: Connection, which: DeadFilter, *, until: datetime | None = None, limit: int | None = None
 ) -> list[str]:
     """Return the IDs of matching dead jobs, oldest death first; none that died after `until`."""
-    query = SQL("""
+    query = to_sql("""
         SELECT message_id
           FROM workshed.dead
          WHERE {}
            AND (%(until)s::timestamptz IS NULL OR died_at <= %(until)s)
          ORDER BY died_at, message_id
          LIMIT %(limit)s
-    """).format(FILTER_SQL)
+    """).format(to_sql(FILTER_SQL))
     values = {**filter_parameters(which), "until": until, "limit": limit}
     return [message_id for (message_id,) in conn.execute(query, values)]
 
 
 def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
     """Group dead jobs by error class, largest group first."""
-    query = SQL("""
+    query = to_sql("""
         SELECT error_class, count(*) AS count,
                array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
                min(died_at) AS first_at, max(died_at) AS last_at
@@ -278,7 +276,7 @@ def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClass
          WHERE {}
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
-    """).format(FILTER_SQL)
+    """).format(to_sql(FILTER_SQL))
     with conn.cursor(row_factory=class_row(ErrorClassGroup)) as cur:
         return cur.execute(
             query, {**filter_parameters(which), "nobody": UNREADABLE_ACTOR}
@@ -292,13 +290,13 @@ def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
 
 def count_at_most(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
     """Count the matching dead jobs, but at most up to `most`."""
-    query = SQL("""
+    query = to_sql("""
         SELECT count(*)
           FROM (SELECT
                   FROM workshed.dead
                  WHERE {}
                  LIMIT %(most)s) AS counted
-    """).format(FILTER_SQL)
+    """).format(to_sql(FILTER_SQL))
     [(number,)] = conn.execute(query, {**filter_parameters(which), "most": most})
     return int(number)
 

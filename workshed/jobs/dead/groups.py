@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row
-from psycopg.sql import SQL
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_sql
 from workshed.jobs.dead.dead_jobs import ANY, FILTER_SQL, DeadFilter, filter_parameters
 
 
@@ -29,7 +26,7 @@ class DeadGroup:
 def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
     """Return the largest groups."""
     # Both counts read only the index `dead_by_group`, because the rows contain bodies.
-    query = SQL("""
+    query = to_sql("""
         WITH grouped AS (
             SELECT error_class, actor, error_location, count(*) AS count,
                    min(died_at) AS first_at, max(died_at) AS last_at
@@ -67,7 +64,7 @@ def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> lis
            AND COALESCE(t.actor, '-') = COALESCE(g.actor, '-')
            AND COALESCE(t.error_location, '-') = COALESCE(g.error_location, '-')
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
-    """).format(FILTER_SQL)
+    """).format(to_sql(FILTER_SQL))
     values = {**filter_parameters(which), "limit": limit}
     with conn.cursor(row_factory=class_row(DeadGroup)) as cur:
         return cur.execute(query, values).fetchall()

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
-from psycopg.rows import class_row
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.dead.dead_jobs import (
     DeadJob,
     DecodeBody,

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outcomes import OutcomeKind
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
 

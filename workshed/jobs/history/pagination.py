@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.history.runs import RunFilter, RunPosition, filter_parameters
 
 

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from psycopg.rows import class_row
-from psycopg.sql import SQL
-from psycopg.types.json import Jsonb
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb, to_sql
 from workshed.jobs.history.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
 
 
@@ -90,7 +86,7 @@ def write_runs(conn: Connection, rows: Iterable[bytes]) -> None:
 
     Raises `psycopg.errors.CheckViolation` if today's partition is missing.
     """
-    copy = SQL("COPY workshed.runs ({}) FROM STDIN (FORMAT BINARY)").format(SQL(COLUMNS))
+    copy = to_sql("COPY workshed.runs ({}) FROM STDIN (FORMAT BINARY)").format(to_sql(COLUMNS))
     with conn.transaction():
         conn.execute("SET LOCAL synchronous_commit = off")
         with conn.cursor().copy(copy) as stream:
@@ -161,7 +157,7 @@ def filter_parameters(which: RunFilter) -> dict[str, Any]:
         "error": which.error,
         "tag": which.tag,
         "parent": which.parent,
-        "arguments": None if which.arguments is None else Jsonb(which.arguments),
+        "arguments": None if which.arguments is None else to_jsonb(which.arguments),
         "longer_s": None if longer is None else longer.total_seconds(),
         "since": which.since,
     }

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old_rows
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.pruning import NO_AGE, delete_old_rows
 
 HIGHEST_VALUE = 2**62

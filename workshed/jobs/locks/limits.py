@@ -11,10 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import IDLE, Connection, class_row
 from workshed.jobs.locks.run_locks import LEASE
 from workshed.pruning import delete_old_rows
 
@@ -173,7 +170,7 @@ def release_slots(
     expires.
     """
     query = "SELECT workshed.release_slots(%s::text[], %s, %s, %s, %s, %s)"
-    alone = conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
+    alone = conn.autocommit and conn.info.transaction_status == IDLE
     values = (sorted(keys), token, message_id, generation, OFFER_LIFETIME, not alone)
     found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.pruning import NO_AGE, delete_old_rows
 
 LEASE = timedelta(seconds=30)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
 from workshed.pruning import NO_AGE, delete_old_rows
 

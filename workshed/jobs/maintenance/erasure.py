@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import orjson
-from psycopg.types.json import Jsonb
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection, to_jsonb
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs as dead
@@ -59,7 +58,7 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     values = {
         "actor": which.actor,
         "tag": which.tag,
-        "argument": None if which.argument is None else Jsonb(dict([which.argument])),
+        "argument": None if which.argument is None else to_jsonb(dict([which.argument])),
         "text": which.text,
         "quoted": None if which.text is None else _quote_json(which.text),
         "ids": of_dead,

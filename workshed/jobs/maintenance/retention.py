@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.batches import progress
 from workshed.jobs.context import checkpoint
 from workshed.jobs.dead import dead_jobs

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection, InterruptibleConnection
+from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox.relays import DEAD_AFTER
 
 BATCH = 1_000
@@ -35,7 +33,7 @@ def use_indexes(conn: Connection) -> None:
 
     Does nothing behind a pooler, whose next client would inherit these settings.
     """
-    if isinstance(conn, InterruptibleConnection) and conn.is_pooled:
+    if getattr(conn, "is_pooled", False):
         return
     conn.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from psycopg.rows import class_row
-
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 
 DEAD_AFTER = timedelta(seconds=10)
 """A relay without a heartbeat for this long has died; its rows may be claimed again."""

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, LiteralString, NamedTuple
 
 import orjson
-from psycopg.rows import class_row
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.errors import WorkshedError
 
 Reason = Literal[

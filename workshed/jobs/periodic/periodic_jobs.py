@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
 from workshed import cronspec
 from workshed.cronspec import PeriodicSchedule
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old_rows
 
@@ -100,7 +97,7 @@ def declare_jobs(conn: Connection, jobs: Sequence[PeriodicDeclaration]) -> None:
         "policies": [job.spec.misfire for job in jobs],
         "windows": [job.spec.misfire_window for job in jobs],
         "descriptions": [job.spec.description for job in jobs],
-        "options": [Jsonb(job.options) for job in jobs],
+        "options": [to_jsonb(job.options) for job in jobs],
         "nexts": [job.spec.next_after(now) for job in jobs],
     }
     conn.execute(query, values)

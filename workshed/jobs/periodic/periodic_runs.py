@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from psycopg.rows import class_row
-
 from workshed.cronspec import LONGEST_WINDOW
-from workshed.db import Connection
+from workshed.database.postgres import Connection, class_row
 from workshed.pruning import delete_old_rows
 
 Creator = Literal["clock", "catch_up", "manual"]

@@ -1,6 +1,6 @@
 """Record in a batch that one of its jobs has ended."""
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.batches import batches
 from workshed.jobs.batches.batches import BatchJobEnd
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware

@@ -16,7 +16,7 @@ from dramatiq.middleware import MiddlewareError
 from dramatiq.worker import Worker
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
 from workshed.jobs.history.attempts import LONGEST_ERROR, format_error, to_storable
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware

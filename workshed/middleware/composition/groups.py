@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.middleware.group_callbacks import GroupCallbacks
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.locks import counters
 from workshed.middleware.composition.callbacks import enqueue_follow_up

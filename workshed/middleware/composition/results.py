@@ -13,7 +13,7 @@ from dramatiq.results import Missing, ResultBackend
 from dramatiq.results import Results as Stock
 
 from workshed import db, strict_json
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.context import current_job
 from workshed.jobs.history import results
 from workshed.jobs.history.attempts import LONGEST_ERROR, format_error, to_storable

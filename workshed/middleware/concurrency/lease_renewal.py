@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.locks.run_locks import LEASE
 
 logger = logging.getLogger(__name__)

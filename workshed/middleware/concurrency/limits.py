@@ -12,7 +12,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.locks import limits, unique
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.metrics import meters

@@ -15,7 +15,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DuplicateJobError
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import RunLock

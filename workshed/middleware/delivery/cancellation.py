@@ -6,7 +6,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import MiddlewareError
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs import tags
 from workshed.jobs.control import cancellations
 from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from dramatiq.broker import Broker, MessageProxy
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.idempotency import completed_generations, starts
 from workshed.jobs.idempotency.starts import DeliveryState
 from workshed.middleware.delivery.cancellation import cancelled_outcome

@@ -10,7 +10,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
 from workshed import db
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.idempotency import once_keys
 from workshed.middleware.job import SUCCEEDED, DuplicateDelivery, Job, Outcome
 

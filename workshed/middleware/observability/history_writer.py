@@ -7,11 +7,9 @@ import socket
 import threading
 from collections import deque
 
-from psycopg.errors import CheckViolation
-
 from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.history import runs
 from workshed.jobs.history.copy_format import message_id_of
@@ -81,7 +79,7 @@ class HistoryWriter:
                     runs.add_partitions(conn)
                     failures = 0
                     self._work(conn)
-            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
+            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning("%d runs are not recorded: %s", len(self._queue), err)
                     return
@@ -113,9 +111,10 @@ class HistoryWriter:
     def _write(self, conn: Connection, rows: list[bytes]) -> None:
         try:
             runs.write_runs(conn, rows)
-        except TRANSIENT_ERRORS:
+        except db.TRANSIENT_ERRORS:
             raise
-        except CheckViolation:  # the partition of a new day is missing, or the table refuses a row
+        except db.errors.CheckViolation:
+            # The partition of a new day is missing, or the table refuses a row.
             runs.add_partitions(conn)
             self._write_each(conn, rows)
         except Exception:  # noqa: BLE001 -- at least one row cannot be stored
@@ -125,7 +124,7 @@ class HistoryWriter:
         for row in rows:
             try:
                 runs.write_runs(conn, [row])
-            except TRANSIENT_ERRORS:
+            except db.TRANSIENT_ERRORS:
                 raise
             except Exception:
                 self.dropped += 1

@@ -1,6 +1,6 @@
 """Record how an attempt ended if it did not succeed."""
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.history import attempts
 from workshed.middleware.job import Job, Outcome
 

@@ -7,7 +7,7 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.observer import Observer
 from workshed.middleware.retrying.attempt import record_failure

@@ -8,7 +8,7 @@ import dramatiq
 import orjson
 from dramatiq.broker import Broker
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason

@@ -3,6 +3,7 @@
 import os
 
 from workshed import db
+from workshed.database import pool
 from workshed.settings import settings
 from workshed.testing.database.connections import FailpointConnection, FailpointCursor
 from workshed.testing.guard import guard, install_guard, parse_address
@@ -12,7 +13,7 @@ from workshed.transport import broker
 
 broker.add_middleware(RunRecorder(broker.actors))
 # Before the pool is created, because its connections use these classes.
-db.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
+pool.InterruptibleConnection = FailpointConnection  # type: ignore[misc]
 db.CONNECT_OPTIONS["cursor_factory"] = FailpointCursor
 
 # As in the test, the application's own engines lead to the database of its settings.

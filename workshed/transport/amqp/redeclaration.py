@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import queues as known
 from workshed.queues import Queue
 from workshed.transport.amqp import topology

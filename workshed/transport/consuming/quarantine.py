@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 
 from workshed import db
-from workshed.db import TRANSIENT_ERRORS
 from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
 from workshed.middleware import DuplicateDelivery
@@ -49,7 +48,7 @@ class Quarantine:
                 if channel.is_open:  # otherwise RabbitMQ has requeued it
                     with db.limited_wait():
                         step()
-            except TRANSIENT_ERRORS as err:
+            except db.TRANSIENT_ERRORS as err:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
                 self._next_try = time.monotonic() + PAUSE_S
                 return

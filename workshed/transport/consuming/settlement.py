@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.db import TRANSIENT_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -45,5 +45,5 @@ def retry_until_stored(
             failures += 1
         try:
             return step()
-        except TRANSIENT_ERRORS as passing:
+        except db.TRANSIENT_ERRORS as passing:
             err = passing

@@ -1,11 +1,9 @@
 """The connection types that a job can be sent on, and how each executes a statement."""
 
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import psycopg
-from psycopg.rows import tuple_row
-
+from workshed.database.postgres import tuple_row
 from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.errors import UnknownConnectionError
 
@@ -59,10 +57,17 @@ class AsyncSqlAlchemySession(Protocol):
         """Return the connection of the session's transaction."""
 
 
-SyncConnection = (
-    psycopg.Connection[Any] | DjangoConnection | SqlAlchemyConnection | SqlAlchemySession
-)
-AsyncConnection = psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | AsyncSqlAlchemySession
+if TYPE_CHECKING:
+    import psycopg
+
+    SyncConnection = (
+        psycopg.Connection[Any] | DjangoConnection | SqlAlchemyConnection | SqlAlchemySession
+    )
+    AsyncConnection = (
+        psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | AsyncSqlAlchemySession
+    )
+else:
+    SyncConnection = AsyncConnection = object
 
 
 def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
@@ -109,13 +114,13 @@ async def execute_all_async(
         return returned
 
 
-def _psycopg(conn: psycopg.Connection[Any], statement: Statement) -> str | None:
+def _psycopg(conn: "psycopg.Connection[Any]", statement: Statement) -> str | None:
     with conn.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(*statement)
         return _value(cursor.fetchone() if cursor.description else None)
 
 
-async def _async_psycopg(conn: psycopg.AsyncConnection[Any], statement: Statement) -> str | None:
+async def _async_psycopg(conn: "psycopg.AsyncConnection[Any]", statement: Statement) -> str | None:
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(*statement)
         return _value(await cursor.fetchone() if cursor.description else None)

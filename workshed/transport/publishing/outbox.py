@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
-
-import psycopg
+from typing import TYPE_CHECKING, NamedTuple
 
 from workshed import db
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases, schedule
 from workshed.settings import settings
 from workshed.transport.publishing.outgoing import OutgoingMessage, awaiting_key_body
 
+if TYPE_CHECKING:
+    import psycopg
+
 
 class StoreFailure(NamedTuple):
     """Why a message is not stored."""
 
-    error: psycopg.Error
+    error: "psycopg.Error"
     maybe_stored: bool
     """It failed during or after the commit, so the message may nevertheless be stored."""
 
@@ -64,7 +65,7 @@ def _insert_one_leased(outgoing: OutgoingMessage, span: timedelta) -> Failures:
                         conn, row, claim, span, awaiting_key_body(outgoing.message)
                     )
                 )
-    except psycopg.Error as err:
+    except db.errors.Error as err:
         return {outgoing: StoreFailure(err, db.commit_is_unknown(err))}
     return {}
 
@@ -141,7 +142,7 @@ def combined_error(error: Exception, failure: StoreFailure) -> Exception:
 
 def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exception:
     """Say that a message which needs a row could not be stored."""
-    if not isinstance(failure.error, TRANSIENT_ERRORS):
+    if not isinstance(failure.error, db.TRANSIENT_ERRORS):
         return failure.error
     kind = "a unique message" if outgoing.unique_key else f"a message for {outgoing.queue.name!r}"
     place = db.describe_address(settings().database_url.get_secret_value())
@@ -163,8 +164,8 @@ def _run_in_transaction(
         with db.limited_wait(), db.transaction() as conn:
             work(conn, messages)
             worked = True
-    except psycopg.Error as err:
-        if len(messages) == 1 or isinstance(err, TRANSIENT_ERRORS):
+    except db.errors.Error as err:
+        if len(messages) == 1 or isinstance(err, db.TRANSIENT_ERRORS):
             return dict.fromkeys(messages, StoreFailure(err, worked))
         return {
             each: bad for one in messages for each, bad in _run_in_transaction([one], work).items()

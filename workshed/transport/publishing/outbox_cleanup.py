@@ -11,7 +11,7 @@ from typing import Literal
 
 from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases
@@ -95,7 +95,7 @@ class OutboxCleaner:
                         write_batch(conn, batch)
                         failures = 0
                         batch = self._next_batch(IDLE_S)
-            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
+            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning(
                         "could not delete the rows of sent jobs; a relay will send them again, and "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from workshed import db
-from workshed.db import TRANSIENT_ERRORS, Connection
+from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import claims
 
@@ -51,7 +51,7 @@ class BackgroundTasks:
                 with db.limited_wait(), db.connect() as conn:
                     claims.use_indexes(conn)
                     self._run_due_tasks(conn)
-            except (*TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
+            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 logger.warning("%s: %s; trying again", self._thread.name, str(err).strip())
                 self._stop_event.wait(PAUSE_S)
 
@@ -65,7 +65,7 @@ class BackgroundTasks:
     def _run_task(self, duty: RelayTask, conn: Connection) -> float:
         try:
             return duty(conn)
-        except TRANSIENT_ERRORS:
+        except db.TRANSIENT_ERRORS:
             raise
         except Exception:
             logger.exception("%s: failed", self._thread.name)  # the other duties continue

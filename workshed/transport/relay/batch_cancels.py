@@ -1,6 +1,6 @@
 """Cancel the waiting jobs of cancelled batches."""
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
 
 POLL_S = 1.0

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import claims

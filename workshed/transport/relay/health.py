@@ -4,7 +4,7 @@ import os
 import socket
 from uuid import UUID
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox import relays
 
 EVERY_S = 2.0

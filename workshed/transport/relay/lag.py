@@ -4,7 +4,7 @@ import logging
 import time
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox import claims
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import time
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.periodic import periodic_jobs
 from workshed.metrics import meters
 

@@ -2,7 +2,7 @@
 
 import time
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.locks import limits
 
 POLL_S = 1.0

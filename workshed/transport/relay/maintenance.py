@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs import steps
 from workshed.jobs.control import cancel_rules, cancellations, workers
 from workshed.jobs.history import results

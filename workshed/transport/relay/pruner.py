@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.maintenance import retention
 from workshed.jobs.maintenance.retention import RetentionRule
 

@@ -5,7 +5,7 @@ import math
 import time
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import workers
 from workshed.jobs.outbox import claims
 from workshed.metrics import meters

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.outbox import claims
 from workshed.queues import Queue
 from workshed.transport.amqp.redeclaration import list_used_queues, redeclare_lost

@@ -114,7 +114,7 @@ def no_database(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
     monkeypatch.setattr(db, "POOL_WAIT_S", 0.5)
     settings.cache_clear()
-    db.get_pool.cache_clear()
+    db.forget_pool()
 
 
 @pytest.fixture

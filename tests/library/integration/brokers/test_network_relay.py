@@ -3,8 +3,8 @@
 import pytest
 
 from tests.faults.relaying import relaying
-from workshed import db
 from workshed import schedule as outbox
+from workshed.database import waits
 from workshed.settings import settings
 
 
@@ -58,7 +58,7 @@ def relay_is_dead(connect):
 def start(broker, vhost, database, rabbit_wire, postgres_wire, monkeypatch):
     """`with start():` a relay runs, with a proxy in front of both its servers."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", postgres_wire.url(database))
-    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    monkeypatch.setattr(waits, "ANSWER_S", 1.0)
     settings.cache_clear()
     return lambda: relaying([rabbit_wire.url(vhost) + "?heartbeat=1"])
 

@@ -123,7 +123,7 @@ def browsers(people, cookies):
 
         yield browser
         db.get_pool().close()
-        db.get_pool.cache_clear()
+        db.forget_pool()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Arguments are checked against the annotations of the actor."""
 
+import typing
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
@@ -15,6 +16,10 @@ from workshed.transport.errors import InvalidArgumentError, InvalidOptionError
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+
+BARE_LIST, BARE_DICT = (getattr(typing, name) for name in ("List", "Dict"))
+"""Without parameters, as older code has them."""
 
 
 class Colour(StrEnum):
@@ -59,6 +64,12 @@ def taking(hint):
         (list[int], [1, 2]),
         (tuple[int, str], [1, "a"]),
         (dict[str, Any], {"a": [None]}),
+        (dict[str, list[int | None]], {"a": [1, None]}),
+        (dict[str, int], {}),
+        (list, [1, "a"]),
+        (dict, {"a": 1}),
+        (BARE_LIST, [1, "a"]),
+        (BARE_DICT, {"a": 1}),
         (Box, {"width": 200}),
         (Literal["jpeg", "webp"], "webp"),
         (Colour, "red"),

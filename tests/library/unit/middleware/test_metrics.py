@@ -1,5 +1,6 @@
 """Metrics of jobs: labels come from closed sets, whatever a message says."""
 
+import sys
 from dataclasses import fields
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -163,6 +164,19 @@ def test_nothing_is_measured_when_switched_off(metrics):
     metrics.on_outcome_stored(job(), Outcome("succeeded"))
 
     assert "workshed_jobs_total{" not in generate_latest(REGISTRY).decode()
+
+
+def test_a_program_measures_once_it_can_expose_what_it_measures(monkeypatch):
+    """Importing `prometheus_client` for nothing would take 4 MB of every program that sends."""
+    monkeypatch.delitem(sys.modules, "prometheus_client")
+    meters.SENDS.add("greet", "default", "confirmed")
+    assert "prometheus_client" not in sys.modules
+
+    monkeypatch.undo()
+    meters.SENDS.add("greet", "default", "confirmed")
+
+    [sample] = told("workshed_sends")
+    assert sample.value == 1
 
 
 def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):

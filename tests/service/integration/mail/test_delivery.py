@@ -128,7 +128,7 @@ def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
         smtp.send_mail(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
     to_scripted.says(RCPT="451 greylisted")
     db.get_pool().close()
-    db.get_pool.cache_clear()
+    db.forget_pool()
     configure(database_url="postgresql://127.0.0.1:1/nowhere")
     db.POOL_WAIT_S, waits = 0.1, db.POOL_WAIT_S
 

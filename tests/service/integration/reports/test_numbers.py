@@ -228,7 +228,7 @@ def test_sales_outlive_their_buyers(jobs, shop):
 def test_an_invalid_price_is_refused(jobs, shop, price):
     desk = shop.product()
 
-    with pytest.raises(db.psycopg.errors.CheckViolation, match="order_lines_unit_price"):
+    with pytest.raises(db.errors.CheckViolation, match="order_lines_unit_price"):
         shop.order((desk, 1, price), at=datetime(2025, 6, 15, tzinfo=UTC))
 
 

@@ -21,7 +21,7 @@ from workshed.console.operations.environment import (
 )
 from workshed.console.operations.queues import PAUSE, RESUME, QueueState, list_queue_states
 from workshed.console.text import to_json_type
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 queues = typer.Typer(
     cls=ListByDefault,

@@ -23,7 +23,7 @@ from workshed.console.cli.terminal.suggestions import warn_unknown_filter
 from workshed.console.formatting import format_job_count
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.scheduled import get_scheduled
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import cancel_rules, cancellations
 from workshed.jobs.control import cancel_rules as rows
 from workshed.jobs.control.cancel_rules import JobFilter

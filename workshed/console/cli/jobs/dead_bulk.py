@@ -15,7 +15,7 @@ from workshed.console.cli.terminal.suggestions import warn_unknown_filter
 from workshed.console.formatting import format_job_count
 from workshed.console.operations import dead_jobs
 from workshed.console.operations.environment import open_database
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import ANY, DeadFilter

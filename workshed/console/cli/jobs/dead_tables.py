@@ -7,7 +7,7 @@ from workshed.console.operations.environment import list_queue_names, require_ra
 from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.rabbitmq.queue_depths import count_dead_messages
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import DeadFilter

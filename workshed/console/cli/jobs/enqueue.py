@@ -22,7 +22,7 @@ from workshed.console.formatting import (
 )
 from workshed.console.operations.arguments import split_arguments
 from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.outbox.claims import database_now
 

@@ -11,7 +11,7 @@ from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
 from workshed.console.cli.terminal.output import print_fields, print_json, print_message
 from workshed.console.operations.arguments import KEYWORD, parse_value
 from workshed.console.operations.environment import open_database
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.maintenance import erasure
 from workshed.jobs.maintenance.erasure import ErasureCounts, ErasureTarget
 

@@ -9,7 +9,7 @@ from workshed.console.cli.terminal.output import print_message
 from workshed.console.operations import timeline
 from workshed.console.operations.timeline import JobEvent
 from workshed.console.text import escape_control, to_json_type
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.outcomes import FINAL
 

@@ -24,7 +24,7 @@ from workshed.console.operations.history import run_as_call
 from workshed.console.operations.message_body import body_as_json, body_as_text
 from workshed.console.operations.timeline import KnownJob
 from workshed.console.text import escape_control
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.control.cancellations import CancelResult

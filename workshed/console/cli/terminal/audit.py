@@ -12,7 +12,7 @@ from typing import Any
 from workshed import db
 from workshed.console.operations.operation import id_details, summarize_answers
 from workshed.console.text import escape_control, to_json_type
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.control import audit
 
 

@@ -9,7 +9,7 @@ from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.errors import NotFoundError, PartialFailureError
 from workshed.console.operations.operation import Operation, Target
 from workshed.console.text import escape_control
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 
 UNKNOWN = "unknown"
 

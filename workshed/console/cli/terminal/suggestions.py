@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.operations.environment import list_queue_names
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues as rows
 from workshed.jobs.dead import dead_jobs, groups

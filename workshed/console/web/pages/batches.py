@@ -20,7 +20,7 @@ from workshed.console.web.view.page import (
 )
 from workshed.console.web.view.selection import apply_each, describe_results
 from workshed.console.web.view.templates import format_query
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.batches import progress
 from workshed.jobs.batches.progress import BatchJobState, BatchProgress
 from workshed.jobs.dead import dead_jobs

@@ -17,7 +17,7 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead import groups as dead_groups
 from workshed.jobs.dead.dead_jobs import DeadFilter, DeadJob

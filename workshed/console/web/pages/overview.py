@@ -11,7 +11,7 @@ from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import MOST_COUNTED, Action, Page, PageRequest
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues, workers
 from workshed.jobs.control.queues import KnownQueue

@@ -24,7 +24,7 @@ from workshed.console.web.view.selection import (
     return_url,
     selected_ids,
 )
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.locks import unique
 

@@ -8,7 +8,7 @@ from typing import Any
 from workshed.console.formatting import parse_duration
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.auth.roles import Who
-from workshed.db import Connection
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 
 ROWS = 50

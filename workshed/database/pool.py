@@ -1,0 +1,143 @@
+"""Connections whose waits end, and the pool of a process; imports psycopg."""
+
+import math
+import select
+import time
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from workshed.database.postgres import describe_address
+from workshed.database.waits import answer_limit, borrower_limit
+from workshed.errors import PoolerModeError
+from workshed.interrupts import thread_gate
+
+Connection = psycopg.Connection[TupleRow]
+
+CANCEL_S = 5.0
+UNCHECKED_S = 1.0
+"""A connection used within this time is lent without a check if nothing arrived on it since,
+because a closed connection is readable. A check is a round trip before each transaction. Only
+borrowers with a limited wait go without: reading cannot show that the network went silent."""
+STATEMENT_MODE = "statement pooling mode"
+"""Part of PgBouncer's error for BEGIN in statement pooling mode."""
+TRANSIENT_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
+"""Transient errors, which a retry may cure: connection, shutdown, failover, deadlock, disk full."""
+
+
+class InterruptibleConnection(Connection):
+    """A connection whose waits end at a limit or at an interrupt.
+
+    libpq waits forever if something on the way acknowledges bytes but forwards none. C code does
+    not see interrupts of `TimeLimit` either, so a time limit would wait for the query.
+    """
+
+    used_at = -math.inf
+    """When it was returned to the pool, by `time.monotonic`."""
+    is_pooled = False
+    """Whether there is a pooler, which may give each transaction another session of the server."""
+
+    def detect_pooler(self) -> None:
+        """Detect a pooler and then keep no state in the session; takes one round trip.
+
+        Through a pooler, the process ID from connecting differs from the one that a query returns.
+        Raises `PoolerModeError` for a pooler in statement pooling mode.
+        """
+        try:
+            self.autocommit = True  # otherwise the query would leave a transaction open
+            row = self.execute("SELECT pg_backend_pid()").fetchone()
+        except BaseException:
+            self.close()
+            raise
+        self.is_pooled = row is not None and row[0] != self.info.backend_pid
+        if self.is_pooled:
+            self.prepare_threshold = None
+            self._refuse_statement_mode()
+
+    def _refuse_statement_mode(self) -> None:
+        """Raise `PoolerModeError` for a pooler in statement pooling mode."""
+        try:
+            self.execute("BEGIN")
+            self.execute("ROLLBACK")
+        except psycopg.Error as err:
+            self.close()
+            if STATEMENT_MODE in str(err):
+                raise PoolerModeError(describe_address(self.info.dsn)) from None
+            raise
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for an answer, for as long as `limited_wait` allows, or until an interrupt."""
+        try:
+            return super().wait(_forward_waits(gen, answer_limit.get()), interval, timeout)
+        except _NoAnswerError:
+            self.pgconn.finish()  # a late answer would be taken for that of the next statement
+            raise
+        except Exception:
+            raise
+        except BaseException:
+            self._cancel_and_close()
+            raise
+
+    def _cancel_and_close(self) -> None:
+        """Cancel the statement of an interrupted thread on the server; nothing reads its result."""
+        with thread_gate().defer():
+            try:
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.cancel_safe(timeout=CANCEL_S)
+            finally:
+                self.pgconn.finish()
+
+
+class _NoAnswerError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
+    """Forward what psycopg waits for; at each step CPython can raise a pending interrupt."""
+    until = math.inf if limit_s is None else time.monotonic() + limit_s
+    ready = None
+    while True:
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+        if time.monotonic() > until:
+            raise _NoAnswerError(f"no answer within {limit_s:g} s")
+        ready = yield wanted
+
+
+def build_pool(
+    url: str, options: Mapping[str, Any], size: int, wait_s: float
+) -> ConnectionPool[InterruptibleConnection]:
+    """Return a pool that opens no connection yet; a borrower waits up to `wait_s` for one."""
+    return ConnectionPool(
+        url,
+        connection_class=InterruptibleConnection,
+        kwargs=dict(options),
+        min_size=0,
+        max_size=size,
+        timeout=wait_s,
+        reconnect_timeout=wait_s,  # otherwise its pauses grow to minutes after an outage
+        check=_check_connection,
+        configure=InterruptibleConnection.detect_pooler,
+        open=False,
+        name="workshed",
+    )
+
+
+def _check_connection(conn: InterruptibleConnection) -> None:
+    """Raise `psycopg.OperationalError` if a connection of the pool is lost."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    is_sure = borrower_limit.get() is not None and time.monotonic() - conn.used_at < UNCHECKED_S
+    if not is_sure or poll.poll(0):
+        ConnectionPool.check_connection(conn)

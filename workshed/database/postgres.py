@@ -1,0 +1,56 @@
+"""What queries need of psycopg, which is imported with the first of them.
+
+Most programs that send jobs only send them to RabbitMQ, and psycopg takes 11 MB.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.rows import TupleRow
+    from psycopg.sql import SQL
+    from psycopg.types.json import Jsonb
+
+    Connection = psycopg.Connection[TupleRow]
+else:
+    Connection = object  # for annotations; `workshed.db.Connection` is the class
+
+Row = TypeVar("Row")
+
+IDLE = 0
+"""The `transaction_status` of a connection outside a transaction."""
+
+
+def class_row(kind: type[Row]) -> Callable[[Any], Callable[[Sequence[Any]], Row]]:
+    """Return a row factory: `kind` is called with the columns of each row as keywords."""
+
+    def for_cursor(cursor: Any) -> Callable[[Sequence[Any]], Row]:
+        names = [column.name for column in cursor.description or ()]
+        return lambda values: kind(**dict(zip(names, values, strict=True)))
+
+    return for_cursor
+
+
+def tuple_row(_cursor: Any) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Make each row a tuple, also on a connection with another row factory."""
+    return tuple
+
+
+def to_jsonb(value: object) -> "Jsonb":
+    """Return a value as a parameter of type `jsonb`."""
+    made: Jsonb = importlib.import_module("psycopg.types.json").Jsonb(value)
+    return made
+
+
+def to_sql(text: LiteralString) -> "SQL":
+    """Return a part of a statement, whose `{}` can be filled with other parts."""
+    made: SQL = importlib.import_module("psycopg.sql").SQL(text)
+    return made
+
+
+def describe_address(url: str) -> str:
+    """Return host, port and name of a database, without its password."""
+    part = importlib.import_module("psycopg.conninfo").conninfo_to_dict(url)
+    return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
