@@ -272,11 +272,13 @@ def resolve_held(
 ) -> EmailInDoubt | None:
     """Let a held mail be sent once more, or mark it as sent; `None` if it is not held.
 
-    The caller sends the job that continues from there.
+    The caller sends the job that continues from there. A mail that is sent once more may have
+    arrived before, whoever decides it, so that is counted.
     """
     query = """
         UPDATE workshed_mail.emails
            SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN workshed.now() END,
+               possible_duplicates = possible_duplicates + (%(state)s = 'pending')::int,
                held_at = NULL
          WHERE id = %(id)s AND held_at IS NOT NULL
         RETURNING id, kind, user_id, recipient, subject, message_id, possible_duplicates,
