@@ -27,15 +27,15 @@ WORKERS = {
     "celery prefork": ("Celery, prefork", 1),
 }
 """Workers whose memory is measured, with their numbers of processes."""
-FIRST_SEND = """
+FIRST_SEND = r"""
 import time
 began = time.perf_counter()
 import bench.jobs.{module} as jobs
 jobs.noop.{send}(0)
 took = time.perf_counter() - began
-import json, resource, sys
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({{"ms": took * 1000, "memory": peak / 1024, "modules": len(sys.modules)}}))
+import json, re, sys
+peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())
+print(json.dumps({{"ms": took * 1000, "memory": int(peak[1]) / 1024, "modules": len(sys.modules)}}))
 """
 """A program that imports its jobs, and sends one."""
 SENDERS = {
@@ -44,6 +44,8 @@ SENDERS = {
     "celery": FIRST_SEND.format(module="celery_app", send="delay"),
 }
 HELP = ("-m", "workshed", "--help")
+ALONE = {"WORKSHED_APP": "bench.jobs.app:app"}
+"""Without it, each process would also import the settings of the sample service."""
 
 
 def footprint(world: World, size: Size) -> list[Measurement]:
@@ -85,8 +87,8 @@ def _memory(world: World, size: Size) -> list[Measurement]:
 
     def measure(worker: str) -> dict[str, float]:
         peer = worker.removesuffix(" two")
-        with world.run_worker(peer, WORKERS[worker][1]) as (tree, marks):
-            world.send(peer, "bulk", size.footprint_jobs)
+        with world.run_worker(peer, WORKERS[worker][1], **ALONE) as (tree, marks):
+            world.send(peer, "bulk", size.footprint_jobs, **ALONE)
             tree.wait_until(lambda: marks.count >= size.footprint_jobs, WITHIN_S)
             time.sleep(size.idle_s)
             roles = {role: each / MEBIBYTE for role, each in tree.memory_by_role().items()}
@@ -114,7 +116,7 @@ def _first_send(world: World, size: Size) -> list[Measurement]:
     """Measure what a program takes to import its jobs and send the first one."""
 
     def measure(peer: str) -> dict[str, float]:
-        said = run_python(("-c", SENDERS[peer]), world.environment(peer), WITHIN_S)
+        said = run_python(("-c", SENDERS[peer]), world.environment(peer, **ALONE), WITHIN_S)
         figures: dict[str, float] = json.loads(said)
         return figures
 
@@ -143,7 +145,7 @@ def _help(size: Size) -> list[Measurement]:
     times = []
     for _ in range(2 * size.rounds + 1):
         began = time.perf_counter()
-        run_python(HELP, {}, WITHIN_S)
+        run_python(HELP, ALONE, WITHIN_S)
         times.append((time.perf_counter() - began) * 1000)
     return [report_alone("`workshed --help`", statistics.median(times), "ms", at_most=150)]
 

@@ -51,7 +51,9 @@ class PageRequest:
         try:
             return None if text is None else parse_duration(text)
         except Exception as err:
-            raise BadQueryError(f"{name}: {text!r} is not a duration such as 90d, 15s or 1h30m") from err
+            raise BadQueryError(
+                f"{name}: {text!r} is not a duration such as 90d, 15s or 1h30m"
+            ) from err
 
 
 @dataclass(frozen=True, slots=True)
