@@ -453,7 +453,7 @@ def clock(warm, environment, broker, tmp_path):
 
 def test_a_clock_has_a_page_of_its_own(clock, free_port, eventually):
     eventually(lambda: answers(free_port))
-    began = number(scrape(free_port), "clock_tick_timestamp_seconds")
+    began = eventually(lambda: number(scrape(free_port), "clock_tick_timestamp_seconds"))
 
     made = {"actor": "tick", "by": "clock"}
     eventually(lambda: number(scrape(free_port), "periodic_runs_total", **made), within_s=120)

@@ -212,11 +212,11 @@ class Periodic(Middleware):
     def _on_tick(self) -> None:
         """Update metrics and probes at each tick of the clock; declare its jobs when it is time."""
         starts, self._checked_at = self._checked_at == inf, time.monotonic()
-        meters.CLOCK_TICK.set(time.time())
         if starts:
             # Only a clock needs it, and it imports an HTTP server.
             endpoints = importlib.import_module("workshed.health.endpoints")
             endpoints.serve_own(lambda: [self.status()], of="clock")
+        meters.CLOCK_TICK.set(time.time())  # measured only once a page can show it
         if self._broker and not self._is_paused and self._checked_at >= self._declare_at:
             self._register(self._broker)
 
