@@ -42,6 +42,7 @@ from workshed.middleware import (
 )
 from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings, settings, settings_of
+from workshed.third_party_programs.dramatiq_master import flush_stderr_before_exit
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
@@ -49,7 +50,6 @@ from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 from workshed.transport.strays import refuse_stray_actors
 from workshed.transport.stub import Stub
-from workshed.transport.worker.dramatiq_master import flush_stderr_before_exit
 
 logger = logging.getLogger(__name__)
 

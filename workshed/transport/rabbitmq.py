@@ -17,6 +17,7 @@ from workshed import db
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import Settings
+from workshed.third_party_programs.dramatiq_master import wait_until_registered
 from workshed.transport import queue_flush, queue_join
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.declarations import QueueDeclarer
@@ -38,7 +39,6 @@ from workshed.transport.publishing.outgoing import Message, metric_labels
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
 from workshed.transport.waiting import BlockingWait, EventLoopWait, WaitStrategy, run_blocking
-from workshed.transport.worker.dramatiq_master import wait_until_registered
 from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
 
 R = TypeVar("R")
