@@ -18,7 +18,7 @@ from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 
 logging.getLogger("psycopg").setLevel("DEBUG")
-SOON = {"min_backoff": 1, "max_backoff": 1}
+SOON = {"min_backoff": 0, "max_backoff": 0}
 
 class Talks(dramatiq.Middleware):
     def after_process_message(self, broker, message, *, result=None, exception=None):

@@ -8,7 +8,6 @@ import pytest
 
 from actors import send_welcome_email
 from shop import people
-from tests.programs import READY
 from tests.service.e2e.deploy.images import ROOT, run, spec, tmpfs
 from workshed.devserver.ports import HOST
 
@@ -138,7 +137,7 @@ def test_a_worker_of_a_group_does_a_job_and_stops_in_good_order(host, conn, coun
     eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == 1, within_s=120)
     locked = host.container.run("cat", f"/proc/{host.pid('workshed-worker@mail')}/status")
     host.systemctl("reload", "workshed-worker@mail")
-    eventually(lambda: host.log("workshed-worker@mail").count(READY) == 2, within_s=120)
+    eventually(lambda: host.log("workshed-worker@mail").count("1 worker is up") == 2, within_s=120)
     host.systemctl("stop", "workshed-worker@quick", "workshed-worker@mail", "workshed-relay")
 
     for line in ("Uid:\t10001", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
