@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from workshed.environment import EnvironmentSettings, Secret, at_least, at_most, more_than
+from workshed.errors import EXIT_USAGE, SettingsError
 from workshed.settings_classes import read_settings
+from workshed.third_party_programs.import_errors import exit_third_party_program
 from workshed.zones import zone_problem
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SHARED_VARIABLE = f"{PREFIX}SHARED_FOLDER"
 SHORTEST_KEY = 32
 S = TypeVar("S", bound="BaseSettings")
+T = TypeVar("T")
 
 
 def _refuse_unreadable(url: str) -> None:
@@ -267,7 +270,7 @@ def settings() -> Settings:
 
     Raises `SettingsError`, which lists every problem at once.
     """
-    return read_settings(Settings)
+    return _read(Settings)
 
 
 def settings_of(kind: type[S]) -> S:
@@ -279,9 +282,17 @@ def settings_of(kind: type[S]) -> S:
     ours = settings()
     read_with, found = _APPLICATION_SETTINGS.get(kind, (None, None))
     if read_with is not ours or not isinstance(found, kind):
-        found = read_settings(kind)
+        found = _read(kind)
         _APPLICATION_SETTINGS[kind] = ours, found
     return found
+
+
+def _read(kind: type[T]) -> T:
+    try:
+        return read_settings(kind)
+    except SettingsError as err:
+        exit_third_party_program(err, EXIT_USAGE)
+        raise
 
 
 _APPLICATION_SETTINGS: dict[type, tuple[Settings, object]] = {}

@@ -1,11 +1,8 @@
 """The composition root: which broker is built, and the order of the middleware around each job."""
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -43,6 +40,7 @@ from workshed.middleware import (
 from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings, settings, settings_of
 from workshed.third_party_programs.dramatiq_master import flush_stderr_before_exit
+from workshed.third_party_programs.import_errors import exit_third_party_program
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
@@ -51,15 +49,11 @@ from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 from workshed.transport.strays import refuse_stray_actors
 from workshed.transport.stub import Stub
 
-logger = logging.getLogger(__name__)
-
 Entry = type[Middleware] | Middleware
 """A class, or a middleware. A class of the library is instantiated from the settings, and so is a
 subclass of it, which must take the same arguments."""
 
 STUB_URL = "stub://"
-THIRD_PARTY_PROGRAMS = {"dramatiq", "periodiq"}
-"""Third-party programs that import actors. They exit with 1, whatever the import raises."""
 
 
 @cache
@@ -77,20 +71,12 @@ def get_broker() -> RabbitMQBroker | Stub:
             settings_of(load_object(named))  # a wrong value ends any process here, with exit code 2
         found = build_broker(config)
     except WorkshedError as err:
-        if program_name() not in THIRD_PARTY_PROGRAMS:
-            raise
-        logger.critical("%s", err)
-        raise SystemExit(exit_code(err)) from None
+        exit_third_party_program(err, exit_code(err))
+        raise
     enable_metrics(config)
     dramatiq.set_encoder(StrictJson())
     dramatiq.set_broker(found)
     return found
-
-
-def program_name() -> str:
-    """Return the name of this program: for example `dramatiq`, also for `python -m dramatiq`."""
-    path = Path(sys.argv[0])
-    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from dramatiq import Message
@@ -18,6 +20,16 @@ from pathlib import Path
 @dramatiq.actor(queue_name="default")
 def greet(name):
     Path("greeted").write_text(name)
+"""
+ZOO = """
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from workshed.settings import settings_of
+
+class ZooSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="ZOO_")
+    birds: int = 1
+
+BIRDS = settings_of(ZooSettings).birds  # before anything builds the broker
 """
 
 # Actors
@@ -210,14 +222,26 @@ def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
     assert all(map(has_ended, processes))
 
 
-def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apart, environment):
+@pytest.mark.parametrize("program", ["dramatiq", "periodiq"])
+@pytest.mark.parametrize(
+    ("module", "wrong", "right"),
+    [
+        ("parts", "WORKSHED_BROKRE_URL", "WORKSHED_BROKER_URL"),
+        ("zoo", "WORKSHED_BROKRE_URL", "WORKSHED_BROKER_URL"),
+        ("zoo", "ZOO_BRIDS", "ZOO_BIRDS"),
+    ],
+)
+def test_plain_programs_with_a_wrong_setting_end_with_2_and_a_sentence(
+    run_cold, environment, tmp_path, program, module, wrong, right
+):
     """Any other error during the import of actors is a traceback and exit code 1."""
-    words = ("-m", "dramatiq", "parts", "--processes", "1")
-    done = run_apart(*words, **{**environment, "WORKSHED_BROKRE_URL": "amqp://"})
+    (tmp_path / "zoo.py").write_text(ZOO)
+    script = str(Path(sys.executable).with_name(program))
+    code, said = run_cold(script, module, **{**environment, wrong: "7"})
 
-    assert done.returncode == EXIT_USAGE, done.stderr
-    assert "WORKSHED_BROKRE_URL is not a setting; did you mean WORKSHED_BROKER_URL" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == EXIT_USAGE, said
+    assert f"{wrong} is not a setting; did you mean {right}?" in said
+    assert "Traceback" not in said
 
 
 def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
