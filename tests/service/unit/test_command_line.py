@@ -22,7 +22,7 @@ from workshed.app import load_object
 from workshed.console.cli import as_typer, collect_commands
 from workshed.console.summary import read_summary
 
-WITHOUT_JSON = {"console", "console user", "init", "relay", "worker"}
+WITHOUT_JSON = {"adopt", "console", "console user", "init", "relay", "worker"}
 """They run until they are stopped and log or show something, print a single value, or write files
 and say where."""
 PREVIEWING = {"import"}

@@ -25,6 +25,7 @@ with require_extra("server"):
     from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
+    "adopt": "workshed.console.cli.fleet.adopt:adopt",
     "batches": "workshed.console.cli.jobs.batches:batches",
     "broker": "workshed.console.cli.fleet.broker:broker",
     "console": "workshed.console.cli.setup.console:console",

@@ -109,8 +109,11 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     body: bytes,
     reason: str,
     error: BaseException | None = None,
+    error_class: str | None = None,
 ) -> None:
     """Store a job as it came, with why it died; one row per message, for its latest death.
+
+    `error_class` names the class of an error that another program raised.
 
     An unreadable message (`actor` is `None`) may claim any ID, even that of a dead job. Its row
     therefore gets an ID from its body, and the reason contains the claimed ID.
@@ -131,6 +134,8 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
     if actor is None:
         reason = f"{reason} (it came as {message_id!r})"
         message_id = UNREADABLE_PREFIX + hashlib.sha256(body).hexdigest()[:ID_DIGITS]
+    if error is not None:
+        error_class = type(error).__name__
     values = {
         "message_id": message_id,
         "generation": generation,
@@ -139,7 +144,7 @@ def add_dead_job(  # noqa: PLR0913 -- a row has this many columns
         "actor": actor,
         "body": body,
         "reason": to_storable(reason),
-        "error_class": None if error is None else to_storable(type(error).__name__)[:LONGEST_CLASS],
+        "error_class": None if error_class is None else to_storable(error_class)[:LONGEST_CLASS],
         "error_location": error_location.locate_error(error),
         "release": settings().release or None,
     }

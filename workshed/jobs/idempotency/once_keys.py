@@ -1,5 +1,6 @@
 """Effects that happen once: each has a key that commits together with the effect."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from workshed.database.postgres import Connection
@@ -16,6 +17,18 @@ def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
         ON CONFLICT ON CONSTRAINT once_keys_key DO NOTHING
     """
     return conn.execute(query, (scope, key, message_id)).rowcount > 0
+
+
+def claim_keys(conn: Connection, scope: str, keys: Sequence[str]) -> set[str]:
+    """Do the same for many jobs, whose IDs are the keys; return those that did not exist."""
+    query = """
+        INSERT INTO workshed.once_keys (scope, key, message_id)
+        SELECT %(scope)s, key, key
+          FROM (SELECT DISTINCT unnest(%(keys)s::text[]) AS key ORDER BY 1) AS wanted
+        ON CONFLICT ON CONSTRAINT once_keys_key DO NOTHING
+        RETURNING key
+    """
+    return {key for (key,) in conn.execute(query, {"scope": scope, "keys": list(keys)})}
 
 
 def is_claimed(conn: Connection, scope: str, key: str) -> bool:

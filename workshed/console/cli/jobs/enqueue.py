@@ -11,6 +11,7 @@ from workshed import schedule
 from workshed.console.cli.jobs.wait import await_end
 from workshed.console.cli.terminal import argument_types, completion, output
 from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.options import ActorPackages
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.errors import UnknownActorError
 from workshed.console.formatting import (
@@ -61,14 +62,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
     priority: Annotated[
         int | None, typer.Option(min=0, max=255, help="RabbitMQ priority; higher runs first.")
     ] = None,
-    packages: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--import",
-            metavar="PACKAGE",
-            help="Modules with actors; default: `actors` of your App.",
-        ),
-    ] = None,
+    packages: ActorPackages = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Annotated[
         timedelta | None,

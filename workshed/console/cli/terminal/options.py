@@ -49,3 +49,9 @@ QueuePackages = Annotated[
         "--import", metavar="PACKAGE", help="Modules whose queues to use; default: all declared."
     ),
 ]
+ActorPackages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import", metavar="PACKAGE", help="Modules with actors; default: `actors` of your App."
+    ),
+]

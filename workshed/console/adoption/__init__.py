@@ -1,0 +1,1 @@
+"""Take over the messages of a deployment of stock dramatiq."""

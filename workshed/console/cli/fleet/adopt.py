@@ -1,0 +1,144 @@
+"""`workshed adopt`: take over the queues of a deployment of stock dramatiq."""
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from workshed.console.adoption.adopter import Adopter
+from workshed.console.adoption.storage import Fate
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.options import ActorPackages
+from workshed.console.cli.terminal.output import print_message
+from workshed.console.formatting import DURATION_METAVAR, parse_duration
+from workshed.console.operations.environment import (
+    import_actors,
+    open_database,
+    require_rabbitmq,
+)
+from workshed.errors import SettingsError
+from workshed.transport.amqp.url import display_address
+from workshed.transport.errors import UndeclaredQueueError
+from workshed.transport.rabbitmq import RabbitMQBroker
+
+REPORT_EVERY_S = 10.0
+FATES: dict[Fate, str] = {
+    "ready": "ready",
+    "delayed": "delayed",
+    "retried": "waiting for a retry",
+    "dead": "dead",
+    "refused": "refused, see `workshed dead`",
+    "duplicate": "dropped as duplicates",
+}
+
+
+def adopt(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where dramatiq's queues are: amqp://…/vhost.")
+    ],
+    queues: Annotated[list[str], typer.Argument(metavar="QUEUE…", help="Without .DQ and .XQ.")],
+    *,
+    dead: Annotated[
+        bool,
+        typer.Option("--dead", help="Also take the dead jobs of .XQ into `workshed dead`."),
+    ] = False,
+    until_idle: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
+            help="End once nothing has arrived for so long; default: never.",
+        ),
+    ] = None,
+    packages: ActorPackages = None,
+) -> None:
+    """Move the jobs of stock dramatiq's queues here, until Ctrl-C or SIGTERM.
+
+    Programs that still use dramatiq can go on sending: their messages are moved
+    as they arrive. Delayed ones keep their due time, and failed ones their number
+    of attempts. A message is acknowledged there once it is stored here, so this
+    can be interrupted or killed at any time; start it again, and each message
+    still runs once. What cannot run here is a dead job with the reason.
+    """
+    broker = require_rabbitmq()
+    import_actors(packages or ())
+    check_source(url, queues, broker)
+    adopter = Adopter(url, queues, broker, with_dead=dead)
+    with open_database():
+        adopter.check()
+    print_message(f"Moving {', '.join(queues)} of {display_address(url)}; Ctrl-C ends it.")
+    try:
+        with ending_by_signal(adopter.stopped), reporting(adopter.counts):
+            adopter.run(print_message, until_idle)
+    finally:
+        broker.close()
+        record(adopter.counts, url, queues)
+    print_message(f"{describe(adopter.counts)}.")
+
+
+def check_source(url: str, queues: list[str], broker: RabbitMQBroker) -> None:
+    """Raise `SettingsError` or `UndeclaredQueueError` for what cannot be meant."""
+    if urlsplit(url).scheme not in ("amqp", "amqps"):
+        raise SettingsError(f"{url.partition('@')[2] or url} must start with amqp:// or amqps://")
+    for queue in queues:
+        declared = broker.declared_queues.get(queue)
+        if declared is None:
+            raise UndeclaredQueueError(queue, broker.declared_queues)
+        own = {display_address(one) for one in broker.urls}
+        if declared.rabbitmq_name == queue and display_address(url) in own:
+            raise SettingsError(
+                f"{queue!r} at {display_address(url)} is a queue of Workshed: adopt from another "
+                "virtual host, or set WORKSHED_QUEUE_PREFIX"
+            )
+
+
+@contextmanager
+def ending_by_signal(stopped: threading.Event) -> Generator[None]:
+    """In the block, Ctrl-C and SIGTERM set the event, so that no batch is cut."""
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def reporting(counts: Counter[Fate]) -> Generator[None]:
+    """In the block, print the counts every 10 s if they have changed."""
+    over = threading.Event()
+
+    def report() -> None:
+        said: dict[Fate, int] = {}
+        while not over.wait(REPORT_EVERY_S):
+            if said != counts:
+                said = dict(counts)
+                print_message(f"{describe(counts)} …")
+
+    threading.Thread(target=report, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def describe(counts: Counter[Fate]) -> str:
+    """Describe what became of all messages so far."""
+    parts = [f"{counts[fate]:,} {text}" for fate, text in FATES.items() if counts[fate]]
+    return f"{counts.total():,} moved" + (f": {', '.join(parts)}" if parts else "")
+
+
+def record(counts: Counter[Fate], url: str, queues: list[str]) -> None:
+    """Write the audit entry."""
+    about: dict[str, Any] = {"from": display_address(url), "queues": queues, "messages": counts}
+    with open_database() as conn:
+        record_action(conn, "adopt", about, count=counts.total(), said=f"{describe(counts)}.")
