@@ -38,6 +38,7 @@ class StockSender:
         self._numbers = numbers
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
+        self.error = None
 
     def __enter__(self):
         self._thread.start()
@@ -47,8 +48,16 @@ class StockSender:
         self._over.set()
         self._thread.join()
         self._broker.close()
+        if self.error is not None:
+            raise self.error
 
     def _run(self):
+        try:
+            self._send()
+        except Exception as err:  # noqa: BLE001 -- raised at the end of the block
+            self.error = err
+
+    def _send(self):
         while not self._over.is_set():
             number = next(self._numbers)
             message = self._ledger.message(number)
@@ -158,7 +167,7 @@ def replace(adopt, eventually):
     "coming while they are moved; plain ones, too, may run only once",
     remedy=Remedy(
         "workshed/console/adoption/storage.py",
-        "        if is_known and one.redelivered:\n",
+        "        if is_known and delivery.redelivered:\n",
         "        if False:\n",
     ),
 )
@@ -168,9 +177,16 @@ def test_what_dramatiq_sends_is_moved_once(
     wanted, numbers = scale(10_000), itertools.count()
 
     with contextlib.ExitStack() as senders, Every(EVERY_S, replace) as kills:
-        for _ in range(SENDERS):
-            senders.enter_context(StockSender(stock.url, ledger, numbers))
-        while (len(ledger.sent) < wanted or kills.times < KILLS) and kills.error is None:
+        going_on = [
+            kills,
+            *(
+                senders.enter_context(StockSender(stock.url, ledger, numbers))
+                for _ in range(SENDERS)
+            ),
+        ]
+        while len(ledger.sent) < wanted or kills.times < KILLS:
+            if any(each.error for each in going_on):
+                break
             time.sleep(0.05)
     quiet(lambda: not stock.waiting(), lambda: (stock.waiting(), ledger.moved()), within_s=120)
     result = drained(within_s=300)

@@ -1,8 +1,9 @@
 """What a message of dramatiq is here."""
 
+import json
+import math
 from datetime import UTC, datetime
 
-import orjson
 import pytest
 from dramatiq import Message
 from dramatiq.message import Message as StockMessage
@@ -11,15 +12,18 @@ from workshed.console.adoption.storage import read_traceback
 from workshed.console.adoption.translation import translate
 from workshed.jobs.history.attempts import ErrorTexts
 from workshed.transport.errors import EnvelopeError
-from workshed.transport.messages.envelope import LARGEST_NUMBER, refuse_invalid_fields
+from workshed.transport.messages.envelope import LARGEST_NUMBER, LATEST_MS, refuse_invalid_fields
 
 SENT_MS = 1_800_000_000_000
+CLAMPED = {"max_backoff": LARGEST_NUMBER, "time_limit": LARGEST_NUMBER}
+FAILED_ONCE = {"attempt": 2, "expires": 60_000}
+"""Here the time counts from its send, as there: a retry has no due time of its own."""
 PIPED = {
     "queue_name": "low",
     "actor_name": "next",
     "args": [],
     "kwargs": {},
-    "options": {"pipe_ignore": True, "max_age": 5_000, "retries": 1},
+    "options": {"pipe_ignore": True, "max_age": 5_000, "retries": 1, "delay": 1.5},
     "message_id": "2",
     "message_timestamp": SENT_MS + 0.5,
 }
@@ -28,8 +32,8 @@ PIPED = {
 def body(**changed):
     """Return the body of a message as dramatiq writes it."""
     message = StockMessage("default", "make", (7,), {"a": "é"}, {}, "1", SENT_MS)
-    fields = orjson.loads(message.encode())
-    return orjson.dumps({**fields, **changed})
+    fields = json.loads(message.encode())
+    return json.dumps({**fields, **changed}).encode()
 
 
 def options_of(actors=None, **options):
@@ -53,7 +57,11 @@ def test_a_plain_message_is_the_same():
         ({"max_retries": 5, "min_backoff": 10}, {"max_retries": 5, "min_backoff": 10}),
         ({"notify_shutdown": True, "time_limit": 0, "pipe_target": None}, {}),
         ({"notify_shutdown": False, "time_limit": 1_500.0}, {"time_limit": 1_500}),
+        ({"_sentry_headers": {"x": 1}, "scheduled_at": "2026-11-30", "delay": 500}, {}),
+        ({"max_backoff": 10**20, "time_limit": math.inf}, CLAMPED),
+        ({"max_age": 1e30}, {"expires": LATEST_MS}),
         ({"max_age": 60_000}, {"expires": 60_000}),
+        ({"max_age": 60_000, "eta": SENT_MS + 50_000, "retries": 1}, FAILED_ONCE),
         ({"max_age": 60_000.0, "eta": SENT_MS + 50_000}, {"expires": 10_000}),
         ({"max_age": 60_000, "eta": SENT_MS + 70_000}, {"expires": 1}),
         ({"max_age": 0, "on_success": None}, {}),
@@ -74,7 +82,7 @@ def test_a_callback_that_the_actor_has_is_left_to_it():
 def test_later_steps_of_a_pipeline_are_translated_too():
     piped = options_of(pipe_target=PIPED)["pipe_target"]
 
-    assert piped["options"] == {"pipe_ignore": True, "expires": 5_000}
+    assert piped["options"] == {"pipe_ignore": True, "expires": 5_000, "delay": 1}
     assert piped["message_timestamp"] == SENT_MS
 
 
@@ -99,11 +107,13 @@ def test_a_timestamp_with_a_fraction_is_rounded_down():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"group_completion_uuid": "5"}, "a group whose jobs only dramatiq's workers count"),
+        ({"group_completion_uuid": "5"}, "only dramatiq's workers count the jobs of its group"),
         ({"eta": "soon"}, "eta: must be a number from 0"),
         ({"retries": -1}, "retries: must be a number from 0"),
         ({"retries": True}, "retries: must"),
         ({"max_age": "old"}, "options.max_age: must be a number"),
+        ({"max_age": math.nan}, "options.max_age: must be a number"),
+        ({"time_limit": math.nan}, "does not survive JSON exactly"),
         ({"time_limit": -1}, "options.time_limit: must be a whole number from 1"),
         ({"pipe_target": {"options": {}}}, "message_timestamp: missing"),
         ({"pipe_target": 5}, "options.pipe_target: must be a message"),
@@ -128,3 +138,17 @@ def test_a_traceback_says_which_error_it_was(text, expected):
     found = read_traceback(text)
 
     assert found == ErrorTexts(*expected, text or None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 123456789012345678901, "\ud800", [[2**64]]])
+def test_an_argument_that_would_change_is_refused(value):
+    """dramatiq sends it; here its job would get another value."""
+    with pytest.raises(EnvelopeError, match=r"message\['args'\]\[0\].*(exactly|Unicode)"):
+        translate(body(args=[value]), "default", {})
+
+
+def test_a_traceback_can_be_stored():
+    found = read_traceback("Traceback\n  x\nshop." + "E" * 300 + ": \0" + "x" * 99_999)
+
+    assert "\0" not in found.error
+    assert (len(found.error_class), len(found.error), len(found.traceback)) == (200, 2_000, 20_000)

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from workshed.backoff import jittered_backoff_s
 from workshed.console.adoption.storage import AdoptionStore, Delivery, Fate
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq.amqp import CONNECT_TIMEOUT
+from workshed.errors import SettingsError
 from workshed.transport.amqp import topology
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import BrokerUnreachableError
@@ -28,6 +30,7 @@ PREFETCH = 500
 POLL_S = 0.2
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
+ACCESS_REFUSED = 403
 NOT_FOUND = 404
 BLOCKED_TIMEOUT = timedelta(seconds=30)
 
@@ -46,12 +49,16 @@ class Source:
 
 
 class Adopter:
-    """Moves messages from one server to the schedule, until it is stopped or nothing arrives."""
+    """Moves messages from one server to the schedule, until it is stopped or nothing arrives.
+
+    It is the only consumer of its queues. Otherwise, after a kill, one of dramatiq's workers could
+    get a message that is stored already, and its job would run twice.
+    """
 
     def __init__(
         self, url: str, queues: Sequence[str], broker: RabbitMQBroker, *, with_dead: bool
     ) -> None:
-        """Open nothing. `with_dead`: also take what is in the `.XQ` of each queue."""
+        """Open nothing. `with_dead`: also take the messages in the `.XQ` of each queue."""
         self.counts: Counter[Fate] = Counter()
         """How many messages had each fate."""
         self.stopped = threading.Event()
@@ -61,112 +68,149 @@ class Adopter:
         live = [Source(name, queue) for queue in queues for name in (queue, dq_name(queue))]
         dead = [Source(xq_name(queue), queue, is_dead=True) for queue in queues if with_dead]
         self._sources = [*live, *dead]
-        self._consumed: dict[str, Source] = {}
-        """By consumer tag: the queues that it consumes now."""
-        self._taken: list[Delivery] = []
+        self._in_hand: list[Delivery] = []
+        self._is_cancelled = False
+        """RabbitMQ has ended a consumer, because its queue was deleted or its node is down."""
+        self._failures = 0
+        """Attempts in a row that did not get as far as consuming."""
         self._last_at = time.monotonic()
+        """When a message last arrived or was moved."""
 
     def check(self) -> None:
-        """Raise `NotFoundError` if a queue does not exist, or `BrokerUnreachableError`."""
-        connection = self._connect()
-        try:
+        """Raise `NotFoundError` if there is no such queue of dramatiq, or `BrokerUnreachableError`.
+
+        Workshed's queues have no `.DQ`, so they are not taken for dramatiq's.
+        """
+        with self._connection() as connection:
             for source in self._sources:
-                if source.name == source.queue and not has_queue(connection, source.name):
+                if not source.is_dead and not has_queue(connection, source.name):
                     place = address.display_address(self._url)
-                    raise NotFoundError(f"RabbitMQ at {place} has no queue {source.name!r}")
-        finally:
-            connection.close()
+                    raise NotFoundError(
+                        f"RabbitMQ at {place} has no queue {source.name!r}, which dramatiq makes"
+                    )
 
     def run(self, report: Report, until_idle: timedelta | None = None) -> None:
         """Move messages until stopped, until all queues are deleted, or until nothing arrives.
 
-        `until_idle`: how long nothing has to arrive. Outages of either server are waited for, and
-        are passed to `report`.
+        `until_idle`: for how long nothing has to arrive. `report` is called with each outage, which
+        is waited for. Raises `psycopg.Error` if nothing can be stored, for example without a right.
         """
-        failures, self._last_at = 0, time.monotonic()
-        while not self._is_over(until_idle):
+        while not self.stopped.is_set():
             try:
-                connection = self._connect()
-                failures = 0
-                try:
-                    self._consume(connection, report, until_idle)
-                finally:
-                    self._taken.clear()  # RabbitMQ delivers them again
-                    if connection.is_open:
-                        connection.close()
-            except (BrokerUnreachableError, AMQPError) as err:
-                report(f"{address.describe_error(err)}; trying again")
-                self.stopped.wait(jittered_backoff_s(failures, PAUSE_S, LONGEST_PAUSE_S))
-                self._last_at = time.monotonic()
-                failures += 1
-            else:
-                return
+                with self._connection() as connection:
+                    if self._consume(connection, until_idle, report):
+                        return
+            except BrokerUnreachableError as err:
+                report(f"{err}; trying again")
+                self.stopped.wait(jittered_backoff_s(self._failures, PAUSE_S, LONGEST_PAUSE_S))
+                self._failures += 1
 
-    def _is_over(self, until_idle: timedelta | None) -> bool:
-        idle_s = time.monotonic() - self._last_at
-        is_idle = until_idle is not None and idle_s >= until_idle.total_seconds()
-        return self.stopped.is_set() or is_idle
-
-    def _connect(self) -> pika.BlockingConnection:
-        wanted = address.connection_parameters(self._url, "adopt")
+    @contextmanager
+    def _connection(self) -> Generator[pika.BlockingConnection]:
+        """Connect for the block; raises `BrokerUnreachableError`, also in the block."""
+        place = address.display_address(self._url)
+        try:
+            wanted = address.connection_parameters(self._url, "adopt")
+        except SettingsError as err:
+            raise SettingsError(str(err).replace(address.SETTING, "URL")) from None
         wanted.socket_timeout = wanted.stack_timeout = CONNECT_TIMEOUT.total_seconds()
         wanted.blocked_connection_timeout = BLOCKED_TIMEOUT.total_seconds()
         try:
-            return pika.BlockingConnection(wanted)
+            connection = pika.BlockingConnection(wanted)
         except topology.CONNECT_ERRORS as err:
-            place, why = address.display_address(self._url), address.describe_error(err)
+            why = address.describe_error(err)
             raise BrokerUnreachableError(f"RabbitMQ does not answer at {place}: {why}") from None
+        try:
+            yield connection
+        except AMQPError as err:
+            why = address.describe_error(err)
+            raise BrokerUnreachableError(f"RabbitMQ at {place}: {why}") from None
+        finally:
+            if connection.is_open:
+                connection.close()
 
     def _consume(
-        self, connection: pika.BlockingConnection, report: Report, until_idle: timedelta | None
-    ) -> None:
+        self, connection: pika.BlockingConnection, until_idle: timedelta | None, report: Report
+    ) -> bool:
+        """Move messages while the connection lasts; return whether there is no more to do."""
+        self._in_hand.clear()  # RabbitMQ delivers them again
+        sources = [source for source in self._sources if has_queue(connection, source.name)]
+        if not sources:
+            report("the queues were deleted")
+            return True
         channel: Any = connection.channel()
         channel.basic_qos(prefetch_count=PREFETCH)
-        channel.add_on_cancel_callback(partial(self._forget, report))
-        self._consumed.clear()
-        for source in self._sources:
-            if has_queue(connection, source.name):
-                tag = channel.basic_consume(source.name, partial(self._take, source))
-                self._consumed[tag] = source
-        while self._consumed and not self._is_over(until_idle):
+        channel.add_on_cancel_callback(self._note_cancel)
+        self._is_cancelled = False
+        for source in sources:
+            consume_alone(channel, source.name, partial(self._take, source))
+        self._failures, self._last_at = 0, time.monotonic()
+        while channel.is_open and not self._is_cancelled:
+            if self.stopped.is_set() or self._is_idle(until_idle):
+                return True
             connection.process_data_events(time_limit=POLL_S)
-            while self._taken and not self.stopped.is_set():
-                try:
-                    with db.limited_wait():
-                        self._move(channel)
-                except db.TRANSIENT_ERRORS as err:
-                    report(f"PostgreSQL: {str(err).strip()}; trying again")
-                    connection.sleep(PAUSE_S)
+            while self._in_hand and not self.stopped.is_set():
+                self._move(connection, channel, report)
+        return False
+
+    def _is_idle(self, until_idle: timedelta | None) -> bool:
+        idle_s = time.monotonic() - self._last_at
+        return until_idle is not None and idle_s >= until_idle.total_seconds()
 
     def _take(
         self, source: Source, _channel: Any, method: Any, _properties: Any, body: bytes
     ) -> None:
         self._last_at = time.monotonic()
-        self._taken.append(
+        self._in_hand.append(
             Delivery(source.queue, method.delivery_tag, body, method.redelivered, source.is_dead)
         )
 
-    def _forget(self, report: Report, frame: Any) -> None:
-        source = self._consumed.pop(frame.method.consumer_tag)
-        report(f"queue {source.name!r} was deleted")
+    def _note_cancel(self, _frame: Any) -> None:
+        self._is_cancelled = True
 
-    def _move(self, channel: Any) -> None:
+    def _move(self, connection: pika.BlockingConnection, channel: Any, report: Report) -> None:
         """Store the oldest messages in hand, and acknowledge them after the commit."""
-        taken = self._taken[:PREFETCH]
-        fates = self._store.store(taken)
-        channel.basic_ack(taken[-1].tag, multiple=True)
-        del self._taken[: len(taken)]
+        oldest = self._in_hand[:PREFETCH]
+        try:
+            with db.limited_wait():
+                fates = self._store.store(oldest)
+        except db.TRANSIENT_ERRORS as err:
+            # The commit may have succeeded.
+            self._in_hand = [replace(each, redelivered=True) for each in self._in_hand]
+            report(f"PostgreSQL: {str(err).strip()}; trying again")
+            connection.sleep(PAUSE_S)
+            return
+        channel.basic_ack(oldest[-1].tag, multiple=True)
+        del self._in_hand[: len(oldest)]
+        self._last_at = time.monotonic()
         self.counts.update(fates)
 
 
 def has_queue(connection: pika.BlockingConnection, name: str) -> bool:
-    """Return whether a queue exists."""
+    """Return whether a queue exists; raises `AMQPError` if that is not known now."""
     channel: Any = connection.channel()
     try:
         channel.queue_declare(name, passive=True)
     except ChannelClosedByBroker as err:
-        if err.reply_code == NOT_FOUND:
+        # The same code says that the node of a queue is down.
+        if err.reply_code == NOT_FOUND and "no queue" in err.reply_text:
             return False
         raise
     channel.close()
     return True
+
+
+def consume_alone(channel: Any, name: str, take: Callable[..., None]) -> None:
+    """Consume a queue that has no other consumer.
+
+    Raises `BrokerUnreachableError` while it has one. That may be this command before its kill.
+    """
+    try:
+        channel.basic_consume(name, take, exclusive=True)
+    except ChannelClosedByBroker as err:
+        if err.reply_code != ACCESS_REFUSED or "exclusive" not in err.reply_text:
+            raise
+        raise BrokerUnreachableError(
+            f"{name} has other consumers: stop dramatiq's workers, which could run a job that is "
+            "moved"
+        ) from None

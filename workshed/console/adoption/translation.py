@@ -1,5 +1,8 @@
-"""What a message of stock dramatiq is here: the same job, with the options of Workshed."""
+"""Translate a message of stock dramatiq: the same job, with the options of Workshed."""
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 import dramatiq
 import orjson
 
+from workshed import strict_json
 from workshed.jobs.outbox.schedule import Reason
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.messages.envelope import (
@@ -15,10 +19,21 @@ from workshed.transport.messages.envelope import (
     decode_message,
 )
 
-RECORDS = ("eta", "redis_message_id", "requeue_timestamp", "retries", "traceback")
-"""Options in which dramatiq's workers note what happened to a message."""
-NUMBERS = ("max_backoff", "max_retries", "min_backoff", "result_ttl", "time_limit")
-"""Options that dramatiq takes as a float, too."""
+ActorOptions = Mapping[str, Mapping[str, Any]]
+"""The options of the actors here, by name."""
+
+RECORDS = (
+    "_sentry_headers",
+    "eta",
+    "redis_message_id",
+    "requeue_timestamp",
+    "retries",
+    "scheduled_at",
+    "traceback",
+)
+"""Options in which dramatiq, Sentry's integration and periodiq note what happened to a message."""
+NUMBERS = ("delay", "max_backoff", "max_retries", "min_backoff", "result_ttl", "time_limit")
+"""Options that may be floats, and larger than here."""
 CALLBACKS = ("on_success", "on_failure", "on_retry_exhausted")
 GROUP = ("group_completion_uuid", "group_completion_callbacks")
 
@@ -33,7 +48,8 @@ class StockJob:
     attempt: int
     """Number of its next run, from 1."""
     traceback: str | None
-    """Of its latest failure."""
+    """Of an earlier attempt. Dead messages lack that of the last one, as dramatiq's queue has them
+    as they were before it."""
 
     @property
     def reason(self) -> Reason:
@@ -43,15 +59,15 @@ class StockJob:
         return "retry" if self.attempt > 1 else "delayed"
 
 
-def translate(body: bytes, queue: str, actor_options: dict[str, dict[str, Any]]) -> StockJob:
+def translate(body: bytes, queue: str, actor_options: ActorOptions) -> StockJob:
     """Read a message from `queue`, or from its `.DQ` or `.XQ`.
 
-    `actor_options`: options of the actors here, by name. Raises `EnvelopeError` for what is no
-    message of dramatiq, or has an option without a counterpart.
+    Raises `EnvelopeError` for a body that is no message of dramatiq, that has an option without a
+    counterpart, or a value that cannot be sent here exactly.
     """
     try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as err:
+        fields = json.loads(body)  # as dramatiq does; orjson would round large integers
+    except ValueError as err:
         raise EnvelopeError(f"not JSON: {err}") from None
     options = fields.get("options") if isinstance(fields, dict) else None
     if not isinstance(options, dict):
@@ -60,9 +76,15 @@ def translate(body: bytes, queue: str, actor_options: dict[str, dict[str, Any]])
     eta = _whole(options, "eta", LATEST_MS)
     traceback = options.get("traceback")
     fields |= {"queue_name": queue, "message_timestamp": _timestamp(fields)}
-    fields["options"] = _translate_options(fields, eta, actor_options)
+    delayed_ms = 0
+    if eta is not None and not retries:
+        delayed_ms = max(0, eta - fields["message_timestamp"])
+    fields["options"] = _translate_options(fields, delayed_ms, actor_options)
+    fields["options"].pop("delay", None)  # `eta` says when it is due
     if retries:
         fields["options"]["attempt"] = retries + 1
+    if problem := strict_json.find_inexact(fields, "message"):
+        raise EnvelopeError(problem)
     return StockJob(
         message=decode_message(orjson.dumps(fields), queue),
         due_at=None if eta is None else datetime.fromtimestamp(eta / 1000, UTC),
@@ -72,36 +94,37 @@ def translate(body: bytes, queue: str, actor_options: dict[str, dict[str, Any]])
 
 
 def _translate_options(
-    fields: dict[str, Any], eta: int | None, actor_options: dict[str, dict[str, Any]]
+    fields: Mapping[str, Any], delayed_ms: int, actor_options: ActorOptions
 ) -> dict[str, Any]:
-    found = {
-        name: int(value) if name in NUMBERS and isinstance(value, float) else value
+    """Return the options here; `delayed_ms`: how long after its send it was to be due."""
+    options = {
+        name: _clamp(value) if name in NUMBERS else value
         for name, value in fields["options"].items()
         if name not in RECORDS and not _is_default(name, value)
     }
-    found.pop("notify_shutdown", None)  # every job is interrupted by a shutdown
-    if names := [name for name in GROUP if found.get(name)]:
+    options.pop("notify_shutdown", None)  # here a shutdown interrupts every job
+    if of_group := [name for name in GROUP if options.get(name)]:
         raise EnvelopeError(
-            f"options.{names[0]}: it belongs to a group whose jobs only dramatiq's workers count; "
-            "let them finish such groups before its queue is adopted"
+            f"options.{of_group[0]}: only dramatiq's workers count the jobs of its group; let them "
+            "finish such groups before you adopt their queue"
         )
     of_actor = actor_options.get(str(fields.get("actor_name")), {})
     for name in CALLBACKS:
-        if name in found and found[name] == _actor_name(of_actor.get(name)):
-            del found[name]  # the actor here has the same
-    if "max_retries" in found and found["max_retries"] is None:  # without end
-        found["max_retries"] = LARGEST_NUMBER
-    if (max_age := found.pop("max_age", None)) is not None:
-        found["expires"] = _expires(max_age, fields["message_timestamp"], eta)
-    piped = found.get("pipe_target")
+        if name in options and options[name] == _actor_name(of_actor.get(name)):
+            del options[name]  # the actor here has the same
+    if "max_retries" in options and options["max_retries"] is None:  # without end
+        options["max_retries"] = LARGEST_NUMBER
+    if (max_age := options.pop("max_age", None)) is not None:
+        options["expires"] = _expires(max_age, delayed_ms)
+    piped = options.get("pipe_target")
     if isinstance(piped, dict) and isinstance(piped.get("options"), dict):
         sent = {**piped, "message_timestamp": _timestamp(piped)}
-        found["pipe_target"] = {**sent, "options": _translate_options(sent, None, actor_options)}
-    return found
+        options["pipe_target"] = {**sent, "options": _translate_options(sent, 0, actor_options)}
+    return options
 
 
 def _is_default(name: str, value: object) -> bool:
-    """Return whether dramatiq takes an option with this value as one that is not there."""
+    """Return whether dramatiq treats an option with this value like one that is not there."""
     return (
         (value is None and name != "max_retries")
         or value == []
@@ -109,22 +132,29 @@ def _is_default(name: str, value: object) -> bool:
     )
 
 
-def _expires(max_age: object, sent_ms: int, eta: int | None) -> int:
+def _clamp(value: Any) -> Any:
+    """Return a number as an integer that fits here; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return value
+    return LARGEST_NUMBER if value > LARGEST_NUMBER else math.floor(max(value, -1))
+
+
+def _expires(max_age: object, delayed_ms: int) -> int:
     """Return how long after it is due a job may start; dramatiq's limit counts from its send."""
-    if isinstance(max_age, bool) or not isinstance(max_age, int | float):
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float) or math.isnan(max_age):
         raise EnvelopeError(f"options.max_age: must be a number, not {max_age!r:.50}")
-    return max(1, int(max_age) - (0 if eta is None else max(0, eta - sent_ms)))
+    return int(min(max(1, max_age - delayed_ms), LATEST_MS))
 
 
-def _timestamp(fields: dict[str, Any]) -> int:
-    """Return when it was sent, in whole ms: packages of others write a float."""
-    found = _whole(fields, "message_timestamp", LATEST_MS)
-    if found is None:
+def _timestamp(fields: Mapping[str, Any]) -> int:
+    """Return when a message was sent, in whole ms: other packages write a float."""
+    sent_ms = _whole(fields, "message_timestamp", LATEST_MS)
+    if sent_ms is None:
         raise EnvelopeError("message_timestamp: missing")
-    return found
+    return sent_ms
 
 
-def _whole(fields: dict[str, Any], name: str, most: int) -> int | None:
+def _whole(fields: Mapping[str, Any], name: str, most: int) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
@@ -134,5 +164,5 @@ def _whole(fields: dict[str, Any], name: str, most: int) -> int | None:
 
 
 def _actor_name(callback: object) -> object:
-    """Return the name of an actor, given as such or by its name."""
+    """Return the name of an actor that is given as such, or by its name."""
     return getattr(callback, "actor_name", callback)

@@ -20,7 +20,7 @@ def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
 
 
 def claim_keys(conn: Connection, scope: str, keys: Sequence[str]) -> set[str]:
-    """Do the same for many jobs, whose IDs are the keys; return those that did not exist."""
+    """Write a key for each job, its ID, in the caller's transaction; return those that are new."""
     query = """
         INSERT INTO workshed.once_keys (scope, key, message_id)
         SELECT %(scope)s, key, key

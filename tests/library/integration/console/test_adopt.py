@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import dramatiq
 import orjson
@@ -14,7 +15,7 @@ from dramatiq.common import dq_name, xq_name
 
 from tests.databases import sibling
 from tests.management import management
-from workshed import Unique
+from workshed import Unique, db
 from workshed.console.adoption.adopter import Adopter
 from workshed.console.adoption.storage import AdoptionStore, Delivery
 
@@ -69,13 +70,15 @@ def adopt(made, url, eventually):
 
 @contextlib.contextmanager
 def adopting(adopter):
-    """It moves messages in a thread until the block ends; yields what it reports."""
+    """It moves messages in a thread until the block ends; yields the thread and its reports."""
     said = []
-    thread = threading.Thread(target=adopter.run, args=(said.append,))
+    thread = threading.Thread(target=adopter.run, args=(said.append,), daemon=True)
     thread.start()
-    yield said
-    adopter.stopped.set()
-    thread.join(60)
+    try:
+        yield thread, said
+    finally:
+        adopter.stopped.set()
+        thread.join(60)
     assert not thread.is_alive()
 
 
@@ -167,7 +170,7 @@ def test_what_dramatiqs_worker_retries_and_buries_keeps_its_attempts_and_its_err
     [buried] = rows("dead")
     assert (buried["message_id"], buried["attempt"]) == (dead.message_id, 2)
     assert (buried["actor"], buried["error_class"]) == ("make", "ValueError")
-    assert buried["reason"] == "died under dramatiq: no 2\nat all"
+    assert buried["reason"] == ("dead under dramatiq; an earlier attempt: ValueError: no 2\nat all")
     [attempt] = rows("attempts")
     assert "raise ValueError" in attempt["traceback"]
 
@@ -222,7 +225,15 @@ def test_wrong_arguments_are_a_dead_job_with_the_reason(stock, make, adopt, rows
     assert "too many positional arguments" in rows("dead")[0]["reason"]
 
 
-@pytest.mark.parametrize("body", [b"\x80", b"7", b"[]", b"{}", b'{"options": {"eta": "soon"}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"\x80", b"7", b"[]", b"{}", b'{"options": {"eta": "soon"}}'),
+        b'{"options": {}, "message_timestamp": 7, "message_id": "%s"}' % (b"x" * 5_000),
+        b'{"options": {}, "message_timestamp": 7, "args": %s}' % (b"[" * 3_000 + b"]" * 3_000),
+    ],
+    ids=["bytes", "number", "list", "empty", "eta", "long id", "deep"],
+)
 def test_what_is_no_message_of_dramatiq_is_kept_as_it_came(url, stock, adopt, rows, body):
     publish(url, body)
 
@@ -327,15 +338,15 @@ def test_more_than_are_in_hand_at_once_are_moved(stock, make, adopt, rows):
 
 def test_it_ends_when_its_queues_are_deleted(stock, url, make, made, eventually):
     """Its user does that once the last sender is gone."""
-    with adopting(Adopter(url, [QUEUE], made, with_dead=False)) as said:
+    with adopting(Adopter(url, [QUEUE], made, with_dead=False)) as (thread, said):
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             channel = connection.channel()
             for name in (QUEUE, dq_name(QUEUE)):
                 eventually(lambda: count(channel, name))  # noqa: B023 -- called at once
                 channel.queue_delete(name)
-        eventually(lambda: len(said) == 2)
+        eventually(lambda: not thread.is_alive())
 
-    assert sorted(said) == ["queue 'default' was deleted", "queue 'default.DQ' was deleted"]
+    assert said == ["the queues were deleted"]
 
 
 def count(channel, name):
@@ -354,7 +365,7 @@ def test_it_says_what_it_has_moved_and_records_it(stock, url, make, made, worksh
 
     assert done.out == ""
     assert done.err.splitlines()[1:] == ["2 moved: 1 ready, 1 delayed."]
-    assert "password" not in done.err
+    assert urlsplit(url).password not in done.err
     [entry] = rows("audit", order="id")
     assert (entry["action"], entry["count"]) == ("adopt", 2)
 
@@ -362,7 +373,7 @@ def test_it_says_what_it_has_moved_and_records_it(stock, url, make, made, worksh
 @pytest.mark.parametrize(
     ("change", "queue", "code", "said"),
     [
-        (lambda url: url, "emails", 5, "has no queue 'emails'"),
+        (lambda url: url, "emails", 5, "has no queue 'emails', which dramatiq makes"),
         (lambda url: url, "nowhere", 2, "'nowhere' is not declared"),
         (lambda url: url.replace("amqp:", "http:"), QUEUE, 2, "must start with amqp://"),
         (lambda url: f"{url}-missing", QUEUE, 3, "no access to the virtual host"),
@@ -376,7 +387,44 @@ def test_what_cannot_be_meant_is_refused(stock, url, made, workshed, change, que
 
 
 def test_it_does_not_take_from_the_queues_of_workshed(vhost, made, workshed):
+    """They would be moved in a circle."""
     done = workshed("adopt", vhost, QUEUE, *WORDS)
 
-    assert done.code == 2
-    assert "is a queue of Workshed" in done.err
+    assert done.code == 5
+    assert "has no queue 'default.DQ', which dramatiq makes" in done.err
+
+
+def test_it_waits_until_dramatiqs_workers_are_gone(stock, url, make, made, eventually):
+    """After a kill one of them could get a message that is moved already, and run its job too."""
+    sent(stock, 7)
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        connection.channel().basic_consume(QUEUE, print)
+        adopter = Adopter(url, [QUEUE], made, with_dead=False)
+        with adopting(adopter) as (_, said):
+            eventually(lambda: any("default has other consumers" in line for line in said))
+            assert adopter.counts.total() == 0
+            connection.close()
+            eventually(lambda: adopter.counts.total() == 1)
+
+
+def test_after_an_error_whose_commit_is_unknown_nothing_is_stored_twice(
+    stock, url, make, made, eventually, rows, monkeypatch
+):
+    """PostgreSQL stored the first batch, and its answer was lost."""
+    store, failures = AdoptionStore.store, iter([db.errors.OperationalError("lost")])
+
+    def lose_the_answer(self, taken):
+        fates = store(self, taken)
+        if error := next(failures, None):
+            raise error
+        return fates
+
+    monkeypatch.setattr(AdoptionStore, "store", lose_the_answer)
+    sent(stock, 7)
+    adopter = Adopter(url, [QUEUE], made, with_dead=False)
+
+    with adopting(adopter) as (_, said):
+        eventually(lambda: adopter.counts.total() == 1)
+
+    assert (adopter.counts, len(rows("schedule"))) == ({"duplicate": 1}, 1)
+    assert said == ["PostgreSQL: lost; trying again"]

@@ -34,7 +34,7 @@ FATES: dict[Fate, str] = {
     "retried": "waiting for a retry",
     "dead": "dead",
     "refused": "refused, see `workshed dead`",
-    "duplicate": "dropped as duplicates",
+    "duplicate": "moved before, or with a unique key that is taken",
 }
 
 
@@ -60,42 +60,36 @@ def adopt(
 ) -> None:
     """Move the jobs of stock dramatiq's queues here, until Ctrl-C or SIGTERM.
 
-    Programs that still use dramatiq can go on sending: their messages are moved
-    as they arrive. Delayed ones keep their due time, and failed ones their number
-    of attempts. A message is acknowledged there once it is stored here, so this
-    can be interrupted or killed at any time; start it again, and each message
-    still runs once. What cannot run here is a dead job with the reason.
+    Stop dramatiq's workers first: this command waits until they are gone. Programs
+    that still use dramatiq can go on sending, and their messages are moved as they
+    arrive. Delayed ones keep their due time, and failed ones their number of
+    attempts. A message is acknowledged there once it is stored here, so you can
+    kill this command at any time: start it again, and each message still runs once.
+    A message that cannot run here becomes a dead job with the reason.
     """
     broker = require_rabbitmq()
     import_actors(packages or ())
     check_source(url, queues, broker)
     adopter = Adopter(url, queues, broker, with_dead=dead)
+    adopter.check()
     with open_database():
-        adopter.check()
-    print_message(f"Moving {', '.join(queues)} of {display_address(url)}; Ctrl-C ends it.")
-    try:
-        with ending_by_signal(adopter.stopped), reporting(adopter.counts):
-            adopter.run(print_message, until_idle)
-    finally:
-        broker.close()
-        record(adopter.counts, url, queues)
-    print_message(f"{describe(adopter.counts)}.")
+        print_message(f"Moving {', '.join(queues)} of {display_address(url)}; Ctrl-C ends it.")
+        try:
+            with ending_by_signal(adopter.stopped), reporting(adopter.counts):
+                adopter.run(print_message, until_idle)
+        finally:
+            broker.close()
+            print_message(f"{describe(adopter.counts)}.")
+            record(adopter.counts, url, queues)
 
 
 def check_source(url: str, queues: list[str], broker: RabbitMQBroker) -> None:
-    """Raise `SettingsError` or `UndeclaredQueueError` for what cannot be meant."""
+    """Raise `SettingsError` for another kind of URL, or `UndeclaredQueueError`."""
     if urlsplit(url).scheme not in ("amqp", "amqps"):
         raise SettingsError(f"{url.partition('@')[2] or url} must start with amqp:// or amqps://")
     for queue in queues:
-        declared = broker.declared_queues.get(queue)
-        if declared is None:
+        if queue not in broker.declared_queues:
             raise UndeclaredQueueError(queue, broker.declared_queues)
-        own = {display_address(one) for one in broker.urls}
-        if declared.rabbitmq_name == queue and display_address(url) in own:
-            raise SettingsError(
-                f"{queue!r} at {display_address(url)} is a queue of Workshed: adopt from another "
-                "virtual host, or set WORKSHED_QUEUE_PREFIX"
-            )
 
 
 @contextmanager
