@@ -24,6 +24,8 @@ UNITS = {
 THOUSAND = 1000
 TENTHS_BELOW_S = 10
 """From here on, a rounded duration is in whole seconds."""
+NEARLY_ONE = 0.05
+"""What differs from one unit by no more than this part is that unit: 1h, not 59m."""
 WHOLE_FROM = 1.95
 """Below about this many of a unit, the next smaller unit is used: 90m, not 1h."""
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|d|h|m|s)")
@@ -78,8 +80,9 @@ def format_duration(length: timedelta) -> str:
 def format_rounded(length: timedelta) -> str:
     """Format a duration for people, in its largest fitting unit: `250ms`, `3.4s`, `90m`, `2d`."""
     for unit in ("d", "h", "m"):
-        if length == UNITS[unit] or length >= WHOLE_FROM * UNITS[unit]:
-            return f"{length / UNITS[unit]:.0f}{unit}"
+        units = length / UNITS[unit]
+        if abs(units - 1) <= NEARLY_ONE or units >= WHOLE_FROM:
+            return f"{units:.0f}{unit}"
     seconds = length.total_seconds()
     if (milliseconds := round(seconds * 1000)) < THOUSAND:
         return f"{milliseconds}ms"

@@ -9,21 +9,11 @@ from workshed.extras import require_extra
 with require_extra("server"):
     import typer
 
-UNITS = {
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "min": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-}
 DURATION_METAVAR = "3d|2h|30s"
 SIZE_METAVAR = "512M|2G"
 SIZE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 TIME_METAVAR = "2027-01-31T09:00Z"
-DISPLAY_UNITS = ("d", "h", "min", "s")
-TENTHS_BELOW = 10
 THOUSAND = 1000
-WHOLE_FROM = 1.95
-"""Below about this many of a unit, the next smaller unit is used: 90 min, not 1 h."""
 
 
 def parse_duration(text: str) -> timedelta:
@@ -56,32 +46,23 @@ def parse_time(text: str) -> datetime:
 
 
 def format_duration(length: timedelta) -> str:
-    """Format a span in its largest fitting unit: `2 h`."""
-    length = abs(length)
-    for unit in DISPLAY_UNITS[:-1]:
-        if length >= WHOLE_FROM * UNITS[unit]:
-            return f"{length / UNITS[unit]:.0f} {unit}"
-    return f"{length.total_seconds():.0f} s"
+    """Format a span to the second, in its largest fitting unit: `0s`, `8s`, `90m`, `2d`."""
+    seconds = timedelta(seconds=round(abs(length).total_seconds()))
+    return duration.format_rounded(seconds) if seconds else "0s"
 
 
 def format_seconds(length: float | None) -> str | None:
-    """Format seconds: `12 ms`, `3.4 s`, `2 min`; `None` stays `None`."""
-    if length is None:
-        return None
-    if length < 1:
-        return f"{length * 1000:.0f} ms"
-    if length < TENTHS_BELOW:
-        return f"{length:.1f} s"
-    return format_duration(timedelta(seconds=length))
+    """Format seconds to the millisecond: `250ms`, `3.4s`, `2m`; `None` stays `None`."""
+    return None if length is None else duration.format_rounded(timedelta(seconds=length))
 
 
 def format_due(at: datetime, now: datetime) -> str:
-    """Format a due time: `in 2 h`, or `since 5 s` if it is overdue."""
+    """Format a due time: `in 2h`, or `since 5s` if it is overdue."""
     return f"in {format_duration(at - now)}" if at > now else f"since {format_duration(now - at)}"
 
 
 def format_ago(at: datetime, now: datetime) -> str:
-    """Format a past time: `2 h ago`."""
+    """Format a past time: `2h ago`."""
     return f"{format_duration(now - at)} ago"
 
 

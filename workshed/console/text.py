@@ -10,6 +10,10 @@ CONTROL_ESCAPES = {
 }
 
 
+LONGEST_LINE = 200
+"""Longest error in a list, in characters."""
+
+
 def to_json_type(value: object) -> object:
     """Convert a value for JSON: times to ISO 8601, spans to seconds, dataclasses to objects."""
     match value:
@@ -20,6 +24,18 @@ def to_json_type(value: object) -> object:
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def one_line_error(error_class: str | None, reason: str) -> str:
+    """Return why a job failed in one line: the class of its error, if any, and the text.
+
+    What a reason says before the error, such as `failed 3 times`, is left out.
+    """
+    said = reason.partition("\n")[0]
+    if error_class is not None:
+        _, found, text = said.partition(error_class)
+        said = f"{error_class}{text}" if found else f"{error_class}: {said}"
+    return said if len(said) <= LONGEST_LINE else f"{said[:LONGEST_LINE]}…"
 
 
 def escape_control(text: str) -> str:

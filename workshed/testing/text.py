@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from workshed.duration import format_duration
 from workshed.middleware import Outcome
 from workshed.testing.enqueued import EnqueuedJob
 from workshed.testing.fake_broker import KitRun
 
-UNITS = (("days", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 MOST_LISTED_JOBS = 20
 """The most jobs that are listed."""
 
@@ -28,17 +28,12 @@ def sent_text(job: EnqueuedJob) -> str:
 
 
 def span_text(time: timedelta) -> str:
-    """Return a span in words: `3 days`, `1 h 30 min`, `11.3 s`."""
+    """Return a span rounded for people: `3d`, `1h30m`, `11.3s`."""
     if time < timedelta():
         return f"-{span_text(-time)}"
-    parts = []
-    for name, unit in UNITS:
-        number, time = divmod(time, unit)
-        if number:
-            parts.append(f"{number} {name.removesuffix('s') if number == 1 else name}")
-    if time >= timedelta(milliseconds=50) or not parts:
-        parts.append(f"{time.total_seconds():.1f} s".replace(".0 s", " s"))
-    return " ".join(parts)
+    if time < timedelta(minutes=1):
+        return f"{round(time.total_seconds(), 1):g}s"
+    return format_duration(timedelta(seconds=round(time.total_seconds())))
 
 
 def due_text(job: EnqueuedJob) -> str:

@@ -60,7 +60,7 @@ def test_rabbitmq_that_does_not_answer():
 
 def test_no_relay():
     assert problems.judge_relay(timedelta(seconds=2)) is None
-    assert "no relay heartbeat for 60 s" in problems.judge_relay(timedelta(seconds=60)).message
+    assert "no relay heartbeat for 1m" in problems.judge_relay(timedelta(seconds=60)).message
     assert "no relay is running" in problems.judge_relay(None).message
 
 
@@ -86,7 +86,7 @@ def test_a_queue_that_no_worker_is_on():
 def test_a_clock_that_is_silent():
     minute = timedelta(minutes=1)
 
-    assert "nightly was due 2 min ago" in problems.judge_clock([NIGHTLY], NOW, minute).message
+    assert "nightly was due 2m ago" in problems.judge_clock([NIGHTLY], NOW, minute).message
     assert problems.judge_clock([NIGHTLY], NOW, 2 * minute) is None
     assert problems.judge_clock([replace(NIGHTLY, paused_at=NOW)], NOW, minute) is None
     assert problems.judge_clock([replace(NIGHTLY, live=False)], NOW, minute) is None
@@ -97,20 +97,18 @@ def test_a_pause_that_was_forgotten():
 
     (found,) = problems.judge_pauses(queues, NOW)
 
-    assert found.message == "emails was paused 60 min ago"
+    assert found.message == "emails was paused 1h ago"
     assert found.fix == "workshed queues resume emails"
 
 
 def test_runs_that_were_lost_and_jobs_that_died():
     assert problems.judge_dropped(0, HOUR) is None
-    assert "5 runs of the last 60 min were not recorded" in problems.judge_dropped(5, HOUR).message
+    assert "5 runs of the last 1h were not recorded" in problems.judge_dropped(5, HOUR).message
     assert problems.judge_deaths(0, 10, HOUR) is None
-    assert (
-        problems.judge_deaths(1, 10, HOUR).message == "1 job failed permanently in the last 60 min"
-    )
+    assert problems.judge_deaths(1, 10, HOUR).message == "1 job failed permanently in the last 1h"
     assert (
         problems.judge_deaths(11, 10, HOUR).message
-        == "more than 10 jobs failed permanently in the last 60 min"
+        == "more than 10 jobs failed permanently in the last 1h"
     )
 
 

@@ -88,4 +88,4 @@ def check_shutdown(here: DoctorContext) -> Iterator[Finding]:
 
 def format_seconds(length: timedelta) -> str:
     """Format a length in seconds, as in systemd."""
-    return f"{length.total_seconds():g} s"
+    return f"{length.total_seconds():g}s"

@@ -5,6 +5,7 @@ from typing import Any
 
 from workshed.console.formatting import format_job_count
 from workshed.console.operations.message_body import body_as_json
+from workshed.console.text import one_line_error
 from workshed.jobs.dead.dead_jobs import DeadJob
 from workshed.jobs.dead.retry_preview import RetryPreview
 
@@ -29,8 +30,8 @@ def unreadable_text(unreadable: int) -> str:
 
 
 def death_reason(row: DeadJob) -> str:
-    """Return the cause of death in one line."""
-    return row.error_class or row.reason.partition("\n")[0]
+    """Return the cause of death in one line, with the text of the error."""
+    return one_line_error(row.error_class, row.reason)
 
 
 def as_data(row: DeadJob) -> dict[str, Any]:

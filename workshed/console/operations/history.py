@@ -14,8 +14,6 @@ from workshed.jobs.history.runs import Run
 from workshed.jobs.outcomes import OUTCOMES
 from workshed.transport.errors import did_you_mean
 
-NOT_SUCCEEDED = tuple(one for one in OUTCOMES if one != "succeeded")
-
 
 def parse_outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the outcomes; raises `typer.BadParameter` for an unknown one."""

@@ -13,6 +13,7 @@ from workshed.console.supervisor.child import ManagedProcess, describe_exit
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
+from workshed.duration import format_rounded
 from workshed.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 from workshed.settings import update_environment
 
@@ -205,7 +206,8 @@ class Supervisor:
             self._exit_code = code
             self._begin_shutdown()
         else:
-            logger.error("%s %s; restarting it in %g s", name, how, child.start_later())
+            pause = format_rounded(timedelta(seconds=child.start_later()))
+            logger.error("%s %s; restarting it in %s", name, how, pause)
 
     def _wait_for_code(self, child: ManagedProcess, name: str, how: str) -> None:
         """Start the first worker again with the next change, or now if the code has changed."""

@@ -143,7 +143,7 @@ def test_only_the_one_that_was_killed_is_started_again(supervise, send, done, no
     assert [pid in now for pid in before] == [True, False, True]
     assert len(now) == 3
     assert [line for line in workers.said() if f"worker 2 (pid {before[1]}) " in line] == [
-        f"worker 2 (pid {before[1]}) was killed by SIGKILL; restarting it in 0.5 s"
+        f"worker 2 (pid {before[1]}) was killed by SIGKILL; restarting it in 500ms"
     ]
     assert len(notes("end")) <= 200 + 32  # at most the jobs of the killed one run again
 
@@ -155,7 +155,7 @@ def test_the_exit_code_of_a_worker_process_is_described_in_words(supervise, send
 
     eventually(lambda: done() == {70})
     words = (
-        "exited because one of its threads died, or its I/O loop hung (70); restarting it in 0.5 s"
+        "exited because one of its threads died, or its I/O loop hung (70); restarting it in 500ms"
     )
     eventually(lambda: any(line.endswith(words) for line in workers.said()))
 

@@ -86,8 +86,8 @@ def test_another_queue_and_priority(enqueue, rabbitmq):
 @pytest.mark.parametrize(
     ("option", "value", "due"),
     [
-        ("--in", "3d", "in 3 d"),
-        ("--delay", "3d", "in 3 d"),
+        ("--in", "3d", "in 3d"),
+        ("--delay", "3d", "in 3d"),
         ("--at", "2100-01-01T00:00+01:00", "in 26"),
         ("--at", "2020-01-01T00:00Z", "since"),
     ],

@@ -35,7 +35,7 @@ def test_limits_are_listed_with_their_usage_and_waiting_jobs(workshed, come):
     assert done.code == 0
     assert max(map(len, done.lines)) <= 80
     # How long a job has waited depends on the machine.
-    words = [re.sub(r"\d+ s\b", "AGE", line).split() for line in done.lines[1:]]
+    words = [re.sub(r"\d+s\b", "AGE", line).split() for line in done.lines[1:]]
     assert words == [
         ["mail:bucket", "1/20", "0", "-", "now"],
         ["bucket", "one", "per", "2", "h"],

@@ -79,7 +79,7 @@ def test_each_event_is_shown_with_its_duration(operator, ran):
         (1, "retry"),
         (2, "succeeded"),
     ]
-    assert "after 250 ms" in text
+    assert "after 250ms" in text
     assert "Traceback …\nOSError: away" in text
     assert 'href="/job?id=p"' in text
     assert shown["may"] == {"cancel": False, "run": False, "retry": False}
@@ -292,7 +292,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
     asked = operator.post("/job/cancel", {"id": "a"})
 
     assert asked.status_code == 200
-    assert "would cancel a. It is waiting and is due in 60 min; it would be deleted." in asked.text
+    assert "would cancel a. It is waiting and is due in 1h; it would be deleted." in asked.text
     assert len(schedule.list_scheduled(conn)) == 1
     assert not cancellations.is_cancelled(conn, "a")
     assert audit() == []

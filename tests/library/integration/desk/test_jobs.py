@@ -191,7 +191,7 @@ def test_running_jobs_are_shown(operator, runs_now):
 
     assert [one["message_id"] for one in shown["running"]] == ["slow", "a"]
     assert shown["running"][1]["worker"] == "web-1:77"
-    assert re.search(r"\d min ago", text)
+    assert re.search(r"\d[mh] ago", text)
     assert len(operator.json("/jobs?state=running&queue=low")["running"]) == 1
 
 

@@ -45,8 +45,8 @@ def test_limits_are_listed_with_holders_and_waiters(operator, come):
     assert '<a href="/job?id=a1">sync</a>' in text
     assert "web-1:77" in text
     assert "for acme" in text
-    assert "starts per 10 min" in text
-    assert "starts, one more every 2 h" in text
+    assert "starts per 10m" in text
+    assert "starts, one more every 2h" in text
     assert "when a running job ends" in text
 
 

@@ -108,10 +108,10 @@ def test_the_rates_of_runs_and_failures_are_shown_with_a_chart(operator, healthy
     assert (rates["run_p50_s"], rates["wait_p50_s"]) == (1.0, 0.25)
     assert found["dead"] == 1
     assert '<svg class="chart"' in text
-    assert 'aria-label="8 succeeded and 1 failed, most at once 9 in 60 s"' in text
+    assert 'aria-label="8 succeeded and 1 failed, most at once 9 in 1m"' in text
     assert text.count('<rect class="failed"') == len(rates["bars"])
     assert "11.1 %" in text
-    assert "The last 15 min." in text
+    assert "The last 15m." in text
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,12 @@ def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn)
     conn.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '1 hour'")
 
     assert said(operator) == [
-        "no relay heartbeat for 60 min: delayed jobs and retries wait",
+        "no relay heartbeat for 1h: delayed jobs and retries wait",
         "no job starts: all 1 running workers are quiet",
-        "nightly was due 2 min ago: its runs are not created",
-        "bulk was paused 60 min ago",
-        "5 runs of the last 60 min were not recorded, because PostgreSQL was down or slow",
-        "1 job failed permanently in the last 60 min",
+        "nightly was due 2m ago: its runs are not created",
+        "bulk was paused 1h ago",
+        "5 runs of the last 1h were not recorded, because PostgreSQL was down or slow",
+        "1 job failed permanently in the last 1h",
     ]
     text = operator.get("/").text
     assert text.count('class="banner') == 6
@@ -238,4 +238,4 @@ def test_dead_jobs_are_counted_up_to_a_limit(operator, healthy, bury, monkeypatc
 
     assert operator.json("/")["dead"] == 3
     assert "2+" in operator.get("/").text
-    assert said(operator) == ["more than 2 jobs failed permanently in the last 60 min"]
+    assert said(operator) == ["more than 2 jobs failed permanently in the last 1h"]

@@ -43,7 +43,7 @@ def test_the_next_due_job_is_first_with_its_call_its_reason_and_its_state(operat
     text = operator.get("/scheduled").text
     assert '<a href="/job?id=sooner">greet(7)</a>' in text
     assert "failed, will be retried" in text
-    assert ">in 2 h</time>" in text
+    assert ">in 2h</time>" in text
 
 
 def test_without_a_waiting_job_the_page_says_so(operator):

@@ -110,16 +110,16 @@ def test_a_failure_shows_the_expected_the_closest_and_all_jobs(jobs, greet, remi
     said = failure(jobs.assert_enqueued, remind, 8, in_=timedelta(days=3))
 
     assert said == lines("""
-        remind(user_id=8)  in 3 days is not enqueued
+        remind(user_id=8)  in 3d is not enqueued
 
-        wanted   remind(user_id=8)  in 3 days
-        closest  remind(7)                     but user_id is 7
+        wanted   remind(user_id=8)  in 3d
+        closest  remind(7)                 but user_id is 7
 
         enqueued (4):
           greet(7)   default  now
           greet(1)   default  now
-          remind(9)  emails   in 1 h 30 min  priority 2
-          remind(7)  emails   in 3 days
+          remind(9)  emails   in 1h30m  priority 2
+          remind(7)  emails   in 3d
         has run (1):
           greet(4, 'hi')  succeeded
     """)
@@ -134,7 +134,7 @@ def test_a_failure_names_everything_that_differs(jobs, remind):
     )
 
     closest = said.splitlines()[3].split("  but ")[1]
-    assert closest.startswith("user_id is 7, on emails, priority None, in 1 min 30 s, at 20")
+    assert closest.startswith("user_id is 7, on emails, priority None, in 1m30s, at 20")
 
 
 def test_a_failure_where_nothing_was_sent_says_so(jobs, greet):

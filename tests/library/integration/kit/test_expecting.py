@@ -105,10 +105,10 @@ def test_a_failed_expectation_of_a_retry_shows_what_ran(jobs, call, greet):
         jobs.drain()
 
     assert str(failed.value) == inspect.cleandoc("""
-        no job is to be retried after 1 min (within 15 s)
+        no job is to be retried after 1m (within 15s)
 
         ran meanwhile (2):
-          call(7)   retry in 10 s: BusyError: engaged
+          call(7)   retry in 10s: BusyError: engaged
           greet(7)  succeeded
     """)
 

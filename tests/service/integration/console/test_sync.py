@@ -44,8 +44,8 @@ def test_its_problem_is_shown(workshed, added, conn):
 
     said = " ".join(workshed("sync").out.split())
 
-    assert re.search(r"failing \d+ s ago, 2 runs", said)
-    assert "asked again in 10 min" in said
+    assert re.search(r"failing \d+s ago, 2 runs", said)
+    assert "asked again in 10m" in said
     assert "crm: 500 Internal Server" in said
 
 

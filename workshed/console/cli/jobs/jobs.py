@@ -13,9 +13,11 @@ from workshed.console.formatting import DURATION_METAVAR, format_ago, format_sec
 from workshed.console.operations import history
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.history import run_as_call
+from workshed.console.text import one_line_error
 from workshed.jobs.history import runs
 from workshed.jobs.history.runs import Run
 from workshed.jobs.outbox.claims import database_now
+from workshed.jobs.outcomes import FAILED
 
 A_DAY = timedelta(days=1)
 
@@ -29,7 +31,7 @@ def jobs(  # noqa: PLR0913 -- an option each
         typer.Option(help="Only this outcome, for example succeeded, retry or dead; repeatable."),
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only runs that did not succeed.")
+        bool, typer.Option("--failed", help="Only runs that failed: retry, dead, poison.")
     ] = False,
     error: Annotated[str | None, typer.Option(help="Only errors of this class.")] = None,
     tag: TagName = None,
@@ -67,7 +69,7 @@ def jobs(  # noqa: PLR0913 -- an option each
     which = runs.RunFilter(
         actor=actor,
         queue=queue,
-        outcomes=history.NOT_SUCCEEDED if failed else history.parse_outcomes(outcome or []),
+        outcomes=FAILED if failed else history.parse_outcomes(outcome or []),
         error=error,
         tag=tag,
         parent=parent,
@@ -96,8 +98,7 @@ def jobs(  # noqa: PLR0913 -- an option each
 
 
 def _format_run(run: Run, now: Any) -> tuple[object, ...]:
-
-    why = run.error_class or run.reason.partition("\n")[0]
+    why = one_line_error(run.error_class, run.reason)
     title = f"{run_as_call(run)}\n{why}" if why else run_as_call(run)
     return (
         run.message_id,

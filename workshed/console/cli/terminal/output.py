@@ -33,6 +33,11 @@ def create_console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def has_width() -> bool:
+    """Return whether stdout is a terminal, or COLUMNS names a width."""
+    return bool(shutil.get_terminal_size((0, 0)).columns)
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, elastic: int | None = None
 ) -> None:
@@ -47,7 +52,7 @@ def print_table(
         for n, name in enumerate(columns)
     ]
     out = create_console()
-    if elastic is not None and shutil.get_terminal_size((0, 0)).columns:
+    if elastic is not None and has_width():
         room = out.width - sum(widths) - GAP * (len(columns) - 1) + widths[elastic]
         widths[elastic] = min(widths[elastic], max(room, NARROWEST))
     out.width = max(out.width, sum(widths) + GAP * len(columns))
@@ -77,10 +82,15 @@ def measure_width(text: Text) -> int:
 
 
 def print_fields(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair per line; long values are wrapped, never cut."""
+    """Print names and values, one pair per line; a terminal wraps long values, none is cut."""
     found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")
-    for name, value in pairs:
-        found.add_row(name, format_cell(value))
-    create_console().print(found)
+    rows = [(name, format_cell(value)) for name, value in pairs]
+    for name, cell in rows:
+        found.add_row(name, cell)
+    out = create_console()
+    if rows and not has_width():
+        longest = max(measure_width(cell) for _, cell in rows)
+        out.width = max(out.width, max(len(name) for name, _ in rows) + GAP + longest)
+    out.print(found)

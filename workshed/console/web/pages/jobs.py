@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from workshed.console.operations import history, job_counts, running_jobs
-from workshed.console.operations.history import NOT_SUCCEEDED
 from workshed.console.operations.job_counts import CappedCount
 from workshed.console.operations.running_jobs import RunningJob
 from workshed.console.web.view.page import (
@@ -22,14 +21,14 @@ from workshed.console.web.view.page import (
 )
 from workshed.jobs.history import pagination, runs
 from workshed.jobs.history.runs import Run, RunFilter, RunPosition
-from workshed.jobs.outcomes import OUTCOMES
+from workshed.jobs.outcomes import FAILED, OUTCOMES
 
 MOST_SEARCHED = 5_000
 """Runs that one request searches, whatever the filters; it takes PostgreSQL some 20 ms."""
 FAR_SEARCHED = 200_000
 """The same with `look=far`; it takes a second or two."""
-FAILED = "failed"
-"""Stands for all outcomes except `succeeded`."""
+FAILED_TAB = "failed"
+"""Stands for the outcomes in which an attempt ended in an error."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LARGEST_ID = (1 << 63) - 1
@@ -43,7 +42,11 @@ def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
     found = _show_running(current) if ask.text("state") == "running" else _load_history(ask, which)
     counts = _count_runs(ask, which)
     about = {"running": CappedCount(min(len(current), MOST_COUNTED), len(current) > MOST_COUNTED)}
-    return found | {"counts": about | counts, "outcomes": [FAILED, *OUTCOMES], "far": FAR_SEARCHED}
+    return found | {
+        "counts": about | counts,
+        "outcomes": [FAILED_TAB, *OUTCOMES],
+        "far": FAR_SEARCHED,
+    }
 
 
 def _run_filter(ask: PageRequest) -> RunFilter:
@@ -52,8 +55,8 @@ def _run_filter(ask: PageRequest) -> RunFilter:
         return RunFilter(
             actor=ask.text("actor"),
             queue=ask.text("queue"),
-            outcomes=NOT_SUCCEEDED
-            if outcome == FAILED
+            outcomes=FAILED
+            if outcome == FAILED_TAB
             else history.parse_outcomes([outcome] if outcome else []),
             error=ask.text("error"),
             tag=ask.text("tag"),
@@ -104,14 +107,13 @@ def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | N
     every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
     down_to = pagination.oldest_within(ask.conn, every, most=MOST_SEARCHED)
     ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
-    succeeded, every_one = ended.get("succeeded", 0), sum(ended.values())
     is_cut = down_to is not None
     known: dict[str, CappedCount | None] = {
         name: CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
         for name, count in (
-            ("all", every_one),
-            ("succeeded", succeeded),
-            (FAILED, every_one - succeeded),
+            ("all", sum(ended.values())),
+            ("succeeded", ended.get("succeeded", 0)),
+            (FAILED_TAB, sum(ended.get(name, 0) for name in FAILED)),
         )
     }
     is_all = which == RunFilter(outcomes=which.outcomes)
