@@ -12,8 +12,16 @@ from workshed.jobs.outbox import relays
 
 EVERY_S = 3600.0
 BATCH = 1_000
-SILENT_FOR = timedelta(hours=1)
+SILENT_FOR = timedelta(minutes=5)
 """Silent relays and workers are deleted after this time, long after others took their jobs."""
+SILENT_EVERY_S = 60.0
+
+
+def delete_silent_processes(conn: Connection) -> float:
+    """Delete workers and relays that crashed; one that lost PostgreSQL records itself again."""
+    relays.prune_relays(conn, SILENT_FOR)
+    workers.prune_workers(conn, SILENT_FOR)
+    return SILENT_EVERY_S
 
 
 class Maintenance:
@@ -25,8 +33,6 @@ class Maintenance:
 
     def __call__(self, conn: Connection) -> float:
         """Delete a batch of each kind; due again at once if there is more."""
-        relays.prune_relays(conn, SILENT_FOR)
-        workers.prune_workers(conn, SILENT_FOR)
         deleted = [
             prune(conn, self._retention, BATCH)
             for prune in (

@@ -47,7 +47,7 @@ from workshed.transport.relay.health import RelayHeartbeat
 from workshed.transport.relay.lag import warn_if_late
 from workshed.transport.relay.lateness import collect_periodic_lateness
 from workshed.transport.relay.limit_waiters import wake_limit_waiters
-from workshed.transport.relay.maintenance import Maintenance
+from workshed.transport.relay.maintenance import Maintenance, delete_silent_processes
 from workshed.transport.relay.missed_runs import create_missed_runs
 from workshed.transport.relay.pruner import Pruner
 from workshed.transport.relay.queue_age import QueueAgeEstimator
@@ -333,6 +333,7 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
             publisher, found.declared_queues, settings().classic_queue_resend_after
         ),
         Maintenance(settings().deduplication_retention),
+        delete_silent_processes,
         Pruner(retention.retention_rules(settings())),
         create_missed_runs,
         wake_limit_waiters,

@@ -6,14 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs.control import cancellations, queues
+from workshed.jobs.control import cancellations, queues, workers
+from workshed.jobs.control.workers import WorkerIdentity
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import completed_generations, once_keys
 from workshed.jobs.outbox import relays, schedule
 from workshed.transport.relay.background import BackgroundTasks
 from workshed.transport.relay.gauges import POLL_S, collect_outbox_gauges
 from workshed.transport.relay.lag import warn_if_late
-from workshed.transport.relay.maintenance import BATCH, Maintenance
+from workshed.transport.relay.maintenance import BATCH, Maintenance, delete_silent_processes
 
 MONTH = timedelta(days=30)
 
@@ -157,26 +158,39 @@ def left(rows):
     return left
 
 
-def test_records_that_no_copy_can_need_any_more_are_deleted(fences, left, autocommitting, rows):
+def test_records_that_no_copy_can_need_any_more_are_deleted(fences, left, autocommitting):
     fences(BATCH + 10)
-    relays.record_relay(autocommitting, uuid4(), "here", 1)
-    autocommitting.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
     keep_house = Maintenance(MONTH)
 
     waits = [keep_house(autocommitting) for _ in range(2)]
 
     assert waits == [0, 3600]  # in short transactions, one after the other
     assert left() == ONLY_TODAYS
-    assert rows("SELECT 1 FROM workshed.relays") == []
+
+
+def test_crashed_processes_leave_the_lists_after_five_minutes(autocommitting, rows):
+    """One that others have not taken over from yet stays."""
+    conn = autocommitting
+    for minutes, pid in ((4, 1), (6, 2), (6, 3)):
+        relays.record_relay(conn, uuid4(), "here", pid)
+        workers.record_heartbeat(conn, WorkerIdentity(uuid4(), "here", pid, 8, ""), 0, ())
+        for table in ("relays", "workers"):
+            conn.execute(
+                f"UPDATE workshed.{table} SET beat_at = beat_at - %s WHERE pid = %s",  # noqa: S608
+                (timedelta(minutes=minutes), pid),
+            )
+    conn.execute("UPDATE workshed.workers SET expired_at = now() WHERE pid < 3")
+
+    assert delete_silent_processes(conn) == 60
+
+    assert rows("SELECT pid FROM workshed.relays ORDER BY 1") == [(1,)]
+    assert rows("SELECT pid FROM workshed.workers ORDER BY 1") == [(1,), (3,)]
 
 
 def test_two_maintenance_runs_at_once_do_not_wait_for_each_other(fences, left, connect):
     """If one waited in its transaction, it would hold up workers that store outcomes."""
     fences(BATCH + 10)
     first, second = connect(), connect()
-    relays.record_relay(first, uuid4(), "here", 1)
-    first.execute("UPDATE workshed.relays SET beat_at = beat_at - interval '2 hours'")
-    first.commit()
     second.execute("SET lock_timeout = '100ms'")
     keep_house = Maintenance(MONTH)
 

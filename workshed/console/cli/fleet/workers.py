@@ -36,7 +36,7 @@ def list_workers(*, as_json: Json = False) -> None:
     """List the worker processes of all hosts; `workshed workers` does the same.
 
     A worker without a heartbeat for 10 s is silent: it was killed, or cannot reach PostgreSQL. It
-    stays listed for another hour.
+    disappears after 5 min.
     """
     with open_database() as conn:
         found = rows.list_workers(conn)

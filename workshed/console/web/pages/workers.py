@@ -16,7 +16,7 @@ BACK = "/workers"
 
 
 def load_workers(ask: PageRequest) -> Mapping[str, Any]:
-    """Show the workers with a heartbeat, silent ones for another hour, and the relays."""
+    """Show the workers with a heartbeat, silent ones for 5 min, and the relays."""
     return {
         "workers": [describe_worker(one, ask.now) for one in workers.list_workers(ask.conn)],
         "relays": relays.list_relays(ask.conn),
