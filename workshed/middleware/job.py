@@ -87,7 +87,7 @@ class Job:
         """The fields of each log line about it."""
         message = self.message
         fields = {
-            "job_id": message.message_id,
+            "message_id": message.message_id,
             "actor": message.actor_name,
             "queue": message.queue_name,
             "attempt": self.attempt,

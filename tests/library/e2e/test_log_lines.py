@@ -89,7 +89,7 @@ def lines(worker):
 
 def said(worker, message):
     """Return the log lines about a job."""
-    return [line for line in lines(worker) if line.get("job_id") == message.message_id]
+    return [line for line in lines(worker) if line.get("message_id") == message.message_id]
 
 
 def sent(broker, actor, *args, **options):
@@ -121,7 +121,7 @@ def test_each_line_of_a_job_names_it_including_those_of_libraries(start, broker,
         assert failure["level"] == ("warning" if attempt == 1 else "error")
         all_lines = lines(worker)
         between = all_lines[all_lines.index(found[0]) : all_lines.index(found[-1]) + 1]
-        nameless = [line["logger"] for line in between if "job_id" not in line]
+        nameless = [line["logger"] for line in between if "message_id" not in line]
         assert not [name for name in nameless if not name.startswith(OF_OTHER_THREADS)]
         assert "psycopg.pool" in {line["logger"] for line in found}
         for line in found:
@@ -166,9 +166,11 @@ def test_the_line_of_its_outcome_names_a_job_even_if_it_did_not_run(
     assert worker.stop() == 0
 
     [line] = [line for line in lines(worker) if line["event"].startswith(event)]
-    assert line.items() >= {"job_id": message.message_id, "actor": actor, "queue": "low"}.items()
+    assert (
+        line.items() >= {"message_id": message.message_id, "actor": actor, "queue": "low"}.items()
+    )
     skipped = [line for line in lines(worker) if line["event"].endswith("was skipped.")]
-    assert all("job_id" in line for line in skipped)
+    assert all("message_id" in line for line in skipped)
 
 
 def test_lines_of_other_threads_about_a_job_that_does_not_end_name_it(start, broker, eventually):

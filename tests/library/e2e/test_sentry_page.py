@@ -52,4 +52,4 @@ def test_lines_of_threads_name_the_job_that_has_started_them(start_worker, broke
     eventually(lambda: worker.text().count("fetching") == 2)
 
     lines = [json.loads(line) for line in worker.text().splitlines() if "fetching" in line]
-    assert [line["job_id"] for line in lines] == [message.message_id] * 2
+    assert [line["message_id"] for line in lines] == [message.message_id] * 2

@@ -21,7 +21,7 @@ class About:
     """A job of ours."""
 
     secrets = ()
-    log_fields: ClassVar = {"job_id": "a-1"}
+    log_fields: ClassVar = {"message_id": "a-1"}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_job_is_on_every_line_of_any_library(configured):
     logs.log_subject.reset(token)
 
     line = json.loads(written()[0])
-    assert (line["job_id"], line["actor"]) == ("a-1", "greet")
+    assert (line["message_id"], line["actor"]) == ("a-1", "greet")
 
 
 @pytest.fixture

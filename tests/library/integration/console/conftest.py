@@ -154,12 +154,13 @@ def bury(conn):
     """`bury("a")`: store a dead job, by default with a `ValueError`."""
 
     def bury(message_id, *, actor="greet", queue="default", error=None, **changes):
+        error = error or ValueError("no")
         fields = {
             "generation": 2,
             "attempt": 3,
             "body": body(message_id, actor, [7], queue, attempt=3, generation=2),
-            "reason": "failed 3 times: ValueError: no",
-            "error": error or ValueError("no"),
+            "reason": f"failed 3 times: {type(error).__name__}: {error}",
+            "error": error,
         }
         dead_jobs.add_dead_job(
             conn, message_id=message_id, actor=actor, queue=queue, **{**fields, **changes}

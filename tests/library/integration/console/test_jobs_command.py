@@ -33,7 +33,7 @@ def test_runs_are_listed_the_latest_first(workshed, ran):
     done = workshed("jobs")
 
     assert done.code == 0
-    assert [line.split()[0] for line in done.lines] == ["id", "b", "OSError:", "a"]
+    assert [line.split()[0] for line in done.lines] == ["message", "b", "OSError:", "a"]
     assert done.lines[2].split() == ["OSError:", "away"]
     row = done.lines[1].split()
     assert re.fullmatch(r"\d+s", row.pop(3))  # how long ago it ended
@@ -134,11 +134,11 @@ def test_a_job_is_shown_as_a_timeline(workshed, ran):
     done = workshed("job", "a")
 
     assert [line.rstrip() for line in done.lines] == [
-        "id     a",
-        "state  succeeded",
-        "actor  greet",
-        "queue  default",
-        "job    greet(user_id=7)",
+        "message id  a",
+        "state       succeeded",
+        "actor       greet",
+        "queue       default",
+        "job         greet(user_id=7)",
         "",
         "2026-11-25 09:00:00.000  sent       in a transaction, by job p",
         "2026-11-25 09:00:00.250  started    attempt 1 on web-1:77, after 250ms in",

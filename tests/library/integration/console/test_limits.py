@@ -38,11 +38,11 @@ def test_limits_are_listed_with_their_usage_and_waiting_jobs(workshed, come):
     words = [re.sub(r"\d+s\b", "AGE", line).split() for line in done.lines[1:]]
     assert words == [
         ["mail:bucket", "1/20", "0", "-", "now"],
-        ["bucket", "one", "per", "2", "h"],
+        ["bucket", "one", "per", "2h"],
         ['sync:concurrent:["acme"]', "2/2", "1", "AGE", "-"],
         ["concurrent"],
-        ["sync:window", "1/1", "2", "AGE", "in", "30", "min"],
-        ["window", "per", "10", "min"],
+        ["sync:window", "1/1", "2", "AGE", "in", "30m"],
+        ["window", "per", "10m"],
     ]
 
 

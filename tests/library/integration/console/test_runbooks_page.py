@@ -123,7 +123,7 @@ def test_an_actor_fails(database, ran):
         actor="send_invoice",
         outcome="dead",
         error_class="TimeoutError",
-        reason="TimeoutError: no",
+        reason="TimeoutError: the printer does not answer",
         arguments={"order_id": 3},
     )
 

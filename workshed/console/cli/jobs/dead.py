@@ -83,7 +83,7 @@ def show(
         output.print_json(as_data(row) | {"attempts": tried})
         return
     when = f"{format_ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
-    known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
+    known = {"message id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
     job.print_job_details({**known, "reason": row.reason}.items(), row.body, tried, now)
     output.print_message(f"\nTo retry it: `workshed dead retry {message_id}`.")
 

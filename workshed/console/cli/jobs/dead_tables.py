@@ -29,7 +29,7 @@ def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool
             )
             for row in found
         ]
-        output.print_table(("id", "job", "died"), lines, elastic=1)
+        output.print_table(("message id", "job", "died"), lines, elastic=1)
 
 
 def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:

@@ -133,7 +133,7 @@ def wait_until_notified(conn: Connection, message_id: str, answer: CancelResult)
 
 def print_known_job(known: KnownJob, now: datetime) -> None:
     """Print the state of a job, its timeline, its message, and its last traceback."""
-    pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
+    pairs: list[tuple[str, object]] = [("message id", known.message_id), ("state", known.state)]
     one = known.row or (known.runs[-1] if known.runs else None)
     if one is not None:
         pairs += [("actor", one.actor), ("queue", one.queue)]

@@ -88,7 +88,7 @@ def jobs(  # noqa: PLR0913 -- an option each
         print_json([asdict(run) for run in found])
     elif found:
         lines = [_format_run(run, now) for run in found]
-        print_table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
+        print_table(("message id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
     else:
         print_message("No matching runs in the history.")
     if more:

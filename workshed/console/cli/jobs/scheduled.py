@@ -64,7 +64,9 @@ def list_scheduled(
             way or format_due(row.due_at, now) for way, row in zip(on_its_way, rows, strict=True)
         )
         ids = (row.message_id for row in rows)
-        output.print_table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)
+        output.print_table(
+            ("message id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1
+        )
     else:
         output.print_message("No waiting jobs.")
     if more:
@@ -89,7 +91,12 @@ def show_scheduled(
         output.print_json(asdict(row) | body_as_json(row.body) | {"attempts": tried})
         return
     when = f"{format_due(row.due_at, now)}, {row.due_at:%Y-%m-%d %H:%M:%S %Z}"
-    known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "state": row.state}
+    known = {
+        "message id": row.message_id,
+        "actor": row.actor,
+        "queue": row.queue,
+        "state": row.state,
+    }
     job.print_job_details(
         {**known, "due": when, "stored as": row.reason}.items(), row.body, tried, now
     )
