@@ -47,6 +47,7 @@ class GracefulShutdown:
         self._has_signal = False
         self._is_recycling = False
         self._previous_handlers: dict[int, Any] = {}
+        self._pid = os.getpid()
 
     def install_signal_handlers(self) -> None:
         """Begin at once on SIGTERM and SIGHUP, and then call the previous handlers.
@@ -55,6 +56,7 @@ class GracefulShutdown:
         """
         if threading.current_thread() is threading.main_thread():
             _reset_signals_in_children()
+            self._pid = os.getpid()
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._previous_handlers[number] = signal.getsignal(number)
                 signal.signal(number, self._on_signal)
@@ -90,6 +92,10 @@ class GracefulShutdown:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Must not wait for anything, because the main thread may hold any lock now.
+        if os.getpid() != self._pid:  # a job has forked it, and its handlers are not reset yet
+            _reset_signals()
+            os.kill(os.getpid(), number)
+            return
         self._has_signal = True
         self._start()
         before = self._previous_handlers.get(number)

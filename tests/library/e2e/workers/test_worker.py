@@ -97,6 +97,32 @@ def test_processes_that_a_job_forks_and_ends_are_no_signal_to_its_worker(
     assert "this worker stops" not in workers.text()
 
 
+ENDED_AT_ONCE = """
+
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def fork(number):
+    if not (child := os.fork()):
+        time.sleep(1)  # longer than its end takes
+        os._exit(0)
+    note("end", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_is_ended_before_its_handlers_are_reset_is_no_signal_either(
+    supervise, send, done, tmp_path, eventually
+):
+    """It has those of the worker until then; `Pool` ends processes that have just begun."""
+    (tmp_path / "parts.py").write_text(ACTORS + ENDED_AT_ONCE)
+    workers = supervise(processes=1)
+
+    send("fork", 1)
+
+    eventually(lambda: done() == {-signal.SIGTERM})
+    assert "this worker stops" not in workers.text()
+
+
 def test_what_an_actor_prints_is_in_the_log_at_once(supervise, send, tmp_path, eventually):
     """Otherwise it comes when the worker ends, or never."""
     said = (
