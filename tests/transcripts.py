@@ -19,7 +19,7 @@ CHANGING = {
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"): "ID",
     re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"): "TIME",
     re.compile(r"\b[A-Z][a-z]{2} \d?\d [A-Z][a-z]{2} \d\d:\d\d\b"): "TIME",
-    re.compile(r"\b\d[\d.]*(ms|[smhd])\b"): "SPAN",
+    re.compile(r"\b\d[\d.]* ?(ms|min|[smhd])\b"): "SPAN",
     re.compile(r"\b127\.0\.0\.1:\d+"): "PLACE",
     re.compile(r'(?<=port )"?\d+'): "PORT",
 }

@@ -12,7 +12,7 @@ from tests.matrix import rootfs
 from tests.matrix.table import Platform, Result, Step, numbers
 
 ROOT = Path(__file__).parents[2]
-LOCKED = ("requirements.lock", ".ci/environment")
+LOCKED = ("requirements.lock", ".ci/environment", "tests/node/package-lock.json")
 """Files that define an environment; a run reuses an environment of the same contents."""
 RABBITMQ = "usr/lib/rabbitmq/lib"
 WHERE_POSTGRESQL_IS = (

@@ -1,6 +1,7 @@
 """Convert values to JSON, and make texts safe to show on a terminal or a page."""
 
 import dataclasses
+import re
 from datetime import datetime, timedelta
 
 # Control characters, except tab and line feed, because a terminal would execute them. Anyone who
@@ -29,12 +30,12 @@ def to_json_type(value: object) -> object:
 def one_line_error(error_class: str | None, reason: str) -> str:
     """Return why a job failed in one line: the class of its error, if any, and the text.
 
-    What a reason says before the error, such as `failed 3 times`, is left out.
+    A reason such as `failed 3 times: OSError: away` is shown from its error on.
     """
     said = reason.partition("\n")[0]
     if error_class is not None:
-        _, found, text = said.partition(error_class)
-        said = f"{error_class}{text}" if found else f"{error_class}: {said}"
+        error = re.search(rf"\b{re.escape(error_class)}\b.*", said)
+        said = (error[0] if error else f"{error_class}: {said}").rstrip(": ")
     return said if len(said) <= LONGEST_LINE else f"{said[:LONGEST_LINE]}…"
 
 

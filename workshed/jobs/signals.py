@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import ClassVar
 
-from workshed.duration import format_duration
+from workshed.duration import format_rounded
 from workshed.jobs.outcomes import OutcomeKind
 
 
@@ -15,7 +15,7 @@ class Snooze(Signal):
     """Run this job again after `delay`; it costs no attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "snoozed") -> None:
-        super().__init__(f"{reason}; again in {format_duration(delay)}")
+        super().__init__(f"{reason}; again in {format_rounded(max(delay, timedelta()))}")
         self.delay = delay
         self.reason = reason
 
@@ -25,7 +25,7 @@ class RetryAfter(Signal):
 
     def __init__(self, delay: timedelta, reason: str = "asked to come back later") -> None:
         """Keep the wait that replaces the policy's own."""
-        super().__init__(f"{reason}; again in {format_duration(delay)}")
+        super().__init__(f"{reason}; again in {format_rounded(max(delay, timedelta()))}")
         self.delay = delay
         self.reason = reason
 

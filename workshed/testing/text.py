@@ -42,7 +42,7 @@ def due_text(job: EnqueuedJob) -> str:
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """Return the outcome of a run, for example `retry in 15 s: ValueError: no`."""
+    """Return the outcome of a run, for example `retry in 15s: ValueError: no`."""
     delay = f" in {span_text(outcome.delay)}" if outcome.delay else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{outcome.kind}{delay}{reason}"

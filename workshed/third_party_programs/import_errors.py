@@ -17,12 +17,13 @@ THIRD_PARTY_PROGRAMS = {"dramatiq", "periodiq"}
 
 
 def exit_third_party_program(error: WorkshedError, code: int) -> None:
-    """In `dramatiq` or `periodiq` while it imports actors: log the error, and exit with `code`.
+    """In the main thread of `dramatiq` or `periodiq`: log the error, and exit with `code`.
 
-    Elsewhere, and in the threads of jobs, return, so that the caller raises the error.
+    That thread imports the actors. Elsewhere, for example in the threads of jobs, this returns, and
+    the caller raises the error.
     """
-    is_importing = threading.current_thread() is threading.main_thread()
-    if program_name() not in THIRD_PARTY_PROGRAMS or not is_importing:
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if program_name() not in THIRD_PARTY_PROGRAMS or not is_main_thread:
         return
     from workshed.third_party_programs.dramatiq_master import flush_stderr_before_exit  # noqa: PLC0415 -- loads multiprocessing
 

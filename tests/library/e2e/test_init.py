@@ -52,7 +52,7 @@ def make(service, tmp_path):
 def plain(text):
     """Return the lines of an output without what differs each time: ids, times, and their order."""
     text = re.sub(r"[0-9a-f-]{36}", "ID", text)
-    text = re.sub(r" +", " ", re.sub(r"[\d.]+ (ms|s)( ago)?", "TIME", text))
+    text = re.sub(r" +", " ", re.sub(r"[\d.]+(ms|s)( ago)?", "TIME", text))
     return sorted(line.strip() for line in text.splitlines())
 
 

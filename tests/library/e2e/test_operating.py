@@ -172,7 +172,7 @@ def test_a_job_is_followed_to_its_end(
     # A look before the relay's shows that the job was put forward, which the page does not show.
     said = [line for line in said if not line.endswith("due        waits until then (delayed)\n")]
     # While the job runs, the line for its start differs from the one afterwards.
-    said = [RUNS.sub(r"attempt 1 on \1, after 5 ms in default", line) for line in said]
+    said = [RUNS.sub(r"attempt 1 on \1, after 5ms in default", line) for line in said]
     check(shown, "".join(said), WORKER)
     assert following.returncode == 0
 

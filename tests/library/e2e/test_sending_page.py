@@ -69,7 +69,7 @@ def test_an_example_sends_and_its_job_runs(
     eventually(lambda: count("store.orders WHERE invoiced") == 1)
 
 
-def test_a_program_of_node_sends_and_its_job_runs(
+def test_a_node_program_sends_and_its_job_runs(
     project, start_worker, run, environment, conn, count, eventually
 ):
     conn.execute("INSERT INTO store.orders DEFAULT VALUES")
@@ -82,9 +82,7 @@ def test_a_program_of_node_sends_and_its_job_runs(
     eventually(lambda: count("store.orders WHERE invoiced") == 1)
 
 
-def test_a_program_of_node_is_told_of_a_queue_that_does_not_exist(
-    project, broker, run, environment
-):
+def test_a_node_program_fails_for_a_queue_that_does_not_exist(project, broker, run, environment):
     broker.ensure_queues({"default"})
     (project / "node_modules").symlink_to(MODULES)
     (project / NODE).write_text(FILES[NODE].replace('"invoices"', '"nowhere"'))

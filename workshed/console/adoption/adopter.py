@@ -1,14 +1,14 @@
 """Take messages from the queues of stock dramatiq, and acknowledge each once it is stored."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pika
 from dramatiq.common import dq_name, xq_name
@@ -65,6 +65,7 @@ class Adopter:
         """Set it to make `run` return."""
         self._url = url
         self._store = AdoptionStore(broker)
+        queues = list(dict.fromkeys(queues))
         live = [Source(name, queue) for queue in queues for name in (queue, dq_name(queue))]
         dead = [Source(xq_name(queue), queue, is_dead=True) for queue in queues if with_dead]
         self._sources = [*live, *dead]
@@ -83,7 +84,7 @@ class Adopter:
         """
         with self._connection() as connection:
             for source in self._sources:
-                if not source.is_dead and not has_queue(connection, source.name):
+                if not source.is_dead and count_consumers(connection, source.name) is None:
                     place = address.display_address(self._url)
                     raise NotFoundError(
                         f"RabbitMQ at {place} has no queue {source.name!r}, which dramatiq makes"
@@ -92,7 +93,7 @@ class Adopter:
     def run(self, report: Report, until_idle: timedelta | None = None) -> None:
         """Move messages until stopped, until all queues are deleted, or until nothing arrives.
 
-        `until_idle`: for how long nothing has to arrive. `report` is called with each outage, which
+        `until_idle`: how long to wait without a message. `report` is called with each outage, which
         is waited for. Raises `psycopg.Error` if nothing can be stored, for example without a right.
         """
         while not self.stopped.is_set():
@@ -105,13 +106,13 @@ class Adopter:
                 self.stopped.wait(jittered_backoff_s(self._failures, PAUSE_S, LONGEST_PAUSE_S))
                 self._failures += 1
 
-    @contextmanager
+    @contextlib.contextmanager
     def _connection(self) -> Generator[pika.BlockingConnection]:
         """Connect for the block; raises `BrokerUnreachableError`, also in the block."""
-        place = address.display_address(self._url)
         try:
             wanted = address.connection_parameters(self._url, "adopt")
-        except SettingsError as err:
+            place = address.display_address(self._url)
+        except (SettingsError, ValueError) as err:
             raise SettingsError(str(err).replace(address.SETTING, "URL")) from None
         wanted.socket_timeout = wanted.stack_timeout = CONNECT_TIMEOUT.total_seconds()
         wanted.blocked_connection_timeout = BLOCKED_TIMEOUT.total_seconds()
@@ -126,7 +127,7 @@ class Adopter:
             why = address.describe_error(err)
             raise BrokerUnreachableError(f"RabbitMQ at {place}: {why}") from None
         finally:
-            if connection.is_open:
+            with contextlib.suppress(AMQPError):  # what it has not acknowledged is delivered again
                 connection.close()
 
     def _consume(
@@ -134,10 +135,14 @@ class Adopter:
     ) -> bool:
         """Move messages while the connection lasts; return whether there is no more to do."""
         self._in_hand.clear()  # RabbitMQ delivers them again
-        sources = [source for source in self._sources if has_queue(connection, source.name)]
+        counts = {source: count_consumers(connection, source.name) for source in self._sources}
+        sources = [source for source, count in counts.items() if count is not None]
         if not sources:
             report("the queues were deleted")
             return True
+        for source in sources:
+            if counts[source]:
+                raise_consumed(source.name)
         channel: Any = connection.channel()
         channel.basic_qos(prefetch_count=PREFETCH)
         channel.add_on_cancel_callback(self._note_cancel)
@@ -186,31 +191,39 @@ class Adopter:
         self.counts.update(fates)
 
 
-def has_queue(connection: pika.BlockingConnection, name: str) -> bool:
-    """Return whether a queue exists; raises `AMQPError` if that is not known now."""
+def count_consumers(connection: pika.BlockingConnection, name: str) -> int | None:
+    """Return how many consumers a queue has; `None` if it does not exist.
+
+    Raises `AMQPError` if that is not known now.
+    """
     channel: Any = connection.channel()
     try:
-        channel.queue_declare(name, passive=True)
+        declared = channel.queue_declare(name, passive=True)
     except ChannelClosedByBroker as err:
         # The same code says that the node of a queue is down.
         if err.reply_code == NOT_FOUND and "no queue" in err.reply_text:
-            return False
+            return None
         raise
     channel.close()
-    return True
+    count: int = declared.method.consumer_count
+    return count
 
 
 def consume_alone(channel: Any, name: str, take: Callable[..., None]) -> None:
-    """Consume a queue that has no other consumer.
+    """Consume a queue, and keep others from it; RabbitMQ does the latter for classic queues only.
 
-    Raises `BrokerUnreachableError` while it has one. That may be this command before its kill.
+    Raises `BrokerUnreachableError` while it has another consumer.
     """
     try:
         channel.basic_consume(name, take, exclusive=True)
     except ChannelClosedByBroker as err:
         if err.reply_code != ACCESS_REFUSED or "exclusive" not in err.reply_text:
             raise
-        raise BrokerUnreachableError(
-            f"{name} has other consumers: stop dramatiq's workers, which could run a job that is "
-            "moved"
-        ) from None
+        raise_consumed(name)
+
+
+def raise_consumed(name: str) -> NoReturn:
+    """Raise `BrokerUnreachableError`; the consumer may be this command before it was killed."""
+    raise BrokerUnreachableError(
+        f"{name} has other consumers: stop dramatiq's workers, which could run a job that is moved"
+    ) from None

@@ -24,6 +24,8 @@ from workshed.jobs.history import attempts
 from workshed.jobs.history.attempts import LONGEST_ERROR, LONGEST_TRACEBACK, ErrorTexts
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.outbox.schedule import Reason
+from workshed.middleware.observability.redaction import secret_values
+from workshed.redaction import hide_words
 from workshed.transport.messages.envelope import LONGEST_NAME, encode_message
 from workshed.transport.rabbitmq import RabbitMQBroker
 
@@ -112,7 +114,7 @@ class AdoptionStore:
         if is_known:  # an application has sent it twice, and it ran twice there
             message = message.copy(message_id=str(uuid.uuid4()))
         if delivery.is_dead:
-            bury(conn, message, job.attempt, *describe_death(job.traceback))
+            self._bury(conn, message, job.attempt, *describe_death(job.traceback))
             return "dead"
         return self._send(conn, message, job)
 
@@ -124,7 +126,7 @@ class AdoptionStore:
         except db.TRANSIENT_ERRORS:
             raise
         except Exception as err:  # noqa: BLE001 -- also what a hook of the application raises
-            bury(conn, message, job.attempt, str(err), attempts.describe_error(err))
+            self._bury(conn, message, job.attempt, str(err), attempts.describe_error(err))
             return "refused"
         stored = conn.execute(*statement)
         row = stored.fetchone() if stored.description else None
@@ -134,22 +136,32 @@ class AdoptionStore:
             return "duplicate"
         return FATES[job.reason] if sent.message_id == message.message_id else "duplicate"
 
+    def _bury(
+        self,
+        conn: Connection,
+        message: dramatiq.Message[Any],
+        attempt: int,
+        reason: str,
+        error: ErrorTexts,
+    ) -> None:
+        """Store a dead job that can be retried, with an error as an attempt.
 
-def bury(
-    conn: Connection, message: dramatiq.Message[Any], attempt: int, reason: str, error: ErrorTexts
-) -> None:
-    """Store a dead job that can be retried, with an error as an attempt."""
-    where: dict[str, Any] = {
-        "message_id": message.message_id,
-        "generation": 0,
-        "attempt": attempt,
-        "queue": message.queue_name,
-        "actor": message.actor_name,
-        "reason": reason,
-    }
-    body = encode_message(message)
-    dead_jobs.add_dead_job(conn, **where, body=body, error_class=error.error_class)
-    attempts.record_attempt(conn, **where, outcome="dead", error=error)
+        The texts came from elsewhere, so the actor's secret arguments may be in them.
+        """
+        actor = self._broker.actors.get(message.actor_name)
+        secrets = () if actor is None else secret_values(actor, message)
+        where: dict[str, Any] = {
+            "message_id": message.message_id,
+            "generation": 0,
+            "attempt": attempt,
+            "queue": message.queue_name,
+            "actor": message.actor_name,
+            "reason": hide_words(reason, secrets),
+        }
+        body = encode_message(message)
+        dead_jobs.add_dead_job(conn, **where, body=body, error_class=error.error_class)
+        shown = ErrorTexts(*(text and hide_words(text, secrets) for text in error))
+        attempts.record_attempt(conn, **where, outcome="dead", error=shown)
 
 
 def bury_unreadable(conn: Connection, delivery: Delivery, error: Exception) -> Fate:

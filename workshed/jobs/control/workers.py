@@ -9,6 +9,7 @@ from uuid import UUID
 from workshed.database.postgres import Connection, class_row, to_jsonb
 
 DEAD_AFTER = timedelta(seconds=10)
+QUIET_FOR = timedelta(hours=1)
 """A worker without a heartbeat for this long has died: RabbitMQ has requeued its deliveries."""
 
 
@@ -275,9 +276,13 @@ def list_workers(conn: Connection) -> list[Worker]:
 
 
 def prune_workers(conn: Connection, silent_for: timedelta) -> int:
-    """Delete workers that have been silent for long; return how many."""
-    query = (
-        "DELETE FROM workshed.workers WHERE beat_at < workshed.now() - %s "
-        "AND expired_at IS NOT NULL"
-    )
-    return conn.execute(query, (silent_for,)).rowcount
+    """Delete workers that have been silent for so long; return how many.
+
+    A quiet one stays for an hour: if it has only lost PostgreSQL, it must find that it is quiet.
+    """
+    query = """
+        DELETE FROM workshed.workers
+         WHERE beat_at < workshed.now() - %(silent_for)s AND expired_at IS NOT NULL
+           AND (quiet_at IS NULL OR beat_at < workshed.now() - %(quiet_for)s)
+    """
+    return conn.execute(query, {"silent_for": silent_for, "quiet_for": QUIET_FOR}).rowcount

@@ -187,6 +187,22 @@ def test_a_dead_job_of_dramatiq_can_be_retried(stock, url, make, adopt, rows, wo
     assert body_of(row)["options"]["attempt"] == 1
 
 
+def test_secret_arguments_are_hidden_in_the_error(stock, actor, url, adopt, rows):
+    @actor(queue_name=QUEUE, redact=["pin"])
+    def make(pin):
+        raise AssertionError
+
+    sent(stock, "4711", traceback="Traceback …\nValueError: no such pin: 4711")
+    with taking(url) as (channel, method, _):
+        channel.basic_reject(method.delivery_tag, requeue=False)
+
+    assert adopt(with_dead=True) == {"dead": 1}
+
+    [row], [attempt] = rows("dead"), rows("attempts")
+    assert row["reason"].endswith("ValueError: no such pin: [redacted]")
+    assert "4711" not in f"{attempt}"
+
+
 def test_dead_messages_stay_unless_asked_for(stock, url, make, adopt, old, eventually):
     sent(stock, 7)
     with taking(url) as (channel, method, _):
@@ -364,7 +380,7 @@ def test_it_says_what_it_has_moved_and_records_it(stock, url, make, made, worksh
     done = workshed("adopt", url, QUEUE, *WORDS)
 
     assert done.out == ""
-    assert done.err.splitlines()[1:] == ["2 moved: 1 ready, 1 delayed."]
+    assert done.err.splitlines()[1:] == ["2 messages: 1 ready, 1 delayed."]
     assert urlsplit(url).password not in done.err
     [entry] = rows("audit", order="id")
     assert (entry["action"], entry["count"]) == ("adopt", 2)
@@ -394,11 +410,15 @@ def test_it_does_not_take_from_the_queues_of_workshed(vhost, made, workshed):
     assert "has no queue 'default.DQ', which dramatiq makes" in done.err
 
 
-def test_it_waits_until_dramatiqs_workers_are_gone(stock, url, make, made, eventually):
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_it_waits_until_dramatiqs_workers_are_gone(url, make, made, eventually, kind):
     """After a kill one of them could get a message that is moved already, and run its job too."""
-    sent(stock, 7)
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        connection.channel().basic_consume(QUEUE, print)
+        channel = connection.channel()
+        for name in (QUEUE, dq_name(QUEUE)):
+            channel.queue_declare(name, durable=True, arguments={"x-queue-type": kind})
+        channel.basic_publish("", QUEUE, Message(QUEUE, "make", (7,), {}, {}).encode())
+        channel.basic_consume(QUEUE, print)
         adopter = Adopter(url, [QUEUE], made, with_dead=False)
         with adopting(adopter) as (_, said):
             eventually(lambda: any("default has other consumers" in line for line in said))

@@ -1,5 +1,6 @@
 """`workshed dead`: list, show, retry and discard."""
 
+import re
 from uuid import uuid4
 
 import orjson
@@ -38,7 +39,8 @@ def test_the_latest_job_is_first_with_its_call_and_its_error(workshed, bury, con
     assert done.code == 0
     assert [line.split()[0] for line in done.lines[1::2]] == [last, first]
     _, call, age, ago = done.lines[1].split()
-    assert (call, age[-1], ago) == ("greet(7)", "s", "ago")
+    assert (call, ago) == ("greet(7)", "ago")
+    assert re.fullmatch(r"\d+s", age)
     assert done.lines[2].split()[0] == "ValueError:"
     assert done.lines[3].endswith("2h ago")
     assert max(map(len, done.lines)) <= 80

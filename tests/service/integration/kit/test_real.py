@@ -35,7 +35,7 @@ def test_jobs_of_other_tests_are_gone_and_unfinished_ones_are_reported(jobs):
     sent = send_welcome_email.send(404)
 
     with pytest.raises(
-        KitError, match=f"still due or running after 0 s: 1 jobs, such as {sent.message_id}"
+        KitError, match=f"still due or running after 0s: 1 jobs, such as {sent.message_id}"
     ):
         jobs.drain(within=timedelta())
 

@@ -53,7 +53,7 @@ def adopt(
         typer.Option(
             parser=parse_duration,
             metavar=DURATION_METAVAR,
-            help="End once nothing has arrived for so long; default: never.",
+            help="End after this long without a message; default: never.",
         ),
     ] = None,
     packages: ActorPackages = None,
@@ -94,9 +94,12 @@ def check_source(url: str, queues: list[str], broker: RabbitMQBroker) -> None:
 
 @contextmanager
 def ending_by_signal(stopped: threading.Event) -> Generator[None]:
-    """In the block, Ctrl-C and SIGTERM set the event, so that no batch is cut."""
+    """In the block, Ctrl-C and SIGTERM set the event, so that no batch is cut.
+
+    In a thread: the signal may interrupt the main thread while it has the lock of the event.
+    """
     before = {
-        number: signal.signal(number, lambda *_: stopped.set())
+        number: signal.signal(number, lambda *_: threading.Thread(target=stopped.set).start())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -128,7 +131,7 @@ def reporting(counts: Counter[Fate]) -> Generator[None]:
 def describe(counts: Counter[Fate]) -> str:
     """Describe what became of all messages so far."""
     parts = [f"{counts[fate]:,} {text}" for fate, text in FATES.items() if counts[fate]]
-    return f"{counts.total():,} moved" + (f": {', '.join(parts)}" if parts else "")
+    return f"{counts.total():,} messages" + (f": {', '.join(parts)}" if parts else "")
 
 
 def record(counts: Counter[Fate], url: str, queues: list[str]) -> None:

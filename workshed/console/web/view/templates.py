@@ -96,11 +96,11 @@ def format_moment(at: datetime | None) -> Markup | str:
 
 
 def format_duration(length: float | timedelta | None) -> str:
-    """Format a duration: `12 ms`, `3.4 s`, `2 min`."""
+    """Format a duration: `12ms`, `3.4s`, `2m`."""
     if isinstance(length, timedelta):
         length = length.total_seconds()
     if length is not None and 0 < length < SHORTEST_S:
-        return "< 1 ms"
+        return "<1ms"
     return formatting.format_seconds(length) or UNKNOWN
 
 
