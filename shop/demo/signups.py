@@ -21,7 +21,7 @@ class SignupDemo:
 
     person: Person
     user_id: int
-    job_id: str
+    message_id: str
     queued: bool = False
     sent_at: datetime | None = None
     delivered: bool = False
@@ -76,7 +76,7 @@ def update_signups(conn: Connection, mailbox: Mailbox, sightings: list[SignupDem
         progress = fetch_progress(conn, sighting.user_id)
         sighting.sent_at = progress.sent_at or sighting.sent_at
         sighting.reminder_at = progress.reminder_at or sighting.reminder_at
-        sighting.attempts = attempts.list_job_attempts(conn, sighting.job_id)
+        sighting.attempts = attempts.list_job_attempts(conn, sighting.message_id)
         subject = arrived.get(progress.message_id or "")
         sighting.delivered |= subject is not None and sighting.person.name in subject
 

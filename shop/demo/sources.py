@@ -24,7 +24,7 @@ EXPECTED_MAILS = ("sync_failing", "sync_recovered")
 class SyncDemo:
     """The demo's sync, and what was seen of it so far."""
 
-    job_id: str
+    message_id: str
     admins: int
     records: int = 0
     backoffs: dict[int, timedelta] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class SyncDemo:
 
     def update(self, conn: Connection) -> None:
         """Look once, and run waiting retries at once."""
-        self.attempts = attempts.list_job_attempts(conn, self.job_id)
+        self.attempts = attempts.list_job_attempts(conn, self.message_id)
         self._run_retry_now(conn)
         [source] = sync.list_sources(conn)
         self.records = sync.count_records(conn).get(NAME, 0)
@@ -71,10 +71,10 @@ class SyncDemo:
               FROM workshed.schedule
              WHERE message_id = %s AND due_at > workshed.now() AND reason = 'retry'
         """
-        for attempt, wait in conn.execute(query, (self.job_id,)).fetchall():
+        for attempt, wait in conn.execute(query, (self.message_id,)).fetchall():
             self.backoffs[attempt - 1] = wait
             sync.close_circuit(conn, NAME)
-            rows.run_now(conn, self.job_id)
+            rows.run_now(conn, self.message_id)
 
     def summary_lines(self) -> Iterator[str]:
         """Yield lines that say what happened."""

@@ -18,7 +18,7 @@ ACTOR_CALL_LINE = "Received args=%r kwargs=%r."
 
 
 class LogContext(Middleware):
-    """Bind job id, actor, queue, attempt and trace to the thread that works on a job.
+    """Bind message id, actor, queue, attempt and trace to the thread that works on a job.
 
     The broker binds them before the first check, because hooks run only after some of the checks.
 
