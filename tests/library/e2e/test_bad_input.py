@@ -85,8 +85,8 @@ def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
 
     code, said = boot(*options, module="mine", start=run_cold, PYTHONPATH=path)
 
-    assert code != 0
     assert expected in said
+    assert code != 0, said
 
 
 def test_a_queue_without_an_actor_is_refused(boot, tmp_path):

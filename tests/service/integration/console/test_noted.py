@@ -104,7 +104,8 @@ def breaking(conn):
 
 
 def test_each_that_changes_something_is_called_here():
-    assert {meant(line) for line in CALLS} == NOTED
+    """`adopt` needs the queues of another program: its own tests look at its entry."""
+    assert {meant(line) for line in CALLS} == NOTED - {"adopt"}
 
 
 @pytest.mark.sample(10)
