@@ -100,6 +100,7 @@ lock: setup ## Resolve pyproject.toml again into requirements.lock
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-$(VENV)/.ready: requirements.lock pyproject.toml .ci/environment tests/node/package-lock.json
+$(VENV)/.ready: requirements.lock pyproject.toml tests/node/package-lock.json
 	@sh .ci/environment '$(PYTHON)' $(VENV)
+	@sh .ci/node $(VENV)
 	@touch $@

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from tests.matrix import rootfs
 from tests.matrix.table import Platform, Result, Step, numbers
 
 ROOT = Path(__file__).parents[2]
+MODULES = Path(sys.prefix, "node")
+"""What `.ci/node` has installed for the tests of this environment."""
 LOCKED = ("requirements.lock", ".ci/environment", "tests/node/package-lock.json")
 """Files that define an environment; a run reuses an environment of the same contents."""
 RABBITMQ = "usr/lib/rabbitmq/lib"
@@ -82,6 +85,8 @@ class Row:
                 shutil.rmtree(older)
             words = [f"python{self.platform.python}", str(self._inside / self._venv)]
             self._need("environment", ["sh", ".ci/environment", *words])
+            if MODULES.exists():  # the root file system does not have the settings of npm
+                shutil.copytree(MODULES, venv / MODULES.name)
         elif ready.read_text() != project:
             options = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
             self._need("environment", [str(self._bin / "pip"), "install", *options])

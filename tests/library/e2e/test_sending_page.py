@@ -36,7 +36,7 @@ SEND = {
 }
 NODE = "send.mjs"
 MODULES = Path(sys.prefix, "node", "node_modules")
-"""What `make setup` installs from `tests/node`."""
+"""What `.ci/node` installs."""
 PLACES_ITS_OWN_ORDER = ("flask_app.py", "fastapi_app.py")
 
 
