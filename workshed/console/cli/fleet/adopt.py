@@ -13,6 +13,7 @@ import typer
 
 from workshed.console.adoption.adopter import Adopter
 from workshed.console.adoption.storage import Fate
+from workshed.console.cli.terminal import completion
 from workshed.console.cli.terminal.audit import record_action
 from workshed.console.cli.terminal.options import ActorPackages
 from workshed.console.cli.terminal.output import print_message
@@ -42,7 +43,14 @@ def adopt(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="Where dramatiq's queues are: amqp://…/vhost.")
     ],
-    queues: Annotated[list[str], typer.Argument(metavar="QUEUE…", help="Without .DQ and .XQ.")],
+    queues: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUEUE",
+            help="Its name without .DQ and .XQ.",
+            autocompletion=completion.complete_queues,
+        ),
+    ],
     *,
     dead: Annotated[
         bool,
