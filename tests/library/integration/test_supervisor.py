@@ -22,14 +22,17 @@ SUPERVISE = """
 import os, sys
 from datetime import timedelta
 from pathlib import Path
-from workshed.console.supervisor.child import ManagedProcess
+from functools import partial
+from workshed.console.supervisor.child import ManagedProcess, spawn
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.supervisor import Supervisor
 from workshed import logs
 
 logs.configure_logging()
 python, *paths = sys.argv[1:]
-children = [ManagedProcess(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
+children = [
+    ManagedProcess(f"worker {n}", partial(spawn, [python, path])) for n, path in enumerate(paths, 1)
+]
 code = CodeWatch(Path.cwd()) if "RELOAD" in os.environ else None
 sys.exit(Supervisor(children, timedelta(seconds=5), code=code).run())
 """
@@ -242,7 +245,7 @@ def test_a_change_while_the_first_worker_boots_is_not_lost(
 def test_during_the_shutdown_the_code_is_not_looked_at(tmp_path):
     """The supervisor would ask for it again and again until the last job has ended."""
     code = CodeWatch(tmp_path)
-    children = [ManagedProcess("worker 1", ["true"])]
+    children = [ManagedProcess("worker 1", lambda _: pytest.fail("it starts"))]
     supervisor = Supervisor(children, timedelta(seconds=5), code=code)
     code.due = 0.0
     assert supervisor._idle_s() == 0.0

@@ -6,6 +6,11 @@ from workshed.console.supervisor import child
 from workshed.console.supervisor.child import ManagedProcess, describe_exit
 
 
+def refuse(_ready_fd):
+    """Start nothing: what is tested here happens around the start."""
+    pytest.fail("it starts")
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """Set the monotonic clock: `clock(12.5)`."""
@@ -37,7 +42,7 @@ def test_an_end_is_described_in_words(code, words):
 
 
 def test_the_pause_doubles_up_to_ten_seconds(clock):
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
 
     pauses = [one.start_later() for _ in range(7)]
 
@@ -46,7 +51,7 @@ def test_the_pause_doubles_up_to_ten_seconds(clock):
 
 @pytest.mark.parametrize(("up_s", "pause"), [(child.STEADY_S - 1, 1.0), (child.STEADY_S, 0.5)])
 def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
     one.start_later()
 
     one.mark_ready()
@@ -57,7 +62,7 @@ def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
 
 
 def test_it_is_due_after_its_pause(clock):
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
     clock(100.0)
 
     one.start_later()
@@ -66,7 +71,7 @@ def test_it_is_due_after_its_pause(clock):
 
 
 def test_a_child_that_is_stopped_while_it_waits_is_not_started_again():
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
     one.start_later()
 
     one.stop(kill_at=1.0)

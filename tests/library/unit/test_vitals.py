@@ -12,6 +12,11 @@ from workshed.health.status import ProcessStatus
 MIB = 1 << 20
 
 
+def refuse(_ready_fd):
+    """Start nothing: what is tested here happens around the start."""
+    pytest.fail("it starts")
+
+
 def pulse(jobs=0, memory=0, pid=7):
     return ProcessStatus("worker", jobs=jobs, memory_bytes=memory, pid=pid)
 
@@ -65,7 +70,7 @@ def test_the_memory_of_ended_workers_is_forgotten():
     ],
 )
 def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, words):
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
 
     for code in codes:
         one.mark_ended(code)
@@ -74,7 +79,7 @@ def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, wor
 
 
 def test_a_child_that_came_up_is_not_lost_however_often_it_ends():
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
     for _ in range(20):
         one.mark_ready()
         one.mark_ended(71)
@@ -83,7 +88,7 @@ def test_a_child_that_came_up_is_not_lost_however_often_it_ends():
 
 
 def test_a_child_that_boots_forever_is_lost(monkeypatch):
-    one = ManagedProcess("worker 1", [])
+    one = ManagedProcess("worker 1", refuse)
     monkeypatch.setattr(ManagedProcess, "boot_duration_s", 301.0)
 
     assert stuck_reason(one) == "worker 1 has been starting for 301 s"

@@ -4,12 +4,13 @@ What the command line imports would stay in memory for as long as the workers ru
 """
 
 import argparse
+import functools
 import os
 import sys
 from pathlib import Path
 
 from workshed import logs
-from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.child import ManagedProcess, Role, spawn
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
@@ -29,11 +30,11 @@ def main() -> int:
     command = [*run_module("workshed.transport.worker_process"), *asked.modules]
     command += ["--threads", str(asked.threads), "--stop-timeout", str(stop_timeout_ms)]
     command += ["--queues", *asked.queues] if asked.queues else []
-    children = [ManagedProcess(f"worker {n}", command) for n in range(1, asked.processes + 1)]
+    launch = functools.partial(spawn, command)
+    children = [ManagedProcess(f"worker {n}", launch) for n in range(1, asked.processes + 1)]
     if asked.relay:
-        children.append(
-            ManagedProcess("relay", run_module("workshed.transport.relay.relay"), beside=True)
-        )
+        relay = functools.partial(spawn, run_module("workshed.transport.relay.relay"))
+        children.append(ManagedProcess("relay", relay, Role.SIDECAR))
     # All processes share one folder, from which this one serves the metrics and probes of all.
     serves = config.has_endpoints  # asked first: naming the folder below changes the answer
     folder = shared_folder.folder_for_master(os.getpid())

@@ -1,10 +1,13 @@
 """One child process of `workshed worker`: start it, stop it, restart it after a pause."""
 
 import contextlib
+import enum
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Sequence
+from typing import Self
 
 from workshed.backoff import backoff_s
 from workshed.errors import (
@@ -30,36 +33,44 @@ SERVER_AWAY = frozenset({EXIT_BROKER, EXIT_DATABASE})
 SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
+Launch = Callable[[int], int]
+"""Starts a process that writes its pid to this file descriptor once it is up; returns the pid."""
+
+
+class Role(enum.Enum):
+    """What a child process does, which decides when it is started and stopped."""
+
+    WORKER = "worker"
+    SIDECAR = "sidecar"
+    """It runs alongside the workers, and stops after them."""
+
+
 class ManagedProcess:
-    """A command run in its own session, so that Ctrl-C reaches only the supervisor.
+    """A process in its own session, so that Ctrl-C reaches only the supervisor.
 
     On Linux it ends itself when the supervisor is killed.
     """
 
-    def __init__(self, name: str, command: list[str], *, beside: bool = False) -> None:
-        """Start nothing yet; `beside`: it runs alongside the workers, and stops after them."""
+    def __init__(self, name: str, launch: Launch, role: Role = Role.WORKER) -> None:
+        """Start nothing yet."""
         self.name = name
-        self.is_sidecar = beside
+        self.role = role
         self.due: float | None = None
         """When to start it, by the monotonic clock; `None` if it runs, or must not run."""
         self.kill_at: float | None = None
         """When to kill it; set once it was sent SIGTERM."""
         self.failed_boots = 0
         """How many times in a row it exited before it was up, other than because of a server."""
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self.pid: int | None = None
+        """The pid, from its start until `mark_ended`."""
+        self._launch = launch
         self._started_at: float | None = None
         self._up_since: float | None = None
         self._restarts = 0
 
     def __str__(self) -> str:
         """Return its name for logs."""
-        return f"{self.name} (pid {self._process.pid})" if self._process else self.name
-
-    @property
-    def pid(self) -> int | None:
-        """The pid, from its start until `mark_ended`."""
-        return self._process.pid if self._process else None
+        return f"{self.name} (pid {self.pid})" if self.pid else self.name
 
     @property
     def is_stopping(self) -> bool:
@@ -78,9 +89,9 @@ class ManagedProcess:
             return 0.0
         return time.monotonic() - self._started_at
 
-    def successor(self) -> "ManagedProcess":
+    def successor(self) -> Self:
         """Return a new child that can take its place."""
-        return ManagedProcess(self.name, self._command, beside=self.is_sidecar)
+        return type(self)(self.name, self._launch, self.role)
 
     def start(self, ready_fd: int) -> None:
         """Start it; it writes to `ready_fd` when it is up.
@@ -88,12 +99,7 @@ class ManagedProcess:
         Raises `OSError` or `subprocess.SubprocessError` if it could not be started.
         """
         self.due = None
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[ready_fd],
-            start_new_session=True,
-        )
+        self.pid = self._launch(ready_fd)
         self._started_at = time.monotonic()
 
     def mark_ready(self) -> None:
@@ -104,32 +110,29 @@ class ManagedProcess:
     def stop(self, kill_at: float) -> None:
         """Send SIGTERM, once; a child that is not running is not started again."""
         self.due = None
-        if self._process and not self.is_stopping:
+        if self.pid and not self.is_stopping:
             self.kill_at = kill_at
-            # Not `terminate`, which would reap a child that has just ended, and lose its exit code.
-            os.kill(self._process.pid, signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill it, and the processes it has started."""
         self.kill_at = float("inf")
-        if self._process:
+        if self.pid:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
     def mark_ended(self, code: int) -> None:
         """Record that it has ended, with its exit code or the negative number of a signal."""
-        if self._process:
-            self._process.returncode = code
         if self._up_since is None:
             # While a server is down, no release comes up, so this is not counted.
             self.failed_boots += not (self.is_stopping or code in SERVER_AWAY)
         elif time.monotonic() - self._up_since >= STEADY_S:
             self._restarts = 0
-        self._process = self._started_at = self._up_since = self.kill_at = None
+        self.pid = self._started_at = self._up_since = self.kill_at = None
 
     def start_soon(self) -> None:
         """Schedule its start now, unless it runs."""
-        if self._process is None:
+        if self.pid is None:
             self.due = time.monotonic()
 
     def start_later(self) -> float:
@@ -138,6 +141,18 @@ class ManagedProcess:
         self._restarts += 1
         self.due = time.monotonic() + pause
         return pause
+
+
+def spawn(command: Sequence[str], *inherited: int) -> int:
+    """Start a command with these file descriptors, in a session of its own; return its pid.
+
+    The caller reaps it.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, pass_fds=inherited, start_new_session=True
+    )
+    process.returncode = 0  # otherwise `subprocess` might reap it first, and lose its exit code
+    return process.pid
 
 
 def describe_exit(code: int) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from datetime import timedelta
 
-from workshed.console.supervisor.child import ManagedProcess, describe_exit
+from workshed.console.supervisor.child import ManagedProcess, Role, describe_exit
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
@@ -88,11 +88,11 @@ class Supervisor:
 
     @property
     def _workers(self) -> list[ManagedProcess]:
-        return [child for child in self._children if not child.is_sidecar]
+        return [child for child in self._children if child.role is Role.WORKER]
 
     @property
     def _sidecars(self) -> list[ManagedProcess]:
-        return [child for child in self._children if child.is_sidecar]
+        return [child for child in self._children if child.role is Role.SIDECAR]
 
     def _start_due(self, ready_fd: int) -> None:
         for child in list(self._children):
@@ -138,7 +138,7 @@ class Supervisor:
                 child.mark_ready()
                 self._is_ready_logged = False
                 self._rolling_restart.on_ready(child)
-                if not child.is_sidecar:
+                if child.role is Role.WORKER:
                     self._start_others()
 
     def _log_ready(self) -> None:
@@ -196,7 +196,9 @@ class Supervisor:
             return
         elif told:
             child.due = time.monotonic()
-        elif not (self._has_booted or child.is_sidecar or code <= 0 or code in TEMPORARY_CODES):
+        elif not (
+            self._has_booted or child.role is Role.SIDECAR or code <= 0 or code in TEMPORARY_CODES
+        ):
             if self._code is not None:
                 self._wait_for_code(child, name, how)
                 return
