@@ -23,7 +23,15 @@ from workshed.migrate import apply_pending
 from workshed.settings import Settings
 
 Peer = Literal[
-    "ours", "supervised", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw"
+    "ours",
+    "supervised",
+    "supervised preload",
+    "lean",
+    "stock",
+    "stock quorum",
+    "celery threads",
+    "celery prefork",
+    "raw",
 ]
 QUORUM, CLASSIC = "quorum", "classic"
 QUEUES = ["raw0", "celery0", *(f"{whose}{n}" for whose in ("bench", "stock") for n in range(8))]
@@ -246,8 +254,9 @@ def worker_command(peer: str, processes: int, threads: int) -> Sequence[str]:
                 "-l",
                 "ERROR",
             ]
-        case ["supervised"]:
+        case ["supervised", *options]:
             words = ["bench.jobs.ours", "-p", str(processes), "-t", str(threads)]
+            words += [f"--{option}" for option in options]
             return [*python, "workshed", "worker", *words]
         case ["stock", *_]:
             module = "bench.jobs.stock"

@@ -14,6 +14,7 @@ import threading
 from multiprocessing.process import BaseProcess
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def parent_pid() -> int:
@@ -43,6 +44,16 @@ def die_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != (parent_pid() if parent is None else parent):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of each descendant whose own parent ends; only on Linux.
+
+    Raises `OSError` if the kernel refuses.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _fork_server_parent() -> BaseProcess | None:

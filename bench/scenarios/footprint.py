@@ -22,6 +22,8 @@ WORKERS = {
     "ours": ("`dramatiq`", 1),
     "supervised": ("`workshed worker`", 1),
     "supervised two": ("`workshed worker`", 2),
+    "supervised four": ("`workshed worker`", 4),
+    "supervised preload four": ("`workshed worker --preload`", 4),
     "stock": ("stock `dramatiq`", 1),
     "celery threads": ("Celery, threads", 1),
     "celery prefork": ("Celery, prefork", 1),
@@ -86,7 +88,7 @@ def _memory(world: World, size: Size) -> list[Measurement]:
     """Measure the memory of each process, and of all, once they have run some jobs."""
 
     def measure(worker: str) -> dict[str, float]:
-        peer = worker.removesuffix(" two")
+        peer = worker.removesuffix(" two").removesuffix(" four")
         with world.run_worker(peer, WORKERS[worker][1], **ALONE) as (tree, marks):
             world.send(peer, "bulk", size.footprint_jobs, **ALONE)
             tree.wait_until(lambda: marks.count >= size.footprint_jobs, WITHIN_S)
@@ -105,9 +107,14 @@ def _memory(world: World, size: Size) -> list[Measurement]:
             if role != "all"
         ),
         report_alone("memory of `dramatiq -p 1 -t 8`", found["ours"]["all"], "MiB"),
+        compare_with_peer(
+            "memory of `workshed worker --preload -p 4`",
+            *(found["supervised preload four"]["all"], "MiB"),
+            *("without --preload", found["supervised four"]["all"]),
+        ),
     ]
     for peer in ("stock", "celery threads", "celery prefork"):
-        title = f"memory of `workshed worker`, beside {WORKERS[peer][0]}"
+        title = f"memory of `workshed worker`, compared with {WORKERS[peer][0]}"
         made.append(compare_with_peer(title, one["all"], "MiB", peer, found[peer]["all"]))
     return made
 

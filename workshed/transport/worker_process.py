@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,14 @@ from workshed.errors import (
     SettingsError,
     WorkshedError,
 )
+from workshed.health.readiness import notify_ready
 from workshed.parent import die_with_parent
+from workshed.settings import settings
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
 from workshed.transport.errors import exit_code
-from workshed.transport.sidecars.forks import SidecarFork
+from workshed.transport.preload import Preload
+from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +54,11 @@ def main() -> int:
     sys.path.insert(0, str(Path.cwd()))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a job prints is in the log at once
+    preload = None
+    if asked.preload is not None:
+        preload = Preload(socket.socket(fileno=asked.preload), asked.parent)
     try:
-        logs.configure_logging()
-        broker = find_broker(asked.modules[0])
-        broker.emit_after("process_boot")
-        for name in asked.modules:
-            importlib.import_module(name.partition(":")[0])
+        broker = import_actors(asked.modules, preload)
     except SettingsError as err:
         logger.critical("%s", err)
         return exit_code(err)
@@ -65,6 +68,31 @@ def main() -> int:
     except Exception:
         logger.critical("the modules of your actors raise", exc_info=True)
         return EXIT_ACTORS_RAISED
+    if preload is not None:
+        notify_ready()
+        if not preload.serve():
+            return 0
+        # This is a worker now: it has files of metrics of its own, and has not booted yet.
+        enable_metrics(settings())
+        broker.emit_after("process_boot")
+    return run_worker(broker, asked)
+
+
+def import_actors(modules: list[str], preload: Preload | None) -> WorkshedBroker:
+    """Return the broker, with the actors of these modules."""
+    logs.configure_logging()
+    broker = find_broker(modules[0])
+    if preload is None:
+        broker.emit_after("process_boot")
+    for name in modules:
+        importlib.import_module(name.partition(":")[0])
+    if preload is not None:
+        preload.check()
+    return broker
+
+
+def run_worker(broker: WorkshedBroker, asked: argparse.Namespace) -> int:
+    """Run jobs until SIGTERM; return the exit code."""
     warn_of_forks(broker)
     # Not earlier: until here SIGTERM ends the process at once, and nothing is lost by that.
     wait_for_stop = catch_stop_signals()
@@ -91,6 +119,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--queues", nargs="+", metavar="QUEUE")
     parser.add_argument("--stop-timeout", type=int, required=True, metavar="MILLISECONDS")
     parser.add_argument("--parent", type=int, required=True, metavar="PID")
+    parser.add_argument(
+        "--preload", type=int, metavar="FD", help="fork workers, as asked on this socket"
+    )
     return parser
 
 

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 from workshed import logs
-from workshed.console.supervisor.child import ManagedProcess, Role, spawn
+from workshed.console.supervisor.child import Launch, ManagedProcess, Role, spawn
 from workshed.console.supervisor.code_watch import CodeWatch
+from workshed.console.supervisor.preloaded import ForkSource, PreloadedProcess
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
 from workshed.health import endpoints, shared_folder
+from workshed.parent import adopt_orphans
 from workshed.settings import settings, update_environment
 
 EXIT_NO_FOLDER = 1
@@ -30,8 +32,14 @@ def main() -> int:
     command = [*run_module("workshed.transport.worker_process"), *asked.modules]
     command += ["--threads", str(asked.threads), "--stop-timeout", str(stop_timeout_ms)]
     command += ["--queues", *asked.queues] if asked.queues else []
-    launch = functools.partial(spawn, command)
-    children = [ManagedProcess(f"worker {n}", launch) for n in range(1, asked.processes + 1)]
+    children: list[ManagedProcess] = []
+    launch: Launch = functools.partial(spawn, command)
+    if asked.preload:
+        adopt_orphans()
+        source = ForkSource()
+        children.append(PreloadedProcess(command, source))
+        launch = source.fork
+    children += [ManagedProcess(f"worker {n}", launch) for n in range(1, asked.processes + 1)]
     if asked.relay:
         relay = functools.partial(spawn, run_module("workshed.transport.relay.relay"))
         children.append(ManagedProcess("relay", relay, Role.SIDECAR))
@@ -68,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-jobs", type=int)
     parser.add_argument("--max-memory", type=int, metavar="BYTES")
     parser.add_argument("--reload", action="store_true")
+    parser.add_argument("--preload", action="store_true")
     return parser
 
 

@@ -40,6 +40,8 @@ Launch = Callable[[int], int]
 class Role(enum.Enum):
     """What a child process does, which decides when it is started and stopped."""
 
+    PRELOAD = "preload"
+    """It forks the workers, so it is started before them."""
     WORKER = "worker"
     SIDECAR = "sidecar"
     """It runs alongside the workers, and stops after them."""

@@ -31,14 +31,15 @@ READ_BYTES = 4096
 MOST_FILES = 3
 """Most changed files that a log line names."""
 POLL_S = 1.0
-"""Interval of checks whether a successor takes too long to boot."""
+"""Interval of checks whether a successor takes too long to boot, and whether a worker can start."""
 
 
 class Supervisor:
     """Starts one worker, then the rest once that is up, and restarts any that ends by itself.
 
-    So a configuration error is logged once, by the first worker. The supervisor runs in one thread
-    and waits in one place: for signals, for children that come up, and for the next due time.
+    A process that forks the workers is started before them. So a configuration error is logged
+    once. The supervisor runs in one thread and waits in one place: for signals, for children that
+    come up, and for the next due time.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Supervisor:
         *,
         code: CodeWatch | None = None,
     ) -> None:
-        """Start nothing yet; the first of the children must be a worker.
+        """Start nothing yet; the children are in the order of their start.
 
         `code`: replace all children when it changes.
         """
@@ -97,6 +98,9 @@ class Supervisor:
     def _start_due(self, ready_fd: int) -> None:
         for child in list(self._children):
             if child.due is not None and child.due <= time.monotonic():
+                if child.role is Role.WORKER and not self._can_fork():
+                    child.due = time.monotonic() + POLL_S
+                    continue
                 try:
                     child.start(ready_fd)
                 except (OSError, subprocess.SubprocessError) as err:
@@ -104,6 +108,11 @@ class Supervisor:
                         continue
                     pause = child.start_later()
                     logger.error("%s cannot start, retrying in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the message of the system is enough
+
+    def _can_fork(self) -> bool:
+        """Return whether the process that forks workers is up, if they are forked at all."""
+        preloaded = [child for child in self._children if child.role is Role.PRELOAD]
+        return not preloaded or any(child.is_up for child in preloaded)
 
     def _idle_s(self) -> float | None:
         """Return how long to wait for events, in seconds; `None` without a limit."""
@@ -138,8 +147,7 @@ class Supervisor:
                 child.mark_ready()
                 self._is_ready_logged = False
                 self._rolling_restart.on_ready(child)
-                if child.role is Role.WORKER:
-                    self._start_others()
+                self._start_next(child)
 
     def _log_ready(self) -> None:
         """Log once that all children are up, and that no replacement is in progress."""
@@ -168,11 +176,16 @@ class Supervisor:
             if not self._has_booted:  # the first worker has failed, or is about to
                 self._children[0].start_soon()
 
-    def _start_others(self) -> None:
-        if not self._has_booted and self._shutdown_started_at is None:
+    def _start_next(self, child: ManagedProcess) -> None:
+        """Start what waits for this child, which is up: the first worker, or all others."""
+        if self._has_booted or self._shutdown_started_at is not None:
+            return
+        if child.role is Role.PRELOAD:
+            self._workers[0].start_soon()
+        elif child.role is Role.WORKER:
             self._has_booted = True
-            for child in self._children[1:]:
-                child.start_soon()
+            for other in self._children:
+                other.start_soon()
 
     def _reap(self) -> None:
         """Reap all ended children, including those that process 1 of a container inherits."""

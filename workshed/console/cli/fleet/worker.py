@@ -13,7 +13,7 @@ from workshed.errors import SettingsError
 from workshed.settings import settings
 
 
-def worker(
+def worker(  # noqa: PLR0913 -- an option each
     modules: Annotated[
         list[str] | None,
         typer.Argument(
@@ -52,6 +52,14 @@ def worker(
             help="Replace a worker that uses more memory than this.",
         ),
     ] = None,
+    preload: Annotated[
+        bool,
+        typer.Option(
+            "--preload",
+            help="Import your actors once, and fork the workers from that process, which saves "
+            "memory; only on Linux.",
+        ),
+    ] = False,
     reload: Annotated[
         bool,
         typer.Option(
@@ -84,6 +92,11 @@ def worker(
     goes back to its queues. SIGCONT resumes. (On a terminal, Ctrl-Z belongs to
     the shell.)
 
+    --preload: one more process imports your actors and forks the workers, which
+    share its memory until they write to it. If importing leaves a thread or an
+    open socket, it exits with 2 and names them. SIGHUP replaces this process
+    first, so that the workers get the new code.
+
     --reload: rolling restart, as with SIGHUP, whenever a Python file below the
     working directory changes. If your actors raise while they are imported, the
     old processes go on, or, at the first start, the worker is started again with
@@ -100,11 +113,16 @@ def worker(
     modules = modules or list(get_app().actors)
     if not modules:
         raise SettingsError("name the modules of your actors, here or in `actors` of your App")
+    if preload and sys.platform != "linux":
+        raise SettingsError("--preload needs Linux: only there can a process adopt another's child")
+    if preload and reload:
+        raise SettingsError("use --reload without --preload: it imports your actors anew each time")
     words = [*modules, "--processes", str(processes), "--threads", str(threads)]
     words += ["--queues", *queues] if queues else []
     words += [] if relay else ["--no-relay"]
     words += [] if max_jobs is None else ["--max-jobs", str(max_jobs)]
     words += [] if max_memory is None else ["--max-memory", str(max_memory)]
+    words += ["--preload"] if preload else []
     words += ["--reload"] if reload else []
     # This process becomes the supervisor, without what the command line has imported.
     program = [sys.executable, "-m", "workshed.console.supervisor", *words]

@@ -1,0 +1,274 @@
+"""`workshed worker --preload`: workers are forked from a process that has imported the actors."""
+
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.library.e2e.workers.supervised import ACTORS, Consumers, ask, wait_until_up
+from tests.library.e2e.workers.test_replacing import restarted
+from tests.processes import children, command_of, descendants, has_ended
+from workshed.errors import EXIT_ACTORS_RAISED, EXIT_USAGE
+
+NOTE_IMPORT = '\nnote("import", 0)\n'
+THREAD = """
+import threading
+threading.Thread(target=time.sleep, args=(600,), name="feed", daemon=True).start()
+"""
+MANY_OBJECTS = "\nKEPT = [[number] for number in range(1_000_000)]\n"
+MANY_OBJECTS_BYTES = 90 << 20
+
+
+class Actors:
+    """The module of the actors, which notes each process that imports it."""
+
+    def __init__(self, file, notes):
+        self._file = file
+        self._notes = notes
+
+    def save(self, more="", version=1):
+        code = ACTORS.replace("VERSION = 1", f"VERSION = {version}")
+        self._file.write_text(code + NOTE_IMPORT + more)
+
+    def importers(self):
+        """Return the pids of the processes that have imported it, oldest first."""
+        return [pid for _, _, pid in self._notes("import")]
+
+    def forked(self, one):
+        """Return the pids of the workers, oldest first."""
+        return [pid for pid in one.workers() if pid not in self.importers()]
+
+
+@pytest.fixture
+def actors(tmp_path, notes):
+    found = Actors(tmp_path / "parts.py", notes)
+    found.save()
+    return found
+
+
+# Starting
+
+
+def test_the_actors_are_imported_once_and_the_workers_are_the_supervisors_own(
+    supervise, actors, send, done, notes, eventually
+):
+    """Otherwise it could not wait for them, and would not know their exit codes."""
+    workers = supervise("--preload", processes=3)
+    for number in range(100):
+        send("make", number, 0.0)
+    eventually(lambda: done() == set(range(100)))
+
+    (preload,) = actors.importers()
+    assert len(actors.forked(workers)) == 3
+    assert preload in children(workers.process.pid)
+    assert children(preload) == []
+    assert {pid for _, _, pid in notes("end")} <= set(actors.forked(workers))
+    assert workers.stop() == 0
+    assert "was killed" not in workers.text()
+
+
+def test_each_worker_counts_for_itself(supervise, actors, send, done, notes, eventually):
+    """Each has files of its own, of which only those of living processes are read."""
+    workers = supervise("--preload", processes=2, exporter=True)
+    for number in range(200):
+        send("make", number, 0.0)
+    eventually(lambda: done() == set(range(200)))
+    assert len({pid for _, _, pid in notes("end")}) == 2
+
+    def total(pattern):
+        found = re.findall(rf"^{pattern} ([\d.]+)$", ask(workers, "/metrics")[1], re.MULTILINE)
+        return sum(map(float, found))
+
+    eventually(lambda: total(r'workshed_jobs_total\{.*outcome="succeeded".*\}') == 200)
+    # The gauges of a process that has not registered are removed with those of ended ones.
+    eventually(lambda: total("workshed_workers") == 2)
+
+
+def private_bytes(pid):
+    """Return how much memory a process has written to, and so does not share."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"Private_Dirty: +(\d+)", text)[1]) * 1024
+
+
+def test_what_the_import_has_made_is_not_copied(supervise, actors, send, done, eventually):
+    """The garbage collector writes into each object that it looks at."""
+    actors.save(MANY_OBJECTS)
+    workers = supervise("--preload", processes=2)
+    for number in range(100):
+        send("make", number, 0.0)
+    eventually(lambda: done() == set(range(100)))
+
+    (preload,) = actors.importers()
+    text = Path(f"/proc/{preload}/smaps_rollup").read_text()
+    assert int(re.search(r"Rss: +(\d+)", text)[1]) * 1024 > MANY_OBJECTS_BYTES
+    assert all(private_bytes(pid) < MANY_OBJECTS_BYTES / 2 for pid in actors.forked(workers))
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        (THREAD, r"a thread \(feed\)"),
+        ("import socket\nkept = socket.create_connection({server})", r"a socket \(to 127.0.0.1:"),
+        ("import socket\nkept = socket.create_server(('127.0.0.1', 0))", r"a socket \(at 127.0.0"),
+        ("import asyncio\nkept = asyncio.new_event_loop()", r"a socket \(to this process\), a soc"),
+        ("from workshed import db\nkept = db.connect()", r"a socket \(to "),
+        ("make.send(1)", r"a thread \(publisher\), a socket \(to 127"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_by_name(code, left, supervise, actors, eventually):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        actors.save(code.format(server=server.getsockname()))
+        workers = supervise("--preload", up=False)
+        assert workers.process.wait(60) == EXIT_USAGE
+
+    assert re.search(f"importing them left {left}", workers.text())
+    assert len(actors.importers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [("import nothing_of_this_name", EXIT_USAGE), ("1 / 0", 1)]
+)
+def test_actors_that_cannot_be_imported_end_the_command(code, exit_code, supervise, actors):
+    actors.save(code)
+    workers = supervise("--preload", up=False)
+
+    assert workers.process.wait(60) == exit_code
+    assert len(actors.importers()) == 1
+    assert EXIT_ACTORS_RAISED == 1
+
+
+# Replacing
+
+
+def test_sighup_replaces_the_preloaded_process_first_and_loses_nothing(
+    supervise, actors, send, done, notes, vhost, eventually
+):
+    workers = supervise("--preload", processes=2)
+    before = actors.forked(workers)
+    for number in range(200):
+        send("make", number)
+    eventually(lambda: len(done()) > 20)
+    actors.save(version=2)
+
+    with Consumers(vhost, "parts") as consumers:
+        workers.process.send_signal(signal.SIGHUP)
+        wait_until_up(workers, eventually, times=2)
+
+    assert (consumers.fewest, consumers.most) == (2, 3)
+    assert restarted(workers) == ["preload", "worker 1", "worker 2", "relay"]
+    assert len(actors.importers()) == 2
+    assert has_ended(actors.importers()[0])
+    assert not set(before) & set(actors.forked(workers))
+    eventually(lambda: done() == set(range(200)))
+    assert len(notes("end")) == 200
+    send("make", 200)
+    eventually(lambda: 200 in done())
+    assert notes("end")[-1][1] == 2
+
+
+def test_new_code_that_cannot_be_imported_replaces_nothing(
+    supervise, actors, send, done, notes, eventually
+):
+    """And a worker that dies meanwhile is forked with the old code."""
+    workers = supervise("--preload", processes=2)
+    (preload,), before = actors.importers(), actors.forked(workers)
+    actors.save("1 / 0", version=2)
+
+    workers.process.send_signal(signal.SIGHUP)
+    words = f"preload (pid {preload}) goes on, and no other is restarted"
+    eventually(lambda: any(line.endswith(words) for line in workers.said()))
+    assert actors.forked(workers) == before
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    send("make", 1)
+
+    eventually(lambda: done() == {1})
+    assert notes("end")[0][1] == 1
+
+
+# Ends of processes
+
+
+def test_a_worker_that_ends_is_forked_again_and_its_exit_code_is_logged(
+    supervise, actors, send, done, eventually
+):
+    workers = supervise("--preload", processes=1)
+    (before,) = actors.forked(workers)
+
+    send("leave", 5)
+    eventually(lambda: done() == {5})
+
+    assert f"worker 1 (pid {before}) exited (5); restarting it in 500ms" in workers.said()
+    assert actors.forked(workers) != [before]
+    assert len(actors.importers()) == 1
+
+
+def test_workers_go_on_without_the_preloaded_process_which_is_started_again(
+    supervise, actors, send, done, tmp_path, eventually
+):
+    """A worker that is due meanwhile waits for it, and is not reported as failed."""
+    workers = supervise("--preload", processes=2)
+    (preload,), before = actors.importers(), actors.forked(workers)
+    actors.save("while not os.path.exists('go'): time.sleep(0.01)")
+    os.kill(preload, signal.SIGKILL)
+    eventually(lambda: len(actors.importers()) == 2)
+    os.kill(before[0], signal.SIGKILL)
+    send("make", 1)
+    eventually(lambda: done() == {1})
+    eventually(lambda: any("worker 1" in line and "restarting" in line for line in workers.said()))
+    time.sleep(1)  # twice the pause after which it is due
+    assert actors.forked(workers) == before[1:]
+
+    (tmp_path / "go").touch()
+
+    wait_until_up(workers, eventually, times=2)
+    assert len(actors.forked(workers)) == 2
+    assert actors.forked(workers)[0] == before[1]
+    assert "cannot start" not in workers.text()
+
+
+def test_a_preloaded_process_that_hangs_is_replaced_when_it_is_needed(
+    supervise, actors, eventually
+):
+    workers = supervise("--preload", processes=1)
+    (preload,), (before,) = actors.importers(), actors.forked(workers)
+    os.kill(preload, signal.SIGSTOP)
+
+    os.kill(before, signal.SIGKILL)
+
+    wait_until_up(workers, eventually, times=2)
+    assert any("did not fork it within 5 s" in line for line in workers.said())
+    assert has_ended(preload)
+    assert len(actors.importers()) == 2
+    assert len(actors.forked(workers)) == 1
+
+
+def test_all_end_with_the_supervisor(supervise, actors, eventually):
+    workers = supervise("--preload", processes=2)
+    below = descendants(workers.process.pid)
+    assert {*actors.importers(), *actors.forked(workers)} <= set(below)
+
+    workers.process.kill()
+    workers.process.wait(60)
+
+    eventually(lambda: all(map(has_ended, below)))
+
+
+def test_a_worker_ends_all_processes_of_its_job_at_the_kill(supervise, actors, eventually):
+    """It is killed with its process group, so it needs one of its own."""
+    workers = supervise("--preload", processes=2)
+
+    assert {os.getpgid(pid) for pid in actors.forked(workers)} == set(actors.forked(workers))
+    assert {os.getsid(pid) for pid in actors.forked(workers)} == set(actors.forked(workers))
+    assert all("worker_process" in command_of(pid) for pid in actors.forked(workers))
+
+
+def test_it_is_refused_with_reload(supervise, actors):
+    workers = supervise("--preload", "--reload", up=False)
+
+    assert workers.process.wait(60) == EXIT_USAGE
+    assert "use --reload without --preload" in workers.text()
