@@ -49,8 +49,8 @@ class Preload:
         if left:
             raise SettingsError(
                 f"--preload forks workers after your modules are imported, and importing them left "
-                f"{', '.join(left)}, which cannot be shared: open it when it is first used or in "
-                "the hook `after_worker_boot` of a middleware, or run without --preload"
+                f"{', '.join(left)}, which cannot be shared: start or open it when it is first "
+                "used or in the hook `after_worker_boot` of a middleware, or run without --preload"
             )
 
     def serve(self) -> bool:
@@ -74,24 +74,18 @@ class Preload:
         supervisor adopts orphans. So it can wait for the worker, and learns its exit code.
         """
         wait_fd, release_fd = os.pipe()
-        middle = os.fork()
-        if middle == 0:
-            try:
-                is_middle = os.fork() != 0
-            except OSError as err:
-                os._exit(err.errno or errno.EAGAIN)
-            if is_middle:
-                os._exit(0)
-            os.close(release_fd)
-            os.read(wait_fd, 1)  # returns once this process is an orphan
-            os.close(wait_fd)
-            self._become_worker()
-            return True
-        os.close(wait_fd)
-        status = 0
-        with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD
-            _, status = os.waitpid(middle, 0)
-        os.close(release_fd)
+        with os.fdopen(wait_fd, "rb") as wait, os.fdopen(release_fd, "wb") as release:
+            middle = os.fork()
+            if middle == 0:
+                if _fork_or_exit() != 0:
+                    os._exit(0)
+                release.close()
+                wait.read()  # returns once this process is an orphan
+                self._become_worker()
+                return True
+            status = 0
+            with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD
+                _, status = os.waitpid(middle, 0)
         if code := os.waitstatus_to_exitcode(status):
             raise OSError(code, os.strerror(code))
         return False
@@ -100,9 +94,20 @@ class Preload:
         """Report the pid, in a session of its own, like a worker that was started as a command."""
         die_with_parent(self._supervisor)
         os.setsid()
-        self._control.send(str(os.getpid()).encode())
+        try:
+            self._control.send(str(os.getpid()).encode())
+        except OSError:  # the supervisor has given up waiting
+            os._exit(0)
         self._control.close()
         gc.enable()
+
+
+def _fork_or_exit() -> int:
+    """Fork; if that fails, exit with the number of the error."""
+    try:
+        return os.fork()
+    except OSError as err:
+        os._exit(err.errno or errno.EAGAIN)
 
 
 def _other_threads() -> Iterator[str]:
@@ -110,7 +115,8 @@ def _other_threads() -> Iterator[str]:
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     for entry in THREADS.iterdir():
         if (number := int(entry.name)) != threading.get_native_id():
-            yield names.get(number) or (entry / "comm").read_text().strip()
+            with contextlib.suppress(FileNotFoundError):  # it has ended
+                yield names.get(number) or (entry / "comm").read_text().strip()
 
 
 def _open_sockets() -> Iterator[int]:
