@@ -8,9 +8,9 @@ from shop import campaigns, people
 from shop.campaigns import ResendState, SkippedRecipient
 from shop.people import unsubscribe_links
 from shop.settings import settings
-from workshed import Batch, actor, addresses, db, schedule
+from workshed import Batch, actor, db, schedule
 from workshed.contrib import mail
-from workshed.contrib.mail import servers
+from workshed.contrib.mail import addresses, servers
 from workshed.db import Connection
 from workshed.jobs import Discard, Snooze
 from workshed.middleware import Limit

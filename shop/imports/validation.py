@@ -7,7 +7,7 @@ from shop.imports.csv_reader import CsvRow
 from shop.imports.header import Header
 from shop.people import InvalidAddressError, InvalidNameError, names
 from shop.spreadsheet_safety import unescape_formula
-from workshed import addresses
+from workshed.contrib.mail import addresses
 
 Problem = Literal[
     "columns",  # more or fewer than in the header

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from shop.people import names
 from shop.people.errors import AddressTakenError
-from workshed import addresses
+from workshed.contrib.mail import addresses
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 

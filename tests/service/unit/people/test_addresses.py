@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import characters, from_regex, text
 
 from shop.people import InvalidAddressError
-from workshed import addresses
+from workshed.contrib.mail import addresses
 
 ACCEPTED = {
     "ada@example.org": "ada@example.org",

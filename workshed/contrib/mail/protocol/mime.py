@@ -7,8 +7,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
-from workshed import addresses
-from workshed.contrib.mail import files
+from workshed.contrib.mail import addresses, files
 from workshed.contrib.mail.errors import RecipientRejectedError
 from workshed.contrib.mail.files import File
 from workshed.contrib.mail.protocol.envelope import Envelope
