@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Literal, get_args
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from workshed.settings import settings
+from workshed.value_class import value_class
 from workshed.zones import CLOCK_TIME, instants_of, utc_offset, zone_problem
 
 __all__ = ["PeriodicSchedule", "cron", "daily", "every"]
@@ -52,7 +53,7 @@ NICKNAMES = {
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicSchedule:
     """When a job runs, and what happens to runs that were not created in time.
 

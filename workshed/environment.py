@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import (
 )
 
 from workshed.duration import format_duration, parse_duration
+from workshed.value_class import value_class
 
 Reader = Callable[[object], object]
 """Returns a value for a text, or for a value of its type; raises `ValueError`."""
@@ -75,7 +75,7 @@ class InvalidSettingsError(ValueError):
         return "; ".join(f"{name}: {why}" for name, why in self.problems)
 
 
-@dataclass(frozen=True)
+@value_class
 class SettingField:
     """One setting of a class."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -10,6 +9,7 @@ from importlib.resources.abc import Traversable
 from workshed.app import get_app, load_module
 from workshed.database.postgres import Connection, class_row
 from workshed.errors import MigrationError, SettingsError
+from workshed.value_class import value_class
 
 OWN_STREAM = "workshed"
 """Workshed's own stream. `workshed.migrations` records what is applied of every stream."""
@@ -18,7 +18,7 @@ OWN_STREAM = "workshed"
 LOCK_ID = 0x776F726B
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Migration:
     """One numbered file of a stream."""
 
@@ -32,7 +32,7 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AppliedMigration:
     """A row of `workshed.migrations`."""
 

@@ -5,14 +5,15 @@ import pwd
 import shutil
 import signal
 import stat
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from workshed.value_class import value_class
 
 UNPRIVILEGED = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ServerAccount:
     """The servers' user: ours, or `nobody` for root, because PostgreSQL refuses to run as root."""
 

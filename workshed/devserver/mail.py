@@ -5,7 +5,6 @@ import contextlib
 import mailbox
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any, AnyStr, Literal, Self
 
 from workshed.extras import require_extra
+from workshed.value_class import value_class
 
 with require_extra("dev"):
     from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -30,7 +30,7 @@ ACCEPTED_REPLY = "250 OK"
 DOWN_REPLY = "421 4.3.2 Down for maintenance"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReceivedMail:
     """A mail as it was accepted, with LF line ends, and with its envelope."""
 

@@ -7,11 +7,12 @@ import json
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Literal
 
 from workshed.health.shared_folder import is_alive, process_name
+from workshed.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ READ_ATTEMPTS = 3
 ProcessKind = Literal["supervisor", "worker", "relay", "clock"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ProcessStatus:
     """The status of a process."""
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec
 from uuid import UUID, uuid4
@@ -15,6 +14,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
+from workshed.value_class import value_class
 
 P = ParamSpec("P")
 
@@ -31,7 +31,7 @@ class StepError(WorkshedError):
     """A step's name or cursor cannot be saved."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SavedStep:
     """The saved state of a step."""
 

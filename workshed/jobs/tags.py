@@ -1,13 +1,14 @@
 """Tags: short words on a message by which rules and filters find it."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from workshed.value_class import value_class
 
 MOST_TAGS = 10
 LONGEST_TAG_BYTES = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CancelTraits:
     """The properties of a message that a cancellation rule checks."""
 

@@ -15,6 +15,7 @@ from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits
 from workshed.middleware.job_state import ReturnValue, SlotClaim, UniqueClaim
 from workshed.redaction import hide_words
+from workshed.value_class import value_class
 
 
 class Job:
@@ -178,7 +179,7 @@ class Job:
         return self.message.options.get("origin") == "transaction"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RetriesExhausted:
     """The retries of a dead job; `max_retries` is `None` if no number limited them."""
 

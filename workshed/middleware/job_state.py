@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from workshed.jobs.locks.limits import SlotRequest
 from workshed.jobs.locks.run_locks import RunLock
 from workshed.middleware.options.unique import Unique
+from workshed.value_class import value_class
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class SlotClaim:
         return self.token if self.state == "held" else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReturnValue:
     """What a job returned, where that is stored; kept by `Results`."""
 

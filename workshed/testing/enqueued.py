@@ -1,7 +1,6 @@
 """The schedule as the kit reads it: all waiting jobs in the order in which they will run."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +8,10 @@ import dramatiq
 
 from workshed.db import Connection
 from workshed.transport.messages.envelope import decode_message
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EnqueuedJob:
     """A job that waits to run."""
 

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,11 +9,12 @@ import dramatiq
 
 from workshed.testing import text
 from workshed.testing.enqueued import EnqueuedJob
+from workshed.value_class import value_class
 
 Actor = dramatiq.Actor[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ExpectedJob:
     """What a job must be; `None` matches anything."""
 

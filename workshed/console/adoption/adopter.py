@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
@@ -24,6 +24,7 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import BrokerUnreachableError
 from workshed.transport.rabbitmq import RabbitMQBroker
+from workshed.value_class import value_class
 
 PREFETCH = 500
 """Most messages of one queue that are in hand."""
@@ -37,7 +38,7 @@ BLOCKED_TIMEOUT = timedelta(seconds=30)
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Source:
     """A queue of dramatiq's."""
 

@@ -7,7 +7,6 @@ of two messages with one ID, only one may run: dramatiq gives each job its own.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from workshed.middleware.observability.redaction import secret_values
 from workshed.redaction import hide_words
 from workshed.transport.messages.envelope import LONGEST_NAME, encode_message
 from workshed.transport.rabbitmq import RabbitMQBroker
+from workshed.value_class import value_class
 
 SCOPE = "workshed.adopt"
 """Scope of the keys of stored messages."""
@@ -42,7 +42,7 @@ its job was stored before, or another job has its unique key."""
 FATES: dict[Reason, Fate] = {"transactional": "ready", "delayed": "delayed", "retry": "retried"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Delivery:
     """A message in hand, from a queue or from its `.DQ` or `.XQ`."""
 

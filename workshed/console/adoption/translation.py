@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from workshed.transport.messages.envelope import (
     LATEST_MS,
     decode_message,
 )
+from workshed.value_class import value_class
 
 ActorOptions = Mapping[str, Mapping[str, Any]]
 """The options of the actors here, by name."""
@@ -38,7 +38,7 @@ CALLBACKS = ("on_success", "on_failure", "on_retry_exhausted")
 GROUP = ("group_completion_uuid", "group_completion_callbacks")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StockJob:
     """A message of dramatiq as Workshed sends it."""
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from workshed.console.rabbitmq.amqp import connect_amqp
 from workshed.console.rabbitmq.queue_depths import fetch_depth
 from workshed.transport.amqp import replies, topology
 from workshed.transport.amqp.arguments import EXCHANGE
+from workshed.value_class import value_class
 
 UNBOUND_KEY = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ returns the message."""
@@ -24,7 +24,7 @@ BLOCKED_WITHIN_S = 0.4
 """RabbitMQ returns the message first, and then says that it blocks: 1 ms later, when measured."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ProbeResult:
     """How RabbitMQ responded to a message that no queue gets."""
 

@@ -1,14 +1,14 @@
 """The attempts of a job, merged from its runs and its failed attempts."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations.timeline import KnownJob
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.history.runs import Run
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobAttempt:
     """An attempt; fields that only the history has are `None` if it lacks the run."""
 

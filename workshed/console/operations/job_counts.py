@@ -1,11 +1,10 @@
 """Count waiting and dead jobs, up to a limit."""
 
-from dataclasses import dataclass
-
 from workshed.database.postgres import Connection
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CappedCount:
     """A count, and whether there are more."""
 

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from workshed.database.postgres import Connection
+from workshed.value_class import value_class
 
 FEW_ANSWERS = 3
 """Results that a summary lists one by one; more are counted."""
@@ -15,7 +15,7 @@ MOST_IDS = 1_000
 Target = TypeVar("Target")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Operation(Generic[Target]):
     """Something to do to each of several objects; both interfaces give the same answers."""
 

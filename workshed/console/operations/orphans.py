@@ -1,15 +1,14 @@
 """Find unique keys whose jobs no longer exist."""
 
-from dataclasses import dataclass
-
 from workshed.console.errors import ManagementError
 from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.database.postgres import Connection
 from workshed.jobs.locks import unique
 from workshed.jobs.locks.unique import UniqueLock
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Orphans:
     """Locks without a job, and the number of locks that could not be judged."""
 

@@ -1,7 +1,7 @@
 """Periodic jobs with their last runs, for commands and pages."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,9 +15,10 @@ from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.jobs.periodic.periodic_runs import PeriodicRun
 from workshed.settings import settings
 from workshed.transport.errors import did_you_mean
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicJobState:
     """A periodic job with its last run."""
 

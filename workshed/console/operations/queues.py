@@ -1,7 +1,6 @@
 """The state of each queue: its declaration, and the counts of RabbitMQ and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
@@ -15,9 +14,10 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.rabbitmq import RabbitMQBroker
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class QueueState:
     """A queue; `None` means unknown: not declared here, or RabbitMQ did not answer."""
 
@@ -38,7 +38,7 @@ class QueueState:
     paused_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class QueueCounts:
     """The counts of PostgreSQL, by queue."""
 

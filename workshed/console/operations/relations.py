@@ -1,7 +1,6 @@
 """How a job relates to others: its unique keys and their holders, and the jobs it has sent."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -16,9 +15,10 @@ from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import HeldLock
 from workshed.jobs.locks.unique import UniqueLock
 from workshed.redaction import HIDDEN
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobKey:
     """A key that a job holds or waits for; hidden if its actor has secret arguments."""
 
@@ -31,7 +31,7 @@ class JobKey:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ChildJob:
     """A job that another job has sent, with its latest run."""
 

@@ -4,15 +4,15 @@ import json
 import keyword
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from workshed.console.operations.arguments import KEYWORD, is_json
 from workshed.console.operations.message_body import decode_body
 from workshed.console.operations.timeline import KnownJob
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SendCall:
     """An actor and its arguments; secret ones are hidden."""
 

@@ -1,15 +1,15 @@
 """The jobs that are running, as of the last heartbeat of their workers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from workshed.database.postgres import Connection
 from workshed.jobs.control.workers import DEAD_AFTER
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunningJob:
     """A running job; it may have ended since the heartbeat, which is at most 2 s ago."""
 

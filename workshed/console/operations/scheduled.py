@@ -1,7 +1,6 @@
 """Rows of the schedule, for commands and pages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -9,6 +8,7 @@ from workshed.console.operations.operation import Operation
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
+from workshed.value_class import value_class
 
 State = Literal["waits", "on its way", "sent"]
 REASONS: Mapping[Reason, str] = {
@@ -25,7 +25,7 @@ REASONS: Mapping[Reason, str] = {
 """Why a job has a row, in words."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WaitingJob:
     """The latest row of a message."""
 

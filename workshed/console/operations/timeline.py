@@ -1,7 +1,7 @@
 """Everything that is known of one job, as a timeline."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from workshed.jobs.dead.dead_jobs import DeadJob
 from workshed.jobs.history import attempts, runs
 from workshed.jobs.history.attempts import Attempt
 from workshed.jobs.history.runs import Run
+from workshed.value_class import value_class
 
 ORIGINS = {"transaction": "in a transaction", "cron": "by its schedule"}
 UNKNOWN = "no job {!r} in PostgreSQL: it is on RabbitMQ, was never sent, or ended long ago"
@@ -27,7 +28,7 @@ TOLERANCE = timedelta(seconds=1)
 NON_FINAL_EVENTS = ("sent", "due", "started", "duplicate")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobEvent:
     """Something that happened to a job, or is going to happen."""
 
@@ -38,7 +39,7 @@ class JobEvent:
     """Seconds since the event before it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KnownJob:
     """All rows about one job."""
 

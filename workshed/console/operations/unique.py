@@ -1,6 +1,6 @@
 """The keys of unique jobs, held while a job is alive or while it runs."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -8,9 +8,10 @@ from workshed.database.postgres import Connection
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import HeldLock
 from workshed.jobs.locks.unique import UniqueLock
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HeldKey:
     """A key that a job holds."""
 

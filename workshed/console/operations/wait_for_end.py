@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +13,12 @@ from workshed.jobs.control import cancellations, workers
 from workshed.jobs.history import attempts, results
 from workshed.jobs.idempotency import completed_generations
 from workshed.middleware.composition.results import PostgresResults
+from workshed.value_class import value_class
 
 POLL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FinalState:
     """How a job ended."""
 

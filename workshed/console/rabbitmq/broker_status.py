@@ -1,16 +1,17 @@
 """The state of RabbitMQ's queues and alarms, and the errors of asking for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
 from workshed.transport.publishing.queue_depth import QueueDepth
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BrokerStatus:
     """The answers; a missing queue does not exist on RabbitMQ, or could not be asked for."""
 

@@ -2,17 +2,17 @@
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.queues import Queue
 from workshed.transport.amqp.arguments import EXCHANGE, Version, accepted_arguments, parse_version
+from workshed.value_class import value_class
 
 SETUP_COMMAND = "workshed broker setup"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Difference:
     """One difference from the declaration, and its fix."""
 

@@ -5,15 +5,15 @@ import heapq
 import mailbox
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from workshed.contrib.mail.errors import MailServerUnreachableError
 from workshed.contrib.mail.protocol.envelope import Envelope
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MaildirEntry:
     """A mail in a maildir."""
 

@@ -3,12 +3,13 @@
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email import message_from_bytes, message_from_string, policy
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from urllib.parse import unquote
+
+from workshed.value_class import value_class
 
 POLICY = policy.compat32
 """The newer policy parses addresses, and raises on some broken ones."""
@@ -25,7 +26,7 @@ PARSE_ERRORS = (MessageError, LookupError, ValueError, TypeError, RecursionError
 """What parts of Python's library raise for a mail that is broken on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ParsedHeaders:
     """The headers of a mail; a missing one is empty."""
 
@@ -36,7 +37,7 @@ class ParsedHeaders:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MailAttachment:
     """A part that is not one of the two bodies."""
 
@@ -45,7 +46,7 @@ class MailAttachment:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ParsedMail:
     """A mail in its parts."""
 

@@ -9,7 +9,6 @@ free, or held for longer.
 import logging
 import random
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -19,6 +18,7 @@ from workshed.contrib.mail.protocol import deadline
 from workshed.contrib.mail.smtp_server import SmtpServer
 from workshed.database.postgres import Connection, class_row
 from workshed.settings import Settings, settings
+from workshed.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ SHORT_DELAY = timedelta(seconds=5)
 the probe is in progress."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SendPermit:
     """Permission to send one mail through a server."""
 
@@ -41,7 +41,7 @@ class SendPermit:
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ServerTrouble:
     """A mail server in trouble, as people read it."""
 

@@ -1,10 +1,11 @@
 """The address and login of a mail server, from its URL."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from workshed.errors import SettingsError
+from workshed.value_class import value_class
 
 PLAIN_PORT = 25
 SUBMISSION_PORT = 587
@@ -12,7 +13,7 @@ TLS_PORT = 465
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SmtpServer:
     """`smtp://` (STARTTLS when offered) or `smtps://` (TLS from the first byte)."""
 

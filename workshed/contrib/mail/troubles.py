@@ -1,15 +1,15 @@
 """Mail servers in trouble and held mails, for relays."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed import migrate
 from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.tables import STREAM
 from workshed.database.postgres import Connection
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MailTroubles:
     """Mail servers in trouble, and how many mails need an operator's decision."""
 

@@ -7,7 +7,6 @@ would never be deleted, so `import_existing` gives it one.
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import BinaryIO
@@ -21,11 +20,12 @@ from workshed import db
 from workshed.contrib.storage import storage
 from workshed.database.postgres import Connection
 from workshed.errors import PermanentError
+from workshed.value_class import value_class
 
 IMPORTED_AT_ONCE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Blob:
     """A stored content."""
 

@@ -1,15 +1,16 @@
 """The bucket, server and credentials in the URL of an S3 storage."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from workshed.errors import SettingsError
+from workshed.value_class import value_class
 
 OPTIONS = ("endpoint", "region")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class S3Address:
     """`s3://key:secret@bucket/prefix?region=…&endpoint=…`; missing parts come from `AWS_*`."""
 

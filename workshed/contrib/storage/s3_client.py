@@ -1,12 +1,13 @@
 """The S3 client, with time limits."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 from workshed.extras import require_extra
+from workshed.value_class import value_class
 
 with require_extra("s3"):
     from obstore.store import S3Store
@@ -57,7 +58,7 @@ def _first_process() -> int:
     return os.getpid()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _UrlCredentials:
     """The credentials from the URL.
 

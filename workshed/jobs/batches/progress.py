@@ -1,18 +1,18 @@
 """Progress of batches, for people, and the deletion of old ones."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs.batches.batches import BatchEvent
+from workshed.value_class import value_class
 
 BatchState = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]
 BatchJobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BatchProgress:
     """A batch, and how many of its jobs are in which state."""
 
@@ -54,7 +54,7 @@ class BatchProgress:
         return "failed" if self.succeeded_at is None else "succeeded"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BatchCallback:
     """The job that is sent at an event of a batch, and its message ID."""
 
@@ -64,7 +64,7 @@ class BatchCallback:
     sent_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BatchMembership:
     """The batch of a job, and the job's state in it."""
 
@@ -84,7 +84,7 @@ def get_membership(conn: Connection, message_id: str) -> BatchMembership | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BatchJob:
     """A job of a batch, with fields from other tables."""
 

@@ -1,13 +1,13 @@
 """The audit log of operators' actions; entries are never changed."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from workshed.database.postgres import Connection, class_row, to_jsonb
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AuditEntry:
     """A row of `workshed.audit`."""
 
@@ -22,7 +22,7 @@ class AuditEntry:
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AuditFilter:
     """A filter of entries; fields that are `None` match all."""
 

@@ -1,7 +1,6 @@
 """Rules that cancel jobs without a row: those that RabbitMQ holds, and those that run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
@@ -10,6 +9,7 @@ from workshed.database.postgres import Connection, class_row
 from workshed.errors import WorkshedError
 from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old_rows
+from workshed.value_class import value_class
 
 MILLISECOND = timedelta(milliseconds=1)
 BATCH = 1_000
@@ -19,7 +19,7 @@ class BoundlessRuleError(WorkshedError):
     """A rule without an actor, queue or tag would cancel every job."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobFilter:
     """A filter of jobs; fields that are `None` match all."""
 
@@ -35,7 +35,7 @@ class JobFilter:
         return (self.actor, self.queue, self.tag) != (None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CancelRule:
     """A row of `workshed.cancel_rules`; it cancels jobs that match and were sent earlier."""
 

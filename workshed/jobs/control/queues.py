@@ -1,13 +1,14 @@
 """The queues and actors that workers have declared, and which queues are paused."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 
 from workshed.database.postgres import Connection, class_row, to_jsonb
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KnownQueue:
     """A row of `workshed.queues`."""
 
@@ -16,7 +17,7 @@ class KnownQueue:
     paused_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KnownActor:
     """A row of `workshed.actors`: an actor as programs that do not import it see it."""
 

@@ -1,19 +1,19 @@
 """Live worker processes, by their heartbeats, and how far each queue has been consumed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row, to_jsonb
+from workshed.value_class import value_class
 
 DEAD_AFTER = timedelta(seconds=10)
 QUIET_FOR = timedelta(hours=1)
 """A worker without a heartbeat for this long has died: RabbitMQ has requeued its deliveries."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WorkerIdentity:
     """A worker process."""
 
@@ -24,7 +24,7 @@ class WorkerIdentity:
     release: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class QueueReport:
     """A worker's report about one queue. Times are publish times, by the senders' clocks."""
 
@@ -44,7 +44,7 @@ class QueueReport:
 WorkerState = Literal["alive", "quiet", "silent"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Worker:
     """A row of `workshed.workers`."""
 

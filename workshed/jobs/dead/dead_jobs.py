@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -16,6 +16,7 @@ from workshed.jobs.history.attempts import to_storable
 from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old_rows
 from workshed.settings import settings
+from workshed.value_class import value_class
 
 DecodeBody = Callable[[bytes, str], Any]
 """Decodes a body, given its queue; raises `WorkshedError` if it cannot."""
@@ -42,7 +43,7 @@ class UnreadableJobError(WorkshedError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadJob:
     """A row of `workshed.dead`; `actor` is `None` if the message could not be read."""
 
@@ -61,7 +62,7 @@ class DeadJob:
     died_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadFilter:
     """A filter of dead jobs; fields that are `None` match all."""
 
@@ -87,7 +88,7 @@ FILTER_SQL: LiteralString = """
 """A condition on `workshed.dead`, with the values of `filter_parameters(which)`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ErrorClassGroup:
     """The dead jobs of one error class."""
 

@@ -1,13 +1,13 @@
 """Dead jobs grouped by error class, actor and location: each group is most likely one defect."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.database.postgres import Connection, class_row, to_sql
 from workshed.jobs.dead.dead_jobs import ANY, FILTER_SQL, DeadFilter, filter_parameters
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadGroup:
     """Dead jobs with the same error class, actor and location; `None` if unknown."""
 

@@ -1,7 +1,6 @@
 """Preview what a retry of dead jobs would do, without changing anything."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -14,9 +13,10 @@ from workshed.jobs.dead.dead_jobs import (
     redrive_body,
 )
 from workshed.jobs.outbox.claims import database_now
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RetryPreview:
     """How many jobs would do what."""
 

@@ -2,19 +2,19 @@
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outcomes import OutcomeKind
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
+from workshed.value_class import value_class
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Attempt:
     """A row of `workshed.attempts`."""
 

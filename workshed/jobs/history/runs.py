@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from workshed.database.postgres import Connection, class_row, to_jsonb, to_sql
 from workshed.jobs.history.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
+from workshed.value_class import value_class
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class RunPosition(NamedTuple):
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunFilter:
     """A filter of runs; fields that are `None` or empty match all."""
 

@@ -1,11 +1,11 @@
 """Rate, durations and failures of the latest runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from workshed.database.postgres import Connection
 from workshed.jobs.outcomes import FAILED
+from workshed.value_class import value_class
 
 WINDOW = timedelta(minutes=15)
 MOST = 20_000
@@ -16,7 +16,7 @@ STEPS_S = (5, 10, 15, 30, 60)
 MOST_BARS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ThroughputBucket:
     """The runs that ended in one part of the time span."""
 
@@ -31,7 +31,7 @@ class ThroughputBucket:
         return self.succeeded + self.failed
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Throughput:
     """Figures of a time span; `None` if unknown."""
 

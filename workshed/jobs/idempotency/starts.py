@@ -1,17 +1,17 @@
 """Starts of jobs that may have a copy, which show whether a job kills its worker."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed.database.postgres import Connection
 from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old_rows
+from workshed.value_class import value_class
 
 MOST_ISOLATED_STARTS = 2
 """After this many isolated starts without an outcome, a job is considered to kill its worker."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeliveryState:
     """What is known of a message before it starts."""
 

@@ -6,7 +6,6 @@ limit wait in order of arrival, and no later job gets their slot.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -14,6 +13,7 @@ from uuid import UUID
 from workshed.database.postgres import IDLE, Connection, class_row
 from workshed.jobs.locks.run_locks import LEASE
 from workshed.pruning import delete_old_rows
+from workshed.value_class import value_class
 
 LimitKind = Literal["concurrent", "window", "bucket"]
 
@@ -25,7 +25,7 @@ FORGET_AFTER = timedelta(days=1)
 """A waiting job that was woken this long ago and did not start loses its place."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SlotRequest:
     """A job's request for a slot of one limit.
 
@@ -46,7 +46,7 @@ class SlotRequest:
         return self.kind == "concurrent"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobStart:
     """A start of a job that requests slots; `token` is unique to this start."""
 
@@ -57,7 +57,7 @@ class JobStart:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WaitResult:
     """The limit for which a job waits: it gets a slot `opens_in`, and checks again `recheck_in`."""
 
@@ -66,7 +66,7 @@ class WaitResult:
     recheck_in: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LimitState:
     """A limit, for people to read.
 
@@ -84,7 +84,7 @@ class LimitState:
     next_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SlotHolder:
     """A running job that has a slot of a limit."""
 
@@ -97,7 +97,7 @@ class SlotHolder:
     acquired_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LimitWaiter:
     """A job that waits for a limit."""
 

@@ -1,17 +1,17 @@
 """Run locks: one running job per key, by a lease that is renewed while its process lives."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row
 from workshed.pruning import NO_AGE, delete_old_rows
+from workshed.value_class import value_class
 
 LEASE = timedelta(seconds=30)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunLock:
     """The right to run of one start of a job; `token` is unique to this start."""
 
@@ -25,7 +25,7 @@ class RunLock:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HeldLock:
     """A row of `workshed.run_locks`, for people to read."""
 

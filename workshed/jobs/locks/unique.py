@@ -1,19 +1,19 @@
 """Unique keys: one live job per key, by a lock that a generation of a message holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
 
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
 from workshed.pruning import NO_AGE, delete_old_rows
+from workshed.value_class import value_class
 
 KEY_RETRY_DELAY = timedelta(seconds=5)
 """How long a job that waits for its key pauses before it tries again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UniqueLock:
     """A row of `workshed.unique_locks`."""
 
@@ -26,7 +26,7 @@ class UniqueLock:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KeyClaim:
     """A message's claim of a unique key.
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import orjson
@@ -11,11 +10,12 @@ from workshed.database.postgres import Connection, to_jsonb
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs as dead
+from workshed.value_class import value_class
 
 ERASED = "[erased]"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ErasureTarget:
     """The jobs that are about a person: those that match any of the first three that is given."""
 
@@ -28,7 +28,7 @@ class ErasureTarget:
     """Of this actor only."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ErasureCounts:
     """How many rows contain the data; waiting jobs are kept, because they have yet to run."""
 

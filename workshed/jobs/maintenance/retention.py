@@ -1,7 +1,6 @@
 """Which records expire, and how they are deleted in small batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed import db
@@ -12,6 +11,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts, runs
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.settings import Settings
+from workshed.value_class import value_class
 
 BATCH = 1_000
 """Rows that are deleted in one transaction."""
@@ -20,7 +20,7 @@ Prune = Callable[[Connection, timedelta, int], int]
 """Deletes rows of at least this age, at most so many; returns how many."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RetentionRule:
     """A kind of record that expires."""
 

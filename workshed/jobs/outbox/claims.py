@@ -1,17 +1,17 @@
 """Rows of the schedule that a relay claims, and what happens to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs.outbox.relays import DEAD_AFTER
+from workshed.value_class import value_class
 
 BATCH = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ClaimedRow:
     """A row that a relay has claimed."""
 

@@ -1,16 +1,16 @@
 """Live relays, by their heartbeats."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row
+from workshed.value_class import value_class
 
 DEAD_AFTER = timedelta(seconds=10)
 """A relay without a heartbeat for this long has died; its rows may be claimed again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RelayProcess:
     """A row of `workshed.relays`."""
 

@@ -1,7 +1,6 @@
 """The schedule: the table of every message that is not on RabbitMQ yet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, LiteralString, NamedTuple
 
@@ -9,6 +8,7 @@ import orjson
 
 from workshed.database.postgres import Connection, class_row
 from workshed.errors import WorkshedError
+from workshed.value_class import value_class
 
 Reason = Literal[
     "transactional",
@@ -24,7 +24,7 @@ Reason = Literal[
 MoveResult = Literal["moved", "on its way", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OutboxRow:
     """A message and when it is due. `body` is its JSON, as it will travel."""
 
@@ -38,7 +38,7 @@ class OutboxRow:
     """RabbitMQ may have a copy of this generation already."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ScheduledJob:
     """A row for people to read."""
 

@@ -1,7 +1,7 @@
 """Periodic jobs: the table from which clocks and relays create runs."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from workshed.cronspec import PeriodicSchedule
 from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old_rows
+from workshed.value_class import value_class
 
 REPORT_EVERY = timedelta(minutes=1)
 """How often a worker reports which jobs it has."""
@@ -19,7 +20,7 @@ MOST_CLOCK_LEAD = timedelta(minutes=1)
 """How far a clock's host may be ahead of PostgreSQL, by whose time its runs are sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicDeclaration:
     """What an actor declares about its runs."""
 
@@ -30,7 +31,7 @@ class PeriodicDeclaration:
     """Additional options of each message."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicJob:
     """A row of `workshed.periodic_jobs`."""
 

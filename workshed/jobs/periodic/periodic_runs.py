@@ -1,19 +1,19 @@
 """Runs of periodic jobs: what created each, and what was sent."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from workshed.cronspec import LONGEST_WINDOW
 from workshed.database.postgres import Connection, class_row
 from workshed.pruning import delete_old_rows
+from workshed.value_class import value_class
 
 Creator = Literal["clock", "catch_up", "manual"]
 """The clock of a `periodiq`, a relay that catches up, or an operator."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicRun:
     """A row of `workshed.periodic_runs`."""
 

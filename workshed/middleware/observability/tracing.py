@@ -3,7 +3,6 @@
 import logging
 import traceback
 from contextvars import Token
-from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
@@ -11,6 +10,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
 from workshed.extras import require_extra
+from workshed.value_class import value_class
 
 with require_extra("otel"):
     from opentelemetry import context, trace
@@ -38,7 +38,7 @@ FLUSH_MS = 2_000
 W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunSpan:
     """The span of a run, and the token that restores the previous context."""
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from workshed.testing.database.snapshot import (
 from workshed.testing.errors import DiedError, EndlessError
 from workshed.testing.fake_broker import FakeBroker, KitRun, SimulatedCrash
 from workshed.transport.publishing.outgoing import Message
+from workshed.value_class import value_class
 
 MOST_RUNS = 1_000
 """The most jobs that may run until everything is done."""
@@ -34,7 +34,7 @@ HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class IdempotenceReport:
     """The checks that a job has passed."""
 
@@ -44,7 +44,7 @@ class IdempotenceReport:
     """Mails that were sent again with the same Message-ID, in all of these runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunEffects:
     """The effects of a run."""
 

@@ -1,7 +1,6 @@
 """The tables of a database, as the kit copies and compares them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.value_class import value_class
 
 
 class ColumnName(NamedTuple):
@@ -19,7 +19,7 @@ class ColumnName(NamedTuple):
     column: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Column:
     """A column, with what makes its values differ between runs."""
 
@@ -48,7 +48,7 @@ class Column:
         return ColumnName(self.to_schema, self.to_table, self.to_name)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CatalogTable:
     """A table with its columns, in order."""
 

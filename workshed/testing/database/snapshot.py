@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -10,6 +9,7 @@ from workshed.db import Connection
 from workshed.testing import enqueued as rows
 from workshed.testing import text
 from workshed.testing.database.catalog import CatalogTable, Column, ColumnName
+from workshed.value_class import value_class
 
 MOST_LISTED_ROWS = 5
 """Rows of each table that are shown."""
@@ -17,7 +17,7 @@ MOST_LISTED_ROWS = 5
 Row = tuple[str | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TableContent:
     """The rows of one table, with values that differ between runs normalised."""
 

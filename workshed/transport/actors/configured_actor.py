@@ -1,7 +1,6 @@
 """An actor with options for the next job: `send_invoice.set(delay=…).send(7)`."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
@@ -15,6 +14,7 @@ from workshed.transport.actors import pipes
 from workshed.transport.actors.typed_messages import Message, PipedMessage
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.publishing.adapters import AsyncConnection, SyncConnection
+from workshed.value_class import value_class
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -23,7 +23,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class JobSettings:
     """Options of one job, from `set`."""
 

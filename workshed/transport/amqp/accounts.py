@@ -8,19 +8,19 @@ import re
 import secrets
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from workshed.errors import SettingsError
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import did_you_mean
+from workshed.value_class import value_class
 
 SALT_BYTES = 4
 """Length of the salt that RabbitMQ puts in front of a password, and of its hash."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BrokerAccount:
     """A user of RabbitMQ in one virtual host."""
 

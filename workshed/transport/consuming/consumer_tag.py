@@ -4,15 +4,16 @@ import hashlib
 import os
 import socket
 from collections.abc import Collection
-from dataclasses import dataclass
 from uuid import uuid4
+
+from workshed.value_class import value_class
 
 MARK = "workshed"
 MAX_PART_LENGTH = 80
 """Longest part of a tag, so that all parts fit into its 255 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Consumer:
     """A worker process that consumes a queue."""
 

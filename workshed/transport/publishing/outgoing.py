@@ -17,6 +17,7 @@ from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.messages.envelope import encode_message, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
+from workshed.value_class import value_class
 
 Message = dramatiq.Message[Any]
 
@@ -25,7 +26,7 @@ SendState = SendResult | Literal["pending"]
 """Where a message is: `pending` until it is safe or has failed, then what metrics count."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class KeyConflict:
     """Another message has the unique key of this one, which is not published for that reason."""
 

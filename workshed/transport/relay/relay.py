@@ -9,7 +9,6 @@ import time
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -54,6 +53,7 @@ from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
 from workshed.transport.sidecars.supervisor import set_from_signal_handler
+from workshed.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ RETRY_DELAY = timedelta(seconds=5)
 PAUSE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ClaimedBatch:
     """Rows that were claimed together, and their publications, one for each."""
 

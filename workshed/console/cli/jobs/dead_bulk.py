@@ -1,7 +1,6 @@
 """Retry or discard dead jobs, by id or all that match a filter."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -20,12 +19,13 @@ from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import ANY, DeadFilter
 from workshed.transport.messages.envelope import decode_message
+from workshed.value_class import value_class
 
 GONE = "no longer dead"
 UNREADABLE = "cannot be read"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadAction:
     """What to do with dead jobs, and how to name it."""
 
@@ -39,7 +39,7 @@ class DeadAction:
     """Return what else a dry run reports, or an empty string."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BulkSelection:
     """The dead jobs to act on."""
 

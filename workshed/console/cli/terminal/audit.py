@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from workshed import db
@@ -14,9 +14,10 @@ from workshed.console.operations.operation import id_details, summarize_answers
 from workshed.console.text import escape_control, to_json_type
 from workshed.database.postgres import Connection
 from workshed.jobs.control import audit
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AuditedAction:
     """An action on several objects; it is recorded at the end, even if that comes early."""
 

@@ -3,7 +3,6 @@
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from itsdangerous import BadData
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from workshed import secret_keys
 from workshed.console.web.auth import sessions
+from workshed.value_class import value_class
 
 COOKIE = "workshed_console_form"
 FIELD = "csrf"
@@ -23,7 +23,7 @@ MOST_FIELDS = 10_000
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ActionForm:
     """The fields of a form."""
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -10,13 +9,14 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from workshed.console.web.auth.roles import ROLES, Role
 from workshed.errors import SettingsError
+from workshed.value_class import value_class
 
 HASH_SLOTS = threading.Semaphore(2)
 """Checking a password takes 64 MiB and some 50 ms, and anyone may request a check."""
 PARTS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ConsoleUser:
     """A user with a password."""
 

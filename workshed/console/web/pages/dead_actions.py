@@ -1,7 +1,6 @@
 """Retry and discard dead jobs: one, the selected ones, or a group."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
 from workshed.jobs.outbox.claims import database_now
 from workshed.transport.messages.envelope import decode_message
+from workshed.value_class import value_class
 
 MOST_PER_CLICK = 5_000
 """Jobs per click; all are in one transaction."""
@@ -26,7 +26,7 @@ FILTERS = ("queue", "actor", "error", "since", "error_location")
 NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadSelection:
     """The jobs that a form selects."""
 

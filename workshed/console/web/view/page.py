@@ -1,7 +1,7 @@
 """Pages, downloads and actions, independent of HTTP."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.auth.roles import Who
 from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
+from workshed.value_class import value_class
 
 ROWS = 50
 """Rows of a list on one page."""
@@ -21,7 +22,7 @@ class BadQueryError(WorkshedError):
     """A filter in the address of a page cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PageRequest:
     """A request for a page or a download."""
 
@@ -56,7 +57,7 @@ class PageRequest:
             ) from err
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Page:
     """A page; its `path` with `.json` returns the same data as JSON."""
 
@@ -76,7 +77,7 @@ class Page:
     """Whether this installation has what the page shows."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DownloadContent:
     """The content of a download: a file, or a document that is not a page of the console."""
 
@@ -89,7 +90,7 @@ class DownloadContent:
     """The `Content-Security-Policy`, for when a browser shows it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Download:
     """A download, available to every authenticated user."""
 
@@ -101,7 +102,7 @@ class Download:
     """`required_schema` and `is_available` are as for a page."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ActionRequest:
     """A request to run an action."""
 
@@ -110,7 +111,7 @@ class ActionRequest:
     who: Who
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ActionResult:
     """What an action did, or a question before it does anything."""
 
@@ -127,7 +128,7 @@ class ActionResult:
     button: str = "Go ahead"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Action:
     """Something an operator can do; it is a POST, and recorded in the audit."""
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 
 from workshed.contrib.mail.errors import LOGIN, MailLoginRefusedError, MailServerUnreachableError
@@ -21,13 +20,14 @@ from workshed.contrib.mail.protocol.conversation import (
 from workshed.contrib.mail.protocol.deadline import MailDeadline, SmtpStep
 from workshed.contrib.mail.protocol.reply import Reply
 from workshed.contrib.mail.smtp_server import SmtpServer
+from workshed.value_class import value_class
 
 # Shorter than the one to five minutes after which servers close idle connections.
 IDLE_S = 60.0
 READY = 220
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CachedConnection:
     """An idle connection."""
 

@@ -1,9 +1,9 @@
 """A mail as it is sent to a mail server: sender, recipient, and the message."""
 
-from dataclasses import dataclass
+from workshed.value_class import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Envelope:
     """A mail as it is sent to a mail server."""
 

@@ -1,6 +1,5 @@
 """Replies of a mail server, and the errors that follow from them."""
 
-from dataclasses import dataclass
 from typing import Self
 
 from workshed.contrib.mail.errors import (
@@ -12,13 +11,14 @@ from workshed.contrib.mail.errors import (
     MailTemporarilyRefusedError,
 )
 from workshed.contrib.mail.smtp_server import SmtpServer
+from workshed.value_class import value_class
 
 SERVICE_CLOSING = 421
 LOGIN_CODES = frozenset({530, 534, 535, 538})
 MAX_TEXT = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reply:
     """A reply of the server."""
 

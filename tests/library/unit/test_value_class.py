@@ -1,0 +1,76 @@
+"""Classes that hold values: what `dataclass(frozen=True, slots=True)` would make of them."""
+
+from dataclasses import asdict, dataclass, field, replace
+
+import pytest
+
+from workshed.value_class import value_class
+
+FROZEN = dataclass(frozen=True, slots=True)
+
+
+def make(decorator):
+    """Return the same class, made by one of the two decorators."""
+
+    @decorator
+    class Point:
+        """A point."""
+
+        x: int
+        y: int = 2
+        secret: str = field(default="s", repr=False)
+        seen: int = field(default=0, compare=False)
+        tags: tuple[str, ...] = field(default_factory=tuple)
+
+    return Point
+
+
+@pytest.fixture(params=[FROZEN, value_class], ids=["dataclass", "value_class"])
+def point(request):
+    return make(request.param)
+
+
+def test_instances_are_equal_if_their_fields_are(point):
+    assert point(1) == point(1, seen=9)
+    assert point(1) != point(2)
+    assert point(1) != make(value_class)(1)
+    assert point(1) != (1, 2)
+
+
+def test_the_text_hides_what_is_secret(point):
+    assert repr(point(1)).endswith("Point(x=1, y=2, seen=0, tags=())")
+
+
+def test_equal_instances_have_one_hash(point):
+    assert {point(1), point(1, seen=9), point(2)} == {point(1), point(2)}
+
+
+def test_it_has_slots_and_no_dictionary(point):
+    assert not hasattr(point(1), "__dict__")
+    with pytest.raises((AttributeError, TypeError)):
+        point(1).z = 3
+
+
+def test_the_functions_of_dataclasses_know_it(point):
+    assert asdict(point(1)) == {"x": 1, "y": 2, "secret": "s", "seen": 0, "tags": ()}
+    assert replace(point(1), y=5) == point(1, 5)
+    assert point.__match_args__ == ("x", "y", "secret", "seen", "tags")
+
+
+def test_what_a_class_defines_itself_is_kept():
+    @value_class
+    class Named:
+        name: str
+
+        def __repr__(self):
+            return "hidden"
+
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 7
+
+    assert repr(Named("a")) == "hidden"
+    assert Named("a") == Named("b")
+    assert hash(Named("a")) == 7
