@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Literal, get_args
@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from workshed.settings import settings
-from workshed.value_class import value_class
 from workshed.zones import CLOCK_TIME, instants_of, utc_offset, zone_problem
 
 __all__ = ["PeriodicSchedule", "cron", "daily", "every"]
@@ -53,7 +52,7 @@ NICKNAMES = {
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
-@value_class
+@dataclass(frozen=True, slots=True)
 class PeriodicSchedule:
     """When a job runs, and what happens to runs that were not created in time.
 

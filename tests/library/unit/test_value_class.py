@@ -1,5 +1,7 @@
 """Classes that hold values: what `dataclass(frozen=True, slots=True)` would make of them."""
 
+import copy
+import pickle
 from dataclasses import asdict, dataclass, field, replace
 
 import pytest
@@ -74,3 +76,29 @@ def test_what_a_class_defines_itself_is_kept():
     assert repr(Named("a")) == "hidden"
     assert Named("a") == Named("b")
     assert hash(Named("a")) == 7
+
+
+def test_a_class_with_its_own_comparison_can_still_be_hashed():
+    @value_class
+    class Name:  # noqa: PLW1641 -- `value_class` adds it
+        text: str
+
+        def __eq__(self, other):
+            return self.text.lower() == other.text.lower()
+
+    assert Name("a") == Name("A")
+    assert hash(Name("a")) == hash(Name("a"))
+
+
+@value_class
+class Pair:
+    """At module level, as `pickle` needs it."""
+
+    left: int
+    right: int
+
+
+def test_it_can_be_copied_and_pickled():
+    pair = Pair(1, 2)
+
+    assert copy.copy(pair) == pickle.loads(pickle.dumps(pair)) == pair  # noqa: S301

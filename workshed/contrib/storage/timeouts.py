@@ -1,11 +1,10 @@
 """How long to wait for a storage server."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
-from workshed.value_class import value_class
 
-
-@value_class
+@dataclass(frozen=True, slots=True)
 class StorageTimeouts:
     """A dead server is given up after `retries` plus at most one more `answer`."""
 

@@ -21,7 +21,6 @@ from workshed.middleware.options.backoff import (
     fixed_wait,
 )
 from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, RetryOn, RetryRule
-from workshed.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class Policy:
         return {DEFAULT_RULE_KEY, *(rule.group.key for rule in self.retry_on)}
 
 
-@value_class
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """The facts about a run that determine its outcome."""
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -34,7 +35,7 @@ HINT = (
 )
 
 
-@value_class
+@dataclass(frozen=True, slots=True)
 class IdempotenceReport:
     """The checks that a job has passed."""
 
