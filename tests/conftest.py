@@ -45,6 +45,7 @@ from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
+from workshed.transport.consumption import Consumption
 
 pytest_plugins = (
     "tests.declaring",
@@ -526,21 +527,18 @@ def broker(vhost, database, monkeypatch):
     settings.cache_clear()
     found = build.get_broker()
     used = build.build_broker(settings())
-    ours = (
+    for name in (
         "urls",
         "prefix",
         "declared_queues",
         "signing",
         "_publisher",
-        "_consumer_connection",
-        "_execution",
-        "_lifecycle",
         "_declarer",
         "_sender",
-    )
-    for name in ours:
+    ):
         monkeypatch.setattr(found, name, getattr(used, name))
-    found._execution.set_middleware(found.middleware)
+    consumption = Consumption(found, used.urls, used.signing, settings())
+    monkeypatch.setattr(found, "_consumption", consumption)
     yield found
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more
     found.close()

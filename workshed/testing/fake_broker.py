@@ -218,8 +218,12 @@ class FakeBroker(ExecutingBroker):
         context.leave_job()
         logs.log_subject.set(None)
         self._outcome_spy.reset()
-        self._execution = JobExecutor(ConsumerConnection([], "test kit"), UNKNOWN_ACTOR_GRACE)
-        self._execution.set_middleware(self.middleware)
+        self._executor = JobExecutor(ConsumerConnection([], "test kit"), UNKNOWN_ACTOR_GRACE)
+        self._executor.set_middleware(self.middleware)
+
+    @property
+    def _execution(self) -> JobExecutor:
+        return self._executor
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- no worker can run here
         """Refuse, because nothing can be consumed here."""

@@ -1,6 +1,7 @@
 """What brokers share whose jobs run in this process."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from dramatiq.middleware import Middleware
 
@@ -11,9 +12,11 @@ from workshed.middleware import Job, Outcome
 from workshed.middleware.composition.callbacks import strip_delay
 from workshed.queues import Queue
 from workshed.transport.base import WorkshedBroker
-from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.publishing.outgoing import Message
+
+if TYPE_CHECKING:
+    from workshed.transport.consuming.delivery import Delivery
+    from workshed.transport.consuming.execution import JobExecutor
 
 
 class ExecutingBroker(WorkshedBroker):
@@ -22,20 +25,23 @@ class ExecutingBroker(WorkshedBroker):
     These steps are not hooks, because dramatiq drops most exceptions of hooks.
     """
 
-    _execution: JobExecutor
-
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         super().__init__(queues, middleware)
         self._own_before["process_message"] = self._start
         self._own_after |= {"process_message": self._conclude, "skip_message": self._conclude_skip}
 
-    def _start(self, delivery: Delivery) -> None:
+    @property
+    def _execution(self) -> "JobExecutor":
+        """What runs the checks, and stores the outcomes."""
+        raise NotImplementedError
+
+    def _start(self, delivery: "Delivery") -> None:
         """Run the checks before a job, which may prevent it from running."""
         self._execution.start(delivery, self._hooks_for("before_process_message"), self)
 
     def _conclude(
         self,
-        delivery: Delivery,
+        delivery: "Delivery",
         *,
         result: object = None,  # noqa: ARG002 -- dramatiq passes it
         exception: BaseException | None = None,
@@ -43,7 +49,7 @@ class ExecutingBroker(WorkshedBroker):
         """Store the outcome of a job before anything observes it."""
         self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
 
-    def _conclude_skip(self, delivery: Delivery) -> None:
+    def _conclude_skip(self, delivery: "Delivery") -> None:
         """Store the outcome of a job whose actor raised `SkipMessage`."""
         self._execution.conclude_skip(delivery, self.actors[delivery.actor_name])
 

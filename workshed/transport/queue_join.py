@@ -1,15 +1,17 @@
 """Wait until a queue is empty, as test suites written for dramatiq do."""
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dramatiq.errors import QueueJoinTimeout
 
 from workshed import db
 from workshed.queues import Queue
-from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.errors import BrokerUnreachableError
 from workshed.transport.publishing.queue_depth import QueueDepthClient
+
+if TYPE_CHECKING:
+    from workshed.transport.consuming.execution import JobExecutor
 
 ANSWER_TIMEOUT_S = 10.0
 POLL_S = 0.05
@@ -43,7 +45,7 @@ def count_queue(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
 
 
 def join_queue(
-    publisher: QueueDepthClient, queue: Queue, execution: JobExecutor, timeout_ms: int | None
+    publisher: QueueDepthClient, queue: Queue, execution: "JobExecutor", timeout_ms: int | None
 ) -> None:
     """Return once no job of a queue waits, is stored, or runs in this process.
 

@@ -1,13 +1,14 @@
 """The RabbitMQ broker: runs under the stock `dramatiq` command, without its ways to lose jobs."""
 
 import functools
+import importlib
 import logging
 import math
 import sys
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dramatiq
 from dramatiq.middleware import Middleware
@@ -17,14 +18,9 @@ from workshed import db
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import Settings
-from workshed.third_party_programs.dramatiq_master import wait_until_registered
 from workshed.transport import queue_flush, queue_join
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.declarations import QueueDeclarer
-from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
-from workshed.transport.consuming.delivery import Delivery
-from workshed.transport.consuming.execution import JobExecutor
-from workshed.transport.consuming.work_queue import QueuedJob
 from workshed.transport.errors import (
     BrokerUnreachableError,
     PartialSendError,
@@ -33,13 +29,17 @@ from workshed.transport.errors import (
     UnseenQueueError,
 )
 from workshed.transport.executing_broker import ExecutingBroker
-from workshed.transport.messages.envelope import find_unknown_option
 from workshed.transport.messages.signing import build_signing
 from workshed.transport.publishing.outgoing import Message, metric_labels
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
 from workshed.transport.waiting import BlockingWait, EventLoopWait, WaitStrategy, run_blocking
-from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
+
+if TYPE_CHECKING:
+    from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
+    from workshed.transport.consuming.execution import JobExecutor
+    from workshed.transport.consumption import Consumption
+    from workshed.transport.worker.lifecycle import WorkerLifecycle
 
 R = TypeVar("R")
 
@@ -72,15 +72,29 @@ class RabbitMQBroker(ExecutingBroker):
             config.publish_timeout,
             storing=config.outbox_fallback,
         )
-        self._consumer_connection = ConsumerConnection(urls, "consumer", self.signing)
-        self._execution = JobExecutor(self._consumer_connection, config.unknown_actor_grace)
-        self._lifecycle = WorkerLifecycle(
-            self._consumer_connection, self._execution, config.shutdown_grace
-        )
+        self._config = config
         super().__init__(queues, middleware)
         self._own_before["worker_shutdown"] = self._begin_shutdown
         self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._finish_shutdown}
-        self._execution.set_middleware(self.middleware)
+
+    @functools.cached_property
+    def _consumption(self) -> "Consumption":
+        """The part of a worker. Programs that only send do not import it."""
+        module: Any = importlib.import_module("workshed.transport.consumption")
+        made: Consumption = module.Consumption(self, self.urls, self.signing, self._config)
+        return made
+
+    @property
+    def _consumer_connection(self) -> "ConsumerConnection":
+        return self._consumption.connection
+
+    @property
+    def _execution(self) -> "JobExecutor":
+        return self._consumption.execution
+
+    @property
+    def _lifecycle(self) -> "WorkerLifecycle":
+        return self._consumption.lifecycle
 
     def enqueue(
         self, message: dramatiq.Message[R], *, delay: int | None = None
@@ -141,27 +155,10 @@ class RabbitMQBroker(ExecutingBroker):
             raise PartialSendError(sent, unsent)
         return sent
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> "QueueConsumer":
         """Consume a declared queue, once this worker is up; `timeout` in milliseconds."""
-        wait_until_registered()
-        queue = self.declared_queues[queue_name]
-        wanted = self._lifecycle.choose_prefetch(queue, prefetch)
-        timeout_s, missing = timeout / 1000, self._declarer.redeclare_soon
-        actors = [
-            (actor.actor_name, actor.fn.__module__)
-            for actor in self.actors.values()
-            if queue_name in (actor.queue_name, *retry_queues(actor))
-        ]
-        return QueueConsumer(
-            self._consumer_connection,
-            queue,
-            wanted,
-            timeout_s,
-            self._queue_deliveries,
-            self._find_unrunnable,
-            missing,
-            actors,
-        )
+        missing = self._declarer.redeclare_soon
+        return self._consumption.consume(queue_name, prefetch, timeout / 1000, missing)
 
     def ensure_queues(self, names: set[str]) -> None:
         """Declare queues, once per process, or check that they exist.
@@ -214,18 +211,17 @@ class RabbitMQBroker(ExecutingBroker):
 
     def close(self) -> None:
         """Close both connections gracefully."""
-        self._consumer_connection.close()
+        if "_consumption" in vars(self):
+            self._consumer_connection.close()
         self._publisher.close()
         self._sender.close()
 
     def _boot(self, worker: Worker) -> None:
         super()._boot(worker)
-        self._lifecycle.boot(worker, self)
+        self._consumption.boot(worker)
 
     def _watch(self, worker: Worker) -> None:
-        self._lifecycle.start_watching(
-            worker, lambda: [self._consumer_connection.link, *self._publisher.links]
-        )
+        self._consumption.watch(worker, lambda: self._publisher.links)
 
     def _begin_shutdown(self, worker: Worker) -> None:
         self._lifecycle.begin_shutdown()
@@ -233,17 +229,6 @@ class RabbitMQBroker(ExecutingBroker):
 
     def _finish_shutdown(self, _worker: Worker) -> None:
         self._lifecycle.finish()
-
-    def _queue_deliveries(self, deliveries: list[Delivery]) -> None:
-        actors = self.actors
-        items = [QueuedJob(actors[one.actor_name].priority, one) for one in deliveries]
-        self._execution.work.put_all(items)
-
-    def _find_unrunnable(self, delivery: Delivery) -> Callable[[], None] | None:
-        option = find_unknown_option(delivery.job.message, self.added_options)
-        if delivery.actor_name in self.actors and option is None:
-            return None
-        return lambda: self._execution.handle_unknown_actor(delivery, option)
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: WaitStrategy) -> Message:
         # In an actor with `once=True`, sends commit together with its writes.
@@ -265,7 +250,7 @@ class RabbitMQBroker(ExecutingBroker):
         """Refuse queues that no actor is on; declare the others."""
         super().check_worker(worker)
         names = set(worker.consumer_whitelist or self.queues)
-        check_time_limits(self, names)
+        self._consumption.check_time_limits(names)
         # A retry on another queue must not have to wait for the first worker of that queue.
         elsewhere = {queue for actor in self.actors.values() for queue in retry_queues(actor)}
         self.ensure_queues(names)
