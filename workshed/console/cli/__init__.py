@@ -110,6 +110,19 @@ class LazyCommands(TyperGroup):
         self.commands = names
         self._is_listing = False
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse without pydantic, whose import takes half of the time of a completion.
+
+        Typer uses it for every value that is no `bool`. Its own options for completion are flags
+        whose default is `None`.
+        """
+        options: list[Any] = self.get_params(ctx)
+        for option in options:
+            if option.is_flag and option.default is None:
+                option.default = False
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
     def import_paths(self) -> Mapping[str, str]:
         """Return the import path of each command, by name."""
         return collect_commands()
