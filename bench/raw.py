@@ -8,7 +8,7 @@ import orjson
 import pika
 from pika.adapters.select_connection import SelectConnection
 
-from bench.marks import record_start
+from bench.jobs.recording import record_start
 
 QUEUE = "raw0"
 WINDOW = 500

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import pika
 import psycopg
 
-from bench.marks import GATE_VARIABLE, MARKS_VARIABLE, Marks
+from bench.jobs.recording import GATE_VARIABLE, MARKS_VARIABLE
+from bench.marks import Marks
 from bench.processes import POLL_S, BenchError, ProcessTree, family_cpu_s
 from workshed.devserver import DevServers
 from workshed.devserver.rabbitmq import RabbitMQServer

@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -127,6 +126,7 @@ def _read_app_name(file: Path) -> str | None:
         text = file.read_text("utf-8")
     except OSError:
         return None
+    tomllib = importlib.import_module("tomllib")  # a program that names its App needs none
     try:
         found: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 
-from bench.marks import record_start
+from bench.jobs.recording import record_start
 
 NAP_S = 0.005
 

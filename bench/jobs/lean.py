@@ -3,7 +3,7 @@
 import dramatiq
 
 from bench.jobs import PREFETCH
-from bench.marks import record_start
+from bench.jobs.recording import record_start
 from workshed import Queue
 from workshed.middleware import (
     DatabasePool,

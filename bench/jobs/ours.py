@@ -7,7 +7,7 @@ from datetime import timedelta
 import dramatiq
 
 from bench.jobs import PREFETCH
-from bench.marks import record_start
+from bench.jobs.recording import record_start
 from workshed import Queue, broker
 from workshed.middleware import Limit, RetryOn, Unique
 

@@ -9,7 +9,7 @@ import time
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-from bench.marks import record_start
+from bench.jobs.recording import record_start
 
 QUEUES = [f"stock{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = 0.005
