@@ -1,15 +1,19 @@
 """Fork workers from a process that has imported the actors (`workshed worker --preload`).
 
-They share its memory for as long as nobody writes to it.
+They share its memory until they write to it.
 """
 
 import contextlib
 import errno
 import gc
+import importlib
+import logging
 import os
+import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -20,6 +24,13 @@ FILE_DESCRIPTORS = Path("/proc/self/fd")
 THREADS = Path("/proc/self/task")
 REQUEST_BYTES = 16
 INTERNET = (socket.AF_INET, socket.AF_INET6)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+WORKER_MODULES = ("workshed.transport.consumption", "workshed.database.pool")
+"""Modules that a worker imports when it boots; here they are imported once for all."""
+THREAD_END_S = 1.0
+POLL_S = 0.01
+
+logger = logging.getLogger(__name__)
 
 
 class Preload:
@@ -30,41 +41,51 @@ class Preload:
 
         The garbage collector is off from now on: workers would write into the gaps that it leaves.
         """
+        control.set_inheritable(False)
         self._control = control
         self._supervisor = supervisor
         self._sockets_before = set(_open_sockets())
         gc.disable()
 
-    def check(self) -> None:
-        """Raise `SettingsError` if the import left a thread or a socket.
+    def prepare(self) -> None:
+        """Check that this process can be forked, and keep what it has loaded from being copied.
 
-        A thread does not exist in a forked process, and a lock that it held is never released. On a
-        socket, the bytes of several workers would mix.
+        Raises `SettingsError` if the import left a thread or a socket. A thread does not exist in a
+        forked process, and a lock that it held is never released. On a socket, the bytes of several
+        workers would mix.
         """
-        left = [f"a thread ({name})" for name in _other_threads()]
-        left += [
-            f"a socket ({_describe_socket(fd)})"
-            for fd in sorted(set(_open_sockets()) - self._sockets_before)
+        for name in WORKER_MODULES:
+            importlib.import_module(name)
+        gc.collect()
+        remains = [
+            *_list_threads(),
+            *(
+                f"a socket ({_describe_socket(fd)})"
+                for fd in sorted(set(_open_sockets()) - self._sockets_before)
+            ),
         ]
-        if left:
+        if remains:
             raise SettingsError(
-                f"--preload forks workers after your modules are imported, and importing them left "
-                f"{', '.join(left)}, which cannot be shared: start or open it when it is first "
-                "used or in the hook `after_worker_boot` of a middleware, or run without --preload"
+                "--preload forks workers after your modules are imported, and importing them left "
+                f"{', '.join(remains)}, which cannot be shared: start or open it when it is first "
+                "used or in the hook `before_worker_boot` of a middleware, or run without --preload"
             )
+        gc.freeze()
 
     def serve(self) -> bool:
         """Fork workers on request: returns `True` in each, `False` once the supervisor is gone."""
-        gc.collect()
-        gc.freeze()
+        for number in STOP_SIGNALS:  # the application may have replaced their handlers
+            signal.signal(number, signal.SIG_DFL)
         while self._control.recv(REQUEST_BYTES):
             sys.stdout.flush()
             sys.stderr.flush()
             try:
-                if self._fork():
-                    return True
+                is_worker = self._fork()
             except OSError as err:
                 self._control.send(f"cannot fork a worker: {err.strerror}".encode())
+            else:
+                if is_worker:
+                    return True
         return False
 
     def _fork(self) -> bool:
@@ -86,19 +107,23 @@ class Preload:
             status = 0
             with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD
                 _, status = os.waitpid(middle, 0)
-        if code := os.waitstatus_to_exitcode(status):
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:  # it was killed, and nothing tells whether it had forked
+            raise SystemExit(f"the process that forks a worker was killed by signal {-code}")
+        if code > 0:
             raise OSError(code, os.strerror(code))
         return False
 
     def _become_worker(self) -> None:
         """Report the pid, in a session of its own, like a worker that was started as a command."""
-        die_with_parent(self._supervisor)
-        os.setsid()
         try:
+            die_with_parent(self._supervisor)
+            os.setsid()
             self._control.send(str(os.getpid()).encode())
-        except OSError:  # the supervisor has given up waiting
-            os._exit(0)
-        self._control.close()
+            self._control.close()
+        except OSError as err:  # such as `BrokenPipeError`: the supervisor has given up waiting
+            logger.critical("a forked worker ends at once: %s", err)
+            os._exit(1)
         gc.enable()
 
 
@@ -110,13 +135,27 @@ def _fork_or_exit() -> int:
         os._exit(err.errno or errno.EAGAIN)
 
 
+def _list_threads() -> list[str]:
+    """Return the threads that remain besides this one, those of C libraries too."""
+    deadline = time.monotonic() + THREAD_END_S
+    if threading.active_count() == 1 and any(_other_threads()):
+        # Some C libraries, such as the OpenBLAS of NumPy, end their threads before a fork.
+        if (child := os.fork()) == 0:
+            os._exit(0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
+    # The system lists a thread for a moment after it was joined.
+    while (found := list(_other_threads())) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return [f"a thread ({name})" for name in found]
+
+
 def _other_threads() -> Iterator[str]:
-    """Yield the names of all threads but this one, those of C libraries too."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     for entry in THREADS.iterdir():
         if (number := int(entry.name)) != threading.get_native_id():
-            with contextlib.suppress(FileNotFoundError):  # it has ended
-                yield names.get(number) or (entry / "comm").read_text().strip()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                yield names.get(number) or f"of a C library, {(entry / 'comm').read_text().strip()}"
 
 
 def _open_sockets() -> Iterator[int]:
@@ -137,7 +176,10 @@ def _describe_socket(fd: int) -> str:
             peer: object = found.getpeername()
             word = "to"
         except OSError:
-            peer, word = found.getsockname(), "at"
+            try:
+                peer, word = found.getsockname(), "at"
+            except OSError:
+                return f"file descriptor {fd}"
         if found.family in INTERNET and isinstance(peer, Collection):
             host, port, *_ = peer
             return f"{word} {host}:{port}"

@@ -30,17 +30,17 @@ from workshed.errors import (
     WorkshedError,
 )
 from workshed.health.readiness import notify_ready
+from workshed.middleware import LogContext
 from workshed.parent import die_with_parent
 from workshed.settings import settings
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
 from workshed.transport.errors import exit_code
-from workshed.transport.preload import Preload
+from workshed.transport.preload import STOP_SIGNALS, Preload
 from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 POLL_S = 1.0
 READ_BYTES = 64
 
@@ -84,10 +84,14 @@ def import_actors(modules: list[str], preload: Preload | None) -> WorkshedBroker
     broker = find_broker(modules[0])
     if preload is None:
         broker.emit_after("process_boot")
+    else:  # each worker emits that itself
+        for middleware in broker.middleware:
+            if isinstance(middleware, LogContext):
+                middleware.configure_logging()
     for name in modules:
         importlib.import_module(name.partition(":")[0])
     if preload is not None:
-        preload.check()
+        preload.prepare()
     return broker
 
 

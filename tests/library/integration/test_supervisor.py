@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -58,13 +59,15 @@ def child(*, before="", after="", code=0):
 class Run:
     """A supervisor of small programs, run in their folder."""
 
-    def __init__(self, folder, programs, *, first="", python=sys.executable, stdin=None):
+    def __init__(
+        self, folder, programs, *, first="", python=sys.executable, stdin=None, script=SUPERVISE
+    ):
         for number, text in enumerate(programs):
             (folder / f"{number}.py").write_text(text)
         self._log = folder / "log.txt"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", first + SUPERVISE, python, *sorted(folder.glob("*.py"))],
+                [sys.executable, "-c", first + script, python, *sorted(folder.glob("*.py"))],
                 stdin=stdin or subprocess.DEVNULL,
                 stderr=log,
                 cwd=folder,
@@ -278,3 +281,91 @@ def test_nohup_is_respected(supervise, eventually):
 
     eventually(lambda: supervisor.said()[1:] and supervisor.said()[-1] == "1 worker is up")
     assert "rolling restart: replacing one child after the other" not in supervisor.said()
+
+
+PRELOAD = """
+import os, socket, sys, time
+from pathlib import Path
+from workshed.health.readiness import notify_ready
+from workshed.transport.preload import Preload
+
+preload = Preload(socket.socket(fileno=int(sys.argv[-1])), os.getppid())
+first = not Path("once").exists()
+Path("once").touch()
+if first:
+{first}
+os.write(int(os.environ["WORKSHED_READY_FD"]), b"%d\\n" % os.getpid())
+if preload.serve():
+    exec(Path("0.py").read_text())
+"""
+SUPERVISE_PRELOADED = """
+import sys
+from datetime import timedelta
+from workshed import logs
+from workshed.console.supervisor.child import ManagedProcess
+from workshed.console.supervisor.preloaded import ForkSource, PreloadedProcess
+from workshed.console.supervisor.supervisor import Supervisor
+from workshed.parent import adopt_orphans
+
+logs.configure_logging()
+adopt_orphans()
+source = ForkSource()
+children = [
+    PreloadedProcess([sys.executable, "preload"], source), ManagedProcess("worker 1", source.fork)
+]
+sys.exit(Supervisor(children, timedelta(seconds=5)).run())
+"""
+NO_FORK = """
+    fork, calls = os.fork, []
+    def refuse():
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(11, "Resource temporarily unavailable")
+        return fork()
+    os.fork = refuse
+"""
+NO_SECOND_FORK = """
+    fork, number = os.fork, os.getpid()
+    def refuse():
+        if os.getpid() != number and not Path("twice").exists():
+            Path("twice").touch()
+            raise OSError(11, "Resource temporarily unavailable")
+        return fork()
+    os.fork = refuse
+"""
+DIES = """
+    preload._fork = lambda: os._exit(9)
+"""
+LATE = """
+    become = preload._become_worker
+    preload._become_worker = lambda: (time.sleep(6), become())
+"""
+
+
+def forks(first):
+    """Return a program that forks the first program, and whose first run does so badly."""
+    return PRELOAD.replace("{first}", first)
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (NO_FORK, "worker 1 cannot start, retrying in 0.5 s: cannot fork a worker: Resource temp"),
+        (NO_SECOND_FORK, "worker 1 cannot start, retrying in 0.5 s: cannot fork a worker: Resour"),
+        (DIES, "preload (pid {pid}) exited (9); restarting it in 500ms"),
+        (LATE, "preload (pid {pid}) does not answer, so it is killed and started again"),
+    ],
+    ids=["no fork", "no second fork", "dies", "late"],
+)
+def test_a_worker_is_forked_in_the_end_and_only_once(first, said, supervise, tmp_path, eventually):
+    (tmp_path / "preload").write_text(forks(first))
+
+    supervisor = supervise(child(), script=SUPERVISE_PRELOADED)
+
+    eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
+    found = re.sub(r"preload \(pid \d+\)", "preload (pid {pid})", "\n".join(supervisor.said()))
+    assert said in found
+    assert ("cannot start" in found) == ("cannot start" in said)
+    # The one that answered too late ends by itself.
+    eventually(lambda: len(supervisor.children()) == 2)
+    assert supervisor.stop() == 0

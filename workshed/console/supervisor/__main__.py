@@ -10,16 +10,18 @@ import sys
 from pathlib import Path
 
 from workshed import logs
-from workshed.console.supervisor.child import Launch, ManagedProcess, Role, spawn
+from workshed.console.supervisor.child import ChildRole, Launch, ManagedProcess, spawn
 from workshed.console.supervisor.code_watch import CodeWatch
 from workshed.console.supervisor.preloaded import ForkSource, PreloadedProcess
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
+from workshed.errors import EXIT_USAGE
 from workshed.health import endpoints, shared_folder
 from workshed.parent import adopt_orphans
 from workshed.settings import settings, update_environment
 
 EXIT_NO_FOLDER = 1
+NO_ADOPTION = "--preload: this system does not let a process adopt others ({}); run without it"
 
 
 def main() -> int:
@@ -35,14 +37,18 @@ def main() -> int:
     children: list[ManagedProcess] = []
     launch: Launch = functools.partial(spawn, command)
     if asked.preload:
-        adopt_orphans()
+        try:
+            adopt_orphans()
+        except OSError as err:
+            print(f"workshed: {NO_ADOPTION.format(err.strerror)}", file=sys.stderr)
+            return EXIT_USAGE
         source = ForkSource()
         children.append(PreloadedProcess(command, source))
         launch = source.fork
     children += [ManagedProcess(f"worker {n}", launch) for n in range(1, asked.processes + 1)]
     if asked.relay:
         relay = functools.partial(spawn, run_module("workshed.transport.relay.relay"))
-        children.append(ManagedProcess("relay", relay, Role.SIDECAR))
+        children.append(ManagedProcess("relay", relay, ChildRole.SIDECAR))
     # All processes share one folder, from which this one serves the metrics and probes of all.
     serves = config.has_endpoints  # asked first: naming the folder below changes the answer
     folder = shared_folder.folder_for_master(os.getpid())

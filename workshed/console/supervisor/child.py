@@ -37,7 +37,7 @@ Launch = Callable[[int], int]
 """Starts a process that writes its pid to this file descriptor once it is up; returns the pid."""
 
 
-class Role(enum.Enum):
+class ChildRole(enum.Enum):
     """What a child process does, which decides when it is started and stopped."""
 
     PRELOAD = "preload"
@@ -53,7 +53,7 @@ class ManagedProcess:
     On Linux it ends itself when the supervisor is killed.
     """
 
-    def __init__(self, name: str, launch: Launch, role: Role = Role.WORKER) -> None:
+    def __init__(self, name: str, launch: Launch, role: ChildRole = ChildRole.WORKER) -> None:
         """Start nothing yet."""
         self.name = name
         self.role = role
@@ -101,7 +101,11 @@ class ManagedProcess:
         Raises `OSError` or `subprocess.SubprocessError` if it could not be started.
         """
         self.due = None
-        self.pid = self._launch(ready_fd)
+        try:
+            self.pid = self._launch(ready_fd)
+        except Exception:
+            self.failed_boots += 1
+            raise
         self._started_at = time.monotonic()
 
     def mark_ready(self) -> None:

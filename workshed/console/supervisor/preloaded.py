@@ -1,13 +1,20 @@
 """Workers forked from a process that has imported the actors (`workshed worker --preload`)."""
 
+import logging
 import socket
 from typing import Self
 
-from workshed.console.supervisor.child import ManagedProcess, Role, spawn
+from workshed.console.supervisor.child import ChildRole, ManagedProcess, spawn
 
 FORK_TIMEOUT_S = 5.0
 """A preloaded process that does not fork within this time is killed, and started again."""
 REPLY_BYTES = 256
+
+logger = logging.getLogger(__name__)
+
+
+class PreloadLostError(OSError):
+    """There is no process to fork from at present; it is started again."""
 
 
 class ForkSource:
@@ -29,7 +36,7 @@ class ForkSource:
     def fork(self, _ready_fd: int) -> int:
         """Fork a worker, and return its pid; raises `OSError` if that fails."""
         if self._process is None:
-            raise ProcessLookupError("there is no process to fork from")
+            raise PreloadLostError("no process is up that has imported the actors")
         return self._process.fork()
 
 
@@ -38,7 +45,7 @@ class PreloadedProcess(ManagedProcess):
 
     def __init__(self, command: list[str], source: ForkSource) -> None:
         """Start nothing yet; once it is up, it is the process that `source` forks from."""
-        super().__init__("preload", self._spawn, Role.PRELOAD)
+        super().__init__("preload", self._spawn, ChildRole.PRELOAD)
         self._command = command
         self._source = source
         self._control: socket.socket | None = None
@@ -61,27 +68,42 @@ class PreloadedProcess(ManagedProcess):
     def fork(self) -> int:
         """Ask for a worker, and return its pid; raises `OSError` if none comes."""
         if self._control is None:
-            raise ProcessLookupError(f"{self} does not run")
-        try:
-            self._control.send(b"fork")
-            reply = self._control.recv(REPLY_BYTES).decode()
-        except TimeoutError:
-            # It is not asked again: a worker that it forks now ends, because nobody hears its pid.
-            self._source.drop(self)
-            self._close()
-            self.kill()
-            raise TimeoutError(f"{self} did not fork it within {FORK_TIMEOUT_S:g} s") from None
-        if not reply.isdecimal():
-            raise ChildProcessError(reply or f"{self} has ended")
+            raise PreloadLostError(f"{self} does not run")
+        reply = self._ask(self._control)
+        if not reply:
+            raise PreloadLostError(f"{self} forked no worker")
+        if not reply.isdigit():
+            raise ChildProcessError(reply.decode())
         return int(reply)
+
+    def _ask(self, control: socket.socket) -> bytes:
+        """Return the answer, or nothing if the process has ended, or hangs and was killed."""
+        try:
+            control.send(b"fork")
+            return control.recv(REPLY_BYTES)
+        except ConnectionError:
+            return b""
+        except TimeoutError:
+            # A worker that is forked from now on cannot report its pid, and ends.
+            control.shutdown(socket.SHUT_RD)
+        if reply := control.recv(REPLY_BYTES):
+            return reply
+        logger.error("%s does not answer, so it is killed and started again", self)
+        self._source.drop(self)
+        self.kill()
+        return b""
 
     def _spawn(self, ready_fd: int) -> int:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(FORK_TIMEOUT_S)
         with theirs:
-            return spawn(
-                [*self._command, "--preload", str(theirs.fileno())], ready_fd, theirs.fileno()
-            )
+            try:
+                return spawn(
+                    [*self._command, "--preload", str(theirs.fileno())], ready_fd, theirs.fileno()
+                )
+            except Exception:
+                self._close()
+                raise
 
     def _close(self) -> None:
         if self._control is not None:

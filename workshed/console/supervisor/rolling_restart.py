@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 
-from workshed.console.supervisor.child import SERVER_AWAY, ManagedProcess, describe_exit
+from workshed.console.supervisor.child import SERVER_AWAY, ChildRole, ManagedProcess, describe_exit
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class RollingRestart:
         if self._new is not None and self._new.boot_duration_s > BOOT_TIMEOUT_S:
             logger.error("%s is not up after %g s and is killed", self._new, BOOT_TIMEOUT_S)
             self._new.kill()
-        if self._old is None and self._pending and all(c.is_up for c in self._children):
+        if self._old is None and self._pending and self._may_replace(self._pending[0]):
             self._start_replacement(self._pending.popleft())
 
     def on_ready(self, child: ManagedProcess) -> None:
@@ -93,6 +93,15 @@ class RollingRestart:
         )
         self._abandon(child)
         return True
+
+    def _may_replace(self, child: ManagedProcess) -> bool:
+        """Return whether a child may be replaced now: while no other is missing.
+
+        Workers that cannot boot need a new process to fork from, however, to get new code.
+        """
+        if child.role is ChildRole.PRELOAD:
+            return child.is_up
+        return all(other.is_up for other in self._children)
 
     def _start_replacement(self, child: ManagedProcess) -> None:
         if child not in self._children:

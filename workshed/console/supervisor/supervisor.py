@@ -9,8 +9,9 @@ import subprocess
 import time
 from datetime import timedelta
 
-from workshed.console.supervisor.child import ManagedProcess, Role, describe_exit
+from workshed.console.supervisor.child import ChildRole, ManagedProcess, describe_exit
 from workshed.console.supervisor.code_watch import CodeWatch
+from workshed.console.supervisor.preloaded import PreloadLostError
 from workshed.console.supervisor.rolling_restart import RollingRestart
 from workshed.console.supervisor.vitals import WorkerLimits, WorkerVitals
 from workshed.duration import format_rounded
@@ -89,20 +90,22 @@ class Supervisor:
 
     @property
     def _workers(self) -> list[ManagedProcess]:
-        return [child for child in self._children if child.role is Role.WORKER]
+        return [child for child in self._children if child.role is ChildRole.WORKER]
 
     @property
     def _sidecars(self) -> list[ManagedProcess]:
-        return [child for child in self._children if child.role is Role.SIDECAR]
+        return [child for child in self._children if child.role is ChildRole.SIDECAR]
 
     def _start_due(self, ready_fd: int) -> None:
         for child in list(self._children):
             if child.due is not None and child.due <= time.monotonic():
-                if child.role is Role.WORKER and not self._can_fork():
+                if child.role is ChildRole.WORKER and not self._can_fork():
                     child.due = time.monotonic() + POLL_S
                     continue
                 try:
                     child.start(ready_fd)
+                except PreloadLostError:
+                    child.due = time.monotonic() + POLL_S
                 except (OSError, subprocess.SubprocessError) as err:
                     if self._rolling_restart.on_start_failed(child, err):
                         continue
@@ -111,7 +114,7 @@ class Supervisor:
 
     def _can_fork(self) -> bool:
         """Return whether the process that forks workers is up, if they are forked at all."""
-        preloaded = [child for child in self._children if child.role is Role.PRELOAD]
+        preloaded = [child for child in self._children if child.role is ChildRole.PRELOAD]
         return not preloaded or any(child.is_up for child in preloaded)
 
     def _idle_s(self) -> float | None:
@@ -180,9 +183,9 @@ class Supervisor:
         """Start what waits for this child, which is up: the first worker, or all others."""
         if self._has_booted or self._shutdown_started_at is not None:
             return
-        if child.role is Role.PRELOAD:
+        if child.role is ChildRole.PRELOAD:
             self._workers[0].start_soon()
-        elif child.role is Role.WORKER:
+        elif child.role is ChildRole.WORKER:
             self._has_booted = True
             for other in self._children:
                 other.start_soon()
@@ -200,6 +203,7 @@ class Supervisor:
 
     def _on_exit(self, child: ManagedProcess, code: int) -> None:
         name, told, how = str(child), child.is_stopping, describe_exit(code)
+        was_up = child.is_up
         child.mark_ended(code)
         if self._shutdown_started_at is not None:
             if code not in (0, -signal.SIGTERM):  # SIGTERM ends a child that has just started
@@ -209,9 +213,7 @@ class Supervisor:
             return
         elif told:
             child.due = time.monotonic()
-        elif not (
-            self._has_booted or child.role is Role.SIDECAR or code <= 0 or code in TEMPORARY_CODES
-        ):
+        elif not was_up and self._would_recur(child, code):
             if self._code is not None:
                 self._wait_for_code(child, name, how)
                 return
@@ -223,6 +225,11 @@ class Supervisor:
         else:
             pause = format_rounded(timedelta(seconds=child.start_later()))
             logger.error("%s %s; restarting it in %s", name, how, pause)
+
+    def _would_recur(self, child: ManagedProcess, code: int) -> bool:
+        """Return whether a restart would end the same way, as with a wrong setting at the start."""
+        is_permanent = code > 0 and code not in TEMPORARY_CODES
+        return is_permanent and not self._has_booted and child.role is not ChildRole.SIDECAR
 
     def _wait_for_code(self, child: ManagedProcess, name: str, how: str) -> None:
         """Start the first worker again with the next change, or now if the code has changed."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workshed.console.supervisor.child import ManagedProcess, Role
+from workshed.console.supervisor.child import ChildRole, ManagedProcess
 from workshed.console.supervisor.rolling_restart import BOOT_TIMEOUT_S
 from workshed.health import status
 from workshed.health.status import ProcessStatus, StatusFile
@@ -83,7 +83,7 @@ class WorkerVitals:
         """Report the state of the children; `workers`: how many workers should be up."""
         self._due = time.monotonic() + status.EVERY_S
         if self._status_file is not None:
-            up = sum(child.is_up for child in children if child.role is Role.WORKER)
+            up = sum(child.is_up for child in children if child.role is ChildRole.WORKER)
             missing = [f"{up} of {workers} workers are up"] if up < workers else []
             stuck = [] if leaving else [one for child in children if (one := stuck_reason(child))]
             self._status_file(

@@ -28,13 +28,23 @@ class LogContext(Middleware):
 
     def __init__(self) -> None:
         self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
+        self._is_configured = False
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Keep the actor, which names its secret arguments."""
         self._actors[actor.actor_name] = actor
 
     def after_process_boot(self, broker: Broker) -> None:
-        """Send all logs of this process through one formatter."""
+        """Send all logs of this process through one formatter, unless that is done already."""
+        if not self._is_configured:
+            self.configure_logging()
+
+    def configure_logging(self) -> None:
+        """Send all logs through one formatter; what your modules configure later is kept.
+
+        A process that forks workers does this before it imports them.
+        """
+        self._is_configured = True
         logs.configure_logging()
         for handler in logging.getLogger().handlers:
             handler.addFilter(self._hide_secrets)

@@ -114,9 +114,9 @@ def worker(  # noqa: PLR0913 -- an option each
     if not modules:
         raise SettingsError("name the modules of your actors, here or in `actors` of your App")
     if preload and sys.platform != "linux":
-        raise SettingsError("--preload needs Linux: only there can a process adopt another's child")
+        raise SettingsError("--preload works only on Linux; run without it here")
     if preload and reload:
-        raise SettingsError("use --reload without --preload: it imports your actors anew each time")
+        raise SettingsError("use --reload without --preload: each change has to be imported again")
     words = [*modules, "--processes", str(processes), "--threads", str(threads)]
     words += ["--queues", *queues] if queues else []
     words += [] if relay else ["--no-relay"]
