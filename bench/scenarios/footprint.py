@@ -2,13 +2,15 @@
 
 import json
 import statistics
+import sys
 import time
 
 from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
 from bench.processes import run_python
 from bench.scenarios.relay import INSERT_JOBS
+from bench.sidekiq import find_version, run_sidekiq
 from bench.size import Size
-from bench.world import World
+from bench.world import THREADS, World
 
 WITHIN_S = 240.0
 READY = "Worker process is ready for action."
@@ -45,7 +47,13 @@ SENDERS = {
     "stock": FIRST_SEND.format(module="stock", send="send"),
     "celery": FIRST_SEND.format(module="celery_app", send="delay"),
 }
-HELP = ("-m", "workshed", "--help")
+COMMAND = ("-m", "workshed")
+COMPLETION = {
+    "_WORKSHED_COMPLETE": "complete_bash",
+    "COMP_WORDS": "workshed jo",
+    "COMP_CWORD": "1",
+}
+"""What bash sets when a user presses Tab after `workshed jo`."""
 ALONE = {"WORKSHED_APP": "bench.jobs.app:app"}
 """Without it, each process would also import the settings of the sample service."""
 
@@ -56,7 +64,8 @@ def footprint(world: World, size: Size) -> list[Measurement]:
         *_connections(world, size),
         *_memory(world, size),
         *_first_send(world, size),
-        *_help(size),
+        _time_command(size, "`workshed --help`", "--help"),
+        _time_command(size, "completion of a command's name", **COMPLETION),
     ]
 
 
@@ -116,7 +125,23 @@ def _memory(world: World, size: Size) -> list[Measurement]:
     for peer in ("stock", "celery threads", "celery prefork"):
         title = f"memory of `workshed worker`, compared with {WORKERS[peer][0]}"
         made.append(compare_with_peer(title, one["all"], "MiB", peer, found[peer]["all"]))
-    return made
+    return [*made, *_compare_with_sidekiq(world, size, one["all"])]
+
+
+def _compare_with_sidekiq(world: World, size: Size, ours: float) -> list[Measurement]:
+    version = find_version()
+    if version is None:
+        print("not compared with Sidekiq: install ruby-sidekiq and valkey-server", file=sys.stderr)
+        return []
+    figures = []
+    for _ in range(size.rounds):
+        with run_sidekiq(world.folder, THREADS) as sidekiq:
+            sidekiq.send(size.footprint_jobs)
+            sidekiq.tree.wait_until(lambda: sidekiq.marks.count >= size.footprint_jobs, WITHIN_S)
+            time.sleep(size.idle_s)
+            figures.append(sidekiq.tree.memory_bytes() / MEBIBYTE)
+    title = "memory of `workshed worker`, compared with Sidekiq"
+    return [compare_with_peer(title, ours, "MiB", f"Sidekiq {version}", statistics.median(figures))]
 
 
 def _first_send(world: World, size: Size) -> list[Measurement]:
@@ -148,13 +173,13 @@ def _first_send(world: World, size: Size) -> list[Measurement]:
     return made
 
 
-def _help(size: Size) -> list[Measurement]:
+def _time_command(size: Size, name: str, *words: str, **variables: str) -> Measurement:
     times = []
     for _ in range(2 * size.rounds + 1):
         began = time.perf_counter()
-        run_python(HELP, ALONE, WITHIN_S)
+        run_python((*COMMAND, *words), {**ALONE, **variables}, WITHIN_S)
         times.append((time.perf_counter() - began) * 1000)
-    return [report_alone("`workshed --help`", statistics.median(times), "ms", at_most=150)]
+    return report_alone(name, statistics.median(times), "ms", at_most=150)
 
 
 def idle(world: World, size: Size) -> list[Measurement]:

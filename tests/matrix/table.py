@@ -100,6 +100,7 @@ STEPS = (
     ),
     Step("lowest", ("tests.lowest",), only="3.11"),
     Step("demo", ("shop.demo",), part=("shop.demo",)),
+    Step("bench", ("bench", "--quick", "--only", "footprint"), is_in_whole=False),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),
 )
 
