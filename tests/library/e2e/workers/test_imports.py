@@ -33,6 +33,15 @@ ALLOWED = {
     "supervisor": {"prometheus_client"},
 }
 """Packages that are not Python's own, by the kind of process."""
+OF_A_WORKER = (
+    "workshed.transport.consum",
+    "workshed.transport.relay",
+    "workshed.transport.worker",
+    "workshed.console",
+    "workshed.contrib",
+    "workshed.testing",
+)
+"""Beginnings of modules of Workshed that a program that only sends does not import."""
 
 
 @pytest.fixture
@@ -62,6 +71,8 @@ def test_a_sender_imports_only_what_it_needs_to_send(imported, environment, brok
     assert sender.wait(60) == 0
 
     assert imported(sender.pid) <= ALLOWED["sender"]
+    modules = (tmp_path / "imported" / str(sender.pid)).read_text().split()
+    assert [name for name in modules if name.startswith(OF_A_WORKER)] == []
 
 
 def test_the_processes_of_workshed_worker_import_only_what_they_need(
