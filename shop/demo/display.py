@@ -79,9 +79,9 @@ class ProgressDisplay:
         }
         bars = [what for what, seen in known.items() if seen and not self.console.is_terminal]
         news = [f"{attempt.outcome}: {attempt.reason}" for attempt in sighting.attempts]
-        told = self._printed.setdefault(sighting.message_id, set())
-        if new := [what for what in news + bars if what not in told]:
-            told.update(new)
+        shown = self._printed.setdefault(sighting.message_id, set())
+        if new := [what for what in news + bars if what not in shown]:
+            shown.update(new)
             line = f"  {sighting.person.email:<34} {', '.join(new)}"
             self.console.print(Text(line), soft_wrap=True)
 

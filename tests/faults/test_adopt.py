@@ -30,7 +30,7 @@ KEYS = "SELECT count(*) FROM workshed.once_keys WHERE scope = 'workshed.adopt'"
 
 
 class StockSender:
-    """Sends jobs of the load with dramatiq's broker, ready and delayed ones, until told to end."""
+    """Sends jobs of the load with dramatiq's broker, ready and delayed ones, until it is ended."""
 
     def __init__(self, url, ledger, numbers):
         self._broker = RabbitmqBroker(url=url, confirm_delivery=True)

@@ -39,7 +39,7 @@ from workshed.transport.errors import exit_code
 from workshed.transport.preload import STOP_SIGNALS, Preload
 from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("workshed.transport.worker_process")  # not `__main__`, as `-m` runs it
 
 POLL_S = 1.0
 READ_BYTES = 64

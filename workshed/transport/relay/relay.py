@@ -55,7 +55,7 @@ from workshed.transport.relay.relay_status import RelayStatusReporter
 from workshed.transport.sidecars.supervisor import set_from_signal_handler
 from workshed.value_class import value_class
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("workshed.transport.relay.relay")  # not `__main__`, as `-m` runs it
 
 WINDOW = 500
 WINDOWS_IN_FLIGHT = 2

@@ -130,6 +130,7 @@ def test_what_cannot_be_shared_is_refused_by_name(code, left, supervise, actors,
         assert workers.process.wait(60) == EXIT_USAGE
 
     assert re.search(f"importing them left {left}", workers.text())
+    assert '"logger": "workshed.transport.worker_process"' in workers.text()
     assert len(actors.importers()) == 1
 
 
