@@ -101,11 +101,7 @@ class ManagedProcess:
         Raises `OSError` or `subprocess.SubprocessError` if it could not be started.
         """
         self.due = None
-        try:
-            self.pid = self._launch(ready_fd)
-        except Exception:
-            self.failed_boots += 1
-            raise
+        self.pid = self._launch(ready_fd)
         self._started_at = time.monotonic()
 
     def mark_ready(self) -> None:

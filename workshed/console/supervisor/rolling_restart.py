@@ -34,9 +34,13 @@ class RollingRestart:
         """Tell whether nothing is being replaced or waits to be."""
         return self._old is None and not self._pending
 
+    @property
+    def _running(self) -> list[ManagedProcess]:
+        return [child for child in self._children if child.pid and not child.is_stopping]
+
     def replace_all(self) -> None:
         """Replace all children, from the first on; start over if that is in progress."""
-        self._pending = deque(c for c in self._children if c.pid and not c.is_stopping)
+        self._pending = deque(self._running)
         self._is_superseded = self._new is not None
 
     def replace(self, child: ManagedProcess, reason: str) -> None:
@@ -74,6 +78,9 @@ class RollingRestart:
                 logger.error("%s %s; its successor starts already", name, describe_exit(code))
             self._children.remove(child)
             self._old = self._new = None
+            if child.role is ChildRole.PRELOAD:
+                # Also those that were forked from it since the restart began.
+                self._pending = deque(c for c in self._running if c.role is not ChildRole.PRELOAD)
             return True
         # While a server is down, no release comes up, so it is started again.
         if child is self._new and not self._old.is_stopping and code not in SERVER_AWAY:

@@ -107,6 +107,7 @@ class Supervisor:
                 except PreloadLostError:
                     child.due = time.monotonic() + POLL_S
                 except (OSError, subprocess.SubprocessError) as err:
+                    child.failed_boots += 1
                     if self._rolling_restart.on_start_failed(child, err):
                         continue
                     pause = child.start_later()
