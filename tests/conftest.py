@@ -538,7 +538,7 @@ def broker(vhost, database, monkeypatch):
     ):
         monkeypatch.setattr(found, name, getattr(used, name))
     consumption = Consumption(found, used.urls, used.signing, settings())
-    monkeypatch.setattr(found, "_consumption", consumption)
+    monkeypatch.setattr(found, "_made_consumption", consumption)
     yield found
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more
     found.close()

@@ -201,9 +201,9 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::"
         "test_a_process_has_one_connection_to_consume_and_one_to_publish",
         Remedy(
-            "workshed/transport/rabbitmq.py",
-            "            self._consumer_connection,\n            queue,\n",
-            '            ConsumerConnection(self.urls, "consumer"),\n            queue,\n',
+            "workshed/transport/consumption.py",
+            "            self.connection,\n            queue,\n",
+            '            ConsumerConnection(self._broker.urls, "consumer"),\n            queue,\n',
         ),
         "each queue opens a connection of its own",
     ),

@@ -5,6 +5,7 @@ import importlib
 import logging
 import math
 import sys
+import threading
 from collections import Counter as Tally
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -73,15 +74,23 @@ class RabbitMQBroker(ExecutingBroker):
             storing=config.outbox_fallback,
         )
         self._config = config
+        self._made_consumption: Any = None
+        self._consumption_lock = threading.Lock()
         super().__init__(queues, middleware)
         self._own_before["worker_shutdown"] = self._begin_shutdown
         self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._finish_shutdown}
 
-    @functools.cached_property
+    @property
     def _consumption(self) -> "Consumption":
         """The part of a worker. Programs that only send do not import it."""
-        module: Any = importlib.import_module("workshed.transport.consumption")
-        made: Consumption = module.Consumption(self, self.urls, self.signing, self._config)
+        if self._made_consumption is None:
+            module: Any = importlib.import_module("workshed.transport.consumption")
+            with self._consumption_lock:
+                if self._made_consumption is None:
+                    self._made_consumption = module.Consumption(
+                        self, self.urls, self.signing, self._config
+                    )
+        made: Consumption = self._made_consumption
         return made
 
     @property
@@ -211,7 +220,7 @@ class RabbitMQBroker(ExecutingBroker):
 
     def close(self) -> None:
         """Close both connections gracefully."""
-        if "_consumption" in vars(self):
+        if self._made_consumption is not None:
             self._consumer_connection.close()
         self._publisher.close()
         self._sender.close()
