@@ -1,6 +1,6 @@
 """Record when jobs were sent and started: 16 bytes each, in one file.
 
-Apart from what reads the file, because each module counts in a program that only sends.
+Separate from `bench.marks`, because each module counts in a program that only sends.
 """
 
 import os

@@ -118,7 +118,7 @@ class LazyCommands(TyperGroup):
         """
         options: list[Any] = self.get_params(ctx)
         for option in options:
-            if option.is_flag and option.default is None:
+            if getattr(option, "is_flag", False) and option.default is None:
                 option.default = False
         rest: list[str] = super().parse_args(ctx, args)
         return rest

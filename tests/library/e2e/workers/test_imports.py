@@ -75,6 +75,25 @@ def test_a_sender_imports_only_what_it_needs_to_send(imported, environment, brok
     assert [name for name in modules if name.startswith(OF_A_WORKER)] == []
 
 
+def test_the_completion_of_a_command_imports_no_pydantic(imported, environment, tmp_path):
+    """Its import takes longer than all the rest."""
+    completion = {
+        "_WORKSHED_COMPLETE": "complete_bash",
+        "COMP_WORDS": "workshed jo",
+        "COMP_CWORD": "1",
+    }
+    shell = subprocess.Popen(
+        [sys.executable, "-m", "workshed"],
+        env={**os.environ, **environment, **completion},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.communicate(timeout=60)[0].split() == ["job", "jobs"]
+
+    assert not imported(shell.pid) & {"pydantic", "rich", "psycopg", "dramatiq", "pika"}
+
+
 def test_the_processes_of_workshed_worker_import_only_what_they_need(
     imported, supervise, send, done, eventually
 ):
