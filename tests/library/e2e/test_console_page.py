@@ -1,13 +1,17 @@
 """The web console in headless Chromium, together with real workers."""
 
+import http.server
 import os
+import random
 import re
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import dramatiq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -182,20 +186,255 @@ def test_a_page_changes_by_itself_also_after_the_console_was_away(
 
 def test_a_selected_job_stays_selected_while_the_page_changes(open_page, conn):
     bury(conn, "first", "FirstError")
-    page, beside = open_page("/dead"), open_page("/dead")
+    page = open_page("/dead")
     expect(page.locator("#link")).to_have_text("live")
-    box = page.locator("input[type=checkbox][name=id]").first
+    box = page.get_by_label("Select first")
     box.check()
 
     bury(conn, "second", "SecondError")
-    expect(beside.locator("main")).to_contain_text("SecondError")
-    bury(conn, "third", "ThirdError")
-    expect(beside.locator("main")).to_contain_text("ThirdError")
+    expect(page.locator("main")).to_contain_text("SecondError")
 
     expect(box).to_be_checked()
-    box.uncheck()
-    bury(conn, "fourth", "FourthError")
-    expect(page.locator("main")).to_contain_text("FourthError")
+    expect(page.get_by_label("Select second")).not_to_be_checked()
+
+
+def test_the_keyboard_focus_stays_on_the_button_of_its_job(open_page, conn, count):
+    """Enter would retry a job that the user has not chosen."""
+    bury(conn, "first", "FirstError")
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+    page.get_by_role("button", name="Retry first", exact=True).focus()
+
+    for number in range(3):
+        bury(conn, f"later-{number}", f"Later{number}Error")
+        expect(page.locator("main")).to_contain_text(f"Later{number}Error")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".said")).to_contain_text("1 job")
+    assert count("workshed.dead") == 3
+    assert count("workshed.dead WHERE message_id = 'first'") == 0
+
+
+def test_a_press_acts_on_the_job_that_it_began_on(open_page, conn, count):
+    """The list moves while the button is down, and the click would be lost or hit another job."""
+    bury(conn, "first", "FirstError")
+    page, other = open_page("/dead"), open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+    box = page.get_by_role("button", name="Retry first", exact=True).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    page.mouse.down()
+    bury(conn, "second", "SecondError")
+    expect(other.locator("main")).to_contain_text("SecondError")
+    page.wait_for_timeout(3_000)  # more than a version
+    page.mouse.up()
+
+    expect(page.locator(".said")).to_contain_text("1 job")
+    assert count("workshed.dead WHERE message_id = 'first'") == 0
+    assert count("workshed.dead WHERE message_id = 'second'") == 1
+
+
+def test_a_press_of_another_button_of_the_mouse_stops_nothing(open_page, conn):
+    """A context menu swallows the release."""
+    bury(conn, "first", "FirstError")
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+
+    page.locator("h1").hover()
+    page.mouse.down(button="right")
+    bury(conn, "second", "SecondError")
+
+    expect(page.locator("main")).to_contain_text("SecondError")
+
+
+def test_the_focus_goes_to_no_other_action(open_page, conn):
+    """Pause becomes Resume under the focus, and Enter would undo what another user has done."""
+    conn.execute("INSERT INTO workshed.queues (name, kind) VALUES ('slow', 'quorum')")
+    page = open_page("/queues")
+    expect(page.locator("#link")).to_have_text("live")
+    page.get_by_role("button", name="Pause slow").focus()
+
+    conn.execute("UPDATE workshed.queues SET paused_at = now()")
+    expect(page.get_by_role("button", name="Resume slow")).to_be_visible()
+    page.keyboard.press("Enter")
+
+    page.wait_for_timeout(1_000)
+    assert page.url.endswith("/queues")
+    assert page.locator(".said").count() == 0
+
+
+def test_an_idle_page_is_not_touched_and_its_times_go_on(open_page, conn):
+    bury(conn, "first", "FirstError")
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+    page.evaluate(COUNT_CHANGES)
+    before = page.locator("tbody time").first.inner_text()
+
+    page.wait_for_timeout(5_000)
+
+    assert page.evaluate("changes") == []
+    assert page.locator("tbody time").first.inner_text() != before
+
+
+COUNT_CHANGES = """
+window.changes = [];
+new MutationObserver((found) => found.forEach(({ target, type }) => {
+  const element = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
+  if (element.nodeName !== "TIME") changes.push(`${type} of ${element.nodeName}`);
+})).observe(document.body, {
+  childList: true, characterData: true, attributes: true, subtree: true,
+});
+"""
+
+
+def test_a_list_that_is_not_live_says_so_and_its_times_go_on(open_page, conn):
+    conn.execute(
+        """
+        INSERT INTO workshed.audit (performed_by, action, details, count, summary)
+        VALUES ('olga', 'dead.retry', '{}', 1, 'Retried')
+        """
+    )
+    page = open_page("/audit")
+
+    expect(page.locator("#link")).to_have_text("not live: reload to see changes")
+    before = page.locator("tbody time").first.inner_text()
+    expect(page.locator("tbody time").first).not_to_have_text(before)
+
+
+def test_a_filtered_list_is_live(open_page, conn):
+    """A ticked filter would count as a choice of the user, for which the page waits."""
+    page = open_page("/batches?unfinished=1")
+    expect(page.locator("#link")).to_have_text("live")
+
+    conn.execute(
+        "INSERT INTO workshed.batches (id, description, created_at) VALUES (%s, 'June', now())",
+        (UUID,),
+    )
+
+    expect(page.locator("main")).to_contain_text("June")
+
+
+class Unavailable(http.server.BaseHTTPRequestHandler):
+    """What a proxy answers while a console is restarted."""
+
+    def do_GET(self):
+        self.send_error(503)
+
+    def log_message(self, *_):
+        """Write nothing."""
+
+
+def test_a_page_is_stale_while_a_proxy_answers_503_and_then_live(open_page, console, conn):
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+    port = int(console.url.rpartition(":")[2])
+
+    console.stop()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Unavailable) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        expect(page.locator("#link")).to_contain_text("Stale since")
+        page.wait_for_timeout(3_000)  # the browser gives up at the first answer
+        proxy.shutdown()
+    bury(conn, "first", "FirstError")
+    console.start(port)
+
+    expect(page.locator("main")).to_contain_text("FirstError")
+    expect(page.locator("#link")).to_have_text("live")
+
+
+def test_a_page_whose_session_has_ended_leads_to_the_login(open_page):
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+
+    page.context.clear_cookies()
+    page.evaluate("reopen()")
+
+    page.wait_for_url(re.compile("/login"))
+
+
+def test_the_answer_to_an_action_is_shown_once(open_page, conn):
+    bury(conn, "first", "FirstError")
+    page = open_page("/dead")
+    page.get_by_role("button", name="Retry first", exact=True).click()
+    expect(page.locator(".said")).to_contain_text("1 job")
+    assert "done=" not in page.url
+
+    page.reload()
+
+    expect(page.locator("h1")).to_have_text("Dead")
+    expect(page.locator(".said")).to_have_count(0)
+
+
+MORPH = """
+([before, after, focused]) => {
+  function pathOf(element, end) {
+    const path = [];
+    for (let one = element; one !== end; one = one.parentElement) path.unshift(one.dataset.id);
+    return path;
+  }
+  // Whether the other version has an element below elements with these ids.
+  function has(other, path) {
+    let at = other;
+    for (const id of path) {
+      at = [...at.children].find((one) => one.dataset.id === id);
+      if (!at) return false;
+    }
+    return true;
+  }
+  const box = document.createElement("div");
+  box.innerHTML = before;
+  document.body.append(box);
+  const known = new Map([...box.querySelectorAll("[data-id]")].map((one) => [one.dataset.id, one]));
+  const chosen = known.get(focused);
+  const path = chosen && pathOf(chosen, box);
+  chosen?.focus();
+  morph(box, after);
+  const found = box.innerHTML;
+  const stays = new DOMParser().parseFromString(after, "text/html").body;
+  const kept = !chosen || !has(stays, path)
+    || (chosen.isConnected && document.activeElement === chosen);
+  box.remove();
+  return [found, kept];
+}
+"""
+
+
+def some_html(rng, depth=3):
+    """Return a random list of elements, some of which have an id."""
+    ids, parts = rng.sample(range(8), 8), []
+    for _ in range(rng.randrange(6)):
+        kind = rng.choice(["text", "b", "row", "row"])
+        if kind == "text":
+            parts.append(rng.choice(["one", "two ", "\n  "]))
+        elif kind == "b":
+            parts.append(f'<b class="c{rng.randrange(3)}">{rng.choice("xyz")}</b>')
+        else:
+            inside = some_html(rng, depth - 1) if depth > 1 else "end"
+            number = f"{depth}-{ids.pop()}"
+            parts.append(f'<div tabindex="0" data-id="{number}">{inside}</div>')
+    return "".join(parts)
+
+
+def test_any_page_becomes_any_other_and_known_elements_stay(open_page):
+    page = open_page("/audit")
+    rng = random.Random(33)  # noqa: S311 -- to repeat it
+    for _ in range(300):
+        before, after = some_html(rng), some_html(rng)
+        focused = rng.choice(re.findall(r'data-id="([^"]+)"', before) or [""])
+
+        found, kept = page.evaluate(MORPH, [before, after, focused])
+
+        assert normal(page, found) == normal(page, after), (before, after)
+        assert kept, (before, after, focused)
+
+
+def normal(page, html):
+    """Return HTML as a browser writes it, with adjacent texts joined."""
+    return page.evaluate(
+        "(html) => { const box = document.createElement('div'); box.innerHTML = html; "
+        "box.normalize(); return box.innerHTML; }",
+        html,
+    )
 
 
 def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
@@ -277,7 +516,7 @@ def bury(conn, message_id, error):
         attempt=1,
         queue="critical",
         actor="charge_card",
-        body=b'{"args": [1, "x"], "kwargs": {}}',
+        body=dramatiq.Message("critical", "charge_card", (1, "x"), {}, {}, message_id).encode(),
         reason="failed once",
         error=type(error, (Exception,), {})("why"),
     )

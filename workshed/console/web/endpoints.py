@@ -1,5 +1,6 @@
 """Endpoints for pages and actions: authentication, authorization, transactions, errors."""
 
+import functools
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +58,14 @@ class EndpointFactory:
             if who is None:
                 return self.unauthenticated(request)
             about = await run_in_threadpool(
-                load_page, page, request, who, dict(request.query_params)
+                functools.partial(
+                    load_page,
+                    page,
+                    who,
+                    dict(request.query_params),
+                    root=responses.root_path(request),
+                    csrf=csrf.csrf_token(request, who.name),
+                )
             )
             if responses.wants_json(request):
                 return responses.json_response(about["shown"])
@@ -122,7 +130,9 @@ class EndpointFactory:
         return responses.redirect_to(request, "/login?" + urlencode({"next": wanted}))
 
 
-def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
+def load_page(
+    page: Page, who: Who, query: Mapping[str, str], *, root: str, csrf: str
+) -> dict[str, Any]:
     """Return the data of a page and of the layout around it."""
     given = _clean_query(query)
     with _open_request(page, who, given) as ask:
@@ -137,8 +147,9 @@ def load_page(page: Page, request: Request, who: Who, query: Mapping[str, str]) 
         "who": who,
         "now": ask.now,
         "said": None if entry is None else entry.summary,
-        "root": responses.root_path(request),
-        "csrf": csrf.csrf_token(request, who.name),
+        "root": root,
+        "csrf": csrf,
+        "is_feed": False,
         "menu": build_menu(),
     }
 

@@ -60,6 +60,13 @@ def list_relays(conn: Connection) -> list[RelayProcess]:
         return cur.execute(query, (DEAD_AFTER,)).fetchall()
 
 
+def last_beat(conn: Connection) -> datetime | None:
+    """Return when any relay last sent a heartbeat; `None` if none ever did."""
+    found = conn.execute("SELECT max(beat_at) FROM workshed.relays").fetchone()
+    at: datetime | None = found[0] if found else None
+    return at
+
+
 def last_beat_age(conn: Connection) -> timedelta | None:
     """Return the age of the latest heartbeat of any relay; `None` if there is none."""
     found = conn.execute("SELECT workshed.now() - max(beat_at) FROM workshed.relays").fetchone()

@@ -2,10 +2,13 @@
 
 import html
 import re
-from contextlib import ExitStack
+import socket
+import threading
+from contextlib import ExitStack, contextmanager
 from urllib.parse import quote_plus
 
 import pytest
+import uvicorn
 from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
@@ -88,6 +91,18 @@ def people(database, monkeypatch):
     # On a busy machine a connection may take longer than the 5 s after which the page gives up.
     monkeypatch.setattr(db, "POOL_WAIT_S", 90)
     settings.cache_clear()
+
+
+@contextmanager
+def served(app):
+    """Serve an application from a thread of this process; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(60)
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ throughput_cache: TtlCache[Throughput] = TtlCache(kept_s=2.0)
 def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     """Show problems, rates, workers, and the oldest waiting job per queue."""
     conn, known = ask.conn, queues.list_queues(ask.conn)
-    at_work, beat = workers.list_workers(conn), relays.last_beat_age(conn)
+    at_work, beat_at = workers.list_workers(conn), relays.last_beat(conn)
+    beat = None if beat_at is None else max(ask.now - beat_at, timedelta())
     told = cache.cached_status(list_names(conn, known))
     waits = waiting_by_queue(conn, known, at_work, told)
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
@@ -55,7 +56,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
         "rates": None if recorded == "none" else hide_unrecorded(latest_rates(conn), recorded),
         "queues": waits,
         "workers": count_workers(at_work),
-        "relay_beat": beat,
+        "relay_beat": beat_at,
         "relay_alive": beat is not None and beat <= relays.DEAD_AFTER,
         "clock": clock_times(conn, by_calendar),
         "dead": _count_dead(conn),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from workshed.console.operations.workers import QUIET, RESUME
@@ -24,9 +24,9 @@ def load_workers(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def describe_worker(worker: Worker, now: datetime) -> dict[str, Any]:
-    """Return the row of a worker; run times compare its own clock with PostgreSQL's."""
+    """Return the row of a worker; the starts of its jobs are by its own clock."""
     running = [
-        {**job, "runs_for": max(now - datetime.fromisoformat(job["since"]), timedelta())}
+        {**job, "runs_since": min(now, datetime.fromisoformat(job["since"]))}
         for job in worker.running
     ]
     return {**asdict(worker), "name": worker.name, "state": worker.state, "running": running}

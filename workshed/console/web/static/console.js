@@ -1,15 +1,46 @@
-// Optional extras: live updates, copy buttons and keyboard shortcuts. Every page works without it.
+// Optional extras: times, copy buttons and keyboard shortcuts. Every page works without it.
 "use strict";
 
+const main = document.getElementById("main");
 const changing = document.getElementById("changing");
-const link = document.getElementById("link");
+const label = document.getElementById("link");
+const base = document.querySelector("header .name").getAttribute("href").replace(/\/$/, "");
+
+// The server's clock minus this one, because the server judges what is over.
+const skew = Date.parse(main.dataset.now) - Date.now();
+const UNITS = [["d", 86_400], ["h", 3_600], ["m", 60]];
+
+// Formats a span as the server does: 8s, 90m, 2d.
+function formatSpan(milliseconds) {
+  const seconds = Math.round(Math.abs(milliseconds) / 1000);
+  for (const [unit, size] of UNITS) {
+    const count = seconds / size;
+    if (Math.abs(count - 1) <= 0.05 || count >= 1.95) return `${Math.round(count)}${unit}`;
+  }
+  return `${seconds}s`;
+}
+
+function formatTick(time) {
+  const age = Date.now() + skew - Date.parse(time.dateTime);
+  if (time.dataset.tick === "age") return formatSpan(age);
+  return age < 0 ? `in ${formatSpan(age)}` : `${formatSpan(age)} ago`;
+}
+
+// Keeps relative times right.
+function tick() {
+  for (const time of main.querySelectorAll("time[data-tick]")) {
+    const text = formatTick(time);
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
 
 // Adds each time in the reader's time zone; the server writes UTC.
 function localise(within) {
-  for (const time of within.querySelectorAll("time[datetime]")) {
+  for (const time of within.querySelectorAll("time[datetime]:not([data-localised])")) {
     const at = new Date(time.dateTime);
     if (!Number.isNaN(at.valueOf())) {
       time.title = `${at.toLocaleString(undefined, { timeZoneName: "short" })} (${time.title})`;
+      time.dataset.localised = "";
     }
   }
 }
@@ -18,21 +49,23 @@ function localise(within) {
 function offerCopies(within) {
   if (!navigator.clipboard) return;
   for (const place of within.querySelectorAll("[data-copy]")) {
+    if (place.nextElementSibling?.dataset.added !== undefined) continue;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Copy";
+    button.dataset.added = "";
     button.setAttribute("aria-label", `Copy ${place.dataset.copy}`);
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(place.textContent);
       button.textContent = "Copied";
     });
-    place.after(" ", button);
+    place.after(button);
   }
 }
 
 // Shows a box in the head of a list that ticks all boxes of its form.
 function offerAll(within) {
-  for (const all of within.querySelectorAll("input[data-all]")) {
+  for (const all of within.querySelectorAll("input[data-all][hidden]")) {
     all.hidden = false;
     all.addEventListener("change", () => {
       for (const box of all.form.querySelectorAll("input[type=checkbox]:not([data-all])")) {
@@ -42,68 +75,17 @@ function offerAll(within) {
   }
 }
 
+// Completes the elements of a page; may be called again when some of them have changed.
 function prepare(within) {
+  tick();
   localise(within);
   offerCopies(within);
   offerAll(within);
 }
 
-// Tells whether the user is typing, selecting text or ticking boxes; then the page is not replaced.
-function isBusy() {
-  const at = document.activeElement;
-  const writes = at && changing.contains(at) && at.matches("input:not([type=checkbox]), select, textarea");
-  const selected = document.getSelection();
-  const reads = selected && !selected.isCollapsed && changing.contains(selected.anchorNode);
-  return writes || reads || changing.querySelector("input[type=checkbox]:checked") !== null;
-}
-
-// Returns an element's tag and its index among those, to find it again after a replacement.
-function place(element) {
-  const like = [...changing.querySelectorAll(element.tagName)];
-  return [element.tagName, like.indexOf(element)];
-}
-
-function show(html) {
-  if (isBusy()) return;
-  const open = [...changing.querySelectorAll("details[open]")].map(place);
-  const focused = changing.contains(document.activeElement) ? place(document.activeElement) : null;
-  const scrolled = [...changing.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
-  changing.innerHTML = html;
-  for (const [tag, number] of open) {
-    const found = changing.querySelectorAll(tag)[number];
-    if (found) found.open = true;
-  }
-  changing.querySelectorAll(".scroll").forEach((one, number) => {
-    one.scrollLeft = scrolled[number] || 0;
-  });
-  if (focused) changing.querySelectorAll(focused[0])[focused[1]]?.focus({ preventScroll: true });
-  prepare(changing);
-}
-
-let source = null;
-
-function follow() {
-  const address = document.getElementById("main").dataset.live;
-  if (!address || source) return;
-  source = new EventSource(address);
-  source.addEventListener("open", () => { link.textContent = "live"; });
-  source.addEventListener("page", (event) => { link.textContent = "live"; show(event.data); });
-  source.addEventListener("away", (event) => { link.textContent = event.data; });
-  source.addEventListener("error", () => { link.textContent = "not connected"; });
-}
-
-function rest() {
-  source?.close();
-  source = null;
-}
-
-// A hidden page closes its stream.
-document.addEventListener("visibilitychange", () => (document.hidden ? rest() : follow()));
-
 // Keyboard shortcuts, unless they are disabled or the user is typing.
 const dialog = document.getElementById("keys");
 const isOn = document.getElementById("keys-on");
-const base = document.querySelector("header .name").getAttribute("href").replace(/\/$/, "");
 const PAGES = { o: "/", q: "/queues", j: "/jobs", d: "/dead", s: "/scheduled", w: "/workers" };
 let leads = false;
 
@@ -122,5 +104,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-prepare(document.getElementById("main"));
-if (!document.hidden) follow();
+prepare(main);
+setInterval(() => document.hidden || tick(), 1000);
+document.addEventListener("visibilitychange", () => document.hidden || tick());
+
+// The message about an action belongs to its answer, not to the address.
+const here = new URL(location.href);
+if (here.searchParams.has("done")) {
+  here.searchParams.delete("done");
+  history.replaceState(null, "", here);
+}

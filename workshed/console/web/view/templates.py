@@ -71,16 +71,39 @@ def as_json(value: Any) -> str:
 
 @pass_context
 def format_relative_time(context: Context, at: datetime | None) -> Markup | str:
-    """Format a time relative to now, with the time itself as its title."""
+    """Format a time relative to now: `2h ago`, with the time itself as its title."""
     if at is None:
         return UNKNOWN
     now: datetime = context["now"]
     said = (
         f"in {formatting.format_duration(at - now)}" if at > now else formatting.format_ago(at, now)
     )
+    return _ticking_time(context, at, said, "ago")
+
+
+@pass_context
+def format_age(context: Context, began: datetime | timedelta | None) -> Markup | str:
+    """Format how long something has lasted: `2h`; a script counts on from there.
+
+    Pass when it began. Pass how long it lasts only if nothing knows its beginning: a live page is
+    sent again when that differs.
+    """
+    if began is None:
+        return UNKNOWN
+    now: datetime = context["now"]
+    at = began if isinstance(began, datetime) else (now - began).replace(microsecond=0)
+    return _ticking_time(context, at, formatting.format_duration(now - at), "age")
+
+
+def _ticking_time(context: Context, at: datetime, said: str, kind: str) -> Markup:
+    """Return a time whose text a script keeps right.
+
+    In a feed the text is the time itself: a relative one would be a change each second.
+    """
     utc = at.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", said
+    title = f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}" data-tick="{}">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), title, kind, title if context["is_feed"] else said
     )
 
 
@@ -162,6 +185,7 @@ def _environment() -> Environment:
     found.filters.update(
         {
             "when": format_relative_time,
+            "age": format_age,
             "moment": format_moment,
             "took": format_duration,
             "number": format_number,
