@@ -1,5 +1,7 @@
 """Log in and out, with a rate limit on failed logins."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from starlette.concurrency import run_in_threadpool
@@ -19,6 +21,12 @@ PER_ADDRESS, PER_NAME = 10, 30
 NO_USER = ""
 """The user name in the CSRF token of the login form."""
 LONGEST_INPUT = 200
+MOST_CHECKS = 2
+"""Passwords that are checked at once, because anyone may request a check."""
+MOST_WAITING = 8
+"""Logins that wait for a check; more are refused at once."""
+BUSY_S = 5
+"""After how long a refused one should try again."""
 
 
 class Login:
@@ -26,6 +34,9 @@ class Login:
 
     def __init__(self, doors: Authenticators) -> None:
         self._authenticators = doors
+        self._under_way = 0
+        # Threads of its own: otherwise many logins would take those that all other pages need.
+        self._checkers = ThreadPoolExecutor(MOST_CHECKS, thread_name_prefix="workshed login")
 
     async def show_form(self, request: Request) -> Response:
         """Show the form; redirect a user who is logged in already."""
@@ -40,17 +51,28 @@ class Login:
         if not self._authenticators.has_login:
             raise HTTPException(404, "Password login is not enabled here.")
         form = await csrf.read_form(request, NO_USER)
+        if self._under_way >= MOST_CHECKS + MOST_WAITING:
+            return self._refusal(
+                request, form, "Too many users log in right now. Try again in a moment.", BUSY_S
+            )
+        self._under_way += 1
+        try:
+            return await self._log_in(request, form)
+        finally:
+            self._under_way -= 1
+
+    async def _log_in(self, request: Request, form: csrf.ActionForm) -> Response:
         name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
         if not await run_in_threadpool(_is_allowed, request, name):
-            response = self._form_response(
-                request, wanted, "Too many attempts. Wait five minutes.", 429
+            return self._refusal(
+                request, form, "Too many attempts. Wait five minutes.", WINDOW.total_seconds()
             )
-            response.headers["Retry-After"] = f"{WINDOW.total_seconds():.0f}"
-            return response
         known = self._authenticators.users
         user = None
         if len(name) <= LONGEST_INPUT and len(password) <= LONGEST_INPUT:
-            user = await run_in_threadpool(users.authenticate_user, known, name, password)
+            user = await asyncio.get_running_loop().run_in_executor(
+                self._checkers, users.authenticate_user, known, name, password
+            )
         if user is None:
             return self._form_response(request, wanted, "Wrong name or password.", 401)
         response = responses.redirect_to(request, responses.safe_path(wanted))
@@ -66,6 +88,13 @@ class Login:
             request, "/login" if self._authenticators.has_login else "/"
         )
         sessions.end_session(request, response)
+        return response
+
+    def _refusal(
+        self, request: Request, form: csrf.ActionForm, said: str, retry_after_s: float
+    ) -> Response:
+        response = self._form_response(request, form.one("next", "/"), said, 429)
+        response.headers["Retry-After"] = f"{retry_after_s:.0f}"
         return response
 
     def _form_response(

@@ -1,14 +1,17 @@
 """Who may log in, and what they may do."""
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import httpx2
 import pytest
 
 from tests import pages
-from tests.library.integration.desk.conftest import HASH
-from workshed.console.web import Who, create_app, menu
+from tests.library.integration.desk.conftest import HASH, Browser, served
+from workshed.console.web import Who, create_app, login, menu
+from workshed.console.web.auth import users
 from workshed.console.web.pages import list_actions, list_downloads
 from workshed.console.web.pages import list_pages as desk_pages
 from workshed.errors import SettingsError
@@ -207,6 +210,36 @@ def test_guesses_are_few(browsers):
     assert answers == [401] * 10
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "300")
     assert "workshed_console" not in refused.cookies
+
+
+def test_many_logins_at_once_leave_pages_and_probes_alone(people, monkeypatch, eventually):
+    """Password checks are slow, and anyone may request them."""
+    checked, checking = threading.Event(), []
+    authenticate = users.authenticate_user
+
+    def wait(known, name, password):
+        checking.append(name)
+        checked.wait(90)
+        return authenticate(known, name, password)
+
+    monkeypatch.setattr(users, "authenticate_user", wait)
+    with served(create_app()) as port, ThreadPoolExecutor(60) as pool:
+        origin = f"http://127.0.0.1:{port}"
+
+        def log_in(number):
+            with httpx2.Client(base_url=origin, timeout=90) as client:
+                return Browser(client, origin).log_in(f"user {number}").status_code
+
+        answers = [pool.submit(log_in, number) for number in range(60)]
+        most = login.MOST_CHECKS + login.MOST_WAITING
+        eventually(lambda: sum(one.done() for one in answers) == 60 - most)
+        with httpx2.Client(base_url=origin, timeout=90) as client:
+            assert client.get("/readyz").status_code == 200
+            assert client.get("/login").status_code == 200
+        assert len(checking) == login.MOST_CHECKS
+        checked.set()
+
+        assert sorted(one.result() for one in answers) == [401] * most + [429] * (60 - most)
 
 
 def test_password_guesses_are_limited_for_some_minutes(conn):

@@ -1,6 +1,5 @@
 """The users of `WORKSHED_CONSOLE_USERS`, and their passwords."""
 
-import threading
 from collections.abc import Mapping
 from functools import cache
 
@@ -11,8 +10,6 @@ from workshed.console.web.auth.roles import ROLES, Role
 from workshed.errors import SettingsError
 from workshed.value_class import value_class
 
-HASH_SLOTS = threading.Semaphore(2)
-"""Checking a password takes 64 MiB and some 50 ms, and anyone may request a check."""
 PARTS = 3
 
 
@@ -51,13 +48,15 @@ def format_entry(name: str, role: Role, password: str) -> str:
 def authenticate_user(
     users: Mapping[str, ConsoleUser], name: str, password: str
 ) -> ConsoleUser | None:
-    """Return the user if the password is right; takes the same time for an unknown user."""
+    """Return the user if the password is right; takes the same time for an unknown user.
+
+    It takes 64 MiB and some 50 ms, so callers limit how many run at once.
+    """
     user = users.get(name)
-    with HASH_SLOTS:
-        try:
-            _hasher().verify(_dummy_hash() if user is None else user.password_hash, password)
-        except VerificationError:
-            return None
+    try:
+        _hasher().verify(_dummy_hash() if user is None else user.password_hash, password)
+    except VerificationError:
+        return None
     return user
 
 
