@@ -21,9 +21,9 @@ DETAILS = {
     "/mail/one": "id=evil",
 }
 """Queries of pages about a single thing."""
-SCRIPT = re.compile(r"^/static/console\.js$")
-VALUE = re.compile(r'value="[^"]*"')
-"""A form's values, which stay unchanged because they are not displayed."""
+SCRIPT = re.compile(r"^/static/(console|morph|live)\.js$")
+VALUE = re.compile(r'(value|data-id)="[^"]*"')
+"""Attributes that stay unchanged, because they are not displayed."""
 SAFE_LINK = re.compile(r"^(/|\?|#|https?://)")
 
 

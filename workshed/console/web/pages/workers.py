@@ -24,12 +24,15 @@ def load_workers(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def describe_worker(worker: Worker, now: datetime) -> dict[str, Any]:
-    """Return the row of a worker; the starts of its jobs are by its own clock."""
-    running = [
-        {**job, "runs_since": min(now, datetime.fromisoformat(job["since"]))}
-        for job in worker.running
-    ]
+    """Return the row of a worker."""
+    running = [describe_running_job(job, now) for job in worker.running]
     return {**asdict(worker), "name": worker.name, "state": worker.state, "running": running}
+
+
+def describe_running_job(job: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return a running job; its start is by the worker's clock, `now` is PostgreSQL's."""
+    since = min(now, datetime.fromisoformat(job["since"]))
+    return {**job, "runs_since": since, "runs_for": now - since}
 
 
 def quiet_worker(deed: ActionRequest) -> ActionResult:
