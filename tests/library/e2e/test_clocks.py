@@ -394,7 +394,8 @@ def test_a_clock_shows_the_runs_that_it_has_made(start_clock, move, eventually):
         for port in (first, second):
             with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 page = answer.read().decode()
-            assert "workshed_clock_tick_timestamp_seconds" in page
+            if "workshed_clock_tick_timestamp_seconds" not in page:  # before its first look
+                return 0
             found = re.findall(r'periodic_runs_total\{actor="[a-z_]+",by="clock"\} (\d+)', page)
             count += sum(map(int, found))
         return count
