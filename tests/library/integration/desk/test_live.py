@@ -80,7 +80,7 @@ class Stream:
         return "\n".join(self.lines)
 
     def is_silent(self):
-        """Tell whether nothing arrives for a while."""
+        """Return `True` if no event arrives for a while, otherwise the event."""
         self.connection.sock.settimeout(NOTHING_S)
         try:
             return self.event()
