@@ -29,12 +29,12 @@ dev: setup ## Run a private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 test: setup ## Run the tests, on real RabbitMQ and PostgreSQL; exhaustive tests as a sample
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10
+	@$(BIN)/python -m tests --rerun -n $(PROCESSES) --dist worksteal --durations 10
 
 exhaustive: setup ## Run every test, including everything that `make test` samples
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10 --exhaustive
+	@$(BIN)/python -m tests --rerun -n $(PROCESSES) --dist worksteal --durations 10 --exhaustive
 
 images: setup ## Build and run the image and the systemd units of deploy/, as root
 	@$(BIN)/workshed dev --install-only
@@ -65,7 +65,7 @@ bench: setup ## Compare speed with the peers; prints a table, writes bench-resul
 	@[ "$$(id -u)" != 0 ] || sh .ci/debian ruby-sidekiq valkey-server
 	@$(BIN)/python -m bench
 
-matrix: setup ## Run all tests on each supported Python, RabbitMQ and PostgreSQL, as root
+matrix: setup ## Run tests on each supported Python, RabbitMQ and PostgreSQL, as root
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests.matrix

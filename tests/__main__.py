@@ -1,13 +1,17 @@
-"""Run pytest so that nothing stays behind: `python -m tests [pytest's arguments]`.
+"""Run pytest so that nothing stays behind: `python -m tests [--rerun] [pytest's arguments]`.
 
 Tests start servers, workers and browsers. When a run is interrupted or its processes are killed,
 this process ends all of them and removes their folders. It adopts the orphans of the run
 (`PR_SET_CHILD_SUBREAPER`) and outlives pytest.
+
+With `--rerun`, a few tests that failed run once more, one after the other. A run fails if one of
+them fails again; otherwise it names them, because each is a defect of the test or of the code.
 """
 
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -27,9 +31,16 @@ FOLDER = "workshed-tests-"
 PATIENCE_S = 60
 """How long an interrupted pytest may take to stop its servers."""
 
+RERUN = "--rerun"
+MOST_RERUN = 5
+"""The most failed tests that run again: more have a cause that is no coincidence."""
+EXIT_TESTS_FAILED = 1
+
 
 def main(arguments):
     """Run pytest with these arguments and return its exit code."""
+    is_rerun_wanted = RERUN in arguments
+    command = [sys.executable, "-m", "pytest", *(a for a in arguments if a != RERUN)]
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     place = Path(os.environ.get(PLACE, MEMORY))
     if not os.access(place, os.W_OK):
@@ -40,10 +51,38 @@ def main(arguments):
     kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
     environment = {**kept, "TMPDIR": str(folder)}
     try:
-        return run([sys.executable, "-m", "pytest", *arguments], environment)
+        if is_rerun_wanted:
+            return run_and_rerun(command, environment, folder / "cache")
+        return run(command, environment)
     finally:
         end_children()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_and_rerun(command, environment, cache):
+    """Run pytest; if a few tests fail, run them again in one process; return the exit code."""
+    # A cache of this run's own: pytest's usual one lists failures of earlier runs too.
+    command = [*command, "-o", f"cache_dir={cache}"]
+    code = run(command, environment)
+    failed = failed_tests(cache) if code == EXIT_TESTS_FAILED else []
+    if not 0 < len(failed) <= MOST_RERUN:
+        return code
+    names = "\n".join(f"  {name}" for name in failed)
+    print(f"\nFailed tests run again, one after the other:\n{names}\n", flush=True)
+    # A sample of all tests may be another one now, so the tests come from the exhaustive lane.
+    again = ["-n", "0", "--exhaustive", "--last-failed", "--last-failed-no-failures", "none"]
+    code = run([*command, *again], environment)
+    if code == 0:
+        print(f"\nThese tests failed once and then passed; find out why:\n{names}", flush=True)
+    return code
+
+
+def failed_tests(cache):
+    """Return the ids of the tests that failed in the run with this cache."""
+    try:
+        return sorted(json.loads((cache / "v/cache/lastfailed").read_text()))
+    except FileNotFoundError:
+        return []
 
 
 def run(command, environment):
