@@ -71,7 +71,7 @@ def sharing(foreign, vhost, servers, environment, numbers, tmp_path):
 
 @pytest.fixture
 def workshed(sharing, run_apart):
-    """`workshed("doctor")`: run a command to its end."""
+    """`workshed("queues")`: run a command to its end."""
 
     def command(*words):
         done = run_apart("-m", "workshed", *words, **sharing)
@@ -79,6 +79,18 @@ def workshed(sharing, run_apart):
         return done.stdout
 
     return command
+
+
+@pytest.fixture
+def levels(sharing, run_apart):
+    """`levels()`: what `doctor` says of each check; one of them may find the machine slow."""
+
+    def levels():
+        words = ("--import", "shared_jobs", "--processes", "1", "--threads", "2")
+        done = run_apart("-m", "workshed", "doctor", "--json", *words, **sharing)
+        return {one["check"]: one["level"] for one in json.loads(done.stdout)["checks"]}
+
+    return levels
 
 
 @pytest.fixture
@@ -130,7 +142,7 @@ def test_jobs_run_next_to_a_program_that_owns_a_queue_of_the_same_name(
 
 
 def test_commands_and_doctor_know_the_queues_by_their_own_names(
-    workshed, worker, noted, rabbitmq, foreign, count, eventually
+    workshed, worker, levels, noted, rabbitmq, foreign, count, eventually
 ):
     made = workshed("broker", "setup", "--import", "shared_jobs")
     assert set(made.split()) == {"default", "invoices", "low"}
@@ -157,12 +169,6 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
 
     with worker():
         eventually(lambda: noted() == ["dead"] and count("workshed.relays"))
-        words = ("--import", "shared_jobs", "--processes", "1", "--threads", "2")
-
-        def levels():
-            checks = json.loads(workshed("doctor", "--json", *words))["checks"]
-            return {one["check"]: one["level"] for one in checks}
-
         names = ("queues", "workers", "permissions", "dead queues")
         # RabbitMQ counts and lists connections a moment later.
         eventually(lambda: {levels()[name] for name in names} == {"ok"})

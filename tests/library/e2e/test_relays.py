@@ -129,7 +129,10 @@ def ids(found):
 
 @pytest.fixture
 def killed_between(start_relay, connect, conn, rabbitmq, eventually, no_deletes):
-    """Kill one of two relays when RabbitMQ has confirmed its windows and no row is deleted yet."""
+    """Kill one of two relays when RabbitMQ has confirmed its windows and its delete waits."""
+    waiting = (
+        "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
 
     def kill(found):
         first, second = start_relay(), start_relay()
@@ -138,12 +141,10 @@ def killed_between(start_relay, connect, conn, rabbitmq, eventually, no_deletes)
             no_deletes(lock)
             store(conn, found)
             eventually(lambda: rabbitmq.depth("parts") == min(len(found), TWO_WINDOWS))
+            eventually(lambda: conn.execute(f"SELECT 1 {waiting}").fetchone())
             first.kill()
             # PostgreSQL would notice its death only after the delete.
-            conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
+            conn.execute(f"SELECT pg_terminate_backend(pid) {waiting}")
         second.send_signal(signal.SIGCONT)
         return second
 
