@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 TWO, FIVE = (("-n", number, "--dist", "worksteal") for number in ("2", "5"))
 """Numbers of test processes; each has its own servers."""
-RUNNERS = ("pytest", "tests")
 UNIT = ("tests/library/unit", "tests/service/unit")
+BROKERS = "tests/library/integration/brokers"
+KIT = ("tests/library/integration/kit", "tests/service/integration/kit")
+WORKERS = "tests/library/e2e/workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ class Step:
     def command(self, platform: Platform, *, part: bool) -> list[str]:
         """Return the command for a row."""
         words = list((part and self.part) or self.words)
-        if words[0] in RUNNERS and platform.programs:
+        if words[0] == "tests" and platform.programs:
             # As one word, because pytest would treat a second one as the folder of the tests.
             words.append(f"--postgres={platform.programs}")
-        if words[0] in RUNNERS and platform.in_root:
+        if words[0] == "tests" and platform.in_root:
             words += ["--ignore", "tests/library/unit/test_matrix.py"]  # it makes such roots itself
         return ["python", "-m", *words]
 
@@ -74,34 +76,35 @@ NOT_RUN = {
 }
 
 
-def pytest(*words: str) -> tuple[str, ...]:
-    """Return the command that runs a few tests."""
-    return ("pytest", "-q", *TWO, "--exhaustive", *words)
+def run(*words: str, processes: tuple[str, ...] = TWO) -> tuple[str, ...]:
+    """Return the command that runs these tests, all of them if none is named."""
+    return ("tests", "--rerun", "-q", *processes, "--exhaustive", *words)
 
 
 STEPS = (
     Step(
         "boot",
-        pytest(SIGN_UP, "tests/library/e2e/workers/test_start_methods.py"),
-        part=pytest(SIGN_UP, START),
+        run(SIGN_UP, "tests/library/e2e/workers/test_start_methods.py"),
+        part=run(SIGN_UP, START),
     ),
-    Step("suite", ("tests", *FIVE, "--exhaustive")),
-    Step("unit", pytest(*UNIT), part=pytest(*UNIT), is_in_whole=False),
+    Step("unit", run(*UNIT), part=run(*UNIT)),
     Step(
         "brokers",
-        pytest("tests/library/integration/brokers"),
-        part=pytest(
+        run(BROKERS),
+        part=run(
             *(
-                f"tests/library/integration/brokers/test_{name}.py"
+                f"{BROKERS}/test_{name}.py"
                 for name in ("consuming", "executing", "policies", "relay", "sending")
             )
         ),
-        is_in_whole=False,
     ),
+    Step("kit", run(*KIT)),
+    Step("workers", run(WORKERS, processes=FIVE)),
     Step("lowest", ("tests.lowest",), only="3.11"),
     Step("demo", ("shop.demo",), part=("shop.demo",)),
-    Step("bench", ("bench", "--quick", "--only", "footprint"), is_in_whole=False),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),
+    Step("suite", run(processes=FIVE), is_in_whole=False),
+    Step("bench", ("bench", "--quick", "--only", "footprint"), is_in_whole=False),
 )
 
 
