@@ -11,6 +11,7 @@ from workshed.health import http, probes, status
 from workshed.health.http import PageHandlers
 from workshed.health.probes import StatusSource
 from workshed.health.status import ProcessKind
+from workshed.metrics import metric
 from workshed.settings import multiprocess_folder, settings
 
 PORT_RETRY_S = 30.0
@@ -25,8 +26,9 @@ def serve_own(source: StatusSource, of: ProcessKind) -> None:
     """
     pages = dict(probes.probe_pages(source, of))
     if settings().has_shared_metrics:
+        metric.keep_in_memory()
         exposition = _import_exposition()
-        pages["/metrics"] = exposition.metrics_page(exposition.collect_own_metrics)
+        pages["/metrics"] = exposition.metrics_page(exposition.own_metrics)
     if pages:
         http.serve_in_thread(settings(), pages)
 
@@ -36,7 +38,7 @@ def serve_shared(folder: Path) -> None:
 
     The answers come from files, so they wait for no other process and for no server.
     """
-    thread = threading.Thread(target=_serve, args=(shared_pages(folder),), daemon=True)
+    thread = threading.Thread(target=_serve, args=(folder,), daemon=True)
     # The main thread handles signals, and may wait for ever: it is not woken by one that another
     # thread receives. A thread, and those that it starts, inherit what is blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -51,13 +53,14 @@ def shared_pages(folder: Path) -> PageHandlers:
     pages = dict(probes.probe_pages(partial(status.read_statuses, folder), of="worker"))
     if settings().metrics and multiprocess_folder() == folder:
         exposition = _import_exposition()
-        pages["/metrics"] = exposition.metrics_page(
-            partial(exposition.collect_shared_metrics, folder)
-        )
+        pages["/metrics"] = exposition.metrics_page(partial(exposition.shared_metrics, folder))
     return pages
 
 
-def _serve(pages: PageHandlers) -> None:
+def _serve(folder: Path) -> None:
+    pages = shared_pages(folder)
+    if "/metrics" in pages:
+        _import_exposition().tidy_regularly(folder)
     while (server := http.bind_server(settings(), pages)) is None:
         threading.Event().wait(PORT_RETRY_S)
     server.serve_forever()

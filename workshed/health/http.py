@@ -1,14 +1,18 @@
-"""Serve a few pages over HTTP, on the first port that is free."""
+"""Serve a few pages over HTTP, on the first port that is free.
+
+`http.server` would do, but it imports `ssl` and the packages for emails, which take two megabytes
+of each process that has pages.
+"""
 
 import errno
 import logging
 import socket
+import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple, cast
 
 from workshed.settings import Settings
 
@@ -17,7 +21,12 @@ logger = logging.getLogger(__name__)
 PORTS_TRIED = 16
 """How many ports are tried, including the first."""
 CLIENT_TIMEOUT_S = 10.0
-"""How long a client may be silent before its connection is closed."""
+"""How long a client may take to send a request, and then to take the answer."""
+MOST_BYTES = 16 * 1024
+"""The longest request, with its headers."""
+ENDS_OF_HEAD = (b"\r\n\r\n", b"\n\n")
+REQUEST_WORDS = 3
+"""Method, path and version."""
 
 
 class PageAnswer(NamedTuple):
@@ -28,71 +37,88 @@ class PageAnswer(NamedTuple):
     kind: str = "text/plain; charset=utf-8"
 
 
-PageHandler = Callable[[str], PageAnswer]
-"""Takes the request's `Accept` header and returns the response; does not raise."""
+PageHandler = Callable[[], PageAnswer]
+"""Returns the response; does not raise."""
 PageHandlers = Mapping[str, PageHandler]
 """Pages by path."""
 
 
-class PageRequestHandler(BaseHTTPRequestHandler):
-    """One request."""
+class PageRequestHandler(socketserver.BaseRequestHandler):
+    """One connection, for one request."""
 
-    timeout = CLIENT_TIMEOUT_S
-    server_version = "workshed"
-    sys_version = ""
-    pages: ClassVar[PageHandlers]
+    request: socket.socket
 
-    def do_GET(self) -> None:
-        """Serve the page at this path, or a 404 that lists the paths."""
-        page = self.pages.get(urlsplit(self.path).path)
-        if page is None:
-            there = f"there is {', '.join(self.pages)}\n"
-            self._answer(PageAnswer(there.encode(), HTTPStatus.NOT_FOUND))
-        else:
-            self._answer(page(self.headers.get("Accept", "")))
+    def handle(self) -> None:
+        """Answer a request; give up on a client that is too slow or has gone."""
+        try:
+            self._answer()
+        except OSError as err:
+            logger.debug("a request of %s ended early: %s", self.client_address, err)
 
-    do_HEAD = do_GET  # noqa: N815 -- the name that `http.server` calls
-
-    def refuse(self) -> None:
-        """Refuse any other method."""
-        self.close_connection = True  # an unread body may follow
-        self._answer(PageAnswer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED))
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse  # noqa: N815 -- likewise
-
-    def _answer(self, answer: PageAnswer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
+    def _answer(self) -> None:
+        head = self._read_head()
+        if head is None:
+            return
+        words = head.split(b"\n", 1)[0].decode("latin-1").split()
+        answer = self._find_answer(words)
+        lines = [
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
+            f"Content-Type: {answer.kind}",
+            f"Content-Length: {len(answer.body)}",
+            "Connection: close",
+        ]
         if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            lines.append("Allow: GET, HEAD")
+        sent = "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+        self.request.settimeout(CLIENT_TIMEOUT_S)
+        self.request.sendall(sent if words[:1] == ["HEAD"] else sent + answer.body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- as its base has it
-        """Log nothing: scrapes are routine."""
+    def _read_head(self) -> bytes | None:
+        """Return the request up to its body; `None` if the client sends no more.
+
+        The time is limited for all of it, because a client may send a byte now and then.
+        """
+        head, until = b"", time.monotonic() + CLIENT_TIMEOUT_S
+        while len(head) <= MOST_BYTES and not any(end in head for end in ENDS_OF_HEAD):
+            self.request.settimeout(max(until - time.monotonic(), 0.001))
+            part = self.request.recv(MOST_BYTES)
+            if not part:
+                return None
+            head += part
+        return head
+
+    def _find_answer(self, words: list[str]) -> PageAnswer:
+        """Return the page at this path, or an error that says what there is."""
+        if len(words) != REQUEST_WORDS or not words[2].startswith("HTTP/"):
+            return PageAnswer(b"this is no HTTP request\n", HTTPStatus.BAD_REQUEST)
+        method, path, _version = words
+        if method not in ("GET", "HEAD"):
+            return PageAnswer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
+        pages = cast("PageServer", self.server).pages
+        page = pages.get(path.partition("?")[0])
+        if page is None:
+            there = f"there is {', '.join(pages)}\n"
+            return PageAnswer(there.encode(), HTTPStatus.NOT_FOUND)
+        return page()
 
 
-class PageServer(ThreadingHTTPServer):
+class PageServer(socketserver.ThreadingTCPServer):
     """Serves on one address; a silent client does not delay others."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, pages: PageHandlers) -> None:
         """Bind; raises `OSError` when the port is taken."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), type("OurRequest", (PageRequestHandler,), {"pages": pages}))
+        self.pages = pages
+        super().__init__((host, port), PageRequestHandler)
 
     def server_bind(self) -> None:
         """Bind without a name lookup, which blocks while the name server is unreachable."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- its base has it
-        """Log a client that hung up at debug level only."""
-        logger.debug("a request of %s ended early", client_address)
 
 
 def bind_server(config: Settings, pages: PageHandlers) -> PageServer | None:

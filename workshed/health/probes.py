@@ -24,8 +24,8 @@ def probe_pages(source: StatusSource, of: ProcessKind) -> PageHandlers:
     if not settings().probes:
         return {}
     return {
-        "/livez": lambda _: render_problems(fatal_problems(source())),
-        "/readyz": lambda _: render_problems(readiness_problems(source(), of)),
+        "/livez": lambda: render_problems(fatal_problems(source())),
+        "/readyz": lambda: render_problems(readiness_problems(source(), of)),
     }
 
 

@@ -19,14 +19,9 @@ logger = logging.getLogger(__name__)
 
 FOLDER_MODE = 0o700
 LIVE_GAUGE_FILE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
-METRIC_FILES = {
-    "counter": 128 * 1024,
-    "histogram": 512 * 1024,
-    "gauge_livesum": 64 * 1024,
-    "gauge_livemin": 64 * 1024,
-    "gauge_livemax": 64 * 1024,
-}
-"""Files of `prometheus_client`, with sizes in bytes that fit the metrics of some twenty actors."""
+VALUES_SUFFIX = ".values"
+"""Of files with what processes have measured. Other files, `.db`, are of `prometheus_client`, for
+an application's own metrics."""
 START_TIME_FIELD = 19
 """Index of the start time in /proc/PID/stat, counted from the field after the name."""
 
@@ -72,19 +67,37 @@ def join_folder(folder: Path) -> bool:
     try:
         if folder.parent == base_folder():
             (folder / process_name(os.getpid())).touch(FOLDER_MODE)
-            for kind, size in METRIC_FILES.items():
-                reserve_blocks(folder / f"{kind}_{os.getpid()}.db", size)
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
         return False
     return True
 
 
-def reserve_blocks(file: Path, size_bytes: int) -> None:
-    """Reserve the blocks of a file; otherwise a full disk would kill its writer with SIGBUS."""
-    with file.open("ab") as out:
-        if out.tell() < size_bytes and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(out.fileno(), 0, size_bytes)
+def reserve_application_files(folder: Path) -> None:
+    """Reserve the blocks of the files in which `prometheus_client` has this process measure.
+
+    Otherwise a full disk would end it with SIGBUS. Logs a warning if there is no space.
+    """
+    for file in folder.glob(f"*_{os.getpid()}.db"):
+        try:
+            with file.open("ab") as out:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(out.fileno(), 0, out.tell())
+        except OSError as err:
+            logger.warning("no space for the metrics of the application: %s", err)
+
+
+def values_file(folder: Path) -> Path:
+    """Return the file with what this process has measured."""
+    # Names with a dash are those of status files.
+    return folder / f"{process_name(os.getpid()).replace('-', '_')}{VALUES_SUFFIX}"
+
+
+def values_owner(file: Path) -> str | None:
+    """Return the `process_name` of the process that measures into a file; `None` if none does."""
+    name = file.stem.replace("_", "-")
+    is_of_process = file.suffix == VALUES_SUFFIX and name.partition("-")[0].isdecimal()
+    return name if is_of_process else None
 
 
 def base_folder() -> Path:

@@ -18,7 +18,7 @@ class MetricBuffer:
     """
 
     def __init__(self) -> None:
-        self._pending: deque[tuple[Metric, str, float, tuple[str, ...]]] = deque()
+        self._pending: deque[tuple[Metric, float, tuple[str, ...]]] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -26,18 +26,18 @@ class MetricBuffer:
         """Start the thread."""
         self._thread.start()
 
-    def record(self, meter: Metric, method: str, number: float, values: tuple[str, ...]) -> None:
-        """Note a measurement: a metric, its method, the number, and the label values."""
-        self._pending.append((meter, method, number, values))
+    def record(self, meter: Metric, number: float, values: tuple[str, ...]) -> None:
+        """Note a measurement: a metric, the number, and the label values."""
+        self._pending.append((meter, number, values))
 
     def flush(self) -> None:
         """Write everything noted so far."""
-        found: defaultdict[tuple[Metric, str, tuple[str, ...]], list[float]] = defaultdict(list)
+        found: defaultdict[tuple[Metric, tuple[str, ...]], list[float]] = defaultdict(list)
         for _ in range(len(self._pending)):
-            meter, method, number, values = self._pending.popleft()
-            found[meter, method, values].append(number)
-        for (meter, method, values), numbers in found.items():
-            meter.record_many(method, numbers, values)
+            meter, number, values = self._pending.popleft()
+            found[meter, values].append(number)
+        for (meter, values), numbers in found.items():
+            meter.record(numbers, values)
 
     def close(self) -> None:
         """Write the rest, and stop the thread."""

@@ -1,38 +1,36 @@
-"""The page `/metrics`."""
+"""The page `/metrics`, in the text format of Prometheus."""
 
+import importlib
 import logging
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from workshed.health import shared_folder
 from workshed.health.http import PageAnswer, PageHandler
-from workshed.metrics import compaction, metric
+from workshed.metrics import compaction, metric, samples
+from workshed.metrics.samples import Family, Labels
+
+KIND = "text/plain; version=0.0.4; charset=utf-8"
+TIDY_EVERY_S = 60.0
 
 logger = logging.getLogger(__name__)
 
-READ_ATTEMPTS = 3
-
-# Reading also merges files of dead processes; a concurrent read would count those twice.
+# Reading also merges files of ended processes; a concurrent read would count those twice.
 _read_lock = threading.Lock()
 
-MetricsSource = Callable[[], Any]
-"""Returns the metrics to expose, as a registry of `prometheus_client`."""
+MetricsSource = Callable[[], str]
+"""Returns the text of the page; may raise."""
 
 
 def metrics_page(source: MetricsSource) -> PageHandler:
     """Return the page `/metrics` of a source."""
 
-    def answer(accept: str) -> PageAnswer:
-        encode, kind = choose_encoder(accept)
+    def answer() -> PageAnswer:
         try:
-            return PageAnswer(encode(read_registry(source)), kind=kind)
+            return PageAnswer(source().encode(), kind=KIND)
         except Exception:
             logger.exception("the metrics cannot be read")
             return PageAnswer(b"the metrics cannot be read\n", HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -40,38 +38,57 @@ def metrics_page(source: MetricsSource) -> PageHandler:
     return answer
 
 
-def collect_own_metrics() -> Any:
-    """Return the metrics of this process, including the application's own."""
-    metric.import_prometheus()
-    return REGISTRY
+def own_metrics() -> str:
+    """Return the metrics of this process, and what the application has in `prometheus_client`."""
+    text = render(samples.combine(metric.read_own()))
+    if "prometheus_client" not in sys.modules:
+        return text
+    package = importlib.import_module("prometheus_client")
+    theirs: bytes = package.generate_latest(package.REGISTRY)
+    return text + theirs.decode()
 
 
-def collect_shared_metrics(folder: Path) -> CollectorRegistry:
+def shared_metrics(folder: Path) -> str:
     """Return the metrics of all processes of a folder."""
-    shared_folder.remove_dead_process_files(folder)
-    compaction.compact_files(folder)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
-    return registry
-
-
-def read_registry(source: MetricsSource) -> Any:
-    """Collect the metrics now; try again if a file was just created and is still empty."""
     with _read_lock:
-        for _ in range(READ_ATTEMPTS - 1):
+        shared_folder.remove_dead_process_files(folder)
+        found = compaction.read_folder(folder)
+    return render(samples.combine(found))
+
+
+def tidy_regularly(folder: Path) -> None:
+    """Start a thread that merges files of ended processes, even if nothing scrapes the page."""
+
+    def tidy() -> None:
+        while True:
+            threading.Event().wait(TIDY_EVERY_S)
             try:
-                return CollectedMetrics(list(source().collect()))
-            except Exception:  # noqa: BLE001 -- the last try raises
-                threading.Event().wait(0.01)
-        return CollectedMetrics(list(source().collect()))
+                shared_metrics(folder)
+            except Exception:
+                logger.exception("the metrics cannot be read")
+
+    threading.Thread(target=tidy, name="metrics files", daemon=True).start()
 
 
-class CollectedMetrics:
-    """Collected metrics, with the interface that an encoder expects."""
+def render(families: Iterable[Family]) -> str:
+    """Return metrics as text."""
+    lines = []
+    for family in families:
+        help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+        lines += [f"# HELP {family.name} {help_text}", f"# TYPE {family.name} {family.kind}"]
+        lines += [
+            f"{name}{render_labels(labels)} {samples.format_number(value)}"
+            for name, labels, value in family.numbers()
+        ]
+    return "".join(f"{line}\n" for line in lines)
 
-    def __init__(self, metrics: list[Any]) -> None:
-        self._metrics = metrics
 
-    def collect(self) -> list[Any]:
-        """Return the metrics."""
-        return self._metrics
+def render_labels(labels: Labels) -> str:
+    """Return `{actor="work",queue="default"}`; nothing if there are none."""
+    words = [f'{name}="{escape_label(value)}"' for name, value in labels]
+    return f"{{{','.join(words)}}}" if words else ""
+
+
+def escape_label(value: str) -> str:
+    """Return the value of a label, as it is written between quotation marks."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

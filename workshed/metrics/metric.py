@@ -1,20 +1,20 @@
-"""Metric types; `prometheus_client` is imported where something can show what they measure."""
+"""Metric types, and where this process keeps what they measure."""
 
-import contextlib
 import importlib
-import inspect
 import logging
 import os
 import sys
 import threading
-from bisect import bisect_left
-from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, ClassVar, Literal
 
-from workshed.settings import multiprocess_folder
+from workshed.health.shared_folder import values_file
+from workshed.metrics.file_store import FileStore
+from workshed.metrics.forks import lock_during_fork
+from workshed.metrics.samples import Sample
+from workshed.metrics.stores import MetricStore, Recorder
+from workshed.settings import multiprocess_folder, settings
 
 Mode = Literal["livesum", "livemax", "livemin"]
 """How the values of all living processes that share a folder are combined."""
@@ -22,25 +22,9 @@ Mode = Literal["livesum", "livemax", "livemin"]
 # From a quick job to one that takes half an hour.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
-HISTOGRAM_PARTS = ("_upper_bounds", "_buckets", "_sum")
-"""Attributes of a `prometheus_client` histogram."""
-
 logger = logging.getLogger(__name__)
 
 METRICS: list["Metric"] = []
-
-
-class NullMetric:
-    """Discards measurements while metrics are off."""
-
-    def inc(self, amount: float) -> None:
-        """Do nothing."""
-
-    def set(self, value: float) -> None:
-        """Do nothing."""
-
-    def observe(self, amount: float) -> None:
-        """Do nothing."""
 
 
 @dataclass(eq=False)
@@ -54,8 +38,11 @@ class Metric:
     labels: tuple[str, ...] = ()
     namespace: str = field(default="workshed", kw_only=True)
     """The first word of its name; an application uses its own."""
-    _metric: Any = None
-    _children: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    mode: str = field(default="", init=False)
+    """How gauges of several processes are combined; empty for other kinds."""
+    buckets: tuple[float, ...] = field(default=(), init=False)
+    """Upper limits, for a histogram."""
+    _recorders: dict[tuple[str, ...], Recorder] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Register the metric."""
@@ -71,42 +58,25 @@ class Metric:
         """The unit: `seconds`, or 1."""
         return "seconds" if self.name.endswith("_seconds") else "1"
 
-    def record(self, method: str, number: float, values: tuple[str, ...]) -> None:
-        """Record a measurement; never raises, because metrics must not disturb jobs."""
+    def record(self, numbers: Sequence[float], values: tuple[str, ...]) -> None:
+        """Record measurements; never raises, because metrics must not disturb jobs."""
         try:
-            getattr(self._child(values), method)(number)
+            recorder = self._recorders.get(values) or self._resolve(values)
+            recorder(numbers)
         except Exception as err:  # noqa: BLE001 -- a full disk, for example
             disable_after_error(err)
 
-    def record_many(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
-        """Record many measurements at once."""
-        self.record(method, sum(numbers), values)
-
-    def _child(self, values: tuple[str, ...]) -> Any:
-        child = self._children.get(values)
-        return self._resolve_child(values) if child is None else child
-
-    def _resolve_child(self, values: tuple[str, ...]) -> Any:
-        if not _state.is_on or not _is_exposed():
-            return NULL_METRIC
+    def _resolve(self, values: tuple[str, ...]) -> Recorder:
         with _state.lock:
-            if self._metric is None:
-                self._metric = self._create(import_prometheus())
-            made = self._metric.labels(*values) if self.labels else self._metric
-            return self._children.setdefault(values, made)
-
-    def _create(self, prometheus: Any) -> Any:
-        raise NotImplementedError
-
-    def collect(self) -> Iterable[Any]:
-        """Return the measurements of this process."""
-        metric = self._metric
-        return [] if metric is None else metric.collect()
+            store = _state.find_store()
+            if store is None:
+                return discard
+            made = store.recorder(self, values)
+            return self._recorders.setdefault(values, made)
 
     def reset(self) -> None:
-        """Start from zero."""
-        self._metric = None
-        self._children = {}
+        """Forget where it was recorded."""
+        self._recorders = {}
 
 
 class Counter(Metric):
@@ -121,10 +91,7 @@ class Counter(Metric):
 
     def add(self, *values: str, amount: float = 1) -> None:
         """Add `amount`, for these label values."""
-        self.record("inc", amount, values)
-
-    def _create(self, prometheus: Any) -> Any:
-        return prometheus.Counter(self.full_name, self.help, self.labels, registry=None)
+        self.record((amount,), values)
 
 
 @dataclass(eq=False)
@@ -136,12 +103,7 @@ class Gauge(Metric):
 
     def set(self, value: float, *values: str) -> None:
         """Set the current value, for these label values."""
-        self.record("set", value, values)
-
-    def _create(self, prometheus: Any) -> Any:
-        return prometheus.Gauge(
-            self.full_name, self.help, self.labels, registry=None, multiprocess_mode=self.mode
-        )
+        self.record((value,), values)
 
 
 @dataclass(eq=False)
@@ -153,41 +115,73 @@ class Histogram(Metric):
 
     def observe(self, seconds: float, *values: str) -> None:
         """Record a duration, for these label values."""
-        self.record("observe", seconds, values)
-
-    def record_many(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
-        """Record many durations at once; each bucket is written only once."""
-        try:
-            child = self._child(values)
-            parts: list[Any] = [getattr(child, name, None) for name in HISTOGRAM_PARTS]
-            if None in parts:  # a `NullMetric`, or a release with other internals
-                for number in numbers:
-                    getattr(child, method)(number)
-                return
-            bounds, buckets, total = parts
-            total.inc(sum(numbers))
-            for place, count in Tally(bisect_left(bounds, one) for one in numbers).items():
-                buckets[place].inc(count)
-        except Exception as err:  # noqa: BLE001 -- as in `record`
-            disable_after_error(err)
-
-    def _create(self, prometheus: Any) -> Any:
-        return prometheus.Histogram(
-            self.full_name, self.help, self.labels, registry=None, buckets=self.buckets
-        )
+        self.record((seconds,), values)
 
 
 @dataclass
 class MetricsState:
-    """Whether metrics are on in this process."""
+    """Whether metrics are on in this process, and where they are kept."""
 
     is_on: bool = False
-    pid: int = field(default_factory=os.getpid)
+    store: MetricStore | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def find_store(self) -> MetricStore | None:
+        """Return the store; `None` while nothing can read what this process measures.
 
-NULL_METRIC = NullMetric()
+        Raises `OSError` if its file cannot be made.
+        """
+        if self.is_on and self.store is None:
+            self.store = open_store()
+        return self.store
+
+    def drop_store(self) -> None:
+        """Close the store; the next measurement opens another one."""
+        for metric in METRICS:
+            metric.reset()
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+
 _state = MetricsState()
+
+
+def discard(_numbers: Sequence[float]) -> None:
+    """Record nothing."""
+
+
+def open_store() -> MetricStore | None:
+    """Return a new store for this process, or `None` if nothing reads its measurements.
+
+    `prometheus_client` takes 4 MB and 45 ms, so it is not imported for nothing: a program that only
+    sends has its numbers in that package's registry once it has imported that itself.
+    """
+    folder = multiprocess_folder()
+    if folder is not None and folder == settings().shared_folder:
+        return FileStore(values_file(folder))
+    if folder is not None or "prometheus_client" in sys.modules:
+        store: MetricStore = import_prometheus().PrometheusStore()
+        return store
+    return None
+
+
+def import_prometheus() -> Any:
+    """Import what needs `prometheus_client`."""
+    return importlib.import_module("workshed.metrics.prometheus")
+
+
+def keep_in_memory() -> None:
+    """Keep measurements in memory from now on, for a process that has a page of its own."""
+    with _state.lock:
+        if _state.is_on and _state.store is None:
+            _state.store = FileStore()
+
+
+def read_own() -> list[Sample]:
+    """Return what this process keeps in memory."""
+    store = _state.store
+    return store.read() if isinstance(store, FileStore) else []
 
 
 def disable_after_error(err: Exception) -> None:
@@ -198,74 +192,19 @@ def disable_after_error(err: Exception) -> None:
 
 def set_enabled(*, on: bool) -> None:
     """Switch metrics on or off."""
-    if _state.is_on != on:
-        _state.is_on = on
-        for meter in METRICS:
-            meter.reset()
-
-
-def _is_exposed() -> bool:
-    """Tell whether anything can read what this process measures.
-
-    Without a metrics folder, only a program that has imported `prometheus_client` can. The import
-    takes 4 MB and 45 ms, which a program that only sends jobs saves.
-    """
-    return multiprocess_folder() is not None or "prometheus_client" in sys.modules
-
-
-@cache
-def import_prometheus() -> Any:
-    """Import `prometheus_client`, and register with its collector in this process."""
-    prometheus = importlib.import_module("prometheus_client")
-    values: Any = importlib.import_module("prometheus_client.values")
-    in_memory = values.ValueClass is values.MutexValue
-    if in_memory and multiprocess_folder() is not None:  # imported before the folder was named
-        values.ValueClass = values.MultiProcessValue()
-        in_memory = False
-    if not in_memory:
-        _disable_pid_check(values.ValueClass)
-        lock_during_fork(inspect.getclosurevars(values.ValueClass.inc).nonlocals["lock"])
-    prometheus.REGISTRY.register(WorkshedCollector())
-    return prometheus
-
-
-def _disable_pid_check(kind: Any) -> None:
-    """Keep `prometheus_client` from calling `getpid` for each measurement, to detect forks.
-
-    That took 4 µs, five times per job, where system calls are slow; fork hooks do the same here.
-    """
-    with contextlib.suppress(AttributeError, ValueError):  # a release with other internals
-        asking = kind._MmapedValue__check_for_pid_change  # noqa: SLF001
-        cell = asking.__code__.co_freevars.index("process_identifier")
-        asking.__closure__[cell].cell_contents = lambda: _state.pid
+    with _state.lock:
+        if _state.is_on != on:
+            _state.is_on = on
+            _state.drop_store()
 
 
 def _reset_in_child() -> None:
-    """Start from zero in a forked child; with a folder, it has its own files anyway."""
-    _state.pid = os.getpid()
-    if multiprocess_folder() is None:
-        for meter in METRICS:
-            meter.reset()
+    """Start from zero in a forked child, in a file of its own.
 
-
-class WorkshedCollector:
-    """Adds the metrics of this process to the registry that an application exposes."""
-
-    def describe(self) -> list[Any]:
-        """Return nothing, because metrics appear with their first measurement."""
-        return []
-
-    def collect(self) -> Iterator[Any]:
-        """Yield every metric that has measurements."""
-        for meter in METRICS:
-            yield from meter.collect()
-
-
-def lock_during_fork(lock: threading.Lock) -> None:
-    """Fork only while no thread holds a lock, because in the child no thread would release it."""
-    os.register_at_fork(
-        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-    )
+    In a folder that an application has named, `prometheus_client` does that itself.
+    """
+    if isinstance(_state.store, FileStore) or multiprocess_folder() is None:
+        _state.drop_store()
 
 
 lock_during_fork(_state.lock)

@@ -7,10 +7,16 @@ import pytest
 
 FORKS = """
 import os, signal, sys, threading
-import prometheus_client
+from workshed.health import shared_folder
+from workshed.metrics import samples
+from workshed.settings import settings
+if sys.argv[1] != "memory":
+    import prometheus_client
 from workshed.metrics import metric, meters
 
 metric.set_enabled(on=True)
+if sys.argv[1] == "memory":
+    metric.keep_in_memory()
 over = threading.Event()
 
 def count():
@@ -23,12 +29,18 @@ def forked():
         signal.alarm(20)
         meters.SENDS.add("greet", "default", "published")
         meters.RELAY_WINDOWS.add()
-        os._exit(int(told("workshed_relay_windows_total") != 1))
+        os._exit(int(counted() != [1.0]))
     return pid
 
-def told(name):
-    from prometheus_client import REGISTRY
-    return REGISTRY.get_sample_value(name)
+def counted():
+    name = "workshed_relay_windows_total"
+    if sys.argv[1] == "memory":
+        metric.keep_in_memory()
+        return [1.0] if metric.read_own() == [] else []
+    if sys.argv[1] == "folder":
+        file = shared_folder.values_file(settings().shared_folder)
+        return [sample.value for sample in samples.read_file(file) if sample.name == name]
+    return [prometheus_client.REGISTRY.get_sample_value(name)]
 
 meters.RELAY_WINDOWS.add(amount=5)
 threads = [threading.Thread(target=count) for _ in range(4)]
@@ -39,17 +51,25 @@ over.set()
 print({code: codes.count(code) for code in codes})
 """
 
+FOLDERS = {
+    "registry": (),
+    "named folder": ("PROMETHEUS_MULTIPROC_DIR",),
+    "folder": ("PROMETHEUS_MULTIPROC_DIR", "WORKSHED_SHARED_FOLDER"),
+    "memory": (),
+}
+"""Where a process keeps its numbers, with the variables that name a folder."""
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(shared, tmp_path):
-    """Each metric holds the lock of the folder's files for a moment.
+
+@pytest.mark.parametrize("where", ["registry", "named folder", "folder", "memory"])
+def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(where, tmp_path):
+    """Each metric holds the lock of the files for a moment.
 
     Without its guard, a child forked then would wait for ever in its first `send`. The same is true
     of a lock in memory that another thread holds.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKS],
-        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if shared else {},
+        [sys.executable, "-W", "ignore", "-c", FORKS, where],
+        env={name: str(tmp_path) for name in FOLDERS[where]},
         capture_output=True,
         text=True,
         timeout=240,

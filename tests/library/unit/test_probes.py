@@ -78,10 +78,10 @@ def test_a_fleet_that_is_not_ready_says_why(now, pulses, problems):
 def test_the_pages_answer_with_an_http_status(now):
     pages = probes.probe_pages(lambda: [worker(problems=["quiet"])], of="worker")
 
-    assert pages["/livez"]("").status == 200
-    assert pages["/livez"]("").body == b"ok\n"
-    assert pages["/readyz"]("").status == 503
-    assert pages["/readyz"]("").body == b"worker 7: quiet\n"
+    assert pages["/livez"]().status == 200
+    assert pages["/livez"]().body == b"ok\n"
+    assert pages["/readyz"]().status == 503
+    assert pages["/readyz"]().body == b"worker 7: quiet\n"
 
 
 # Status files

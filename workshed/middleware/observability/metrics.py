@@ -7,12 +7,14 @@ from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
 from workshed.app import get_app, load_module
+from workshed.health.shared_folder import reserve_application_files
 from workshed.metrics import meters
 from workshed.metrics.buffer import MetricBuffer
 from workshed.metrics.meters import OTHER
 from workshed.metrics.metric import Counter, Metric
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observer import Observer
+from workshed.settings import settings
 
 
 class Metrics(Observer):
@@ -39,6 +41,9 @@ class Metrics(Observer):
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
                 meter.add(amount=0)
+        folder = settings().shared_folder
+        if folder is not None:
+            reserve_application_files(folder)
         self._buffer = MetricBuffer()
         self._buffer.start()
 
@@ -64,20 +69,20 @@ class Metrics(Observer):
         """Record how long the job has waited."""
         queue_wait_s = job.queue_wait_s
         if queue_wait_s is not None:
-            self._record(meters.JOB_WAIT, "observe", queue_wait_s, self.labels(job.message))
+            self._record(meters.JOB_WAIT, queue_wait_s, self.labels(job.message))
 
     def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Record the outcome, and how long the job ran if it did."""
         labels = self.labels(job.message)
-        self._record(meters.JOBS, "inc", 1, (*labels, outcome.kind))
+        self._record(meters.JOBS, 1, (*labels, outcome.kind))
         if job.duration_s is not None:
-            self._record(meters.JOB_RUN, "observe", job.duration_s, labels)
+            self._record(meters.JOB_RUN, job.duration_s, labels)
 
-    def _record(self, meter: Metric, method: str, number: float, labels: tuple[str, ...]) -> None:
+    def _record(self, meter: Metric, number: float, labels: tuple[str, ...]) -> None:
         if self._buffer is None:
-            meter.record(method, number, labels)
+            meter.record((number,), labels)
         else:
-            self._buffer.record(meter, method, number, labels)
+            self._buffer.record(meter, number, labels)
 
     def labels(self, message: dramatiq.Message[Any]) -> tuple[str, str]:
         """Return the message's actor and queue, replaced unless this program declares them."""

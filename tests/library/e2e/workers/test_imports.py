@@ -24,15 +24,17 @@ import parts
 parts.make.send(1)
 """
 SENDER = {"cronsim", "dramatiq", "orjson", "pika"}
-QUERYING = {"prometheus_client", "psycopg", "psycopg_pool"}
+QUERYING = {"psycopg", "psycopg_pool"}
 RUNNER = SENDER | QUERYING | {"psycopg_binary", "typing_extensions"}
 ALLOWED = {
     "sender": SENDER,
     "worker": RUNNER,
     "relay": RUNNER,
-    "supervisor": {"prometheus_client"},
+    "supervisor": set(),
 }
 """Packages that are not Python's own, by the kind of process."""
+HEAVY = {"asyncio", "email", "http.server", "ssl"}
+"""Modules of Python that take megabytes, and that a supervisor does not need."""
 OF_A_WORKER = (
     "workshed.transport.consum",
     "workshed.transport.relay",
@@ -95,7 +97,7 @@ def test_the_completion_of_a_command_imports_no_pydantic(imported, environment, 
 
 
 def test_the_processes_of_workshed_worker_import_only_what_they_need(
-    imported, supervise, send, done, eventually
+    imported, supervise, send, done, eventually, tmp_path
 ):
     workers = supervise(processes=1, exporter=True)
     send("make", 1)
@@ -105,4 +107,7 @@ def test_the_processes_of_workshed_worker_import_only_what_they_need(
     assert QUERYING <= imported(worker) <= ALLOWED["worker"]
     assert QUERYING <= imported(relay) <= ALLOWED["relay"]
     workers.stop()
-    assert imported(workers.process.pid) <= ALLOWED["supervisor"]
+    supervisor = workers.process.pid
+    assert imported(supervisor) <= ALLOWED["supervisor"]
+    modules = (tmp_path / "imported" / str(supervisor)).read_text().split()
+    assert HEAVY.intersection(modules) == set()

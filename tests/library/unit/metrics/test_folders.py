@@ -110,22 +110,40 @@ def test_counters_of_a_dead_process_stay_and_its_live_gauges_go(other):
     assert (folder / f"gauge_livesum_{os.getpid()}.db").exists()
 
 
-def test_metric_files_have_their_blocks_allocated_on_disk():
+def test_files_of_the_application_have_their_blocks_allocated_on_disk():
     """A write to a file without blocks, once the disk is full, would kill the worker."""
     folder = mine()
+    file = folder / f"counter_{os.getpid()}.db"
+    with file.open("wb") as out:
+        out.truncate(65_536)
 
-    for kind, size in shared_folder.METRIC_FILES.items():
-        assert (folder / f"{kind}_{os.getpid()}.db").stat().st_blocks * 512 >= size
+    shared_folder.reserve_application_files(folder)
+
+    assert file.stat().st_blocks * 512 >= file.stat().st_size == 65_536
 
 
-def test_nothing_is_measured_without_disk_space(monkeypatch, caplog):
+def test_a_full_disk_is_logged(monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
+    folder = mine()
+    (folder / f"counter_{os.getpid()}.db").touch()
 
-    assert not shared_folder.join_folder(shared_folder.share_metrics_folder(os.getpid()))
-    assert "nothing is measured: [Errno 28]" in caplog.text
+    shared_folder.reserve_application_files(folder)
+
+    assert "no space for the metrics of the application: [Errno 28]" in caplog.text
+
+
+def test_the_file_of_a_process_names_it_and_is_no_status_file(other):
+    folder = mine()
+
+    file = shared_folder.values_file(folder)
+
+    assert shared_folder.values_owner(file) == shared_folder.process_name(os.getpid())
+    assert "-" not in file.name
+    assert shared_folder.values_owner(folder / "merged.values") is None
+    assert shared_folder.values_owner(folder / "counter_1.db") is None
 
 
 def test_nothing_is_created_in_a_folder_that_the_user_named(tmp_path):

@@ -143,7 +143,7 @@ def test_each_metric_says_what_it_is_in_base_units():
 
 def test_all_metrics_can_be_rendered_as_a_page(metrics):
     for one in METRICS:
-        one.record({"counter": "inc", "gauge": "set"}.get(one.kind, "observe"), 1, one.labels)
+        one.record((1,), one.labels)
 
     page = generate_latest(REGISTRY).decode()
 
@@ -185,7 +185,7 @@ def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(meters.SENDS, "_create", full)
+    monkeypatch.setattr(metric.import_prometheus().PrometheusStore, "recorder", full)
 
     meters.SENDS.add("greet", "default", "published")
     meters.SENDS.add("greet", "default", "published")
@@ -197,5 +197,5 @@ def test_a_metric_that_cannot_be_written_fails_no_job(monkeypatch, caplog):
 
 def test_the_fields_of_a_meter_are_its_own():
     """A shared default would mix the numbers of two metrics."""
-    assert [one.name for one in fields(Counter) if one.name == "_children"] == ["_children"]
-    assert meters.JOBS._children is not meters.SENDS._children
+    assert [one.name for one in fields(Counter) if one.name == "_recorders"] == ["_recorders"]
+    assert meters.JOBS._recorders is not meters.SENDS._recorders
