@@ -207,5 +207,5 @@ def _reset_in_child() -> None:
         _state.drop_store()
 
 
-lock_during_fork(_state.lock)
+lock_during_fork(_state.lock, is_outer=True)
 os.register_at_fork(after_in_child=_reset_in_child)

@@ -77,3 +77,45 @@ def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(where, tm
     )
 
     assert (done.returncode, done.stdout) == (0, "{0: 60}\n"), done.stderr
+
+
+ORDER = """
+import os, threading, time
+import prometheus_client
+from workshed.metrics import file_store, forks, metric, prometheus
+
+outer, inner = metric._state.lock, [lock for lock in forks._locks if lock is not metric._state.lock]
+has_outer = threading.Event()
+
+def resolve():
+    with outer:
+        has_outer.set()
+        until = time.monotonic() + 1
+        while time.monotonic() < until and not any(lock.locked() for lock in inner):
+            pass
+        for lock in inner:
+            with lock:
+                pass
+
+thread = threading.Thread(target=resolve, daemon=True)
+thread.start()
+has_outer.wait()
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+print(len(inner), os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_fork_takes_locks_in_the_order_of_threads(tmp_path):
+    """In another order, it would hold a lock that a thread waits for, and wait for that thread."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ORDER],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "2 0\n"), done.stderr
