@@ -5,7 +5,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,10 @@ from shop.demo.signups import SignupDemo
 from workshed.devserver import DevServers
 
 BAR_WIDTH = 30
+RESULT_COLUMNS = ("what", "done", "refused", "retried", "how fast", "found again")
+NUMBER_COLUMNS = ("done", "refused", "retried")
+WIDEST = 1_000
+"""Columns of a terminal on which every table fits."""
 
 
 class ProgressDisplay:
@@ -116,15 +120,29 @@ def print_people(console: Console, sightings: list[SignupDemo]) -> None:
 
 
 def print_results(console: Console, rows: Iterable[ResultRow]) -> None:
-    """Print how much was done, refused and retried, and how fast."""
+    """Print how much was done, refused and retried, and how fast.
+
+    On a narrow terminal the last columns are left out, so that no number is cut off.
+    """
+    found = list(rows)
+    for number in range(len(RESULT_COLUMNS), len(NUMBER_COLUMNS), -1):
+        table = _build_results(found, RESULT_COLUMNS[:number])
+        wide = console.options.update_width(WIDEST)  # otherwise it would always seem to fit
+        if console.measure(table, options=wide).maximum <= console.width:
+            break
+    console.print(table)
+
+
+def _build_results(rows: list[ResultRow], columns: tuple[str, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("what", "done", "refused", "retried", "how fast", "found again"):
-        is_number = column in ("done", "refused", "retried")
-        table.add_column(column, no_wrap=True, justify="right" if is_number else "left")
+    for column in columns:
+        justify: JustifyMethod = "right" if column in NUMBER_COLUMNS else "left"
+        table.add_column(column, no_wrap=True, justify=justify)
     for row in rows:
         numbers = (str(number) for number in (row.done, row.refused, row.retried))
-        table.add_row(row.label, *numbers, row.speed, row.cross_check)
-    console.print(table)
+        cells = (row.label, *numbers, row.speed, row.cross_check)
+        table.add_row(*cells[: len(columns)])
+    return table
 
 
 def print_scenario(console: Console, of: DemoScenario) -> None:
