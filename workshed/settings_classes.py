@@ -1,6 +1,6 @@
 """What holds for any class of settings: Workshed's, and an application's of `pydantic_settings`."""
 
-import difflib
+import importlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -66,7 +66,8 @@ def find_unknown_names(environ: Mapping[str, str], kind: "SettingsClass") -> lis
         ours = name.upper().removeprefix(prefix)
         ours = ours.partition(nested)[0] if nested else ours
         if name.upper().startswith(prefix) and ours not in known:
-            close = difflib.get_close_matches(ours, known, n=1)
+            # Imported for an error only: it takes a third of a megabyte of each process.
+            close = importlib.import_module("difflib").get_close_matches(ours, known, n=1)
             hint = f"; did you mean {prefix}{close[0]}?" if close else ""
             problems.append(f"{name} is not a setting{hint}")
     return problems

@@ -1,6 +1,6 @@
 """Time zones: their names, and when their clocks show a time."""
 
-import difflib
+import importlib
 import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
@@ -14,7 +14,10 @@ def zone_problem(name: str) -> str | None:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError, TypeError):
-        close = difflib.get_close_matches(str(name), available_timezones(), n=1)
+        # Imported for an error only: it takes a third of a megabyte of each process.
+        close = importlib.import_module("difflib").get_close_matches(
+            str(name), available_timezones(), n=1
+        )
         hint = f"; did you mean {close[0]}?" if close else ", as in Europe/Paris"
         return f"no time zone has this name{hint}"
     return None

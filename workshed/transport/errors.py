@@ -21,7 +21,7 @@ WorkshedError
     └── PartialSendError          some of several messages were not sent
 """
 
-import difflib
+import importlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -168,5 +168,6 @@ def exit_code(error: WorkshedError) -> int:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)`, or an empty string if no known name is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    # Imported for an error only: it takes a third of a megabyte of each process.
+    close = importlib.import_module("difflib").get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

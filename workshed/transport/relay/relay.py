@@ -1,5 +1,6 @@
 """Publish jobs that are due: the only way from the schedule to RabbitMQ."""
 
+import importlib
 import logging
 import math
 import signal
@@ -17,7 +18,6 @@ from workshed import db, logs, migrate
 from workshed.app import get_app, load_object
 from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.health import endpoints
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus
 from workshed.jobs.batches import batches
@@ -350,6 +350,8 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
     relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None and serves:
+        # Under `workshed worker` the supervisor serves, and the relay needs no HTTP server.
+        endpoints = importlib.import_module("workshed.health.endpoints")
         endpoints.serve_own(lambda: [relay.status()], of="relay")
     logger.info("relay is at work")
     with RelayStatusReporter(folder, relay.status), tasks:
