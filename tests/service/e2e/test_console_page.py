@@ -21,13 +21,17 @@ WATCHED = """() => {
     new MutationObserver(() => {
         const bar = document.querySelector("#changing progress");
         if (bar) window.shares.push(bar.value / bar.max);
-    }).observe(document.getElementById("changing"), { childList: true });
+    }).observe(document.getElementById("changing"), {
+        attributes: true, childList: true, subtree: true });
 }"""
 """Records each length of a bar on the page."""
 
 
 def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, monkeypatch):
-    """It moves without a reload while a worker reads the file."""
+    """It moves without a reload while a worker reads the file.
+
+    The rows stop at a user whom another transaction creates, so that the page surely shows a share.
+    """
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     settings.cache_clear()
     file = tmp_path / "people.csv"
@@ -41,8 +45,11 @@ def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, 
     expect(page.locator("main")).to_contain_text("pending")
     page.evaluate(WATCHED)
 
-    start_worker(threads=1, env={"SHOP_IMPORT_CHUNK": "1"})  # a job for each row takes a while
-
+    with connect() as other, other.transaction(force_rollback=True):
+        people.create(other, name="Held back", email="person300@example.org")
+        start_worker(threads=1, env={"SHOP_IMPORT_CHUNK": "100"})
+        bar = page.locator("#changing progress")
+        expect(bar).to_have_attribute("value", re.compile("^[1-9]"))
     expect(page.locator("main")).to_contain_text("completed")
     shares = page.evaluate("window.shares")
     assert shares == sorted(shares)
