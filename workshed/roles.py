@@ -65,12 +65,14 @@ TABLES: dict[str, Rights] = {
         "operator": "raw",
     },
     "workshed.cancel_rules": {"worker": "r", "relay": "rwd", "reader": "r", "operator": "rad"},
+    "workshed.console_sessions": {"relay": "rwd", "reader": "rawd", "operator": "rawd"},
     "workshed.counters": {"application": "rawd", "worker": "rawd", "relay": "rwd", "reader": "r"},
     "workshed.dead": {"worker": "rawd", "relay": "rawd", "reader": "r", "operator": "rawd"},
     "workshed.limit_slots": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
     "workshed.limit_starts": {"worker": "rad", "relay": "rwd", "reader": "r", "operator": "r"},
     "workshed.limit_waiters": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rwd"},
     "workshed.limits": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "rw"},
+    "workshed.login_failures": {"relay": "rwd", "reader": "raw", "operator": "raw"},
     "workshed.migrations": {
         "worker": "r",
         "relay": "r",
@@ -189,6 +191,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "workshed.insert_with_key": ("sender", "application", "worker", "operator"),
     "workshed.create_periodic_run": ("relay", "clock", "operator"),
     "workshed.drop_runs_partitions": ("relay",),
+    "workshed.audit_login": ("reader", "operator"),
     "workshed.count_login": ("reader", "operator"),
 }
 """Functions that not every account may execute, with the roles that may."""

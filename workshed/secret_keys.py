@@ -6,7 +6,7 @@ from typing import Any
 from workshed.extras import require_extra
 
 with require_extra("server"):
-    from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
+    from itsdangerous import Signer, URLSafeSerializer, URLSafeTimedSerializer
 
 from workshed.errors import SettingsError
 from workshed.settings import settings
@@ -23,6 +23,11 @@ def create_signer(purpose: str) -> URLSafeSerializer:
 def create_timed_signer(purpose: str) -> URLSafeTimedSerializer:
     """Return a signer for one purpose that also records when each value was signed."""
     return URLSafeTimedSerializer(_read_keys(), salt=purpose, signer_kwargs=SIGNER_OPTIONS)
+
+
+def create_proof_signer(purpose: str) -> Signer:
+    """Return a signer whose signatures are kept apart from what they sign."""
+    return Signer(_read_keys(), salt=purpose, **SIGNER_OPTIONS)
 
 
 def require_secret() -> None:

@@ -159,6 +159,9 @@ class Settings(EnvironmentSettings):
     console_users: Secret = Secret("")
     """Users of the web console, as `name:role:hash`, separated by spaces; the role is `reader` or
     `operator`. `workshed console user NAME` makes one."""
+    console_tokens: Secret = Secret("")
+    """Tokens with which programs use the web console, as `name:role:hash`, separated by spaces.
+    `workshed console token NAME` makes one. A program sends `Authorization: Bearer TOKEN`."""
     console_proxy_secret: Annotated[Secret, _check_long_secret] | None = None
     """Secret that an authenticating proxy sends as `X-Workshed-Secret`, together with
     `X-Workshed-User` and `X-Workshed-Role`; at least 32 characters."""

@@ -19,7 +19,7 @@ A_SECOND = 50
 NOTHING = timedelta(microseconds=1)
 BOUNDED = {
     *("migrations", "queues", "actors", "periodic_jobs", "workers", "relays", "limits"),
-    *("run_locks", "runs_dropped"),
+    *("run_locks", "runs_dropped", "console_sessions", "login_failures"),
 }
 """Tables with a row for each process, queue, actor and so on, not for each job."""
 TABLES = """

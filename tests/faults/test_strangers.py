@@ -16,6 +16,8 @@ from tests.library.integration.desk.conftest import Browser
 from workshed.console.web.pages import list_actions, list_downloads, list_pages
 
 REFUSED = {401, 403}
+ACTIONS = [action for action in list_actions() if not action.is_personal]
+"""Those that a reader may not do."""
 EVIL = "https://evil.example"
 JOBS_A_PRESS = 8
 LATER = timedelta(seconds=2)
@@ -100,7 +102,7 @@ def test_the_console_does_nothing_for_strangers(
     conn = connect(autocommit=True)
     numbers = itertools.count(1)
     for _ in range(scale(ROUNDS)):
-        for way, action in itertools.product(strangers.ways, list_actions()):
+        for way, action in itertools.product(strangers.ways, ACTIONS):
             ledger.commit(next(numbers), LATER)
             for number in itertools.islice(numbers, JOBS_A_PRESS - 1):
                 ledger.send(number)
@@ -111,4 +113,5 @@ def test_the_console_does_nothing_for_strangers(
             strangers.read(page.path)
 
     all_refused(strangers)
-    assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
+    done = "SELECT count(*) FROM workshed.audit WHERE action <> 'console.login'"
+    assert conn.execute(done).fetchone() == (0,)

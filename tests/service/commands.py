@@ -30,6 +30,7 @@ CHANGING = {
     "campaigns add",
     "campaigns pause",
     "campaigns send-test",
+    "console logout",  # users may log in again
     "enqueue",  # sends the named job, which can be cancelled by its id
     "import",  # adds users
     "mail try",  # only makes an attempt earlier
@@ -58,6 +59,7 @@ READING = {
     "campaigns recipients",
     "campaigns show",
     "console",
+    "console token",
     "console user",
     "dead list",
     "dead show",
@@ -81,7 +83,8 @@ READING = {
     "worker",
     "workers list",
 }
-"""Commands that read, create what is missing, or run processes; `console user` prints an entry."""
+"""Commands that read, create what is missing, or run processes; `console user` and `token` print an
+entry."""
 HARMLESS = CHANGING | READING
 NOTED = FINAL - {"dev"} | CHANGING
 """Commands in the audit; `dev --reset` deletes the audit with everything else."""

@@ -170,3 +170,11 @@ PERIODIC_LATE = Gauge(
     "How overdue the oldest periodic run is that no clock or relay has created.",
     mode="livemax",
 )
+
+# The web console, with `--metrics-port`.
+CONSOLE_LOGINS = Counter(
+    "console_logins",
+    "Logins with a password: `succeeded`, `failed` (wrong name or password), or `refused` without "
+    "a check, because too many had failed or were under way.",
+    ("outcome",),
+)

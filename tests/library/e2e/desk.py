@@ -35,19 +35,19 @@ class Console:
 
 
 @contextlib.contextmanager
-def running(warm, environment, folder, secret=None, **people):
+def running(warm, environment, folder, *words, **people):
     """Run a console until the end of the block; `people` are roles by name, with one password.
 
-    Consoles with the same `secret` accept each other's logins.
+    `words` are added to its command line.
     """
     given = {
         "WORKSHED_CONSOLE_USERS": " ".join(f"{one}:{role}:{HASH}" for one, role in people.items()),
-        "WORKSHED_SECRET_KEY": secret or secrets.token_urlsafe(32),
+        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
         "WORKSHED_SMTP_URL": f"maildir:{folder}/caught",
     }
     log, env = folder / "console.log", {**os.environ, **environment, **given}
     started = Console(
-        log, lambda *words: warm.start("workshed", "console", *words, env=env, log=log)
+        log, lambda *port: warm.start("workshed", "console", *port, *words, env=env, log=log)
     )
     yield started
     started.stop()

@@ -4,7 +4,6 @@ import http.server
 import os
 import random
 import re
-import secrets
 import socket
 import subprocess
 import sys
@@ -49,22 +48,16 @@ MAIL = """
 """A mail that calls home in many ways."""
 
 
-@pytest.fixture(scope="module")
-def secret():
-    """The key with which the consoles of this module sign logins."""
-    return secrets.token_urlsafe(32)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def logins():
-    """The state of a browser after olga's login: one login in this module is enough."""
+    """The state of a browser after olga's login: one login in a test is enough."""
     return {}
 
 
 @pytest.fixture
-def console(warm, broker, environment, tmp_path, secret):
+def console(warm, broker, environment, tmp_path):
     """The console of this test's servers; olga is an operator."""
-    with running(warm, environment, tmp_path, secret, olga="operator") as started:
+    with running(warm, environment, tmp_path, olga="operator") as started:
         yield started
 
 

@@ -84,6 +84,7 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
         ("shop.forget_user", True, False),
         ("workshed.add_runs_partitions", True, True),
         ("workshed.assert_sender", True, True),
+        ("workshed.audit_login", True, False),
         ("workshed.count_login", True, False),
         ("workshed.create_periodic_run", True, False),
         ("workshed.drop_runs_partitions", True, False),

@@ -127,6 +127,7 @@ CALLS = {
         "false, NULL, '5 s')"
     ),
     "workshed.create_periodic_run": "SELECT workshed.create_periodic_run('none', now(), 'manual')",
+    "workshed.audit_login": "SELECT workshed.audit_login('Ada', 'console.login', '{}', 1, 'x')",
     "workshed.count_login": "SELECT workshed.count_login('as Ada', 1, '5 min')",
     "workshed.drop_runs_partitions": "SELECT workshed.drop_runs_partitions('2000-01-01')",
     "shop.forget_user": """

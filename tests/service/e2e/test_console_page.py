@@ -5,16 +5,11 @@ import re
 from playwright.sync_api import expect
 
 from shop import import_actions, people
-from tests.library.e2e.test_console_page import (
-    console,
-    logins,
-    open_page,
-    secret,
-)
+from tests.library.e2e.test_console_page import console, logins, open_page
 from workshed import db
 from workshed.settings import settings
 
-__all__ = ["console", "logins", "open_page", "secret"]
+__all__ = ["console", "logins", "open_page"]
 
 WATCHED = """() => {
     window.shares = [];

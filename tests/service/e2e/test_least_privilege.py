@@ -19,6 +19,7 @@ from tests.library.integration.desk.planted import plant, plant_mail
 from tests.library.integration.desk.test_evil import DETAILS
 from tests.programs import CLOCK
 from tests.service.integration.campaigns.conftest import Post
+from tests.service.integration.console.kinds import begin_session
 from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily
@@ -351,6 +352,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     post.start(campaign)
     actors.campaigns.begin_campaign(campaign)
     conn.execute("UPDATE shop.campaign_recipients SET state = 'unknown' WHERE user_id = 1")
+    begin_session(conn, "rita")
     return [
         ("/queues/pause", {"name": "bulk"}),
         ("/queues/resume", {"name": "bulk"}),
@@ -375,15 +377,19 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
         ("/campaigns/resume", {"id": campaign}),
         ("/campaigns/again", {"id": campaign, "state": "unknown"}),
         ("/campaigns/cancel", {"id": campaign}),
+        ("/sessions/log-out", {"user": "rita"}),
         ("/dead/discard", {"every": "yes", "actor": "greet"}),
     ]
 
 
 PURGE = "/queues/purge"
+NO_LOGIN = "action <> 'console.login'"
 
 
 def test_every_button_has_something_to_do(buttons):
-    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in list_actions()}
+    personal = {action.path for action in list_actions() if action.is_personal}
+    pressed = {path for path, _ in buttons} | {PURGE} | personal
+    assert pressed == {action.path for action in list_actions()}
 
 
 def test_all_buttons_work_as_an_operator(console, buttons, count):
@@ -395,7 +401,7 @@ def test_all_buttons_work_as_an_operator(console, buttons, count):
             if asked.status_code == 200:
                 assert browser.done(path, fields | {"sure": "yes"}), path
 
-    assert count("workshed.audit WHERE count > 0") == len(buttons)
+    assert count(f"workshed.audit WHERE count > 0 AND {NO_LOGIN}") == len(buttons)
 
 
 def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count):
@@ -425,4 +431,25 @@ def test_as_a_reader_no_button_does_anything(console, buttons, count):
         answer = browser.post(PURGE, {"name": "low", "sure": "yes"})
         assert answer.status_code in (403, 409), answer.text
 
-    assert count("workshed.audit") == 0
+    assert count(f"workshed.audit WHERE {NO_LOGIN}") == 0
+
+
+@pytest.mark.parametrize("role", ACCOUNTS)
+def test_users_log_in_and_out_and_end_their_sessions_as_a_role(console, count, role):
+    """Also as one that changes nothing else. The audit has all of it."""
+    with console(role) as browser, another(browser) as other:
+        assert other.log_in("olga", "wrong").status_code == 401
+        assert other.log_in("olga").status_code == 303
+        assert browser.done("/sessions/end-others") == "1 session ended."
+        assert browser.post("/logout").status_code == 303
+
+    for action, times in (("login", 2), ("login_failed", 1), ("logout", 2)):
+        assert count(f"workshed.audit WHERE action = 'console.{action}'") == times
+    assert count("workshed.console_sessions") == 0
+
+
+@contextlib.contextmanager
+def another(browser):
+    """Another browser that uses the same console."""
+    with httpx2.Client(base_url=browser.origin, timeout=60) as client:
+        yield Browser(client, browser.origin)

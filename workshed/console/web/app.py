@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 from workshed import db, secret_keys
 from workshed.console.operations.environment import open_database
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
+from workshed.console.web.auth.login_journal import LoginJournal
 from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
 from workshed.console.web.live import EventStreams
 from workshed.console.web.login import Login
@@ -52,16 +54,18 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
     routes += [Route(one.path, gate.download(one)) for one in list_downloads()]
     routes += [Route(one.path, gate.action(one), methods=["POST"]) for one in list_actions()]
-    inner = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan)
+    lifespan = partial(_lifespan, journal=login.journal)
+    inner = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=lifespan)
     # With `no-referrer`, browsers would send no origin with forms, which CSRF protection needs.
     return SafeHeaders(inner, Referrer_Policy="same-origin")
 
 
 @asynccontextmanager
-async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
-    """Refuse to start if migrations are missing."""
+async def _lifespan(_app: Starlette, journal: LoginJournal) -> AsyncGenerator[None]:
+    """Refuse to start if migrations are missing; at the end, write what the journal counted."""
     await run_in_threadpool(_check_database)
     yield
+    await run_in_threadpool(journal.flush)
 
 
 def _check_database() -> None:

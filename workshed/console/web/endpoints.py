@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from workshed import db
 from workshed.console.errors import NotFoundError
-from workshed.console.web.auth import csrf
+from workshed.console.web.auth import csrf, program_tokens
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
 from workshed.console.web.menu import build_menu, has_schema, is_available
@@ -96,12 +96,12 @@ class EndpointFactory:
             who = await self._authenticators.find_user(request)
             if who is None:
                 return self.unauthenticated(request)
-            if not who.may_act:
+            if not (who.may_act or action.is_personal):
                 text = (
                     f"{who.name} may look at everything, but may not change anything (role reader)."
                 )
                 return responses.notice_response(request, 403, text, who)
-            form = await csrf.read_form(request, who.name)
+            form = await csrf.read_form(request, who.name, is_program=who.is_program)
             done, entry = await run_in_threadpool(run_action, action, form, who)
             if responses.wants_json(request):
                 dry = done.confirm is not None
@@ -119,6 +119,10 @@ class EndpointFactory:
 
     def unauthenticated(self, request: Request) -> Response:
         """Answer an unauthenticated request: redirect to the login, or answer with 401."""
+        if program_tokens.read_token(request) is not None:
+            response = responses.notice_response(request, 401, "This token is not known here.")
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
         if (
             responses.wants_json(request)
             or request.method != "GET"
@@ -214,7 +218,8 @@ def _open_request(
 def _record_action(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
     if done.confirm is not None:
         return None
-    return audit.record_entry(
+    record = audit.record_login if action.is_personal else audit.record_entry
+    return record(
         conn,
         performed_by=who.name,
         action=action.name,

@@ -172,7 +172,7 @@ class EventStreams:
 
     async def events(self, request: Request) -> Response:
         """Send the main part of the page `of`, and then what changes of it."""
-        who = await self._authenticators.find_user(request)
+        who = await self._authenticators.find_user(request, is_use=False)
         if who is None:
             raise HTTPException(401, "You are not logged in.")
         if self._streams[who.name] >= MOST_STREAMS_PER_USER:
@@ -204,7 +204,7 @@ class EventStreams:
         with self._watch(page, who, query, responses.root_path(request)) as feed:
             seen, was_problem = 0, False
             beat_at = token_at = 0.0
-            while await self._authenticators.find_user(request) == who:
+            while await self._authenticators.find_user(request, is_use=False) == who:
                 now = time.monotonic()
                 if now >= token_at:
                     yield ServerSentEvent(event="token", data=csrf.csrf_token(request, who.name))

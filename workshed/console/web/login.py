@@ -1,4 +1,4 @@
-"""Log in and out, with a rate limit on failed logins."""
+"""Log in and out with a password."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -9,31 +9,36 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed import db
-from workshed.console.web.auth import csrf, sessions, users
+from workshed.console.web.auth import csrf, known_browsers, sessions, users
 from workshed.console.web.auth.authenticators import Authenticators
+from workshed.console.web.auth.login_attempts import LONGEST_NAME, LoginAttempt, read_attempt
+from workshed.console.web.auth.login_journal import LoginJournal
+from workshed.console.web.auth.login_limits import LoginLimits, LoginRefusal
+from workshed.console.web.auth.users import ConsoleUser
 from workshed.console.web.view import responses, templates
-from workshed.jobs.locks import counters
 
-WINDOW = timedelta(minutes=5)
-PER_ADDRESS, PER_NAME = 10, 30
-"""Tries per window: from one address, and from all addresses for one name."""
 NO_USER = ""
 """The user name in the CSRF token of the login form."""
-LONGEST_INPUT = 200
+LONGEST_PASSWORD = 200
 MOST_CHECKS = 2
 """Passwords that are checked at once, because anyone may request a check."""
 MOST_WAITING = 8
 """Logins that wait for a check; more are refused at once."""
-BUSY_S = 5
-"""After how long a refused one should try again."""
+MOST_KNOWN_WAITING = 4
+"""Further logins that wait, in browsers in which the user has logged in before: strangers cannot
+take these places."""
+BUSY = LoginRefusal(
+    "Too many users log in right now. Try again in a few seconds.", timedelta(seconds=5)
+)
 
 
 class Login:
     """The page where a password is entered."""
 
     def __init__(self, doors: Authenticators) -> None:
+        self.journal = LoginJournal(doors.users)
         self._authenticators = doors
+        self._limits = LoginLimits()
         self._under_way = 0
         # Threads of its own: otherwise many logins would take those that all other pages need.
         self._checkers = ThreadPoolExecutor(MOST_CHECKS, thread_name_prefix="workshed login")
@@ -51,50 +56,75 @@ class Login:
         if not self._authenticators.has_login:
             raise HTTPException(404, "Password login is not enabled here.")
         form = await csrf.read_form(request, NO_USER)
-        if self._under_way >= MOST_CHECKS + MOST_WAITING:
-            return self._refusal(
-                request, form, "Too many users log in right now. Try again in a moment.", BUSY_S
-            )
+        attempt = read_attempt(request, form.one("name"))
+        recalled = self._limits.recall_refusal(attempt)
+        if recalled is not None:
+            return await self._refuse(request, form, attempt, recalled)
+        most = MOST_CHECKS + MOST_WAITING
+        if attempt.browser_id is not None:
+            most += MOST_KNOWN_WAITING
+        if self._under_way >= most:
+            return await self._refuse(request, form, attempt, BUSY)
         self._under_way += 1
         try:
-            return await self._log_in(request, form)
+            return await self._log_in(request, form, attempt)
         finally:
             self._under_way -= 1
 
-    async def _log_in(self, request: Request, form: csrf.ActionForm) -> Response:
-        name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
-        if not await run_in_threadpool(_is_allowed, request, name):
-            return self._refusal(
-                request, form, "Too many attempts. Wait five minutes.", WINDOW.total_seconds()
-            )
-        known = self._authenticators.users
-        user = None
-        if len(name) <= LONGEST_INPUT and len(password) <= LONGEST_INPUT:
-            user = await asyncio.get_running_loop().run_in_executor(
-                self._checkers, users.authenticate_user, known, name, password
-            )
+    async def _log_in(
+        self, request: Request, form: csrf.ActionForm, attempt: LoginAttempt
+    ) -> Response:
+        with self._limits.enter(attempt) as ahead:
+            refusal = await run_in_threadpool(self._limits.find_refusal, attempt, ahead)
+            if refusal is not None:
+                return await self._refuse(request, form, attempt, refusal)
+            user = await self._check(form)
+            if user is None:
+                await run_in_threadpool(self._limits.record_failure, attempt)
+        wanted = form.one("next", "/")
         if user is None:
+            await self.journal.record_problem("failed", attempt)
             return self._form_response(request, wanted, "Wrong name or password.", 401)
         response = responses.redirect_to(request, responses.safe_path(wanted))
-        sessions.create_session(request, response, user)
+        await run_in_threadpool(
+            self._authenticators.sessions.start, request, response, user, attempt.origin
+        )
+        known_browsers.remember_user(request, response, user.name)
+        await run_in_threadpool(self.journal.record_login, attempt)
         return response
 
+    async def _check(self, form: csrf.ActionForm) -> ConsoleUser | None:
+        """Return the user of a form if the password is right."""
+        name, password = form.one("name"), form.one("password")
+        if len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(
+            self._checkers, users.authenticate_user, self._authenticators.users, name, password
+        )
+
     async def logout(self, request: Request) -> Response:
-        """Log out."""
+        """Log out, which ends the session in all browsers that have its cookie."""
         who = await self._authenticators.find_user(request)
         if who is not None:
-            await csrf.read_form(request, who.name)
+            await csrf.read_form(request, who.name, is_program=who.is_program)
+        if who is not None and who.session is not None:
+            await run_in_threadpool(self._end_session, who.session, read_attempt(request, who.name))
         response = responses.redirect_to(
             request, "/login" if self._authenticators.has_login else "/"
         )
-        sessions.end_session(request, response)
+        sessions.delete_cookie(request, response)
         return response
 
-    def _refusal(
-        self, request: Request, form: csrf.ActionForm, said: str, retry_after_s: float
+    def _end_session(self, session: str, attempt: LoginAttempt) -> None:
+        if self._authenticators.sessions.end(session, attempt.name):
+            self.journal.record_logout(attempt)
+
+    async def _refuse(
+        self, request: Request, form: csrf.ActionForm, attempt: LoginAttempt, refusal: LoginRefusal
     ) -> Response:
-        response = self._form_response(request, form.one("next", "/"), said, 429)
-        response.headers["Retry-After"] = f"{retry_after_s:.0f}"
+        await self.journal.record_problem("refused", attempt)
+        response = self._form_response(request, form.one("next", "/"), refusal.text, 429)
+        response.headers["Retry-After"] = f"{refusal.retry_after.total_seconds():.0f}"
         return response
 
     def _form_response(
@@ -107,15 +137,3 @@ class Login:
             "csrf": csrf.csrf_token(request, NO_USER),
         }
         return responses.html_response(request, templates.full_page("login.html", about), status)
-
-
-def _is_allowed(request: Request, name: str) -> bool:
-    """Count a try; tell whether it is allowed. The limits are shared by all processes."""
-    address = request.client.host if request.client else "?"
-    counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST_INPUT]}", PER_NAME)]
-    return all(_count_try(who, most) for who, most in counts)
-
-
-def _count_try(who: str, most: int) -> bool:
-    with db.autocommit_statement() as conn:
-        return counters.count_login(conn, who, most, WINDOW)

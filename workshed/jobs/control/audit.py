@@ -1,4 +1,4 @@
-"""The audit log of operators' actions; entries are never changed."""
+"""The audit log of operators' actions and of logins; entries are never changed."""
 
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,8 @@ class AuditFilter:
 
     performed_by: str | None = None
     action: str | None = None
+    is_login: bool | None = None
+    """Logins, logouts and what was refused; `False`: everything else."""
 
 
 ANY = AuditFilter()
@@ -60,6 +62,25 @@ def record_entry(
     return int(row[0])
 
 
+def record_login(
+    conn: Connection,
+    *,
+    performed_by: str,
+    action: str,
+    details: dict[str, Any],
+    count: int,
+    summary: str,
+) -> int:
+    """Write an entry about logins, also as a role that changes nothing; return its ID.
+
+    `action` is one of `console.login`, `.login_failed`, `.login_refused` and `.logout`.
+    """
+    query = "SELECT workshed.audit_login(%s, %s, %s, %s, %s)"
+    values = (performed_by, action, to_jsonb(details), count, summary)
+    ((entry_id,),) = conn.execute(query, values).fetchall()
+    return int(entry_id)
+
+
 def get_entry(conn: Connection, entry_id: int) -> AuditEntry | None:
     """Return one entry."""
     query = (
@@ -79,6 +100,8 @@ def list_entries(
           FROM workshed.audit
          WHERE (%(performed_by)s::text IS NULL OR performed_by = %(performed_by)s)
            AND (%(action)s::text IS NULL OR action = %(action)s)
+           AND (%(is_login)s::boolean IS NULL
+                OR starts_with(action, 'console.') = %(is_login)s)
            AND (%(before)s::bigint IS NULL OR id < %(before)s)
          ORDER BY id DESC
          LIMIT %(limit)s
@@ -86,6 +109,7 @@ def list_entries(
     values = {
         "performed_by": which.performed_by,
         "action": which.action,
+        "is_login": which.is_login,
         "before": before,
         "limit": limit,
     }

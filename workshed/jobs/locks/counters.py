@@ -77,13 +77,6 @@ def change_within_sum(
     return counted + by <= highest and change_counter(conn, key, by, ttl, highest=highest)
 
 
-def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
-    """Count a login attempt to the console; False if there were `most` within the span already."""
-    query = "SELECT workshed.count_login(%s, %s, %s)"
-    ((counted,),) = conn.execute(query, (who, most, span)).fetchall()
-    return bool(counted)
-
-
 def has_counter(conn: Connection, key: str) -> bool:
     """Return whether a counter exists and has not expired."""
     query = "SELECT FROM workshed.counters WHERE key = %s AND expires_at > workshed.now()"

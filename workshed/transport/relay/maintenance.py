@@ -1,10 +1,16 @@
-"""Delete rows that no copy of a job can need any more."""
+"""Delete rows that no copy of a job, no user and no limit can need any more."""
 
 from datetime import timedelta
 
 from workshed.database.postgres import Connection
 from workshed.jobs import steps
-from workshed.jobs.control import cancel_rules, cancellations, workers
+from workshed.jobs.control import (
+    cancel_rules,
+    cancellations,
+    console_sessions,
+    login_failures,
+    workers,
+)
 from workshed.jobs.history import results
 from workshed.jobs.idempotency import completed_generations, once_keys, starts
 from workshed.jobs.locks import counters, limits, run_locks, unique
@@ -25,7 +31,7 @@ def delete_silent_processes(conn: Connection) -> float:
 
 
 class Maintenance:
-    """Prunes rows of deduplication, cancellations and locks; relays may run it in parallel."""
+    """Prunes rows of deduplication, cancellations, locks, logins; relays may run it in parallel."""
 
     def __init__(self, retention: timedelta) -> None:
         """Delete rows older than `retention`."""
@@ -52,6 +58,8 @@ class Maintenance:
                 results.prune_results,
                 counters.prune_counters,
                 limits.prune_limits,
+                console_sessions.prune_sessions,
+                login_failures.prune_failures,
             )
         ]
         return 0.0 if BATCH in deleted else EVERY_S

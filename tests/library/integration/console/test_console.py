@@ -1,11 +1,16 @@
 """`workshed console`: its users, without which it does not start."""
 
 import io
+import secrets
+import socket
 import sys
+from datetime import timedelta
 
 import pytest
 
-from workshed.console.web.auth import users
+from workshed.console.web.auth import program_tokens, users
+from workshed.jobs.control import console_sessions
+from workshed.jobs.control.console_sessions import SessionLimits, SessionOrigin
 from workshed.settings import settings
 
 
@@ -52,6 +57,77 @@ def test_an_invalid_entry_is_refused(entry_of, words, password, why):
 
     assert (done.code, done.out) == (2, "")
     assert why in " ".join(done.err.replace("│", "").split())
+
+
+def test_a_token_is_printed_once_with_an_entry_that_has_only_its_hash(workshed):
+    done = workshed("console", "token", "deploy", "--role", "operator")
+
+    [(_, token), (_, entry)] = [line.split() for line in done.lines]
+
+    assert done.code == 0
+    assert token not in entry
+    [program] = program_tokens.parse_tokens(entry).values()
+    assert (program.name, program.role, program.is_program) == ("deploy", "operator", True)
+    assert program_tokens.format_token_entry("deploy", "operator", token) == entry
+    assert workshed("console", "token", "deploy").lines[0] != done.lines[0]
+
+
+def test_a_token_is_that_of_a_reader_by_default(workshed):
+    found = workshed("console", "token", "watch", "--json").json
+
+    assert (found["name"], found["role"]) == ("watch", "reader")
+    assert found["entry"].startswith("watch:reader:")
+
+
+@pytest.mark.parametrize("words", [["a:b"], ["a b"], ["ada", "--role", "root"]])
+def test_an_invalid_entry_of_a_program_is_refused(workshed, words):
+    done = workshed("console", "token", *words)
+
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.usefixtures("database")
+def test_all_sessions_of_a_user_are_ended(workshed, conn):
+    for name in ("olga", "olga", "rita"):
+        console_sessions.create_session(
+            conn,
+            token_hash=secrets.token_bytes(32),
+            proof="",
+            user_name=name,
+            origin=SessionOrigin("192.0.2.1", "Firefox"),
+            limits=SessionLimits(timedelta(hours=1), timedelta(hours=1)),
+        )
+
+    done = workshed("console", "logout", "olga", "nobody")
+
+    assert (done.code, done.out) == (0, "olga  ended 2 sessions\nnobody  not logged in\n")
+    assert "Within 5 s every console refuses their cookies" in done.err
+    assert [row.user_name for row in console_sessions.list_sessions(conn, None, 10)] == ["rita"]
+    assert workshed("console", "logout", "olga", "--json").json == [
+        {"user": "olga", "answer": "not logged in"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"WORKSHED_METRICS": "false"}, "--metrics-port has nothing to serve"),
+        ({}, "see --metrics-port"),
+    ],
+)
+def test_metrics_that_cannot_be_served_are_reported(
+    workshed, database, monkeypatch, variables, why
+):
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    settings.cache_clear()
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = workshed("console", "--port", "0", "--metrics-port", str(port))
+
+    assert done.code == (2 if variables else 1)
+    assert why in done.err
 
 
 def test_it_does_not_start_without_users(workshed, database, monkeypatch):

@@ -14,8 +14,10 @@ from starlette.testclient import TestClient
 
 from workshed import db
 from workshed.console.web import create_app, menu
+from workshed.console.web.auth import sessions, users
 from workshed.console.web.pages import overview, queues
 from workshed.console.web.view import cache
+from workshed.jobs.control.console_sessions import SessionOrigin
 from workshed.settings import settings
 
 PASSWORD = "correct horse battery"
@@ -23,6 +25,9 @@ HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 """A cheaper hash than those of real passwords."""
 PEOPLE = {"olga": "operator", "rita": "reader"}
 ORIGIN = "http://testserver"
+DOMAIN = "testserver.local"
+"""Of its cookies: a host without a dot gets this suffix in a cookie jar."""
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 class Browser:
@@ -100,9 +105,11 @@ def served(app):
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(60)
+        try:
+            yield listening.getsockname()[1]
+        finally:  # otherwise the process of a failed test would not end
+            server.should_exit = True
+            thread.join(60)
 
 
 @pytest.fixture
@@ -111,30 +118,27 @@ def conn(connect):
     return connect(autocommit=True)
 
 
-@pytest.fixture(scope="module")
-def cookies():
-    """The cookies of each person after a login, by name: one login per module is enough."""
-    return {}
+HERE = SessionOrigin("192.0.2.1", FIREFOX)
+
+
+def begin_session(name, origin=HERE):
+    """Begin a session without a login, which the audit would have; return its cookie."""
+    with db.transaction() as conn:
+        return sessions.create_session(conn, users.configured_users()[name], origin)
 
 
 @pytest.fixture
-def browsers(people, cookies):
+def browsers(people):
     """`browsers("olga")`: a browser in which she is logged in; `browsers()`: one without login."""
     with ExitStack() as stack:
 
-        def browser(name=None, app=None):
-            is_mounted = app is not None  # whose cookies have another path
-            app = app if is_mounted else create_app()
-            client = stack.enter_context(TestClient(app, follow_redirects=False))
-            found = Browser(client)
-            if name in cookies and not is_mounted:
-                for cookie in cookies[name]:
-                    client.cookies.jar.set_cookie(cookie)
-            elif name is not None:
-                assert found.log_in(name).status_code == 303
-                if not is_mounted:
-                    cookies[name] = list(client.cookies.jar)
-            return found
+        def browser(name=None, app=None, client=("testclient", 50000)):
+            app = create_app() if app is None else app
+            opened = TestClient(app, follow_redirects=False, client=client)
+            client = stack.enter_context(opened)
+            if name is not None:
+                client.cookies.set(sessions.COOKIE, begin_session(name), domain=DOMAIN)
+            return Browser(client)
 
         yield browser
         db.get_pool().close()

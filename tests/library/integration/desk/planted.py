@@ -52,6 +52,7 @@ ODD = {
     "workshed.batch_jobs": {"state": "dead"},
     "workshed.batches": {"succeeded_at": None, "cancelled_at": None},
     "workshed.cancel_rules": {"sent_before": NOW.replace(microsecond=0)},
+    "workshed.console_sessions": {"token_hash": b"x", "expires_at": NOW + DAY},
     "workshed.dead": {},
     "workshed.limits": {"kind": "concurrent", "span": None},
     "workshed.limit_slots": {"expires_at": NOW + DAY},

@@ -63,4 +63,4 @@ def test_older_entries_are_on_the_next_page(reader, conn):
 
 
 def test_an_empty_audit_explains_itself(reader):
-    assert "No actions yet" in reader.get("/audit").text
+    assert "No entries yet" in reader.get("/audit").text

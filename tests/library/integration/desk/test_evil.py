@@ -7,9 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.library.integration.desk.conftest import PEOPLE, begin_session
 from tests.library.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
 from workshed.console.web.pages import list_pages
 from workshed.jobs.control import audit
+from workshed.jobs.control.console_sessions import SessionOrigin
 from workshed.settings import settings
 
 DETAILS = {
@@ -60,9 +62,11 @@ def read(text):
 
 
 @pytest.fixture
-def planted(conn, tmp_path, monkeypatch):
+def planted(conn, people, tmp_path, monkeypatch):
     """A row of every table with evil in all its texts, and a mail."""
     plant(conn)
+    for name in PEOPLE:
+        begin_session(name, SessionOrigin(EVIL, EVIL))
     plant_mail(tmp_path)
     monkeypatch.setenv("WORKSHED_SMTP_URL", f"maildir:{tmp_path}")
     settings.cache_clear()

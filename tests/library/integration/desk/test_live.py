@@ -56,6 +56,7 @@ class Stream:
         kind, data = None, []
         while True:
             raw = self.answer.readline()
+            assert raw, "the stream has ended"
             self.bytes += len(raw)
             text = raw.decode().removesuffix("\r\n")
             assert "\r" not in text, "a browser would end the line there"
@@ -316,7 +317,8 @@ class Pages:
         monkeypatch.setattr(live.csrf, "csrf_token", lambda *_: "token")
         monkeypatch.setattr(live.responses, "root_path", lambda _: "")
 
-    async def find_user(self, _):
+    async def find_user(self, _, *, is_use):
+        assert not is_use, "an open page is no use of a session"
         return self.who
 
     who = Who("olga", "operator")

@@ -70,7 +70,7 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
     names |= {"QUEUE": "emails", "ACTOR": "deliver_email 7", "SOURCE": "crm", "TEXT": "Hello"}
     names |= {"URL": f"{kinds.ORIGIN}/v2", "ADDRESS": kinds.GRACE, "FOLDER": str(open_folder)}
     names |= {"FILE": f"{open_folder}/news.txt", "CSV": f"{open_folder}/people.csv"}
-    names |= {"WORKER": "here:1"}
+    names |= {"WORKER": "here:1", "USER": "olga"}
     names |= {"DRAFT": str(draft), "CAMPAIGN": str(sent)}
     names |= {"MAIL": str(kinds.mail_in_doubt()), "SERVER": kinds.SERVER}
 

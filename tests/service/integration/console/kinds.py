@@ -1,5 +1,6 @@
 """One object of each kind that a command can show or end."""
 
+import secrets
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,7 +12,8 @@ from workshed import db
 from workshed.contrib import mail
 from workshed.cronspec import daily
 from workshed.jobs.batches import batches
-from workshed.jobs.control import cancel_rules, workers
+from workshed.jobs.control import cancel_rules, console_sessions, workers
+from workshed.jobs.control.console_sessions import SessionLimits, SessionOrigin
 from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.locks import limits, unique
 from workshed.jobs.locks.limits import JobStart, SlotRequest
@@ -45,7 +47,20 @@ def jobs(conn, store, bury, ran):
     )
     relays.record_relay(conn, uuid4(), "here", 1)
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
+    begin_session(conn, "olga")
     cancel_rules.create_rule(conn, cancel_rules.JobFilter("nobody", None, None, timedelta()))
+
+
+def begin_session(conn, user_name):
+    """Begin a session of a user of the web console, with a token that no browser has."""
+    console_sessions.create_session(
+        conn,
+        token_hash=secrets.token_bytes(32),
+        proof="",
+        user_name=user_name,
+        origin=SessionOrigin("192.0.2.1", "Firefox"),
+        limits=SessionLimits(timedelta(hours=1), timedelta(hours=1)),
+    )
 
 
 def product():

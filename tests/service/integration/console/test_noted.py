@@ -42,6 +42,7 @@ CALLS = {
     "unique release KEY --yes": 1,
     CAMPAIGN: 1,
     "campaigns pause CAMPAIGN": 1,
+    "console logout USER": 1,
     "campaigns send-test DRAFT ada@example.org": 1,
     "enqueue ACTOR": 1,
     "enqueue ACTOR --in 1h": 1,
@@ -62,6 +63,7 @@ CALLS = {
 }
 """The call of each command, and how many things it changes."""
 TWICE = [
+    "console logout USER",
     "mail try SERVER",
     "queues pause QUEUE",
     "periodic pause NAME",

@@ -4,10 +4,9 @@ from tests.library.integration.desk.conftest import (
     _ask_again,
     browsers,
     conn,
-    cookies,
     operator,
     people,
     reader,
 )
 
-__all__ = ["_ask_again", "browsers", "conn", "cookies", "operator", "people", "reader"]
+__all__ = ["_ask_again", "browsers", "conn", "operator", "people", "reader"]

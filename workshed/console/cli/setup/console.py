@@ -1,16 +1,16 @@
-"""`workshed console`: serve the web console, and create entries for its users."""
+"""`workshed console`: serve the web console."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from workshed.console.cli.setup.console_access import logout, token, user
 
 if TYPE_CHECKING:
     import socket
 
 console = typer.Typer(add_completion=False, invoke_without_command=True)
 
-SHORTEST_PASSWORD = 12
 LOOPBACK = "127.0.0.1"
 STOP_S = 2
 """How long an event stream may take to end; browsers reconnect by themselves."""
@@ -28,6 +28,15 @@ def serve(
             "--proxies",
             help="Addresses of proxies whose X-Forwarded-For and -Proto are trusted.",
             show_default="WORKSHED_CONSOLE_PROXIES",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port for /metrics, on WORKSHED_METRICS_HOST.",
+            show_default="not served",
         ),
     ] = None,
 ) -> None:
@@ -48,6 +57,8 @@ def serve(
         import uvicorn
 
     import_actors(())
+    if metrics_port is not None:
+        serve_metrics(metrics_port)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(),
@@ -83,29 +94,35 @@ def open_socket(host: str, port: int) -> "socket.socket":
         ) from None
 
 
-@console.command()
-def user(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
-    *,
-    role: Annotated[
-        str, typer.Option(help="reader: may see everything; operator: may also change things.")
-    ] = "reader",
-) -> None:
-    """Print an entry for WORKSHED_CONSOLE_USERS; prompts for the password, or reads stdin."""
-    from workshed.console.web.auth.roles import ROLES
-    from workshed.console.web.auth.users import format_entry, parse_users
+def serve_metrics(port: int) -> None:
+    """Serve `/metrics` of this process in a thread; raises `WorkshedError` if it cannot."""
+    import threading
 
-    known = {one: one for one in ROLES}
-    if role not in known:
-        raise typer.BadParameter(f"--role {role!r}: choose from {', '.join(ROLES)}")
-    if ":" in name or name.split() != [name]:
-        raise typer.BadParameter(f"{name!r} must have no colon and no space")
-    if sys.stdin.isatty():
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    if len(password) < SHORTEST_PASSWORD:
-        raise typer.BadParameter(f"the password must have at least {SHORTEST_PASSWORD} characters")
-    made = format_entry(name, known[role], password)
-    parse_users(made)
-    print(made)
+    from workshed.console.cli.terminal.output import print_message
+    from workshed.errors import SettingsError, WorkshedError
+    from workshed.health.http import PageServer
+    from workshed.settings import settings
+
+    config = settings()
+    if not config.has_shared_metrics:
+        raise SettingsError(
+            "--metrics-port has nothing to serve: WORKSHED_METRICS is false, or the program that "
+            "set PROMETHEUS_MULTIPROC_DIR serves the metrics"
+        )
+    from workshed.metrics import exposition, metric
+
+    metric.keep_in_memory()
+    page = exposition.metrics_page(exposition.own_metrics)
+    try:
+        server = PageServer(config.metrics_host, port, {"/metrics": page})
+    except OSError as err:
+        raise WorkshedError(
+            f"cannot listen on {config.metrics_host}:{port}: {err.strerror}; see --metrics-port "
+            "and WORKSHED_METRICS_HOST"
+        ) from None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    print_message(f"Metrics http://{config.metrics_host}:{server.server_address[1]}/metrics")
+
+
+for command in (user, token, logout):
+    console.command()(command)

@@ -1,13 +1,14 @@
-"""The ways to log in: with a password, through a trusted proxy, or by the host application."""
+"""The ways to log in: with a password or token, through a proxy, or by the host application."""
 
 import hmac
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette.requests import Request
 
-from workshed.console.web.auth import sessions, users
+from workshed.console.web.auth import program_tokens, users
 from workshed.console.web.auth.roles import ROLES, Role, Who
+from workshed.console.web.auth.sessions import Sessions
 from workshed.errors import SettingsError
 from workshed.settings import settings
 
@@ -22,10 +23,13 @@ class Authenticators:
     def __init__(self, authorize: Authorize | None) -> None:
         """Read the settings; raises `SettingsError` if no user could log in."""
         self._authorize = authorize
-        self.users = users.parse_users(settings().console_users.get_secret_value())
+        self.users = users.configured_users()
+        self.sessions = Sessions(self.users)
+        self._tokens = program_tokens.parse_tokens(settings().console_tokens.get_secret_value())
+        _check_names(self.users, self._tokens)
         secret = settings().console_proxy_secret
         self._proxy_secret = None if secret is None else secret.get_secret_value()
-        if authorize is None and not self.users and self._proxy_secret is None:
+        if not (authorize or self.users or self._tokens or self._proxy_secret):
             raise SettingsError(
                 "no user may use the console, so it does not start: set WORKSHED_CONSOLE_USERS "
                 "(`workshed console user NAME` creates an entry), or WORKSHED_CONSOLE_PROXY_SECRET "
@@ -37,8 +41,11 @@ class Authenticators:
         """Tell whether users can log in with a password."""
         return bool(self.users)
 
-    async def find_user(self, request: Request) -> Who | None:
-        """Return the user of a request, or `None`: from `authorize`, a proxy, or the session."""
+    async def find_user(self, request: Request, *, is_use: bool = True) -> Who | None:
+        """Return the user of a request, or `None`: from `authorize`, a proxy, a token, the session.
+
+        `is_use`: the request means that the user is active, which keeps the session alive.
+        """
         if self._authorize is not None:
             found = self._authorize(request)
             who = await found if inspect.isawaitable(found) else found
@@ -46,7 +53,10 @@ class Authenticators:
                 return who
         if SECRET_HEADER in request.headers:
             return self._from_proxy(request)
-        return sessions.session_user(request, self.users) if self.users else None
+        program = program_tokens.find_program(request, self._tokens)
+        if program is not None or not self.users:
+            return program
+        return await self.sessions.find_user(request, is_use=is_use)
 
     def _from_proxy(self, request: Request) -> Who | None:
         said, name = request.headers[SECRET_HEADER], request.headers.get(NAME_HEADER, "").strip()
@@ -56,3 +66,13 @@ class Authenticators:
             return None
         role: Role | None = next((r for r in ROLES if r == request.headers.get(ROLE_HEADER)), None)
         return Who(name, role) if name and role else None
+
+
+def _check_names(known: Collection[str], tokens: program_tokens.ProgramTokens) -> None:
+    """Raise `SettingsError` if the audit could not tell a program from a user."""
+    for program in tokens.values():
+        if program.name in known:
+            raise SettingsError(
+                f"{program.name} is in WORKSHED_CONSOLE_USERS and in WORKSHED_CONSOLE_TOKENS, so "
+                "the audit could not say which of them did something; rename one"
+            )

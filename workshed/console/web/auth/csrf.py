@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from workshed import secret_keys
-from workshed.console.web.auth import sessions
+from workshed.console.web.auth import cookies
 from workshed.value_class import value_class
 
 COOKIE = "workshed_console_form"
@@ -52,20 +52,25 @@ def browser_secret(request: Request) -> str:
     """Return the secret of this browser; it is created at the first request."""
     found: str | None = getattr(request.state, "nonce", None)
     if found is None:
-        found = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
+        found = cookies.read_cookie(request, COOKIE) or secrets.token_urlsafe(24)
         request.state.nonce = found
     return found
 
 
 def set_browser_secret(request: Request, response: Response) -> None:
     """Set the cookie with the browser's secret, if it has none yet."""
-    if COOKIE not in request.cookies and getattr(request.state, "nonce", None):
-        sessions.set_cookie(request, response, COOKIE, request.state.nonce, None)
+    if not cookies.read_cookie(request, COOKIE) and getattr(request.state, "nonce", None):
+        cookies.set_cookie(request, response, COOKIE, request.state.nonce, None)
 
 
-async def read_form(request: Request, name: str) -> ActionForm:
-    """Return a form that a page of the console sent for user `name`; raises `HTTPException`."""
-    if not _is_same_origin(request):
+async def read_form(request: Request, name: str, *, is_program: bool = False) -> ActionForm:
+    """Return a form that a page of the console sent for user `name`; raises `HTTPException`.
+
+    `is_program`: the request has the token of a program. Then it needs no page, unless a browser
+    sent it: a proxy may add a token to the requests of all browsers.
+    """
+    needs_page = not is_program or _is_of_browser(request)
+    if needs_page and not _is_same_origin(request):
         raise HTTPException(403, "This request came from another site. Use the page itself.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
         raise HTTPException(415, f"Send the form as {FORM_TYPE}.")
@@ -82,9 +87,16 @@ async def read_form(request: Request, name: str) -> ActionForm:
     for key, value in pairs:
         fields.setdefault(key, []).append(value.replace("\0", ""))
     form = ActionForm(fields)
+    if not needs_page:
+        return form
     if not _is_valid_token(request, name, form.one(FIELD)):
         raise HTTPException(403, "This page has expired, or belongs to another user. Reload it.")
     return form
+
+
+def _is_of_browser(request: Request) -> bool:
+    """Tell whether a browser sent a form: it sends one of these headers, and a program neither."""
+    return "origin" in request.headers or "sec-fetch-site" in request.headers
 
 
 def _is_same_origin(request: Request) -> bool:
@@ -103,5 +115,5 @@ def _is_valid_token(request: Request, name: str, said: str) -> bool:
         nonce, whose = secret_keys.create_timed_signer(PURPOSE).loads(said, max_age=LIFETIME_S)
     except (BadData, TypeError, ValueError):
         return False
-    mine = request.cookies.get(COOKIE, "")
+    mine = cookies.read_cookie(request, COOKIE) or ""
     return bool(mine) and hmac.compare_digest(str(nonce).encode(), mine.encode()) and whose == name

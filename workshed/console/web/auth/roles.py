@@ -9,10 +9,14 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """An authenticated user."""
+    """An authenticated user, or a program."""
 
     name: str
     role: Role
+    session: str | None = None
+    """The id of the session that a login with a password began; `None` for all others."""
+    is_program: bool = False
+    """Whether a token of `WORKSHED_CONSOLE_TOKENS` authenticates the request."""
 
     @property
     def may_act(self) -> bool:

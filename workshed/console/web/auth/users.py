@@ -1,13 +1,14 @@
 """The users of `WORKSHED_CONSOLE_USERS`, and their passwords."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from workshed.console.web.auth.roles import ROLES, Role
 from workshed.errors import SettingsError
+from workshed.settings import settings
 from workshed.value_class import value_class
 
 PARTS = 3
@@ -38,6 +39,11 @@ def parse_users(text: str) -> dict[str, ConsoleUser]:
         _check_hash(name, password_hash)
         found[name] = ConsoleUser(name, known[role], password_hash)
     return found
+
+
+def configured_users() -> Mapping[str, ConsoleUser]:
+    """Return the users of the settings, by name; raises `SettingsError`."""
+    return _parse_once(settings().console_users.get_secret_value())
 
 
 def format_entry(name: str, role: Role, password: str) -> str:
@@ -72,6 +78,9 @@ def _settings_error(why: str) -> SettingsError:
         f"WORKSHED_CONSOLE_USERS cannot be read: {why}; "
         "`workshed console user NAME` creates an entry"
     )
+
+
+_parse_once = lru_cache(1)(parse_users)
 
 
 @cache

@@ -16,6 +16,7 @@ from workshed.console.web.pages import (
     periodic,
     queues,
     scheduled,
+    sessions,
     unique,
     workers,
 )
@@ -24,7 +25,7 @@ from workshed.console.web.view.page import Action, Download, Page
 MODULES = (
     overview, queues, jobs, job, dead, scheduled, periodic,
     batches, unique, limits, workers,
-    audit,
+    audit, sessions,
 )  # fmt: skip
 
 

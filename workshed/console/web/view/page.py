@@ -140,3 +140,5 @@ class Action:
     is_transactional: bool = True
     """Run in one transaction, with the audit entry; otherwise `conn` is in autocommit."""
     required_schema: str = "workshed"
+    is_personal: bool = False
+    """Every user may do it, because it concerns the user's own sessions."""
