@@ -204,9 +204,10 @@ class World:
             conn.execute(
                 """
                 TRUNCATE workshed.schedule, workshed.completed_generations, workshed.once_keys,
-                         workshed.unique_locks, workshed.runs, workshed.attempts, workshed.dead,
-                         workshed.redelivered_starts, workshed.limits, workshed.limit_slots,
-                         workshed.limit_starts, workshed.limit_waiters
+                         workshed.unique_locks, workshed.runs, workshed.run_counts,
+                         workshed.run_minutes, workshed.run_totals, workshed.attempts,
+                         workshed.dead, workshed.redelivered_starts, workshed.limits,
+                         workshed.limit_slots, workshed.limit_starts, workshed.limit_waiters
                 """
             )
 

@@ -117,6 +117,9 @@ TABLES: dict[str, Rights] = {
     },
     "workshed.run_locks": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
     "workshed.runs": {"worker": "ra", "reader": "r", "operator": "raw"},
+    "workshed.run_counts": {"relay": "rd", "reader": "r", "operator": "r", "monitor": "r"},
+    "workshed.run_minutes": {"relay": "rawd", "reader": "r", "operator": "r", "monitor": "r"},
+    "workshed.run_totals": {"relay": "rawd", "reader": "r", "operator": "r", "monitor": "r"},
     "workshed.runs_dropped": {"worker": "a", "relay": "rd", "reader": "r", "operator": "ra"},
     "workshed.schedule": {
         "application": "rawd",
@@ -193,6 +196,8 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "workshed.drop_runs_partitions": ("relay",),
     "workshed.audit_login": ("reader", "operator"),
     "workshed.count_login": ("reader", "operator"),
+    "workshed.count_runs": (),  # only for its trigger
+    "workshed.count_unrecorded_runs": ("worker",),
 }
 """Functions that not every account may execute, with the roles that may."""
 

@@ -203,6 +203,9 @@ class Settings(EnvironmentSettings):
     are deleted."""
     runs_retention: PositiveDuration = timedelta(days=30)
     """Age at which the history of runs is deleted, by whole days."""
+    run_minutes_retention: PositiveDuration = timedelta(days=90)
+    """Age at which the numbers of runs per minute are deleted, from which the console makes its
+    charts."""
     time_zone: Annotated[str, _check_zone] = "UTC"
     """Default time zone of periodic jobs, for example `Europe/Paris`."""
     relay_fork: bool = True
@@ -216,7 +219,8 @@ class Settings(EnvironmentSettings):
     replica_lag: Duration = timedelta(0)
     """Time by which a replica that actors read from may be behind; `0`: they read from none."""
     history: Literal["all", "failures", "none"] = "all"
-    """Which runs are recorded in the history; `failures`: those that did not succeed."""
+    """Which runs are recorded in the history; `failures`: those that did not succeed, while the
+    others are only counted; `none`: none, and the console has no numbers of runs."""
     metrics: bool = True
     """Collect metrics for Prometheus; `false`: no `/metrics`, and nothing is imported."""
     probes: bool = True

@@ -19,9 +19,10 @@ A_SECOND = 50
 NOTHING = timedelta(microseconds=1)
 BOUNDED = {
     *("migrations", "queues", "actors", "periodic_jobs", "workers", "relays", "limits"),
-    *("run_locks", "runs_dropped", "console_sessions", "login_failures"),
+    *("run_locks", "runs_dropped", "run_counts", "run_minutes", "run_totals"),
+    *("console_sessions", "login_failures"),
 }
-"""Tables with a row for each process, queue, actor and so on, not for each job."""
+"""Tables with a row for each process, queue, actor, minute and so on, not for each job."""
 TABLES = """
     SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = 'workshed' AND c.relkind = 'r' AND c.relname !~ '^runs' ORDER BY 1

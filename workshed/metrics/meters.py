@@ -19,7 +19,7 @@ CONFIRM_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 # Jobs, reported by workers.
 JOBS = Counter(
     "jobs",
-    "Deliveries by outcome: `dead` failed permanently, `retry` runs again, `duplicate` was a copy.",
+    "Deliveries by outcome: `retry`, `dead` and `poison` failed, `duplicate` was a copy.",
     ("actor", "queue", "outcome"),
 )
 JOB_RUN = Histogram("job_run_seconds", "Run time of the actor, per attempt.", ("actor", "queue"))

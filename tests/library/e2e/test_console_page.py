@@ -453,6 +453,10 @@ def test_all_pages_pass_axe(open_page, console, conn, tmp_path, rows):
             conn,
             **{f"workshed__{name}": {"message_id": "one"} for name in ("runs", "attempts", "dead")},
         )
+        conn.execute(
+            "INSERT INTO workshed.run_totals "
+            "VALUES (date_trunc('minute', now()), 'dead', 3, '{1,2}', '{3}')"
+        )
     page = open_page("/")
     found = {}
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 
@@ -12,6 +13,7 @@ FILES = pages.files("docs/history.md")
 LISTED = pages.block("docs/history.md", "$ workshed jobs")
 ONE = pages.block("docs/history.md", "$ workshed job ")
 ERASED = pages.block("docs/history.md", "$ workshed erase")
+MINUTES = pages.block("docs/history.md", "minutes")
 CUT = {re.compile(r"\S*…"): "…"}
 """Texts that were cut: where depends on the width of the spans next to them."""
 WORKER = {re.compile(r"(?<=attempt \d on )\S+(?=,)"): "WORKER"}
@@ -49,6 +51,15 @@ def test_each_run_is_in_the_history(charged, workshed):
     for words in (["--failed"], ["--argument", "order_id=8"], ["--error", "GatewayError"]):
         found = json.loads(workshed("jobs", "--json", *words))
         assert sorted(run["outcome"] for run in found) == ["dead", "retry"], words
+
+
+def test_the_numbers_per_minute_are_those_of_the_runs(charged, connect):
+    found = connect().execute(MINUTES).fetchall()
+
+    sums = Counter()
+    for _, actor, outcome, runs in found:
+        sums[actor, outcome] += runs
+    assert sums == Counter((run["actor"], run["outcome"]) for run in charged)
 
 
 def sorted_lines(text):

@@ -86,6 +86,8 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
         ("workshed.assert_sender", True, True),
         ("workshed.audit_login", True, False),
         ("workshed.count_login", True, False),
+        ("workshed.count_runs", True, False),
+        ("workshed.count_unrecorded_runs", True, False),
         ("workshed.create_periodic_run", True, False),
         ("workshed.drop_runs_partitions", True, False),
         ("workshed.insert_with_key", True, False),

@@ -18,12 +18,15 @@ from tests.library.e2e.parts import MAKE, PAGE, drop, run
 from workshed import db, schedule
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
+from workshed.jobs.history import runs
+from workshed.jobs.history.copy_format import encode_row
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
 from workshed.migrate import list_streams
 from workshed.roles import ROLES, grant_script, list_grants
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
+from workshed.transport.relay.run_counts import roll_up_run_counts
 
 TABLES, COLUMNS, FUNCTIONS, SEQUENCES = (
     {name: value for grants in list_grants() for name, value in getattr(grants, what).items()}
@@ -129,6 +132,12 @@ CALLS = {
     "workshed.create_periodic_run": "SELECT workshed.create_periodic_run('none', now(), 'manual')",
     "workshed.audit_login": "SELECT workshed.audit_login('Ada', 'console.login', '{}', 1, 'x')",
     "workshed.count_login": "SELECT workshed.count_login('as Ada', 1, '5 min')",
+    "workshed.count_runs": """
+        CREATE TEMP TABLE theirs (id bigint);
+        CREATE TRIGGER count_runs AFTER INSERT ON theirs
+            FOR EACH STATEMENT EXECUTE FUNCTION workshed.count_runs()
+    """,
+    "workshed.count_unrecorded_runs": "SELECT workshed.count_unrecorded_runs('r1', '[]')",
     "workshed.drop_runs_partitions": "SELECT workshed.drop_runs_partitions('2000-01-01')",
     "shop.forget_user": """
         CREATE TEMP TABLE theirs (id bigint);
@@ -237,6 +246,10 @@ def test_a_relay_may_delete_all_expired_records(conn, login):
                 workshed.now(), workshed.now() - interval '1 year');
         INSERT INTO workshed.periodic_runs (job, scheduled_for, message_id, created_by)
         VALUES ('nightly', workshed.now() - interval '1 year', 'e', 'clock');
+        INSERT INTO workshed.run_minutes
+        VALUES (workshed.now() - interval '1 year', 'greet', 'low', '', 'dead', 1, '{1}', '{1}');
+        INSERT INTO workshed.run_totals
+        VALUES (workshed.now() - interval '1 year', 'dead', 1, '{1}', '{1}');
         INSERT INTO workshed.runs_dropped VALUES (workshed.now() - interval '1 year', 'old', 1);
         CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
             FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
@@ -247,10 +260,43 @@ def test_a_relay_may_delete_all_expired_records(conn, login):
         pass
 
     tables = ("dead", "attempts", "batches", "batch_callbacks", "batch_jobs", "periodic_jobs")
-    for table in (*tables, "periodic_runs", "runs_dropped"):
+    for table in (*tables, "periodic_runs", "run_minutes", "run_totals", "runs_dropped"):
         count = sql.SQL("SELECT count(*) FROM workshed.{}").format(sql.Identifier(table))
         assert conn.execute(count).fetchone() == (0,), table
     assert conn.execute("SELECT to_regclass('workshed.runs_2026_01_31')").fetchone() == (None,)
+
+
+def test_a_worker_records_runs_and_a_relay_moves_their_counts(conn, login):
+    """The counts are written with the rights of the owner, and a worker may not change them."""
+    worker, relay = login("worker"), login("relay")
+
+    for message_id in ("a", "b"):
+        runs.write_runs(worker, [run_row(message_id)])
+        roll_up_run_counts(relay)
+
+    assert conn.execute("SELECT sum(count) FROM workshed.run_minutes").fetchone() == (2,)
+    with pytest.raises(InsufficientPrivilege):
+        worker.execute("DELETE FROM workshed.run_counts")
+
+
+def run_row(message_id):
+    return encode_row(
+        message_id=message_id,
+        generation=0,
+        attempt=1,
+        queue="low",
+        actor="greet",
+        outcome="succeeded",
+        sent=0.0,
+        published=None,
+        started=None,
+        ended=0.0,
+        queue_wait_s=None,
+        duration_s=1.0,
+        worker="web-1:77",
+        origin="send",
+        release="",
+    )
 
 
 def test_an_owner_who_makes_no_roles_gives_them_their_rights(

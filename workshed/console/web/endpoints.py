@@ -18,7 +18,7 @@ from workshed.console.web.auth import csrf, program_tokens
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
 from workshed.console.web.menu import build_menu, has_schema, is_available
-from workshed.console.web.view import responses, templates
+from workshed.console.web.view import message_cookie, responses, templates
 from workshed.console.web.view.page import (
     Action,
     ActionRequest,
@@ -57,21 +57,25 @@ class EndpointFactory:
             who = await self._authenticators.find_user(request)
             if who is None:
                 return self.unauthenticated(request)
+            entry = message_cookie.expected_message(request)
             about = await run_in_threadpool(
                 functools.partial(
                     load_page,
                     page,
                     who,
-                    dict(request.query_params),
+                    {**request.query_params, message_cookie.FIELD: entry or ""},
                     root=responses.root_path(request),
                     csrf=csrf.csrf_token(request, who.name),
                 )
             )
             if responses.wants_json(request):
                 return responses.json_response(about["shown"])
-            return responses.html_response(
+            response = responses.html_response(
                 request, await run_in_threadpool(templates.full_page, *fill_template(page, about))
             )
+            if entry is not None:
+                message_cookie.forget_message(request, response, entry)
+            return response
 
         return _explain_errors(endpoint)
 
@@ -113,7 +117,11 @@ class EndpointFactory:
                 )
             back = responses.safe_path(done.back)
             sign = "&" if "?" in back else "?"
-            return responses.redirect_to(request, f"{back}{sign}{urlencode({'done': entry})}")
+            field = urlencode({message_cookie.FIELD: entry})
+            response = responses.redirect_to(request, f"{back}{sign}{field}")
+            if entry is not None:
+                message_cookie.expect_message(request, response, entry)
+            return response
 
         return _explain_errors(endpoint)
 
@@ -140,8 +148,8 @@ def load_page(
     """Return the data of a page and of the layout around it."""
     given = _clean_query(query)
     with _open_request(page, who, given) as ask:
-        done = ask.number("done")
-        given.pop("done", None)
+        done = ask.number(message_cookie.FIELD)
+        given.pop(message_cookie.FIELD, None)
         shown = dict(page.load(ask))
         entry = None if done is None else audit.get_entry(ask.conn, done)
     return {

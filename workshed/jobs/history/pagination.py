@@ -21,6 +21,8 @@ def oldest_within(
            AND (%(actor)s::text IS NULL OR actor = %(actor)s)
            AND (NOT %(failed)s::bool OR outcome <> 'succeeded')
            AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
+           AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+           AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
            AND (%(at)s::timestamptz IS NULL OR recorded_at <= %(at)s)
          ORDER BY recorded_at DESC
         OFFSET %(most)s
@@ -32,6 +34,8 @@ def oldest_within(
         "actor": which.actor if which.parent is None else None,
         "failed": bool(which.outcomes) and "succeeded" not in which.outcomes and not by_name,
         "since": which.since,
+        "from": which.recorded_from,
+        "before": which.recorded_before,
         "at": None if before is None else before.recorded_at,
         "most": most,
     }
@@ -54,6 +58,8 @@ def count_by_outcome(
            AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
            AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
            AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
+           AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+           AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
     """

@@ -70,6 +70,10 @@ class RunFilter:
     """Values of some arguments by name, exactly."""
     since: timedelta | None = None
     """Ended at most this long ago."""
+    recorded_from: datetime | None = None
+    """Recorded at this time or later."""
+    recorded_before: datetime | None = None
+    """Recorded before this time."""
     longer_than: timedelta | None = None
     """Its actor ran for at least this long."""
 
@@ -136,6 +140,8 @@ def list_runs(
            AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
            AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
            AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
+           AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+           AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
            AND (%(id)s::bigint IS NULL
                 OR (recorded_at <= %(at)s AND (recorded_at, id) < (%(at)s, %(id)s)))
@@ -161,6 +167,8 @@ def filter_parameters(which: RunFilter) -> dict[str, Any]:
         "arguments": None if which.arguments is None else to_jsonb(which.arguments),
         "longer_s": None if longer is None else longer.total_seconds(),
         "since": which.since,
+        "from": which.recorded_from,
+        "before": which.recorded_before,
     }
 
 

@@ -8,7 +8,7 @@ from workshed.database.postgres import Connection
 from workshed.jobs.batches import progress
 from workshed.jobs.context import checkpoint
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.history import attempts, runs
+from workshed.jobs.history import attempts, run_minutes, runs
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.settings import Settings
 from workshed.value_class import value_class
@@ -42,6 +42,7 @@ def retention_rules(config: Settings) -> list[RetentionRule]:
         RetentionRule("batches", progress.prune_batches, config.attempt_retention),
         RetentionRule("periodic jobs", periodic_jobs.prune_periodic_jobs, config.attempt_retention),
         RetentionRule("periodic runs", periodic_runs.prune_periodic_runs, config.attempt_retention),
+        RetentionRule("run minutes", run_minutes.prune_run_minutes, config.run_minutes_retention),
         # A day at a time, because each drop briefly locks out readers of the history.
         RetentionRule("history", runs.prune_runs, config.runs_retention, batch=1),
     ]

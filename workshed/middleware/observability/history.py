@@ -30,7 +30,10 @@ class History(Observer):
     """
 
     def __init__(self, kept: HistoryLevel, release: str) -> None:
-        """Keep which runs to record: all, only those that did not succeed, or none."""
+        """Keep which runs to record: all, only those that did not succeed, or none.
+
+        With `failures`, the others are counted. With `none`, nothing is written.
+        """
         self._level = kept
         self._release = release
         self._broker: Broker | None = None
@@ -41,7 +44,7 @@ class History(Observer):
         """Start writing."""
         if self._level != "none":
             self._broker = broker
-            self.writer = HistoryWriter()
+            self.writer = HistoryWriter(self._release)
             self.writer.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -58,9 +61,18 @@ class History(Observer):
     def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Pass its record to the writer."""
         recorder = self.writer
-        if recorder is None or (self._level == "failures" and outcome.kind == "succeeded"):
+        if recorder is None:
             return
-        recorder.add(self._row(job, outcome, recorder.worker))
+        if self._level == "failures" and outcome.kind == "succeeded":
+            recorder.unrecorded.add(
+                actor=job.message.actor_name,
+                queue=job.message.queue_name,
+                outcome=outcome.kind,
+                duration_s=job.duration_s,
+                queue_wait_s=job.queue_wait_s,
+            )
+        else:
+            recorder.add(self._row(job, outcome, recorder.worker))
 
     def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
         message, options = job.message, job.message.options

@@ -11,9 +11,10 @@ from workshed import db
 from workshed.backoff import jittered_backoff_s
 from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs.history import runs
+from workshed.jobs.history import run_minutes, runs
 from workshed.jobs.history.copy_format import message_id_of
 from workshed.metrics import meters
+from workshed.middleware.observability.run_tally import RunTally
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,13 @@ class HistoryWriter:
     that a killed worker had not written, of at most half a second, are lost uncounted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = "") -> None:
+        """Write for a worker of this release."""
         self.dropped = 0
         """Records that did not fit or could not be written, since this process started."""
+        self.unrecorded = RunTally()
+        """Runs without a record, of which only the numbers are written."""
+        self._release = release
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._recorded_count = 0
         self._queue: deque[bytes] = deque()
@@ -72,7 +77,7 @@ class HistoryWriter:
 
     def _run(self) -> None:
         failures = 0
-        while not self._closing.is_set() or self._queue:
+        while not self._closing.is_set() or self._queue or self.unrecorded:
             pause = 0.0
             try:
                 with db.limited_wait(), db.connect() as conn:
@@ -97,6 +102,7 @@ class HistoryWriter:
             while window := self._window():
                 self._write(conn, window)
                 self._remove_written(len(window))
+            self._count_unrecorded(conn)
             self._record_dropped(conn)
             if self._closing.is_set():
                 return
@@ -134,6 +140,14 @@ class HistoryWriter:
         with self._lock:
             for _ in range(count):
                 self._bytes -= len(self._queue.popleft()) + OVERHEAD_BYTES
+
+    def _count_unrecorded(self, conn: Connection) -> None:
+        if counts := self.unrecorded.take():
+            try:
+                run_minutes.count_unrecorded(conn, self._release, counts)
+            except BaseException:
+                self.unrecorded.put_back(counts)
+                raise
 
     def _record_dropped(self, conn: Connection) -> None:
         """Record for readers of the history that it is incomplete."""

@@ -97,3 +97,13 @@ def estimate_age(
     if ready is None and elsewhere is None:
         return None
     return max(passed if ready else timedelta(), elsewhere or timedelta(), timedelta())
+
+
+def has_waiting_jobs(ready: int | None, elsewhere: timedelta | None) -> bool | None:
+    """Tell whether a job of a queue waits, by the values of `estimate_age`.
+
+    Returns `None` if RabbitMQ was not asked, and no job waits elsewhere.
+    """
+    if elsewhere is not None:
+        return True
+    return None if ready is None else ready > 0

@@ -12,9 +12,10 @@ import pytest
 from workshed import db
 from workshed.jobs.history import runs
 from workshed.jobs.history.copy_format import encode_row
+from workshed.jobs.history.histogram import BOUNDS_S
 from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import History
-from workshed.middleware.observability import history_writer
+from workshed.middleware.observability import history_writer, run_tally
 from workshed.middleware.observability.history_writer import HistoryWriter
 
 
@@ -149,6 +150,112 @@ def test_a_worker_that_keeps_only_failures_records_no_other_runs(
         [run] = history(1)
 
     assert run.outcome == "dead"
+
+
+def test_a_worker_that_keeps_only_failures_counts_the_others(
+    actor, broker, working, monkeypatch, conn, eventually
+):
+    own = next(m for m in broker.middleware if isinstance(m, History))
+    monkeypatch.setattr(own, "_level", "failures")
+    monkeypatch.setattr(own, "_release", "r7")
+
+    @actor(queue_name="default", max_retries=0)
+    def divide(number):
+        return 1 / number
+
+    with working("default"):
+        for number in (1, 2, 0, 3):
+            divide.send(number)
+        eventually(lambda: sum(counts(conn).values()) == 4)
+
+    assert counts(conn) == {("divide", "succeeded", "r7"): 3, ("divide", "dead", "r7"): 1}
+    assert buckets(conn) == 8
+
+
+def counts(conn):
+    conn.rollback()
+    query = "SELECT actor, outcome, release, sum(count) FROM workshed.run_counts GROUP BY 1, 2, 3"
+    return {(actor, outcome, release): n for actor, outcome, release, n in conn.execute(query)}
+
+
+def buckets(conn):
+    """Return how many times are counted."""
+    query = """
+        SELECT count(bucket) FROM workshed.run_counts, unnest(run_buckets || wait_buckets) AS bucket
+    """
+    return conn.execute(query).fetchone()[0]
+
+
+def unrecorded(writer, actor="note", duration_s=0.003, queue_wait_s=0.0):
+    writer.unrecorded.add(
+        actor=actor,
+        queue="default",
+        outcome="succeeded",
+        duration_s=duration_s,
+        queue_wait_s=queue_wait_s,
+    )
+
+
+def test_numbers_are_written_once_postgresql_is_back(recording, conn, eventually):
+    recording.start()
+    unrecorded(recording)
+    eventually(lambda: counts(conn) == {("note", "succeeded", ""): 1})
+
+    conn.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+        "current_database() AND pid <> pg_backend_pid()"
+    )
+    conn.commit()
+    for _ in range(3):
+        unrecorded(recording)
+
+    eventually(lambda: counts(conn) == {("note", "succeeded", ""): 4})
+
+
+def test_the_last_numbers_are_written_at_the_end(recording, conn):
+    recording.start()
+    unrecorded(recording)
+
+    recording.close()
+
+    assert counts(conn) == {("note", "succeeded", ""): 1}
+
+
+def test_names_that_postgresql_cannot_hold_lose_no_number(recording, conn):
+    recording.start()
+    unrecorded(recording, "a\0b\ud800")
+    unrecorded(recording, "x" * 500)
+    unrecorded(recording, "x" * 501)
+
+    recording.close()
+
+    assert counts(conn) == {
+        ("a\N{REPLACEMENT CHARACTER}b?", "succeeded", ""): 1,
+        ("x" * 200, "succeeded", ""): 2,
+    }
+
+
+def test_numbers_of_many_names_take_bounded_memory(recording, conn, monkeypatch):
+    """PostgreSQL is away, and the names are made up."""
+    monkeypatch.setattr(run_tally, "MOST_KINDS", 3)
+    for number in range(10):
+        unrecorded(recording, f"actor_{number}")
+
+    recording.start()
+    recording.close()
+
+    assert sum(counts(conn).values()) == 10
+    assert counts(conn)["other", "succeeded", ""] == 7
+
+
+def test_python_and_postgresql_have_the_same_buckets(conn):
+    edges = [bound * part for bound in BOUNDS_S for part in (0.999_999, 1.0, 1.000_001)]
+    times = [None, 0.0, -1.0, 1e-9, 1e9, float("inf"), *edges]
+    found = conn.execute(
+        "SELECT workshed.time_bucket(one) FROM unnest(%s::double precision[]) AS one", (times,)
+    )
+
+    assert [bucket for (bucket,) in found] == [run_tally.time_bucket(one) for one in times]
 
 
 def test_pending_records_are_written_at_the_end(actor, working, history, monkeypatch, eventually):

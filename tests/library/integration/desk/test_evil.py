@@ -120,6 +120,8 @@ def test_evil_in_the_audit_stays_text_in_the_message(operator, conn):
         conn, performed_by=EVIL, action=EVIL, details={EVIL: EVIL}, count=1, summary=EVIL
     )
 
+    operator.client.cookies.set(f"workshed_console_done_{number}", "1")
+
     answer = operator.get(f"/audit?done={number}")
 
     found = read(answer.text)

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.library.integration.console.conftest import bury, ran, store
+from tests.library.integration.console.conftest import bury, env, ran, store
 from workshed.console.web.pages import jobs
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import WorkerIdentity
 
-__all__ = ["bury", "ran", "store"]
+__all__ = ["bury", "env", "ran", "store"]
 
 SINCE = datetime.now(UTC) - timedelta(minutes=5)
 
@@ -101,8 +101,9 @@ def test_filters_in_the_address_select_runs(operator, ran, query, found):
         ("argument=a%3D%22%5Cud800%22", "PostgreSQL cannot read a value"),
         ("argument=a%3D%22%5Cu0000%22", "PostgreSQL cannot read a value"),
         ("outcome=ded", "did you mean"),
-        ("since=yesterday", "is not a duration"),
-        ("since=99999999d", "PostgreSQL cannot read a value"),
+        ("since=yesterday", "is neither a time"),
+        ("since=99999999d", "is neither a time"),
+        ("until=2026-11-26T14:02", "is neither a time"),
         ("before=7", "is not a position in the history"),
         ("before=99999999999999999.9999999999999999999", None),
     ],
@@ -112,6 +113,92 @@ def test_a_bad_filter_is_reported(operator, query, said):
 
     assert answer.status_code == (400 if said else 200)
     assert said is None or said in answer.text
+
+
+@pytest.fixture
+def minutes(conn, ran):
+    """Runs of the minutes from 9:00 to 9:04 of a day, each named for its second."""
+    conn.execute("""
+        CREATE TABLE workshed.runs_of_then PARTITION OF workshed.runs
+           FOR VALUES FROM ('2026-11-26 00:00Z') TO ('2026-11-27 00:00Z')
+    """)
+    conn.execute(
+        """
+        INSERT INTO workshed.runs (recorded_at, message_id, generation, attempt, queue, actor,
+                                   outcome, reason, sent_at, ended_at, worker, origin, release)
+        SELECT '2026-11-26 09:00Z'::timestamptz + n * interval '1 s', n, 0, 1,
+               CASE WHEN n % 4 = 0 THEN 'low' ELSE 'default' END,
+               CASE WHEN n % 8 = 0 THEN 'pay' ELSE 'greet' END,
+               CASE WHEN n % 40 = 0 THEN 'retry' WHEN n % 20 = 0 THEN 'snoozed'
+               ELSE 'succeeded' END, '', now(), now(), 'web-1:77', 'send', ''
+          FROM generate_series(0, 299) AS n
+        """
+    )
+
+
+FROM_TO = "since=2026-11-26T09:01Z&until=2026-11-26T09:03Z"
+
+
+def test_runs_are_filtered_from_one_time_to_another(operator, minutes):
+    shown = operator.json(f"/jobs?{FROM_TO}&outcome=failed")
+    exact = operator.json("/jobs?since=2026-11-26T09:01:40Z&until=2026-11-26T10:01:59%2B01:00")
+
+    assert ids(shown) == ["160", "120", "80"]
+    assert ids(exact) == [str(second) for second in range(118, 99, -1)]
+    text = operator.get(f"/jobs?{FROM_TO}").text
+    assert 'name="since" size="8" placeholder="2h" value="2026-11-26T09:01Z"' in text
+    assert 'value="2026-11-26T09:03Z"' in text
+
+
+def test_a_time_span_is_read_page_by_page(operator, minutes):
+    found, address = [], f"/jobs?{FROM_TO}"
+    while address:
+        shown = operator.json(address)
+        found += ids(shown)
+        address = shown["older"] and f"/jobs?{FROM_TO}&before={shown['older']}"
+
+    assert found == [str(second) for second in range(179, 59, -1)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "counts"),
+    [
+        ("", {"all": 120, "succeeded": 114, "failed": 3}),
+        ("&outcome=failed", {"all": 120, "succeeded": 114, "failed": 3}),
+        ("&actor=pay", {"all": 15, "succeeded": 12, "failed": 3}),
+        ("&queue=default", {"all": 90, "succeeded": 90, "failed": 0}),
+        ("&actor=greet&queue=low", {"all": 15, "succeeded": 12, "failed": 0}),
+    ],
+)
+@pytest.mark.parametrize("is_kept", [True, False], ids=["minutes", "rows"])
+def test_the_runs_of_whole_minutes_are_counted_without_a_limit(
+    operator, minutes, monkeypatch, env, filters, counts, is_kept
+):
+    """Others are counted among the latest only."""
+    if is_kept:
+        env(RUNS_RETENTION="36500d")
+        monkeypatch.setattr(jobs, "MOST_SEARCHED", 2)
+        monkeypatch.setattr(jobs, "MOST_COUNTED", 2)
+    else:
+        env(RUNS_RETENTION="1s")  # then minutes may have counts of rows that were deleted
+
+    found = operator.json(f"/jobs?{FROM_TO}{filters}")["counts"]
+
+    for name, count in counts.items():
+        assert found[name] == {"count": count, "more": False}
+
+
+def test_runs_that_are_only_counted_are_not_in_the_counts_of_a_list(operator, conn, minutes, env):
+    conn.execute("UPDATE workshed.run_counts SET count = count + 1000 WHERE outcome = 'succeeded'")
+    env(RUNS_RETENTION="36500d", HISTORY="failures")
+
+    found = operator.json(f"/jobs?{FROM_TO}")["counts"]
+
+    assert (found["all"]["count"], found["succeeded"]["count"], found["failed"]["count"]) == (
+        6,
+        0,
+        3,
+    )
 
 
 def test_the_history_is_read_page_by_page(operator, ran, monkeypatch):

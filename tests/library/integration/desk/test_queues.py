@@ -1,5 +1,6 @@
 """Queues: how much waits where, and pause and purge."""
 
+import re
 from datetime import timedelta
 
 import dramatiq
@@ -63,6 +64,7 @@ def test_each_queue_shows_how_much_waits_where_and_for_how_long(operator, send, 
     assert (emails["kind"], emails["weight"], emails["levels"]) == ("classic", 1, 4)
     assert 3600 <= emails["oldest"] < 3660
     assert (bulk["ready"], bulk["oldest"], bulk["ui"]) == (0, None, None)
+    assert (emails["waits"], bulk["waits"]) == (True, False)
     text = operator.get("/queues").text
     assert ">1h" in text
     assert "0 to 4" in text
@@ -101,6 +103,32 @@ def test_with_rabbitmq_away_the_page_says_so_and_shows_the_rest(
     assert "RabbitMQ does not answer at 127.0.0.1:9" in shown["troubles"][0]
     assert 'class="banner">RabbitMQ does not answer' in text
     assert "secret" not in text
+
+
+def test_no_waiting_job_is_told_from_an_unknown_number(operator, known, monkeypatch):
+    idle = cells(operator)
+    monkeypatch.setattr(known, "urls", ["amqp://127.0.0.1:9/"])
+    cache.status_cache.clear()
+
+    unknown, text = cells(operator), operator.get("/queues").text
+
+    assert idle["bulk"][1:3] == ["none", "0"]
+    assert unknown["bulk"][1:5] == 4 * ["? (unknown)"]
+    assert by_name(operator)["bulk"]["waits"] is None
+    assert "<dt>?</dt><dd>Unknown: RabbitMQ was not asked" in text
+    assert "\N{EN DASH}" not in re.sub("<title>.*</title>", "", text)
+
+
+def cells(browser):
+    """Return the texts of the table of queues, by queue."""
+    rows = re.findall(r'<tr data-id="([^"]+)">(.*?)</tr>', browser.get("/queues").text, re.DOTALL)
+    return {
+        name: [
+            re.sub("<[^>]+>", "", cell).strip()
+            for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+        ]
+        for name, row in rows
+    }
 
 
 def test_the_page_waits_once_and_not_for_long_for_silent_servers(
@@ -245,8 +273,8 @@ def test_an_unknown_wait_is_not_shown_as_none(known, conn):
         conn, known, ["emails"], page.queue_states.QueueCounts({}, {}), cache.BrokerStatus()
     )[0]
 
-    assert page.oldest_age(state, {"emails": (timedelta(hours=1), None)}) is None
-    assert page.oldest_age(state, {}) is None
+    for ages in ({"emails": (timedelta(hours=1), None)}, {}):
+        assert page.oldest_job(state, ages) == {"waits": None, "oldest": None}
 
 
 def test_with_a_prefix_only_our_queues_are_shown(env, request, rabbitmq, eventually):

@@ -19,9 +19,11 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.jobs.history import pagination, runs
+from workshed.jobs.history import pagination, run_minutes, runs
+from workshed.jobs.history.run_minutes import TimeRange
 from workshed.jobs.history.runs import Run, RunFilter, RunPosition
 from workshed.jobs.outcomes import FAILED, OUTCOMES
+from workshed.settings import settings
 
 MOST_SEARCHED = 5_000
 """Runs that one request searches, whatever the filters; it takes PostgreSQL some 20 ms."""
@@ -30,7 +32,7 @@ FAR_SEARCHED = 200_000
 FAILED_TAB = "failed"
 """Stands for the outcomes in which an attempt ended in an error."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
 LARGEST_ID = (1 << 63) - 1
 POSITION = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
 
@@ -62,7 +64,8 @@ def _run_filter(ask: PageRequest) -> RunFilter:
             tag=ask.text("tag"),
             parent=ask.text("parent"),
             arguments=history.parse_arguments(_as_list(named)),
-            since=ask.duration("since"),
+            recorded_from=ask.moment("since"),
+            recorded_before=ask.moment("until"),
             longer_than=ask.duration("longer_than"),
         )
     except typer.BadParameter as err:
@@ -104,22 +107,64 @@ def _is_match(one: RunningJob, which: RunFilter) -> bool:
 
 def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
     """Count runs by outcome; waiting and dead jobs only without filters, which lack an index."""
-    every = RunFilter(actor=which.actor, parent=which.parent, since=which.since)
-    down_to = pagination.oldest_within(ask.conn, every, most=MOST_SEARCHED)
-    ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
-    is_cut = down_to is not None
-    known: dict[str, CappedCount | None] = {
-        name: CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
-        for name, count in (
-            ("all", sum(ended.values())),
-            ("succeeded", ended.get("succeeded", 0)),
-            (FAILED_TAB, sum(ended.get(name, 0) for name in FAILED)),
-        )
-    }
+    ended = _count_minutes(ask, which) or _count_latest(ask, which)
     is_all = which == RunFilter(outcomes=which.outcomes)
     waiting = job_counts.count_waiting(ask.conn, MOST_COUNTED) if is_all else None
     dead = job_counts.count_dead(ask.conn, MOST_COUNTED) if is_all else None
-    return known | {"waiting": waiting, "dead": dead}
+    return {**ended, "waiting": waiting, "dead": dead}
+
+
+def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount] | None:
+    """Count all runs of whole minutes, as the Overview does; `None` with any other filter."""
+    since, until = which.recorded_from, which.recorded_before
+    same = RunFilter(
+        actor=which.actor,
+        queue=which.queue,
+        outcomes=which.outcomes,
+        recorded_from=since,
+        recorded_before=until,
+    )
+    if which != same or since is None or until is None or not _is_kept(ask, since):
+        return None
+    if any((at - EPOCH) % MINUTE for at in (since, until)):
+        return None
+    span = TimeRange(since, until)
+    if run_minutes.is_behind(ask.conn, span):
+        return None
+    ended = run_minutes.count_by_outcome(ask.conn, span, actor=which.actor, queue=which.queue)
+    if settings().history == "failures":  # the others are counted, but not recorded
+        ended.pop("succeeded", None)
+    return {name: CappedCount(count) for name, count in _sum_tabs(ended).items()}
+
+
+def _is_kept(ask: PageRequest, at: datetime) -> bool:
+    """Tell whether the runs of this time have not been deleted; their counts are kept longer."""
+    return at > ask.now - settings().runs_retention
+
+
+def _count_latest(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount]:
+    """Count those of the latest runs."""
+    every = RunFilter(
+        actor=which.actor,
+        parent=which.parent,
+        recorded_from=which.recorded_from,
+        recorded_before=which.recorded_before,
+    )
+    down_to = pagination.oldest_within(ask.conn, every, most=MOST_SEARCHED)
+    ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
+    is_cut = down_to is not None
+    return {
+        name: CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
+        for name, count in _sum_tabs(ended).items()
+    }
+
+
+def _sum_tabs(ended: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "all": sum(ended.values()),
+        "succeeded": ended.get("succeeded", 0),
+        FAILED_TAB: sum(ended.get(name, 0) for name in FAILED),
+    }
 
 
 def _run_row(run: Run) -> dict[str, Any]:

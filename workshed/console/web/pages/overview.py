@@ -1,8 +1,7 @@
 """Overview: current activity and problems."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.console.operations import problems
@@ -10,7 +9,13 @@ from workshed.console.operations.environment import list_queue_names
 from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
-from workshed.console.web.view.page import MOST_COUNTED, Action, Page, PageRequest
+from workshed.console.web.view.page import (
+    MOST_COUNTED,
+    Action,
+    BadQueryError,
+    Page,
+    PageRequest,
+)
 from workshed.database.postgres import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues, workers
@@ -18,12 +23,12 @@ from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs, throughput
-from workshed.jobs.history.throughput import Throughput
+from workshed.jobs.history.throughput import WINDOWS, Throughput, ThroughputWindow
 from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.settings import settings
-from workshed.transport.relay.queue_age import estimate_age
+from workshed.transport.relay.queue_age import estimate_age, has_waiting_jobs
 
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)
@@ -39,7 +44,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     told = cache.cached_status(list_names(conn, known))
     waits = waiting_by_queue(conn, known, at_work, told)
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
-    recorded = settings().history
+    recorded, window = settings().history, choose_window(ask)
     return {
         "troubles": problems.order_findings(
             problems.judge_alarms(told.alarm),
@@ -53,7 +58,9 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
             problems.judge_deaths(_count_dead(conn, AN_HOUR), MOST_COUNTED, AN_HOUR),
         ),
         "recorded": recorded,
-        "rates": None if recorded == "none" else hide_unrecorded(latest_rates(conn), recorded),
+        "windows": WINDOWS,
+        "window": window,
+        "rates": None if recorded == "none" else cached_rates(conn, window, ask.now),
         "queues": waits,
         "workers": count_workers(at_work),
         "relay_beat": beat_at,
@@ -61,8 +68,17 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
         "clock": clock_times(conn, by_calendar),
         "dead": _count_dead(conn),
         "counted": MOST_COUNTED,
-        "most": throughput.MOST,
     }
+
+
+def choose_window(ask: PageRequest) -> ThroughputWindow:
+    """Return the time span that the page shows; raises `BadQueryError` for an unknown one."""
+    name = ask.text("window") or WINDOWS[0].name
+    for window in WINDOWS:
+        if window.name == name:
+            return window
+    known = ", ".join(window.name for window in WINDOWS)
+    raise BadQueryError(f"window: {name!r} is none of {known}")
 
 
 def list_names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
@@ -82,7 +98,7 @@ def waiting_by_queue(
     def one(queue: KnownQueue) -> dict[str, Any]:
         depth, (passed, elsewhere) = told.depths.get(queue.name), ages[queue.name]
         ready = None if depth is None else depth.ready
-        waits = bool(ready) or elsewhere is not None
+        waits = has_waiting_jobs(ready, elsewhere)
         return {
             "name": queue.name,
             "ready": ready,
@@ -95,25 +111,12 @@ def waiting_by_queue(
     return [one(queue) for queue in known if queue.name in ages]
 
 
-def latest_rates(conn: Connection) -> Throughput:
-    """Return recent rates, from the cache."""
+def cached_rates(conn: Connection, window: ThroughputWindow, now: datetime) -> Throughput:
+    """Return the rates of a time span, from the cache."""
+    span = window.time_range(now)
     return throughput_cache.get(
-        settings().database_url, lambda: throughput.measure_throughput(conn)
-    )
-
-
-def hide_unrecorded(found: Throughput, recorded: str) -> Throughput:
-    """Blank the figures that are unknown if only failures are recorded."""
-    if recorded == "all":
-        return found
-    return replace(
-        found,
-        per_minute=None,
-        failure_rate=None,
-        run_p50_s=None,
-        run_p95_s=None,
-        wait_p50_s=None,
-        wait_p95_s=None,
+        (settings().database_url, window.name, span.since),
+        lambda: throughput.measure_throughput(conn, window, now),
     )
 
 

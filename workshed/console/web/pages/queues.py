@@ -20,7 +20,7 @@ from workshed.console.web.view.selection import run_operation
 from workshed.errors import WorkshedError
 from workshed.jobs.control import workers
 from workshed.settings import settings
-from workshed.transport.relay.queue_age import estimate_age
+from workshed.transport.relay.queue_age import estimate_age, has_waiting_jobs
 
 BACK = "/queues"
 MOST_PER_CLICK = 5_000
@@ -44,7 +44,7 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
                 "cap": broker.declared_queues[one.name].cap
                 if one.name in broker.declared_queues
                 else None,
-                "oldest": oldest_age(one, ages),
+                **oldest_job(one, ages),
                 "ui": ui.queue_page_url(one.name) if ui else None,
             }
             for one in found
@@ -53,16 +53,14 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-def oldest_age(
+def oldest_job(
     state: QueueState, ages: Mapping[str, tuple[timedelta, timedelta | None]]
-) -> timedelta | None:
-    """Return how long the oldest job has waited; `None` if none waits, or it is unknown."""
+) -> dict[str, Any]:
+    """Return whether a job waits, and how long the oldest has; `None` if that is unknown."""
     passed, elsewhere = ages.get(state.name, (timedelta(), None))
-    return (
-        estimate_age(state.ready, passed, elsewhere)
-        if state.ready or elsewhere is not None
-        else None
-    )
+    waits = has_waiting_jobs(state.ready, elsewhere)
+    oldest = estimate_age(state.ready, passed, elsewhere) if waits else None
+    return {"waits": waits, "oldest": oldest}
 
 
 def pause_queue(deed: ActionRequest) -> ActionResult:

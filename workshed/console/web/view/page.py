@@ -5,7 +5,7 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
-from workshed.console.formatting import parse_duration
+from workshed.console.formatting import TIME_METAVAR, parse_duration, parse_time
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.auth.roles import Who
 from workshed.database.postgres import Connection
@@ -54,6 +54,19 @@ class PageRequest:
         except Exception as err:
             raise BadQueryError(
                 f"{name}: {text!r} is not a duration such as 90d, 15s or 1h30m"
+            ) from err
+
+    def moment(self, name: str) -> datetime | None:
+        """Return a filter that is a time, or a duration before now; raises `BadQueryError`."""
+        text = self.query.get(name)
+        if text is None:
+            return None
+        try:
+            return parse_time(text) if "T" in text else self.now - parse_duration(text)
+        except Exception as err:
+            raise BadQueryError(
+                f"{name}: {text!r} is neither a time such as {TIME_METAVAR}, nor a duration before "
+                "now such as 2h or 3d"
             ) from err
 
 
