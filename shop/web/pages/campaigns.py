@@ -85,7 +85,7 @@ def resend_campaign(deed: ActionRequest) -> ActionResult:
     found, states = _requested_campaign(deed), deed.form.all("state")
     wanted = [state for state in get_args(ResendState) if state in states]
     if not wanted or len(wanted) != len(states):
-        raise BadQueryError(f"state: each is one of {', '.join(get_args(ResendState))}")
+        raise BadQueryError(f"each is one of {', '.join(get_args(ResendState))}", "state")
     people = sum(
         count_by_state(campaigns.get_progress(deed.conn, found.id))[state] for state in wanted
     )
@@ -136,7 +136,9 @@ def _requested_states(ask: PageRequest) -> list[str]:
     if state is None:
         return [one for one in get_args(RecipientOutcome) if one != "sent"]
     if state not in CampaignProgress.__slots__:
-        raise BadQueryError(f"state: {state!r} is none of {', '.join(CampaignProgress.__slots__)}")
+        raise BadQueryError(
+            f"{state!r} is none of {', '.join(CampaignProgress.__slots__)}", "state"
+        )
     return [state]
 
 

@@ -64,7 +64,7 @@ def _parse_date(ask: PageRequest, name: str) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        raise BadQueryError(f"{name}: {text!r} is no date like 2026-03-01") from None
+        raise BadQueryError(f"{text!r} is no date like 2026-03-01", name) from None
 
 
 def _as_data(found: StoredReport) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from tests.library.e2e.test_console_page import (
     console,
     logins,
     open_page,
-    secret,
 )
 
-__all__ = ["conn", "console", "logins", "open_page", "secret"]
+__all__ = ["conn", "console", "logins", "open_page"]
 
 NUMBER = re.compile(r"[\d\u202f]+")
 

@@ -141,7 +141,9 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
 def test_a_database_made_before_the_first_release_is_refused(empty):
     """Its stream began with other files, so the tables of the first file already exist."""
     command()
-    empty.execute("UPDATE workshed.migrations SET name = '0001_schedule' WHERE name = '0001_baseline'")
+    empty.execute(
+        "UPDATE workshed.migrations SET name = '0001_schedule' WHERE name = '0001_baseline'"
+    )
 
     with pytest.raises(MigrationError, match="but not its first, '0001_baseline'"):
         command()

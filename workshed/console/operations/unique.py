@@ -8,6 +8,7 @@ from workshed.database.postgres import Connection
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import HeldLock
 from workshed.jobs.locks.unique import UniqueLock
+from workshed.jobs.names import Names
 from workshed.value_class import value_class
 
 
@@ -28,7 +29,7 @@ class HeldKey:
 def list_held_keys(
     conn: Connection,
     *,
-    actor: str | None = None,
+    actor: Names = None,
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 
 from workshed import db, secret_keys
 from workshed.console.operations.environment import open_database
+from workshed.console.web import notices
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
 from workshed.console.web.auth.login_journal import LoginJournal
 from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
@@ -55,7 +56,7 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     routes += [Route(one.path, gate.download(one)) for one in list_downloads()]
     routes += [Route(one.path, gate.action(one), methods=["POST"]) for one in list_actions()]
     lifespan = partial(_lifespan, journal=login.journal)
-    inner = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=lifespan)
+    inner = Starlette(routes=routes, exception_handlers=_error_handlers(doors), lifespan=lifespan)
     # With `no-referrer`, browsers would send no origin with forms, which CSRF protection needs.
     return SafeHeaders(inner, Referrer_Policy="same-origin")
 
@@ -73,18 +74,16 @@ def _check_database() -> None:
         pass
 
 
-def _handle_http_error(request: Request, err: Exception) -> Response:
-    status, text = 400, ""
-    if isinstance(err, HTTPException):
-        status, text = err.status_code, err.detail
-    return responses.notice_response(request, status, text)
-
-
 def _handle_outage(request: Request, _err: Exception) -> Response:
     return responses.notice_response(request, 503, DATABASE_UNREACHABLE)
 
 
-ERROR_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
-    HTTPException: _handle_http_error,
-    **dict.fromkeys(db.TRANSIENT_ERRORS, _handle_outage),
-}
+def _error_handlers(doors: Authenticators) -> Mapping[type[Exception], ExceptionHandler]:
+    async def handle_http_error(request: Request, err: Exception) -> Response:
+        found = err if isinstance(err, HTTPException) else HTTPException(400)
+        return await notices.http_error_response(request, found, doors)
+
+    return {
+        HTTPException: handle_http_error,
+        **dict.fromkeys(db.TRANSIENT_ERRORS, _handle_outage),
+    }

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from workshed import db
 from workshed.console.errors import NotFoundError
+from workshed.console.web import notices
 from workshed.console.web.auth import csrf, program_tokens
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
@@ -54,20 +56,22 @@ class EndpointFactory:
         """Return the endpoint of a page, for people and for programs."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._authenticators.find_user(request)
+            who = await self._find_user(request)
             if who is None:
                 return self.unauthenticated(request)
             entry = message_cookie.expected_message(request)
-            about = await run_in_threadpool(
-                functools.partial(
-                    load_page,
-                    page,
-                    who,
-                    {**request.query_params, message_cookie.FIELD: entry or ""},
-                    root=responses.root_path(request),
-                    csrf=csrf.csrf_token(request, who.name),
-                )
+            load = functools.partial(
+                load_page,
+                page,
+                who,
+                {**request.query_params, message_cookie.FIELD: entry or ""},
+                root=responses.root_path(request),
+                csrf=csrf.csrf_token(request, who.name),
             )
+            try:
+                about = await run_in_threadpool(load)
+            except BadQueryError as err:
+                return await run_in_threadpool(_show_wrong_filter, request, load, page, err)
             if responses.wants_json(request):
                 return responses.json_response(about["shown"])
             response = responses.html_response(
@@ -83,7 +87,7 @@ class EndpointFactory:
         """Return the endpoint of a download, for every authenticated user."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._authenticators.find_user(request)
+            who = await self._find_user(request)
             if who is None:
                 return self.unauthenticated(request)
             query = dict(request.query_params)
@@ -97,14 +101,14 @@ class EndpointFactory:
         """Return the endpoint of an action."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._authenticators.find_user(request)
+            who = await self._find_user(request)
             if who is None:
                 return self.unauthenticated(request)
             if not (who.may_act or action.is_personal):
                 text = (
                     f"{who.name} may look at everything, but may not change anything (role reader)."
                 )
-                return responses.notice_response(request, 403, text, who)
+                return await notices.notice_response(request, 403, text, who)
             form = await csrf.read_form(request, who.name, is_program=who.is_program)
             done, entry = await run_in_threadpool(run_action, action, form, who)
             if responses.wants_json(request):
@@ -125,6 +129,12 @@ class EndpointFactory:
 
         return _explain_errors(endpoint)
 
+    async def _find_user(self, request: Request) -> Who | None:
+        """Return the user of a request, whom a notice about an error shows, too."""
+        who = await self._authenticators.find_user(request)
+        request.state.who = who
+        return who
+
     def unauthenticated(self, request: Request) -> Response:
         """Answer an unauthenticated request: redirect to the login, or answer with 401."""
         if program_tokens.read_token(request) is not None:
@@ -143,17 +153,26 @@ class EndpointFactory:
 
 
 def load_page(
-    page: Page, who: Who, query: Mapping[str, str], *, root: str, csrf: str
+    page: Page,
+    who: Who,
+    query: Mapping[str, str],
+    *,
+    root: str,
+    csrf: str,
+    problem: BadQueryError | None = None,
 ) -> dict[str, Any]:
-    """Return the data of a page and of the layout around it."""
+    """Return the data of a page and of the layout around it; with a `problem`, only of its form."""
     given = _clean_query(query)
     with _open_request(page, who, given) as ask:
-        done = ask.number(message_cookie.FIELD)
+        done = None if problem else ask.number(message_cookie.FIELD)
         given.pop(message_cookie.FIELD, None)
-        shown = dict(page.load(ask))
+        form = {"field_notes": {}, **page.load_form(ask)}
+        shown = {} if problem else dict(page.load(ask))
         entry = None if done is None else audit.get_entry(ask.conn, done)
     return {
         "shown": shown,
+        "form": form,
+        "filter_problem": problem,
         "page": page,
         "query": given,
         "who": who,
@@ -174,8 +193,22 @@ def build_download(download: Download, who: Who, query: Mapping[str, str]) -> Do
 
 def fill_template(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the template of a page, and its variables."""
-    rest = {name: value for name, value in about.items() if name != "shown"}
-    return page.template, {**about["shown"], **rest}
+    rest = {name: value for name, value in about.items() if name not in ("shown", "form")}
+    return page.template, {**about["shown"], **about["form"], **rest}
+
+
+def _show_wrong_filter(
+    request: Request, load: Callable[..., dict[str, Any]], page: Page, problem: BadQueryError
+) -> Response:
+    """Return a page with its form and no data; the field with the problem is marked."""
+    if responses.wants_json(request):
+        error = {"error": str(problem), "status": 400, "field": problem.field}
+        return responses.json_response(error, 400)
+    template, variables = fill_template(page, load(problem=problem))
+    variables["page"] = replace(page, is_live=False)
+    filters = templates.filters_fragment(template, variables)
+    text = templates.full_page("wrong_filter.html", {**variables, "filters": filters})
+    return responses.html_response(request, text, 400)
 
 
 def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
@@ -245,7 +278,8 @@ def _explain_errors(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except (WorkshedError, HTTPException, psycopg.Error) as err:
             status, text = error_status(err)
-            return responses.notice_response(request, status, text)
+            who = getattr(request.state, "who", None)
+            return await notices.notice_response(request, status, text, who)
 
     return safe
 

@@ -13,6 +13,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
 from workshed.jobs.history.attempts import to_storable
+from workshed.jobs.names import Names, to_name_array
 from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old_rows
 from workshed.settings import settings
@@ -66,10 +67,10 @@ class DeadJob:
 class DeadFilter:
     """A filter of dead jobs; fields that are `None` match all."""
 
-    queue: str | None = None
-    actor: str | None = None
+    queue: Names = None
+    actor: Names = None
     """`-` for messages without a readable actor."""
-    error: str | None = None
+    error: Names = None
     """Class of the error; `-` for no error."""
     since: timedelta | None = None
     """Died at most this long ago."""
@@ -79,9 +80,9 @@ class DeadFilter:
 
 ANY = DeadFilter()
 FILTER_SQL: LiteralString = """
-           (%(queue)s::text IS NULL OR queue = %(queue)s)
-       AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-       AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s))
+       AND (%(actors)s::text[] IS NULL OR COALESCE(actor, '-') = ANY (%(actors)s))
+       AND (%(errors)s::text[] IS NULL OR COALESCE(error_class, '-') = ANY (%(errors)s))
        AND (%(error_location)s::text IS NULL OR COALESCE(error_location, '-') = %(error_location)s)
        AND (%(since)s::interval IS NULL OR died_at >= workshed.now() - %(since)s)
 """
@@ -333,9 +334,9 @@ def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
 def filter_parameters(which: DeadFilter) -> dict[str, Any]:
     """Return the parameters of `FILTER_SQL`."""
     return {
-        "queue": which.queue,
-        "actor": which.actor,
-        "error": which.error,
+        "queues": to_name_array(which.queue),
+        "actors": to_name_array(which.actor),
+        "errors": to_name_array(which.error),
         "since": which.since,
         "error_location": which.error_location,
     }

@@ -1,9 +1,14 @@
 """Limit how much of the history a page reads, and count its runs by outcome."""
 
+from dataclasses import replace
 from datetime import datetime
 
-from workshed.database.postgres import Connection
-from workshed.jobs.history.runs import RunFilter, RunPosition, filter_parameters
+from workshed.database.postgres import Connection, to_sql
+from workshed.jobs.history.runs import FILTER_SQL, RunFilter, RunPosition, filter_parameters
+from workshed.jobs.names import split_names
+
+MOST_NAMES = 20
+"""With more actors than this, their runs are read among those of all actors."""
 
 
 def oldest_within(
@@ -19,6 +24,7 @@ def oldest_within(
           FROM workshed.runs
          WHERE (%(parent)s::text IS NULL OR parent = %(parent)s)
            AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
            AND (NOT %(failed)s::bool OR outcome <> 'succeeded')
            AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
            AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
@@ -28,11 +34,16 @@ def oldest_within(
         OFFSET %(most)s
          LIMIT 1
     """
-    by_name = which.parent is not None or which.actor is not None
+    actor, actors = split_names(which.actor if which.parent is None else None)
+    if actors is not None and len(actors) > MOST_NAMES:
+        actors = None
+    by_name = which.parent is not None or actor is not None or actors is not None
+    only_failed = which.has_error or (bool(which.outcomes) and "succeeded" not in which.outcomes)
     wanted = {
         "parent": which.parent,
-        "actor": which.actor if which.parent is None else None,
-        "failed": bool(which.outcomes) and "succeeded" not in which.outcomes and not by_name,
+        "actor": actor,
+        "actors": actors,
+        "failed": only_failed and not by_name,
         "since": which.since,
         "from": which.recorded_from,
         "before": which.recorded_before,
@@ -47,21 +58,12 @@ def count_by_outcome(
     conn: Connection, which: RunFilter, *, down_to: datetime | None
 ) -> dict[str, int]:
     """Count runs by outcome; ignores the filter's outcomes."""
-    query = """
+    query = to_sql("""
         SELECT outcome, count(*)
           FROM workshed.runs
-         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
-           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(error)s::text IS NULL OR error_class = %(error)s)
-           AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
-           AND (%(parent)s::text IS NULL OR parent = %(parent)s)
-           AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
-           AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
-           AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
-           AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
-           AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
+         WHERE {}
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
-    """
-    wanted = filter_parameters(which) | {"down_to": down_to}
+    """).format(to_sql(FILTER_SQL))
+    wanted = filter_parameters(replace(which, outcomes=())) | {"down_to": down_to}
     return dict(conn.execute(query, wanted, prepare=False).fetchall())

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 from workshed.database.postgres import Connection, class_row, to_jsonb, to_sql
 from workshed.jobs.history.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
+from workshed.jobs.names import Names, split_names, to_name_array
 from workshed.value_class import value_class
 
 
@@ -48,26 +49,38 @@ class Run:
     """By name, with secret ones hidden; `None` if they were too large, or were erased."""
 
 
+LARGEST_ID = (1 << 63) - 1
+
+
 class RunPosition(NamedTuple):
     """A position in the history, by which one page continues another."""
 
     recorded_at: datetime
     id: int
 
+    @classmethod
+    def older_than(cls, at: datetime) -> "RunPosition":
+        """Return the position before which all runs older than `at` are."""
+        return cls(at - timedelta(microseconds=1), LARGEST_ID)
+
 
 @value_class
 class RunFilter:
     """A filter of runs; fields that are `None` or empty match all."""
 
-    actor: str | None = None
-    queue: str | None = None
+    actor: Names = None
+    queue: Names = None
     outcomes: tuple[str, ...] = ()
-    error: str | None = None
+    error: Names = None
     """Class of the error."""
+    error_begins: str | None = None
+    """The class of the error begins with this, or a part of it after a dot does."""
     tag: str | None = None
     parent: str | None = None
     arguments: dict[str, Any] | None = None
     """Values of some arguments by name, exactly."""
+    argument_value: str | None = None
+    """JSON of a value that any of the arguments has, exactly; neither a list nor an object."""
     since: timedelta | None = None
     """Ended at most this long ago."""
     recorded_from: datetime | None = None
@@ -77,8 +90,34 @@ class RunFilter:
     longer_than: timedelta | None = None
     """Its actor ran for at least this long."""
 
+    @property
+    def has_error(self) -> bool:
+        """Tell whether only runs with some error match, so that none has succeeded."""
+        return self.error is not None or self.error_begins is not None
+
 
 ANY = RunFilter()
+FILTER_SQL: LiteralString = """
+           (%(actor)s::text IS NULL OR actor = %(actor)s)
+       AND (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
+       AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s))
+       AND (%(outcomes)s::text[] IS NULL OR outcome = ANY (%(outcomes)s))
+       AND (NOT %(has_error)s::bool OR outcome <> 'succeeded')  -- which has an index
+       AND (%(errors)s::text[] IS NULL OR error_class = ANY (%(errors)s))
+       AND (%(error_begins)s::text IS NULL
+            OR strpos('.' || error_class, '.' || %(error_begins)s) > 0)
+       AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
+       AND (%(parent)s::text IS NULL OR parent = %(parent)s)
+       AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
+       AND (%(argument_value)s::jsonb IS NULL
+            OR jsonb_path_exists(arguments::jsonb, 'strict $.* ? (@ == $value)',
+                                 jsonb_build_object('value', %(argument_value)s::jsonb), true))
+       AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
+       AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
+       AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+       AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
+"""
+"""A condition on `workshed.runs`, with the values of `filter_parameters(which)`."""
 
 
 def add_partitions(conn: Connection) -> None:
@@ -125,29 +164,19 @@ def list_runs(
     limit: int = 100,
 ) -> list[Run]:
     """Return runs, latest first; only those older than `before` and not older than `down_to`."""
-    query = """
+    query = to_sql("""
         SELECT id, recorded_at, message_id, generation, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
                queue_wait_s, duration_s, retry_in_s, worker, parent, origin, trace, tags, release,
                arguments
           FROM workshed.runs
-         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
-           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(outcomes)s::text[] IS NULL OR outcome = ANY (%(outcomes)s))
-           AND (%(error)s::text IS NULL OR error_class = %(error)s)
-           AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
-           AND (%(parent)s::text IS NULL OR parent = %(parent)s)
-           AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
-           AND (%(longer_s)s::double precision IS NULL OR duration_s >= %(longer_s)s)
-           AND (%(since)s::interval IS NULL OR recorded_at >= workshed.now() - %(since)s)
-           AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
-           AND (%(before)s::timestamptz IS NULL OR recorded_at < %(before)s)
+         WHERE {}
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
            AND (%(id)s::bigint IS NULL
                 OR (recorded_at <= %(at)s AND (recorded_at, id) < (%(at)s, %(id)s)))
          ORDER BY recorded_at DESC, id DESC
          LIMIT %(limit)s
-    """
+    """).format(to_sql(FILTER_SQL))
     at, run_id = before or (None, None)
     place = {"at": at, "id": run_id, "down_to": down_to, "limit": limit}
     with conn.cursor(row_factory=class_row(Run)) as cur:
@@ -157,14 +186,19 @@ def list_runs(
 def filter_parameters(which: RunFilter) -> dict[str, Any]:
     """Return the filter as query parameters."""
     longer = which.longer_than
+    actor, actors = split_names(which.actor)
     return {
-        "actor": which.actor,
-        "queue": which.queue,
+        "actor": actor,
+        "actors": actors,
+        "queues": to_name_array(which.queue),
         "outcomes": list(which.outcomes) or None,
-        "error": which.error,
+        "has_error": which.has_error,
+        "errors": to_name_array(which.error),
+        "error_begins": which.error_begins,
         "tag": which.tag,
         "parent": which.parent,
         "arguments": None if which.arguments is None else to_jsonb(which.arguments),
+        "argument_value": which.argument_value,
         "longer_s": None if longer is None else longer.total_seconds(),
         "since": which.since,
         "from": which.recorded_from,

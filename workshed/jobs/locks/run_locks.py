@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from workshed.database.postgres import Connection, class_row
+from workshed.jobs.names import Names, to_name_array
 from workshed.pruning import NO_AGE, delete_old_rows
 from workshed.value_class import value_class
 
@@ -80,7 +81,7 @@ def acquire_lock(conn: Connection, turn: RunLock) -> str | None:
 def list_run_locks(
     conn: Connection,
     *,
-    actor: str | None = None,
+    actor: Names = None,
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
@@ -93,7 +94,7 @@ def list_run_locks(
     query = """
         SELECT key, message_id, generation, actor, queue, host, pid, acquired_at, expires_at
           FROM workshed.run_locks
-         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+         WHERE (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
            AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
            AND (%(acquired_at)s::timestamptz IS NULL
                 OR (acquired_at, key COLLATE "C") > (%(acquired_at)s, %(key)s))
@@ -102,7 +103,7 @@ def list_run_locks(
     """
     acquired_at, key = after or (None, None)
     values = {
-        "actor": actor,
+        "actors": to_name_array(actor),
         "begins": begins,
         "acquired_at": acquired_at,
         "key": key,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import LiteralString
 
 from workshed.database.postgres import Connection, class_row
+from workshed.jobs.names import Names, to_name_array
 from workshed.jobs.outbox.schedule import OutboxRow, Statement
 from workshed.pruning import NO_AGE, delete_old_rows
 from workshed.value_class import value_class
@@ -183,7 +184,7 @@ def list_job_unique_locks(conn: Connection, message_id: str) -> list[UniqueLock]
 def list_unique_locks(
     conn: Connection,
     *,
-    actor: str | None = None,
+    actor: Names = None,
     begins: str | None = None,
     after: tuple[datetime, str] | None = None,
     limit: int = 1_000,
@@ -196,7 +197,7 @@ def list_unique_locks(
     query = """
         SELECT key, message_id, generation, actor, queue, acquired_at, expires_at
           FROM workshed.unique_locks
-         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+         WHERE (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
            AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
            AND (%(acquired_at)s::timestamptz IS NULL
                 OR (acquired_at, key COLLATE "C") > (%(acquired_at)s, %(key)s))
@@ -205,7 +206,7 @@ def list_unique_locks(
     """
     acquired_at, key = after or (None, None)
     values = {
-        "actor": actor,
+        "actors": to_name_array(actor),
         "begins": begins,
         "acquired_at": acquired_at,
         "key": key,

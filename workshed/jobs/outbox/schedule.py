@@ -8,6 +8,7 @@ import orjson
 
 from workshed.database.postgres import Connection, class_row
 from workshed.errors import WorkshedError
+from workshed.jobs.names import Names, to_name_array
 from workshed.value_class import value_class
 
 Reason = Literal[
@@ -159,7 +160,7 @@ def move_job(conn: Connection, message_id: str, at: datetime) -> MoveResult:
 def list_scheduled(
     conn: Connection,
     *,
-    actor: str | None = None,
+    actor: Names = None,
     queue: str | None = None,
     after: SchedulePosition | None = None,
     limit: int = 100,
@@ -171,7 +172,7 @@ def list_scheduled(
             SELECT *
               FROM workshed.schedule
              WHERE sent_at IS NULL AND claimed_by IS NULL
-               AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+               AND (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
                AND (%(due_at)s::timestamptz IS NULL
                     OR (due_at, message_id, generation) > (%(due_at)s, %(message_id)s,
@@ -182,7 +183,7 @@ def list_scheduled(
             SELECT *
               FROM workshed.schedule
              WHERE sent_at IS NULL AND claimed_by IS NOT NULL
-               AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+               AND (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
                AND (%(due_at)s::timestamptz IS NULL
                     OR (due_at, message_id, generation) > (%(due_at)s, %(message_id)s,
@@ -196,7 +197,7 @@ def list_scheduled(
     """
     due_at, message_id, generation = after or (None, None, None)
     values = {
-        "actor": actor,
+        "actors": to_name_array(actor),
         "queue": queue,
         "due_at": due_at,
         "message_id": message_id,
@@ -208,7 +209,7 @@ def list_scheduled(
 
 
 def count_scheduled(
-    conn: Connection, *, actor: str | None = None, queue: str | None = None, at_most: int
+    conn: Connection, *, actor: Names = None, queue: str | None = None, at_most: int
 ) -> int:
     """Return how many messages wait, counting up to `at_most`."""
     query = """
@@ -216,11 +217,12 @@ def count_scheduled(
           FROM (SELECT
                   FROM workshed.schedule
                  WHERE sent_at IS NULL
-                   AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+                   AND (%(actors)s::text[] IS NULL OR actor = ANY (%(actors)s))
                    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
                  LIMIT %(at_most)s) AS counted
     """
-    found = conn.execute(query, {"actor": actor, "queue": queue, "at_most": at_most}).fetchone()
+    values = {"actors": to_name_array(actor), "queue": queue, "at_most": at_most}
+    found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
 

@@ -47,7 +47,7 @@ KINDS = {
 ODD = {
     "workshed.actors": {},
     "workshed.attempts": {"outcome": "dead"},
-    "workshed.audit": {},
+    "workshed.audit": {"id": 1_000_000},  # a login writes the first row, with the id 1
     "workshed.batch_callbacks": {"event": "death", "sent_at": None, "body": BODY},
     "workshed.batch_jobs": {"state": "dead"},
     "workshed.batches": {"succeeded_at": None, "cancelled_at": None},

@@ -156,6 +156,63 @@ def test_filters_select_jobs(operator, bury, die_at, query):
     assert [group["count"] for group in shown["groups"]] == [1]
 
 
+@pytest.fixture
+def known(conn):
+    """The actors and queues that workers have declared."""
+    queues.declare_actors(conn, [KnownActor(one, "default") for one in ("greet", "greet_all")])
+    queues.declare_queues(conn, {"bulk": "quorum", "bulk_low": "quorum"})
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("actor=gree", {"a", "b"}),
+        ("actor=greet", {"a"}),
+        ("actor=greet*", {"a", "b"}),
+        ("error=Connection", {"a", "b"}),
+        ("error=Value", set()),
+        ("queue=bul", {"a", "b"}),
+        ("queue=bulk", {"a"}),
+    ],
+)
+def test_a_name_is_found_by_its_beginning_unless_it_is_one_itself(
+    operator, bury, known, query, found
+):
+    bury("a", queue="bulk")
+    bury("b", queue="bulk_low", actor="greet_all")
+    bury("c", actor=None, error=None, reason="not JSON")
+
+    shown = operator.json(f"/dead?{query}")
+
+    assert {job["message_id"] for job in shown["jobs"]} == found
+    assert sum(group["count"] for group in shown["groups"]) == len(found)
+
+
+def test_the_page_suggests_names_and_says_what_a_beginning_matches(operator, bury, known):
+    bury("a")
+
+    text = operator.get("/dead?actor=gree").text
+
+    assert '<option value="greet_all"></option>' in text
+    assert '<option value="ConnectionRefusedError"></option>' in text
+    assert '<option value="bulk_low"></option>' in text
+    assert "Matches greet, greet_all." in text
+
+
+def test_a_wrong_filter_is_marked_in_its_form(operator, bury):
+    bury("a")
+
+    answer = operator.get("/dead?since=soon&actor=greet")
+
+    assert answer.status_code == 400
+    assert re.search(r'name="since" value="soon"[^>]* aria-invalid="true" autofocus', answer.text)
+    assert '<input name="actor" value="greet"' in answer.text
+    assert "is not a duration" in answer.text
+    assert "No dead jobs" not in answer.text
+    assert "data-live" not in answer.text
+    assert operator.get("/dead?since=9999999d").status_code == 400
+
+
 def test_paging_shows_each_job_once(operator, bury, die_at, conn):
     """This holds even if many died at the same instant."""
     for number in range(120):
@@ -240,6 +297,43 @@ def test_a_group_is_retried_after_a_confirmation(operator, bury, conn):
     assert ids(conn) == {"other"}
     [entry] = audit.list_entries(conn)
     assert entry.details == {"error": "ConnectionRefusedError", "actor": "greet"}
+
+
+def test_a_group_is_retried_by_its_exact_names(operator, bury, conn):
+    """Others that begin with them are other groups, also if this one has no jobs left."""
+    queues.declare_actors(conn, [KnownActor("greet_all", "default")])
+    bury("a", actor="greet_all")
+
+    answer = operator.post("/dead/retry", GROUP)
+
+    assert answer.status_code == 404
+    assert ids(conn) == {"a"}
+
+
+def test_a_group_is_retried_in_the_queues_that_the_page_has_shown(operator, bury, known, conn):
+    bury("a", queue="bulk")
+    bury("b", queue="bulk_low")
+    bury("c")
+    [group] = operator.json("/dead?queue=bul")["groups"]
+
+    said, again = asked(operator.post("/dead/retry", group["query"] | {"every": "yes"}))
+
+    assert said == f"This would retry {group['count']} jobs."
+    assert operator.done("/dead/retry", again) == "2 jobs retried."
+    assert ids(conn) == {"c"}
+
+
+@pytest.mark.parametrize("path", ["/dead/retry", "/dead/discard"])
+@pytest.mark.parametrize(
+    "wrong", [{"since": "soon"}, {"since": "9999999d"}, {"until": "soon"}], ids=str
+)
+def test_a_wrong_field_of_a_form_changes_nothing(operator, bury, conn, path, wrong):
+    bury("a")
+
+    answer = operator.post(path, GROUP | wrong | {"sure": "yes"})
+
+    assert answer.status_code == 400
+    assert ids(conn) == {"a"}
 
 
 def test_a_job_that_dies_while_a_person_decides_is_not_included(operator, bury, conn):
@@ -360,8 +454,8 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
         ({"one": "gone"}, 404, "None of these is dead any longer"),
         ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any longer"),
         ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any longer"),
-        ({"every": "yes", "since": "yesterday"}, 409, "is not a duration"),
-        ({"every": "yes", "until": "yesterday"}, 409, "is not a time"),
+        ({"every": "yes", "since": "yesterday"}, 400, "is not a duration"),
+        ({"every": "yes", "until": "yesterday"}, 400, "is not a time"),
     ],
 )
 def test_a_refused_request_says_why(operator, bury, conn, path, fields, status, said):

@@ -23,7 +23,7 @@ DETAILS = {
     "/mail/one": "id=evil",
 }
 """Queries of pages about a single thing."""
-SCRIPT = re.compile(r"^/static/(console|morph|live)\.js$")
+SCRIPT = re.compile(r"^/static/(console|morph|live|search)\.js$")
 VALUE = re.compile(r'(value|data-id)="[^"]*"')
 """Attributes that stay unchanged, because they are not displayed."""
 SAFE_LINK = re.compile(r"^(/|\?|#|https?://)")

@@ -47,7 +47,7 @@ def test_the_next_due_job_is_first_with_its_call_its_reason_and_its_state(operat
 
 
 def test_without_a_waiting_job_the_page_says_so(operator):
-    assert operator.json("/scheduled") == {"jobs": [], "count": 0, "queues": [], "later": None}
+    assert operator.json("/scheduled") == {"jobs": [], "count": 0, "later": None}
     assert "send_with_options(delay=…)" in operator.get("/scheduled").text
 
 
@@ -59,6 +59,17 @@ def test_filters_select_jobs(operator, store):
     assert ids(operator.json("/scheduled?queue=bulk")) == ["a"]
     assert operator.json("/scheduled?queue=bulk")["count"] == 1
     assert "No matching jobs" in operator.get("/scheduled?actor=nobody").text
+
+
+def test_an_actor_is_found_by_its_beginning(operator, store, conn):
+    queues.declare_actors(conn, [KnownActor(name, "default") for name in ("greet", "greet_all")])
+    store("a", actor="greet")
+    store("b", actor="greet_all")
+
+    assert ids(operator.json("/scheduled?actor=gree")) == ["a", "b"]
+    assert operator.json("/scheduled?actor=greet*")["count"] == 2
+    assert ids(operator.json("/scheduled?actor=greet")) == ["a"]
+    assert '<option value="greet_all">' in operator.get("/scheduled").text
 
 
 def test_each_job_is_on_one_page_even_if_many_are_due_at_once(operator, store, conn):

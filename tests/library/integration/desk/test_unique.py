@@ -7,7 +7,8 @@ import pytest
 
 from tests.library.integration.console.conftest import store
 from tests.library.integration.desk.conftest import quoted
-from workshed.jobs.control import audit
+from workshed.jobs.control import audit, queues
+from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import run_locks, unique
 from workshed.settings import settings
 from workshed.transport.amqp import topology
@@ -63,6 +64,18 @@ def test_keys_are_listed_with_their_jobs(operator, lock, conn):
     assert text.count('name="id"') == 1  # a lease ends by itself
     assert keys(operator.json("/unique?actor=sync")) == ["sync:7"]
     assert keys(operator.json("/unique?key=resize:")) == ["resize:a"]
+
+
+def test_an_actor_is_found_by_its_beginning(operator, lock, conn):
+    queues.declare_actors(conn, [KnownActor("resize", "default")])
+    lock("a")
+    run_locks.acquire_lock(
+        conn, run_locks.RunLock("resize:7", uuid4(), "b", 0, "resize", "low", "web-1", 77)
+    )
+
+    assert keys(operator.json("/unique?actor=res")) == ["resize:a", "resize:7"]
+    assert keys(operator.json("/unique?actor=other")) == []
+    assert '<option value="resize">' in operator.get("/unique").text
 
 
 def test_without_a_key_the_page_says_so(operator):

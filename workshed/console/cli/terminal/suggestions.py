@@ -9,6 +9,7 @@ from workshed.database.postgres import Connection
 from workshed.errors import SettingsError
 from workshed.jobs.control import queues as rows
 from workshed.jobs.dead import dead_jobs, groups
+from workshed.jobs.names import Names, to_name_array
 from workshed.transport.errors import did_you_mean
 
 UNKNOWN_TEXTS = {"error": "No dead job has the error", "error_location": "No dead job failed at"}
@@ -19,9 +20,9 @@ MOST_LOCATIONS = 1_000
 def warn_unknown_filter(
     conn: Connection,
     *,
-    actor: str | None = None,
-    queue: str | None = None,
-    error: str | None = None,
+    actor: Names = None,
+    queue: Names = None,
+    error: Names = None,
     error_location: str | None = None,
 ) -> None:
     """Print each name of a filter that is unknown, and a similar one that is known."""
@@ -41,9 +42,10 @@ def warn_unknown_filter(
         )
 
 
-def warn_unknown_name(kind: str, name: str, known: Iterable[str]) -> None:
-    """Print the hint for one name, unless it is known."""
+def warn_unknown_name(kind: str, wanted: Names, known: Iterable[str]) -> None:
+    """Print the hint for each name that is not known."""
     names = list(known)
-    if name not in names:
-        what = UNKNOWN_TEXTS.get(kind, f"No worker has declared the {kind}")
-        print_message(f"{what} {name!r}{did_you_mean(name, names)}.")
+    for name in to_name_array(wanted) or ():
+        if name not in names:
+            what = UNKNOWN_TEXTS.get(kind, f"No worker has declared the {kind}")
+            print_message(f"{what} {name!r}{did_you_mean(name, names)}.")

@@ -54,7 +54,7 @@ def load_batch(ask: PageRequest) -> Mapping[str, Any]:
     batch = require_batch(ask.conn, ask.text("id") or "")
     state, states = ask.text("state"), get_args(BatchJobState)
     if state not in (None, *states):
-        raise BadQueryError(f"state: {state!r} must be one of {', '.join(states)}")
+        raise BadQueryError(f"{state!r} must be one of {', '.join(states)}", "state")
     after = cursor.decode_cursor(ask, str, str)
     found = progress.list_batch_jobs(
         ask.conn,

@@ -9,6 +9,8 @@ from workshed.console.operations.dead_jobs import as_data
 from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.pages.dead_actions import discard_dead, retry_dead
+from workshed.console.web.view import known_names, name_filters
+from workshed.console.web.view.name_filters import NameSources
 from workshed.console.web.view.page import (
     MOST_COUNTED,
     ROWS,
@@ -32,9 +34,9 @@ SEPARATOR = "~"
 def load_dead(ask: PageRequest) -> Mapping[str, Any]:
     """Show the groups and the latest jobs; later pages of jobs show no groups."""
     which = DeadFilter(
-        queue=ask.text("queue"),
-        actor=ask.text("actor"),
-        error=ask.text("error"),
+        queue=name_filters.matched_names(ask, "queue", NAMES),
+        actor=name_filters.matched_names(ask, "actor", NAMES),
+        error=name_filters.matched_names(ask, "error", NAMES),
         since=ask.duration("since"),
         error_location=ask.text("error_location"),
     )
@@ -55,6 +57,26 @@ def load_dead(ask: PageRequest) -> Mapping[str, Any]:
         ],
         "older": _encode_position(found[ROWS - 1]) if len(found) > ROWS else None,
     }
+
+
+def load_dead_form(ask: PageRequest) -> Mapping[str, Any]:
+    """Return the names to suggest, and notes about what the filters match."""
+    return name_filters.describe_fields(ask, NAMES)
+
+
+def _list_actors(conn: Connection) -> list[str]:
+    return [*known_names.list_actor_names(conn), NO_VALUE]
+
+
+def _list_error_classes(conn: Connection) -> list[str]:
+    return [*dead_groups.list_classes(conn, name_filters.MOST_SUGGESTED), NO_VALUE]
+
+
+NAMES: NameSources = {
+    "error": _list_error_classes,
+    "actor": _list_actors,
+    "queue": known_names.list_queue_names,
+}
 
 
 def _count_jobs(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
@@ -89,12 +111,20 @@ def _decode_position(ask: PageRequest) -> tuple[datetime, str] | None:
     except ValueError:
         found = None
     if not sign or found is None or found.tzinfo is None:
-        raise BadQueryError(f"before: {text!r} is not a position in this list")
+        raise BadQueryError(f"{text!r} is not a position in this list", "before")
     return found, message_id
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/dead", "Dead", "dead.html", load_dead, group="Jobs", is_live=True),
+    Page(
+        "/dead",
+        "Dead",
+        "dead.html",
+        load_dead,
+        group="Jobs",
+        is_live=True,
+        load_form=load_dead_form,
+    ),
 )
 ACTIONS: tuple[Action, ...] = (
     Action("/dead/retry", "dead.retry", retry_dead),

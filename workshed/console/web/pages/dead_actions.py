@@ -1,21 +1,26 @@
 """Retry and discard dead jobs: one, the selected ones, or a group."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import typer
-
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import format_job_count, parse_duration
+from workshed.console.formatting import format_job_count
 from workshed.console.operations import dead_jobs
 from workshed.console.web.auth.csrf import ActionForm
-from workshed.console.web.view import responses
-from workshed.console.web.view.page import ActionRequest, ActionResult
+from workshed.console.web.view import known_names, responses
+from workshed.console.web.view.page import (
+    ActionRequest,
+    ActionResult,
+    BadQueryError,
+    parse_span,
+)
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
+from workshed.jobs.names import Names
 from workshed.jobs.outbox.claims import database_now
 from workshed.transport.messages.envelope import decode_message
 from workshed.value_class import value_class
@@ -117,10 +122,11 @@ def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
     fields = {name: form.one(name) for name in FILTERS if form.has(name)}
     until = _parse_until(form) or database_now(deed.conn)
     which = DeadFilter(
-        queue=fields.get("queue"),
+        queue=_match_queue(deed.conn, fields.get("queue")),
+        # Exact names, because the group may have none left, and others may begin with its names.
         actor=fields.get("actor"),
         error=fields.get("error"),
-        since=_parse_since(form),
+        since=parse_span(fields["since"], "since") if "since" in fields else None,
         error_location=fields.get("error_location"),
     )
     ids = dead.list_ids(deed.conn, which, until=until, limit=MOST_PER_CLICK)
@@ -129,6 +135,13 @@ def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
     )
     again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
     return DeadSelection(ids, fields, again, back, left)
+
+
+def _match_queue(conn: Connection, text: str | None) -> Names:
+    """Return the queues that the page has shown for this filter."""
+    if text is None:
+        return None
+    return known_names.match_names(text, known_names.list_queue_names(conn)).names
 
 
 def _preview_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
@@ -172,12 +185,4 @@ def _parse_until(form: ActionForm) -> datetime | None:
     try:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise WorkshedError(f"until: {text!r} is not a time") from None
-
-
-def _parse_since(form: ActionForm) -> timedelta | None:
-    text = form.one("since")
-    try:
-        return parse_duration(text) if text else None
-    except typer.BadParameter as err:
-        raise WorkshedError(f"since: {err}") from None
+        raise BadQueryError(f"{text!r} is not a time", "until") from None

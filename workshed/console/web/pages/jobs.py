@@ -1,7 +1,8 @@
 """Jobs: the history of runs and the jobs that are running now, with filters."""
 
-import re
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,100 +10,123 @@ from typing import Any
 import typer
 
 from workshed.console.operations import history, job_counts, running_jobs
+from workshed.console.operations.history import ArgumentFilter
 from workshed.console.operations.job_counts import CappedCount
 from workshed.console.operations.running_jobs import RunningJob
-from workshed.console.web.view.page import (
-    MOST_COUNTED,
-    ROWS,
-    Action,
-    BadQueryError,
-    Page,
-    PageRequest,
-)
-from workshed.jobs.history import pagination, run_minutes, runs
+from workshed.console.web.pages import job_search
+from workshed.console.web.view import known_names, name_filters
+from workshed.console.web.view.name_filters import NameSources
+from workshed.console.web.view.page import MOST_COUNTED, Action, BadQueryError, Page, PageRequest
+from workshed.database.postgres import Connection
+from workshed.jobs.dead import groups as dead_groups
+from workshed.jobs.history import error_classes, pagination, run_minutes
 from workshed.jobs.history.run_minutes import TimeRange
-from workshed.jobs.history.runs import Run, RunFilter, RunPosition
+from workshed.jobs.history.runs import Run, RunFilter
+from workshed.jobs.names import Names, split_names, to_name_array
 from workshed.jobs.outcomes import FAILED, OUTCOMES
 from workshed.settings import settings
 
-MOST_SEARCHED = 5_000
-"""Runs that one request searches, whatever the filters; it takes PostgreSQL some 20 ms."""
-FAR_SEARCHED = 200_000
-"""The same with `look=far`; it takes a second or two."""
+COUNTED_RUNS = 5_000
+"""The latest runs, of which the tabs count those that match; it takes PostgreSQL some 20 ms."""
 FAILED_TAB = "failed"
 """Stands for the outcomes in which an attempt ended in an error."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
-LARGEST_ID = (1 << 63) - 1
-POSITION = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
+MINUTE = timedelta(minutes=1)
 
 
 def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
     """Show the latest matching runs, or the running jobs, and the count of each kind."""
     which = _run_filter(ask)
     current = [one for one in running_jobs.list_running(ask.conn) if _is_match(one, which)]
-    found = _show_running(current) if ask.text("state") == "running" else _load_history(ask, which)
-    counts = _count_runs(ask, which)
     about = {"running": CappedCount(min(len(current), MOST_COUNTED), len(current) > MOST_COUNTED)}
-    return found | {
-        "counts": about | counts,
-        "outcomes": [FAILED_TAB, *OUTCOMES],
-        "far": FAR_SEARCHED,
-    }
+    counts = _count_runs(ask, which)
+    found = _show_running(current) if ask.text("state") == "running" else _load_history(ask, which)
+    return found | {"counts": about | counts}
+
+
+def load_jobs_form(ask: PageRequest) -> Mapping[str, Any]:
+    """Return the names to suggest, and notes about what the filters match."""
+    found = name_filters.describe_fields(ask, NAMES)
+    with suppress(BadQueryError):  # which is shown instead
+        compared = _argument_filter(ask)
+        if compared is not None:
+            found["field_notes"]["argument"] = compared.describe()
+    return found | {"outcomes": [FAILED_TAB, *OUTCOMES]}
 
 
 def _run_filter(ask: PageRequest) -> RunFilter:
-    outcome, named = ask.text("outcome"), ask.text("argument")
+    compared, arguments, value = _argument_filter(ask), None, None
+    if compared is not None and compared.name is not None:
+        arguments = {compared.name: compared.value}
+    elif compared is not None:
+        value = json.dumps(compared.value)
+    error = name_filters.match_field(ask, "error", NAMES)
+    begins = None if error is None else error.begins
+    return RunFilter(
+        actor=name_filters.matched_names(ask, "actor", NAMES),
+        queue=name_filters.matched_names(ask, "queue", NAMES),
+        outcomes=_outcomes(ask),
+        # By its beginning, because not all classes of the history are known.
+        error=None if error is None or begins is not None else error.text,
+        error_begins=begins,
+        tag=ask.text("tag"),
+        parent=ask.text("parent"),
+        arguments=arguments,
+        argument_value=value,
+        recorded_from=ask.moment("since"),
+        recorded_before=ask.moment("until"),
+        longer_than=ask.duration("longer_than"),
+    )
+
+
+def _list_error_classes(conn: Connection) -> list[str]:
+    dead = dead_groups.list_classes(conn, name_filters.MOST_SUGGESTED)
+    return sorted({*dead, *error_classes.list_recent_classes(conn)})
+
+
+NAMES: NameSources = {
+    "actor": known_names.list_actor_names,
+    "queue": known_names.list_queue_names,
+    "error": _list_error_classes,
+}
+
+
+def _outcomes(ask: PageRequest) -> tuple[str, ...]:
+    outcome = ask.text("outcome")
+    if outcome == FAILED_TAB:
+        return FAILED
     try:
-        return RunFilter(
-            actor=ask.text("actor"),
-            queue=ask.text("queue"),
-            outcomes=FAILED
-            if outcome == FAILED_TAB
-            else history.parse_outcomes([outcome] if outcome else []),
-            error=ask.text("error"),
-            tag=ask.text("tag"),
-            parent=ask.text("parent"),
-            arguments=history.parse_arguments(_as_list(named)),
-            recorded_from=ask.moment("since"),
-            recorded_before=ask.moment("until"),
-            longer_than=ask.duration("longer_than"),
-        )
+        return history.parse_outcomes([outcome] if outcome else [])
     except typer.BadParameter as err:
-        raise BadQueryError(err.message) from err
+        raise BadQueryError(err.message, "outcome") from None
 
 
-def _as_list(text: str | None) -> list[str]:
-    return [] if text is None else [text]
+def _argument_filter(ask: PageRequest) -> ArgumentFilter | None:
+    text = ask.text("argument")
+    try:
+        return None if text is None else history.parse_argument_filter(text)
+    except typer.BadParameter as err:
+        raise BadQueryError(err.message, "argument") from None
 
 
 def _load_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
-    before = _decode_position(ask.text("before"))
-    most = FAR_SEARCHED if ask.text("look") == "far" else MOST_SEARCHED
-    down_to = pagination.oldest_within(ask.conn, which, before=before, most=most)
-    found = runs.list_runs(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
-    older = None
-    if len(found) > ROWS:
-        last = found[ROWS - 1]
-        older = _encode_position(RunPosition(last.recorded_at, last.id))
-    elif down_to is not None:  # there are older runs, matching or not
-        older = _encode_position(RunPosition(down_to - MICROSECOND, LARGEST_ID))
-    return {
-        "runs": [_run_row(run) for run in found[:ROWS]],
-        "running": None,
-        "older": older,
-        "looked": most,
-        "looked_down_to": down_to if len(found) <= ROWS else None,
-    }
+    found, about = job_search.look(ask, which)
+    return {"runs": [_run_row(run) for run in found], "running": None, **about}
 
 
 def _show_running(current: list[RunningJob]) -> dict[str, Any]:
     shown = current[:MOST_COUNTED]
-    return {"runs": None, "running": shown, "older": None, "looked": 0, "looked_down_to": None}
+    about = {"older": None, "looked": 0, "looked_down_to": None, "found_before": 0}
+    return {"runs": None, "running": shown, **about}
 
 
 def _is_match(one: RunningJob, which: RunFilter) -> bool:
-    return which.actor in (None, one.actor) and which.queue in (None, one.queue)
+    return _is_among(one.actor, which.actor) and _is_among(one.queue, which.queue)
+
+
+def _is_among(name: str, names: Names) -> bool:
+    wanted = to_name_array(names)
+    return wanted is None or name in wanted
 
 
 def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
@@ -114,7 +138,7 @@ def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | N
     return {**ended, "waiting": waiting, "dead": dead}
 
 
-def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount] | None:
+def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None] | None:
     """Count all runs of whole minutes, as the Overview does; `None` with any other filter."""
     since, until = which.recorded_from, which.recorded_before
     same = RunFilter(
@@ -126,12 +150,16 @@ def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount]
     )
     if which != same or since is None or until is None or not _is_kept(ask, since):
         return None
+    actor, actors = split_names(which.actor)
+    queue, queues = split_names(which.queue)
+    if actors is not None or queues is not None:
+        return None
     if any((at - EPOCH) % MINUTE for at in (since, until)):
         return None
     span = TimeRange(since, until)
     if run_minutes.is_behind(ask.conn, span):
         return None
-    ended = run_minutes.count_by_outcome(ask.conn, span, actor=which.actor, queue=which.queue)
+    ended = run_minutes.count_by_outcome(ask.conn, span, actor=actor, queue=queue)
     if settings().history == "failures":  # the others are counted, but not recorded
         ended.pop("succeeded", None)
     return {name: CappedCount(count) for name, count in _sum_tabs(ended).items()}
@@ -142,7 +170,7 @@ def _is_kept(ask: PageRequest, at: datetime) -> bool:
     return at > ask.now - settings().runs_retention
 
 
-def _count_latest(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount]:
+def _count_latest(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
     """Count those of the latest runs."""
     every = RunFilter(
         actor=which.actor,
@@ -150,13 +178,10 @@ def _count_latest(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount]:
         recorded_from=which.recorded_from,
         recorded_before=which.recorded_before,
     )
-    down_to = pagination.oldest_within(ask.conn, every, most=MOST_SEARCHED)
+    down_to = pagination.oldest_within(ask.conn, every, most=COUNTED_RUNS)
     ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
     is_cut = down_to is not None
-    return {
-        name: CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
-        for name, count in _sum_tabs(ended).items()
-    }
+    return {name: _cap_count(count, is_cut=is_cut) for name, count in _sum_tabs(ended).items()}
 
 
 def _sum_tabs(ended: Mapping[str, int]) -> dict[str, int]:
@@ -167,6 +192,13 @@ def _sum_tabs(ended: Mapping[str, int]) -> dict[str, int]:
     }
 
 
+def _cap_count(count: int, *, is_cut: bool) -> CappedCount | None:
+    """Return a count of the latest runs; `None` if it is zero and there are others."""
+    if is_cut and not count:
+        return None
+    return CappedCount(min(count, MOST_COUNTED), is_cut or count > MOST_COUNTED)
+
+
 def _run_row(run: Run) -> dict[str, Any]:
     """Return a run without its traceback, which the page of the job shows."""
     found = asdict(run) | {"call": history.run_as_call(run)}
@@ -174,19 +206,7 @@ def _run_row(run: Run) -> dict[str, Any]:
     return found
 
 
-def _encode_position(place: RunPosition) -> str:
-    return f"{(place.recorded_at - EPOCH) // MICROSECOND}.{place.id}"
-
-
-def _decode_position(text: str | None) -> RunPosition | None:
-    """Parse a position that `_encode_position` formatted."""
-    if text is None:
-        return None
-    found = POSITION.fullmatch(text)
-    if found is None:
-        raise BadQueryError(f"before: {text!r} is not a position in the history")
-    return RunPosition(EPOCH + int(found[1]) * MICROSECOND, min(int(found[2]), LARGEST_ID))
-
-
-PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", load_jobs, group="Jobs"),)
+PAGES: tuple[Page, ...] = (
+    Page("/jobs", "Jobs", "jobs.html", load_jobs, group="Jobs", load_form=load_jobs_form),
+)
 ACTIONS: tuple[Action, ...] = ()

@@ -13,7 +13,8 @@ from workshed.console.operations import scheduled
 from workshed.console.operations.message_body import body_as_call, body_as_json
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.auth.csrf import ActionForm
-from workshed.console.web.view import cursor
+from workshed.console.web.view import cursor, known_names, name_filters
+from workshed.console.web.view.name_filters import NameSources
 from workshed.console.web.view.page import (
     MOST_COUNTED,
     ROWS,
@@ -32,12 +33,13 @@ from workshed.console.web.view.selection import (
     run_operation,
     selected_ids,
 )
-from workshed.jobs.control import cancellations, queues
+from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
+NAMES: NameSources = {"actor": known_names.list_actor_names}
 RESULT_TEXTS = {
     "on its way": "already on the way",
     "unknown": "no longer waiting",
@@ -47,7 +49,7 @@ RESULT_TEXTS = {
 
 def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
     """Show waiting jobs, the next due first."""
-    actor, queue = ask.text("actor"), ask.text("queue")
+    actor, queue = name_filters.matched_names(ask, "actor", NAMES), ask.text("queue")
     after = cursor.decode_cursor(ask, datetime, str, int)
     found = schedule.list_scheduled(ask.conn, actor=actor, queue=queue, after=after, limit=ROWS + 1)
     shown, later = found[:ROWS], None
@@ -62,8 +64,14 @@ def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
     return {
         "jobs": [_row(one) for one in redact_rows(ask.conn, shown)],
         "count": count,
-        "queues": [one.name for one in queues.list_queues(ask.conn)],
         "later": later,
+    }
+
+
+def load_scheduled_form(ask: PageRequest) -> Mapping[str, Any]:
+    """Return the names to suggest, and notes about what the filters match."""
+    return name_filters.describe_fields(ask, NAMES) | {
+        "queues": known_names.list_queue_names(ask.conn)
     }
 
 
@@ -145,7 +153,16 @@ def _parse_time(text: str) -> datetime:
     return formatting.parse_time(text)
 
 
-PAGES: tuple[Page, ...] = (Page(PATH, "Scheduled", "scheduled.html", load_scheduled, group="Jobs"),)
+PAGES: tuple[Page, ...] = (
+    Page(
+        PATH,
+        "Scheduled",
+        "scheduled.html",
+        load_scheduled,
+        group="Jobs",
+        load_form=load_scheduled_form,
+    ),
+)
 ACTIONS: tuple[Action, ...] = (
     Action("/scheduled/run", "scheduled.run", run_scheduled),
     Action("/scheduled/move", "scheduled.move", move_scheduled),

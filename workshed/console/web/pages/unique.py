@@ -8,7 +8,8 @@ from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import open_management
 from workshed.console.operations.orphans import find_orphans
 from workshed.console.operations.unique import HeldKey
-from workshed.console.web.view import cursor
+from workshed.console.web.view import cursor, known_names, name_filters
+from workshed.console.web.view.name_filters import NameSources
 from workshed.console.web.view.page import (
     ROWS,
     Action,
@@ -27,8 +28,10 @@ from workshed.console.web.view.selection import (
 from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.locks import unique
+from workshed.jobs.names import Names, to_name_array
 
 PATH = "/unique"
+NAMES: NameSources = {"actor": known_names.list_actor_names}
 KeyPosition = tuple[datetime, str]
 
 
@@ -36,11 +39,11 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
     """Show the keys, the longest held first; optionally only orphaned ones."""
     place = cursor.decode_cursor(ask, datetime, str)
     after = None if place is None else (place[0], place[1])
-    actor, begins = ask.text("actor"), ask.text("key")
+    actor, begins = name_filters.matched_names(ask, "actor", NAMES), ask.text("key")
     is_judged = ask.text("orphaned") is not None
     problem, unjudged = None, None
     if is_judged:
-        found, unjudged, problem = _load_orphans(ask, after)
+        found, unjudged, problem = _load_orphans(ask, actor, after)
     else:
         found = keys.list_held_keys(
             ask.conn, actor=actor, begins=begins, after=after, limit=ROWS + 1
@@ -54,6 +57,11 @@ def load_keys(ask: PageRequest) -> Mapping[str, Any]:
         "problem": problem,
         "newer": newer,
     }
+
+
+def load_keys_form(ask: PageRequest) -> Mapping[str, Any]:
+    """Return the names to suggest, and notes about what the filters match."""
+    return name_filters.describe_fields(ask, NAMES)
 
 
 def release_keys(deed: ActionRequest) -> ActionResult:
@@ -76,18 +84,18 @@ def release_keys(deed: ActionRequest) -> ActionResult:
 
 
 def _load_orphans(
-    ask: PageRequest, after: KeyPosition | None
+    ask: PageRequest, actor: Names, after: KeyPosition | None
 ) -> tuple[list[HeldKey], int | None, str | None]:
     """Return the orphaned keys, how many could not be judged, and an error, if any."""
     try:
         judged = find_orphans(ask.conn, open_management())
     except WorkshedError as err:
         return [], None, str(err)
-    actor, begins = ask.text("actor"), ask.text("key") or ""
+    actors, begins = to_name_array(actor), ask.text("key") or ""
     found = [
         HeldKey("alive", lock)
         for lock in judged.locks
-        if actor in (None, lock.actor) and lock.key.startswith(begins)
+        if (actors is None or lock.actor in actors) and lock.key.startswith(begins)
     ]
     found = sorted((one for one in found if after is None or one.sort_key > after), key=_sort_key)
     return found[: ROWS + 1], judged.unjudged, None
@@ -115,5 +123,7 @@ def _release_key(conn: Connection, marked: str) -> str:
     return "released" if unique.release_key(conn, lock) else "no longer held"
 
 
-PAGES: tuple[Page, ...] = (Page(PATH, "Unique", "unique.html", load_keys, group="Tools"),)
+PAGES: tuple[Page, ...] = (
+    Page(PATH, "Unique", "unique.html", load_keys, group="Tools", load_form=load_keys_form),
+)
 ACTIONS: tuple[Action, ...] = (Action("/unique/release", "unique.release", release_keys),)

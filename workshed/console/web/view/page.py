@@ -5,6 +5,8 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
+import typer
+
 from workshed.console.formatting import TIME_METAVAR, parse_duration, parse_time
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.auth.roles import Who
@@ -18,8 +20,18 @@ MOST_COUNTED = 1_000
 """More are not counted, because that would take long: `1000+`."""
 
 
+LONGEST_SPAN = timedelta(days=36_500)
+"""PostgreSQL has no times of long before."""
+
+
 class BadQueryError(WorkshedError):
-    """A filter in the address of a page cannot be read."""
+    """A filter in the address of a page, or a field of a form, cannot be read."""
+
+    def __init__(self, problem: str, field: str | None = None) -> None:
+        """Name the `field` that has the problem, so that the page can mark it."""
+        super().__init__(problem if field is None else f"{field}: {problem}")
+        self.problem = problem
+        self.field = field
 
 
 @value_class
@@ -43,18 +55,13 @@ class PageRequest:
         if text is None:
             return None
         if not (text.isascii() and text.isdigit() and len(text) < len(str(1 << 63))):
-            raise BadQueryError(f"{name}: {text!r} is not a number")
+            raise BadQueryError(f"{text!r} is not a number", name)
         return int(text)
 
     def duration(self, name: str) -> timedelta | None:
         """Return a filter like `15m` or `3d`; raises `BadQueryError`."""
         text = self.query.get(name)
-        try:
-            return None if text is None else parse_duration(text)
-        except Exception as err:
-            raise BadQueryError(
-                f"{name}: {text!r} is not a duration such as 90d, 15s or 1h30m"
-            ) from err
+        return None if text is None else parse_span(text, name)
 
     def moment(self, name: str) -> datetime | None:
         """Return a filter that is a time, or a duration before now; raises `BadQueryError`."""
@@ -62,12 +69,41 @@ class PageRequest:
         if text is None:
             return None
         try:
-            return parse_time(text) if "T" in text else self.now - parse_duration(text)
-        except Exception as err:
+            if "T" in text:
+                return parse_time(text)
+            span = parse_duration(text)
+        except typer.BadParameter:
             raise BadQueryError(
-                f"{name}: {text!r} is neither a time such as {TIME_METAVAR}, nor a duration before "
-                "now such as 2h or 3d"
-            ) from err
+                f"{text!r} is neither a time such as {TIME_METAVAR}, nor a duration before now "
+                "such as 2h or 3d",
+                name,
+            ) from None
+        return self.now - limit_span(span, text, name)
+
+
+def parse_span(text: str, field: str) -> timedelta:
+    """Parse the duration in a field, like `15m` or `3d`; raises `BadQueryError`."""
+    try:
+        found = parse_duration(text)
+    except typer.BadParameter:
+        raise BadQueryError(
+            f"{text!r} is not a duration such as 90d, 15s or 1h30m", field
+        ) from None
+    return limit_span(found, text, field)
+
+
+def limit_span(span: timedelta, text: str, field: str) -> timedelta:
+    """Return a duration that PostgreSQL can subtract from now; raises `BadQueryError`."""
+    if span > LONGEST_SPAN:
+        raise BadQueryError(
+            f"{text!r} is too long: the longest duration is {LONGEST_SPAN.days}d", field
+        )
+    return span
+
+
+def load_nothing(_ask: PageRequest) -> Mapping[str, Any]:
+    """Return the data of a page without a form."""
+    return {}
 
 
 @value_class
@@ -88,6 +124,9 @@ class Page:
     """The schema that the page needs; without it, the page does not exist."""
     is_available: Callable[[], bool] = lambda: True
     """Whether this installation has what the page shows."""
+    load_form: Callable[[PageRequest], Mapping[str, Any]] = load_nothing
+    """Returns what the block `filters` of the template needs, and never raises `BadQueryError`. A
+    page with a wrong filter shows only this block."""
 
 
 @value_class

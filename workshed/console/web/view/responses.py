@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from workshed.console.web.auth import csrf
-from workshed.console.web.auth.roles import Who
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import DownloadContent
 from workshed.console.web.view.safe_headers import NO_STORE
@@ -50,12 +49,17 @@ def wants_json(request: Request) -> bool:
     return path.endswith(".json") or (JSON in accept and "text/html" not in accept)
 
 
-def notice_response(request: Request, status: int, text: str, who: Who | None = None) -> Response:
-    """Return a notice that says why something is not shown, or was not done."""
-    title = HTTPStatus(status).phrase
+def notice_response(request: Request, status: int, text: str, title: str = "") -> Response:
+    """Return a notice that says why something is not shown, or was not done, without the menu."""
     if wants_json(request):
         return json_response({"error": text, "status": status}, status)
-    about = {"title": title, "text": text, "root": root_path(request), "who": who, "status": status}
+    about = {
+        "layout": "desk/plain.html",
+        "title": title or HTTPStatus(status).phrase,
+        "text": text,
+        "root": root_path(request),
+        "links": [{"path": "/", "title": "Overview"}],
+    }
     return html_response(request, templates.full_page("notice.html", about), status)
 
 

@@ -60,6 +60,14 @@ def main_fragment(template: str, about: Mapping[str, Any]) -> str:
     return "".join(found.blocks["main"](found.new_context(dict(about))))
 
 
+def filters_fragment(template: str, about: Mapping[str, Any]) -> Markup:
+    """Render only the block `filters`, with the form of a list; empty without this block."""
+    found = _environment().get_template(_template_path(template))
+    block = found.blocks.get("filters")
+    # Made by the template, which has escaped all values.
+    return Markup("".join(block(found.new_context(dict(about)))) if block else "")  # noqa: S704
+
+
 def _template_path(template: str) -> str:
     return template if ":" in template else f"desk/{template}"
 
