@@ -69,15 +69,15 @@ def conn(connect):
 
 @pytest.fixture
 def open_page(chromium, console, logins):
-    """`open_page("/dead", javascript=True)`: a page, opened by a user who has logged in."""
+    """`open_page("/dead", javascript=True)`: a page, opened by a user who has logged in.
+
+    `others` are options of the browser context: `viewport`, `timezone_id`, …
+    """
     contexts = []
 
-    def open_page(path="/", *, javascript=True):
-        context = chromium.new_context(
-            viewport={"width": 1280, "height": 900},
-            java_script_enabled=javascript,
-            storage_state=logins.get("olga"),
-        )
+    def open_page(path="/", *, javascript=True, **others):
+        usual = {"viewport": {"width": 1280, "height": 900}, "storage_state": logins.get("olga")}
+        context = chromium.new_context(java_script_enabled=javascript, **usual | others)
         contexts.append(context)
         page = context.new_page()
         page.complaints = []

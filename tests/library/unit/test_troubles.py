@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from workshed.console.operations import problems
+from workshed.console.operations.finding import PageLink
 from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
@@ -99,6 +100,7 @@ def test_a_pause_that_was_forgotten():
 
     assert found.message == "emails was paused 1h ago"
     assert found.fix == "workshed queues resume emails"
+    assert found.link == PageLink("/queues#queue-emails", "Resume emails")
 
 
 def test_runs_that_were_lost_and_jobs_that_died():

@@ -1,4 +1,4 @@
-"""A finding: its level, its cause, and the command that fixes it."""
+"""A finding: its level, its cause, and the command or the page that fixes it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,12 +11,24 @@ LARGEST_SKEW = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
+class PageLink:
+    """A link to a page of the web console."""
+
+    path: str
+    """With its query."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The result of a check."""
 
     level: Level
     message: str
     fix: str = ""
+    """A command."""
+    link: PageLink | None = None
+    """The page on which an operator fixes it, or sees more of it."""
 
 
 def ok(message: str) -> Finding:
@@ -24,14 +36,14 @@ def ok(message: str) -> Finding:
     return Finding("ok", message)
 
 
-def warning(message: str, fix: str) -> Finding:
-    """Return a finding that someone should look at, although jobs run."""
-    return Finding("warning", message, fix)
+def warning(message: str, fix: str, link: PageLink | None = None) -> Finding:
+    """Return a finding that an operator should look at, although jobs run."""
+    return Finding("warning", message, fix, link)
 
 
-def failed(message: str, fix: str) -> Finding:
+def failed(message: str, fix: str, link: PageLink | None = None) -> Finding:
     """Return a finding that says that jobs do not run, or may be lost or late."""
-    return Finding("failed", message, fix)
+    return Finding("failed", message, fix, link)
 
 
 def unchecked(message: str, fix: str = "") -> Finding:

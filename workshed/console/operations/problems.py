@@ -5,9 +5,10 @@ The functions judge data that the caller has fetched; they fetch nothing themsel
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from workshed.console.formatting import format_ago, format_duration, format_job_count
-from workshed.console.operations.finding import Finding, failed, warning
+from workshed.console.operations.finding import Finding, PageLink, failed, warning
 from workshed.errors import WorkshedError
 from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.control.workers import Worker
@@ -17,6 +18,8 @@ from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 START_RELAY = "workshed relay  (a worker starts one as well)"
 START_WORKER = "workshed worker"
 CLEAR_ALARM = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
+RELAYS = PageLink("/workers#relays", "Relays")
+WORKERS = PageLink("/workers", "Workers")
 
 
 def judge_alarms(said: str | None) -> Finding | None:
@@ -35,10 +38,11 @@ def judge_relay(last_beat: timedelta | None) -> Finding | None:
         return failed(
             "no relay is running: delayed jobs, retries and outbox jobs are not published",
             START_RELAY,
+            RELAYS,
         )
     if last_beat > relays.DEAD_AFTER:
         said = f"no relay heartbeat for {format_duration(last_beat)}: delayed jobs and retries wait"
-        return failed(said, START_RELAY)
+        return failed(said, START_RELAY, RELAYS)
     return None
 
 
@@ -46,11 +50,11 @@ def judge_workers(found: Sequence[Worker]) -> Finding | None:
     """Check that some worker starts jobs."""
     alive = [one for one in found if one.alive]
     if not alive:
-        return failed("no worker is running, so no job runs", START_WORKER)
+        return failed("no worker is running, so no job runs", START_WORKER, WORKERS)
     if all(one.state == "quiet" for one in alive):
         said = f"no job starts: all {len(alive)} running workers are quiet"
         fix = " ".join(["workshed workers resume", *(one.name for one in alive)])
-        return failed(said, fix)
+        return failed(said, fix, PageLink("/workers", "Resume workers"))
     return None
 
 
@@ -61,7 +65,8 @@ def judge_unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding
     if not (alone and listened):
         return None
     options = " ".join(f"--queue {name}" for name in alone)
-    return failed(f"no worker consumes {', '.join(alone)}: jobs wait", f"{START_WORKER} {options}")
+    said = f"no worker consumes {', '.join(alone)}: jobs wait"
+    return failed(said, f"{START_WORKER} {options}", WORKERS)
 
 
 def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta) -> Finding | None:
@@ -74,7 +79,7 @@ def judge_clock(found: Iterable[PeriodicJob], now: datetime, overdue: timedelta)
     said = (
         f"{first.name} was due {format_duration(now - first.next_at)} ago: its runs are not created"
     )
-    return failed(said, START_RELAY)
+    return failed(said, START_RELAY, RELAYS)
 
 
 def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
@@ -83,6 +88,7 @@ def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
         warning(
             f"{queue.name} was paused {format_ago(queue.paused_at, now)}",
             f"workshed queues resume {queue.name}",
+            PageLink(f"/queues#queue-{quote(queue.name)}", f"Resume {queue.name}"),
         )
         for queue in found
         if queue.paused_at is not None
@@ -105,6 +111,7 @@ def judge_deaths(number: int, most: int, span: timedelta) -> Finding | None:
     return warning(
         f"{many} failed permanently in the last {format_duration(span)}",
         "workshed dead list --group",
+        PageLink(f"/dead?since={format_duration(span)}", "Dead jobs by error"),
     )
 
 

@@ -23,6 +23,7 @@ from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
 from workshed.console.web.live import EventStreams
 from workshed.console.web.login import Login
 from workshed.console.web.pages import list_actions, list_downloads, list_pages
+from workshed.console.web.preferences_form import PreferencesForm
 from workshed.console.web.probes import ConsoleProbes
 from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
@@ -46,6 +47,7 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         Route("/login", login.show_form),
         Route("/login", login.submit, methods=["POST"]),
         Route("/logout", login.logout, methods=["POST"]),
+        Route("/preferences", PreferencesForm(doors).submit, methods=["POST"]),
         Route("/live", live.events),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

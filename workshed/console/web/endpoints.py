@@ -20,7 +20,7 @@ from workshed.console.web.auth import csrf, program_tokens
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
 from workshed.console.web.menu import build_menu, has_schema, is_available
-from workshed.console.web.view import message_cookie, responses, templates
+from workshed.console.web.view import message_cookie, preferences, responses, templates
 from workshed.console.web.view.page import (
     Action,
     ActionRequest,
@@ -74,6 +74,7 @@ class EndpointFactory:
                 return await run_in_threadpool(_show_wrong_filter, request, load, page, err)
             if responses.wants_json(request):
                 return responses.json_response(about["shown"])
+            about["preferences"] = preferences.read_preferences(request)
             response = responses.html_response(
                 request, await run_in_threadpool(templates.full_page, *fill_template(page, about))
             )
@@ -206,6 +207,7 @@ def _show_wrong_filter(
         return responses.json_response(error, 400)
     template, variables = fill_template(page, load(problem=problem))
     variables["page"] = replace(page, is_live=False)
+    variables["preferences"] = preferences.read_preferences(request)
     filters = templates.filters_fragment(template, variables)
     text = templates.full_page("wrong_filter.html", {**variables, "filters": filters})
     return responses.html_response(request, text, 400)
@@ -236,6 +238,7 @@ def render_confirmation(request: Request, action: Action, done: ActionResult, wh
         "who": who,
         "root": responses.root_path(request),
         "csrf": csrf.csrf_token(request, who.name),
+        "preferences": preferences.read_preferences(request),
     }
     return templates.full_page("confirm.html", about)
 

@@ -15,7 +15,7 @@ from workshed.console.web.auth.login_attempts import LONGEST_NAME, LoginAttempt,
 from workshed.console.web.auth.login_journal import LoginJournal
 from workshed.console.web.auth.login_limits import LoginLimits, LoginRefusal
 from workshed.console.web.auth.users import ConsoleUser
-from workshed.console.web.view import responses, templates
+from workshed.console.web.view import preferences, responses, templates
 
 NO_USER = ""
 """The user name in the CSRF token of the login form."""
@@ -135,5 +135,6 @@ class Login:
             "said": said,
             "root": responses.root_path(request),
             "csrf": csrf.csrf_token(request, NO_USER),
+            "preferences": preferences.read_preferences(request),
         }
         return responses.html_response(request, templates.full_page("login.html", about), status)

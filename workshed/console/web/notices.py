@@ -17,7 +17,7 @@ from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
 from workshed.console.web.menu import build_menu
 from workshed.console.web.pages import list_actions, list_pages
-from workshed.console.web.view import responses, templates
+from workshed.console.web.view import preferences, responses, templates
 from workshed.console.web.view.page import Page, load_nothing
 from workshed.errors import WorkshedError
 from workshed.transport.errors import did_you_mean
@@ -120,6 +120,7 @@ def _render_in_layout(request: Request, about: Mapping[str, Any], who: Who) -> s
         "said": None,
         "root": responses.root_path(request),
         "csrf": csrf.csrf_token(request, who.name),
+        "preferences": preferences.read_preferences(request),
         "is_feed": False,
         "menu": menu,
     }

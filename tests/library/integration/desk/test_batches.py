@@ -1,5 +1,7 @@
 """Batches: their progress, their jobs, and how unfinished jobs are retried or cancelled."""
 
+import re
+
 import pytest
 
 from tests.library.integration.console.conftest import bury, dies, make_batch, ran, store
@@ -28,7 +30,12 @@ def test_batches_are_listed_with_their_progress(operator, make_batch, dies, conn
     assert (first["state"], first["ended"], first["total"], first["dead"]) == ("running", 2, 3, 1)
     assert (latest["id"], latest["state"], latest["is_counted"]) == (second, "succeeded", True)
     assert "June&#39;s invoices" in text
-    assert '<progress value="2" max="3"' in text
+    assert re.findall(r'<rect data-state="(\w+)" x="([\d.]+)" width="([\d.]+)"', text) == [
+        ("succeeded", "0.0", "100.0"),
+        ("succeeded", "0.0", "33.33"),
+        ("dead", "33.33", "33.33"),
+    ]
+    assert "<small>1 succeeded, 1 dead</small>" in text
     assert f">{second}</a>" in text
 
 
@@ -67,7 +74,9 @@ def test_the_list_does_not_count_all_jobs_of_a_large_batch(operator, make_batch,
     [found] = operator.json("/batches")["batches"]
 
     assert (found["pending"], found["is_counted"]) == (3, False)
-    assert "too many to count here" in operator.get("/batches").text
+    text = operator.get("/batches").text
+    assert "too many to count here" in text
+    assert 'data-label="Total">&gt;&nbsp;2</td>' in text
     assert operator.json(f"/batch?id={batch}")["batch"]["pending"] == 4
 
 
@@ -91,7 +100,7 @@ def test_a_batch_is_shown_with_its_jobs_and_callbacks(operator, make_batch, dies
     assert [(one["event"], one["sent_at"]) for one in found["callbacks"]] == [("success", None)]
     assert '<a href="/job?id=b">greet</a>' in text
     assert "failed 3 times: ValueError: no" in text
-    assert "waits, due" in text
+    assert "scheduled, due" in text
     assert "not yet" in text
 
 

@@ -253,7 +253,7 @@ def test_text_from_outside_is_escaped(operator, bury):
     assert "<script>alert" not in page
     assert "<b>" not in page
     assert "\x1b" not in page
-    assert "cannot be read" in page
+    assert "unreadable" in page
 
 
 def test_a_reader_sees_no_buttons(reader, bury):
@@ -261,7 +261,7 @@ def test_a_reader_sees_no_buttons(reader, bury):
 
     page = reader.get("/dead").text
 
-    assert ">a</a>" in page
+    assert '<a href="/job?id=a">' in page
     assert "/dead/retry" not in page
     assert "checkbox" not in page.partition("<dialog")[0]
 

@@ -60,7 +60,7 @@ def healthy(broker, conn, live):
 
 
 def said(browser):
-    return [one["message"] for one in browser.json("/")["troubles"]]
+    return [one["message"] for one in browser.json("/")["problems"]]
 
 
 def publish(broker, queue, rabbitmq, eventually):
@@ -74,7 +74,7 @@ def publish(broker, queue, rabbitmq, eventually):
 def test_a_healthy_installation_shows_no_trouble(operator, healthy):
     found = operator.json("/")
 
-    assert found["troubles"] == []
+    assert found["problems"] == []
     assert found["workers"] == {"alive": 1, "quiet": 0, "silent": 0, "busy": 3, "threads": 8}
     assert found["relay_alive"] is True
     assert (found["dead"], found["clock"]) == (0, {"jobs": 0, "last": None, "next": None})
@@ -308,6 +308,16 @@ def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn)
     ]
     text = operator.get("/").text
     assert text.count('class="banner') == 6
+    links = re.findall(r'class="banner.*<a class="button" href="([^"]+)">([^<]+)</a>', text)
+    assert links == [
+        ("/workers#relays", "Relays"),
+        ("/workers", "Resume workers"),
+        ("/workers#relays", "Relays"),
+        ("/queues#queue-bulk", "Resume bulk"),
+        ("/dead?since=1h", "Dead jobs by error"),
+    ]
+    assert 'id="queue-bulk"' in operator.get("/queues").text
+    assert 'id="relays"' in operator.get("/workers").text
     assert "<code>workshed queues resume bulk</code>" in text
 
 
@@ -320,7 +330,7 @@ def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatc
     assert found["rates"]["succeeded"] == 1
     assert {(one["ready"], one["waits"]) for one in found["queues"]} == {(None, None)}
     assert text.count("(unknown)") == 2 * len(healthy.declared_queues)
-    (trouble,) = found["troubles"]
+    (trouble,) = found["problems"]
     assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["message"]
     assert "secret" not in text
 
@@ -366,5 +376,5 @@ def test_dead_jobs_are_counted_up_to_a_limit(operator, healthy, bury, monkeypatc
         bury(f"died-{number}")
 
     assert operator.json("/")["dead"] == 3
-    assert "2+" in operator.get("/").text
+    assert "&gt;&nbsp;2" in operator.get("/").text
     assert said(operator) == ["more than 2 jobs failed permanently in the last 1h"]

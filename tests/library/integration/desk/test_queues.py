@@ -100,8 +100,8 @@ def test_with_rabbitmq_away_the_page_says_so_and_shows_the_rest(
 
     assert by_name(operator)["emails"]["waiting"] == 1
     assert by_name(operator)["emails"]["ready"] is None
-    assert "RabbitMQ does not answer at 127.0.0.1:9" in shown["troubles"][0]
-    assert 'class="banner">RabbitMQ does not answer' in text
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in shown["problems"][0]
+    assert 'class="banner"><strong>Error:</strong> RabbitMQ does not answer' in text
     assert "secret" not in text
 
 
@@ -142,9 +142,9 @@ def test_the_page_waits_once_and_not_for_long_for_silent_servers(
 
     first, second = operator.json("/queues"), operator.json("/queues")
 
-    assert len(first["troubles"]) == 2
-    assert "did not answer in time" in first["troubles"][0]
-    assert second["troubles"] == first["troubles"]
+    assert len(first["problems"]) == 2
+    assert "did not answer in time" in first["problems"][0]
+    assert second["problems"] == first["problems"]
 
 
 def test_a_page_waits_four_seconds_at_most():

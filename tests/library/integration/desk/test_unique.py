@@ -209,4 +209,4 @@ def test_a_reader_has_no_buttons(reader, lock):
     text = reader.get("/unique").text
 
     assert "resize:a" in text
-    assert "Release" not in text
+    assert "Release selected" not in text

@@ -87,7 +87,8 @@ def test_a_campaign_is_shown_with_its_progress(operator, sending):
     ]
     for path in ("/campaigns", f"/campaign?id={number}"):
         text = operator.get(path).text
-        assert '<progress value="4" max="6"' in text
+        assert '<rect data-state="rejected"' in text
+        assert "1 rejected" in text
         assert SCRIPT not in text
 
 

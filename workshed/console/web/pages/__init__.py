@@ -14,6 +14,7 @@ from workshed.console.web.pages import (
     limits,
     overview,
     periodic,
+    preferences,
     queues,
     scheduled,
     sessions,
@@ -25,7 +26,7 @@ from workshed.console.web.view.page import Action, Download, Page
 MODULES = (
     overview, queues, jobs, job, dead, scheduled, periodic,
     batches, unique, limits, workers,
-    audit, sessions,
+    audit, sessions, preferences,
 )  # fmt: skip
 
 

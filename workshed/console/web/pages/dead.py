@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from workshed.console.operations.dead_jobs import as_data
+from workshed.console.operations.dead_jobs import as_data, death_reason
 from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.pages.dead_actions import discard_dead, retry_dead
@@ -52,7 +52,11 @@ def load_dead(ask: PageRequest) -> Mapping[str, Any]:
         "groups": [{**asdict(group), "query": _group_query(ask, group)} for group in groups[:ROWS]],
         "has_more_groups": len(groups) > ROWS,
         "jobs": [
-            {**as_data(row), "call": body_as_call(row.actor, row.body)}
+            {
+                **as_data(row),
+                "call": body_as_call(row.actor, row.body),
+                "error": death_reason(row),
+            }
             for row in redact_rows(ask.conn, found[:ROWS])
         ],
         "older": _encode_position(found[ROWS - 1]) if len(found) > ROWS else None,

@@ -46,7 +46,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
     recorded, window = settings().history, choose_window(ask)
     return {
-        "troubles": problems.order_findings(
+        "problems": problems.order_findings(
             problems.judge_alarms(told.alarm),
             problems.judge_unreachable(told.errors),
             problems.judge_relay(beat),

@@ -49,7 +49,7 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
             }
             for one in found
         ],
-        "troubles": [str(err) for err in told.errors],
+        "problems": [str(err) for err in told.errors],
     }
 
 

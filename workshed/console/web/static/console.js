@@ -1,14 +1,21 @@
-// Optional extras: times, copy buttons and keyboard shortcuts. Every page works without it.
+// Optional extras: times, copy buttons, boxes that select all. Every page works without it.
 "use strict";
 
 const main = document.getElementById("main");
 const changing = document.getElementById("changing");
 const label = document.getElementById("link");
 const base = document.querySelector("header .name").getAttribute("href").replace(/\/$/, "");
+const preferences = document.documentElement.dataset;
+const isLocal = preferences.zone !== "utc";
 
 // The server's clock minus this one, because the server judges what is over.
 const skew = Date.parse(main.dataset.now) - Date.now();
 const UNITS = [["d", 86_400], ["h", 3_600], ["m", 60]];
+const CLOCK = {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short",
+};
+const DATE = { year: "numeric", month: "2-digit", day: "2-digit" };
+const FORMAT = new Intl.DateTimeFormat("en-GB", { ...DATE, ...CLOCK });
 
 // Formats a span as the server does: 8s, 90m, 2d.
 function formatSpan(milliseconds) {
@@ -34,14 +41,49 @@ function tick() {
   }
 }
 
-// Adds each time in the reader's time zone; the server writes UTC.
+// Formats a time as the server does, in the zone of this device: 2027-01-31 09:00:00.250 CET.
+function formatLocal(at, fraction = "") {
+  const { year, month, day, hour, minute, second, timeZoneName } = Object.fromEntries(
+    FORMAT.formatToParts(at).map(({ type, value }) => [type, value]),
+  );
+  return `${year}-${month}-${day} ${hour}:${minute}:${second}${fraction} ${timeZoneName}`;
+}
+
+function formatUtc(at) {
+  return `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+// Writes times in the zone of this device, and has them in UTC as their title; or the other way
+// round. The server writes UTC, because all users of a role share a live page.
 function localise(within) {
   for (const time of within.querySelectorAll("time[datetime]:not([data-localised])")) {
     const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.valueOf())) {
-      time.title = `${at.toLocaleString(undefined, { timeZoneName: "short" })} (${time.title})`;
-      time.dataset.localised = "";
-    }
+    if (Number.isNaN(at.valueOf())) continue;
+    const utc = time.title;
+    const local = formatLocal(at, utc.match(/\.\d+/)?.[0]);
+    if (time.dataset.tick !== undefined) time.title = isLocal ? `${local} (${utc})` : `${utc} (${local})`;
+    else if (isLocal) time.textContent = local;
+    else time.title = local;
+    time.dataset.localised = "";
+  }
+  if (!isLocal) return;
+  for (const text of within.querySelectorAll("[data-clock]:not([data-localised])")) {
+    const clock = formatLocal(new Date(text.dataset.clock)).split(" ").slice(1).join(" ");
+    text.textContent = text.textContent.replace(/[\d:]+ UTC/, clock);
+    text.dataset.localised = "";
+  }
+}
+
+// Names the zone of a field for a time, and sends the time with it.
+function localiseFields() {
+  if (!isLocal) return;
+  for (const zone of main.querySelectorAll("[data-zone-of]")) {
+    zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    zone.closest("form").addEventListener("formdata", ({ formData }) => {
+      const name = zone.dataset.zoneOf;
+      const at = new Date(formData.get(name));
+      if (!Number.isNaN(at.valueOf())) formData.set(name, at.toISOString());
+    });
   }
 }
 
@@ -63,48 +105,27 @@ function offerCopies(within) {
   }
 }
 
-// Shows a box in the head of a list that ticks all boxes of its form.
+// Shows a box that selects all rows of its form.
 function offerAll(within) {
-  for (const all of within.querySelectorAll("input[data-all][hidden]")) {
-    all.hidden = false;
+  for (const label of within.querySelectorAll("[data-all][hidden]")) {
+    const all = label.querySelector("input");
+    label.hidden = false;
     all.addEventListener("change", () => {
-      for (const box of all.form.querySelectorAll("input[type=checkbox]:not([data-all])")) {
-        box.checked = all.checked;
-      }
+      for (const box of all.form.querySelectorAll("input[name=id]")) box.checked = all.checked;
     });
   }
 }
 
 // Completes the elements of a page; may be called again when some of them have changed.
 function prepare(within) {
-  tick();
   localise(within);
+  tick();
   offerCopies(within);
   offerAll(within);
 }
 
-// Keyboard shortcuts, unless they are disabled or the user is typing.
-const dialog = document.getElementById("keys");
-const isOn = document.getElementById("keys-on");
-const PAGES = { o: "/", q: "/queues", j: "/jobs", d: "/dead", s: "/scheduled", w: "/workers" };
-let leads = false;
-
-isOn.checked = localStorage.getItem("workshed-keys") !== "off";
-isOn.addEventListener("change", () => localStorage.setItem("workshed-keys", isOn.checked ? "on" : "off"));
-
-document.addEventListener("keydown", (event) => {
-  if (!isOn.checked || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.matches("input, select, textarea") || dialog.open) return;
-  if (leads && event.key in PAGES) location.assign(base + PAGES[event.key]);
-  leads = event.key === "g";
-  if (event.key === "?") dialog.showModal();
-  if (event.key === "/") {
-    event.preventDefault();
-    changing.querySelector(".filters input, .filters select")?.focus();
-  }
-});
-
 prepare(main);
+localiseFields();
 setInterval(() => document.hidden || tick(), 1000);
 document.addEventListener("visibilitychange", () => document.hidden || tick());
 

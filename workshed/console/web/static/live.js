@@ -7,7 +7,7 @@ const DAY_MS = 86_400_000;
 const address = main.dataset.live;
 
 let source = null;
-let token = document.querySelector("header input[name=csrf]").value;
+let token = document.querySelector("nav input[name=csrf]").value;
 let lines = [];
 let version = 0;
 let failures = 0;
@@ -25,7 +25,8 @@ function say(text, state) {
 
 function sayStale(why) {
   const at = new Date(freshAt);
-  const since = Date.now() - freshAt < DAY_MS ? at.toLocaleTimeString() : at.toLocaleString();
+  const text = isLocal ? formatLocal(at) : formatUtc(at);
+  const since = Date.now() - freshAt < DAY_MS ? text.slice("2027-01-31 ".length) : text;
   say(`${why} Stale since ${since}.`, "stale");
 }
 
@@ -43,11 +44,17 @@ function fillTokens(within) {
   }
 }
 
+// Changes a version as the page was changed, so that only what differs is written.
+function complete(version) {
+  fillTokens(version);
+  localise(version);
+}
+
 // While a button is down, a click has begun, which must end on the element that it began on.
 function show() {
   isWaiting = isPressed;
   if (isPressed) return;
-  morph(changing, lines.join("\n"), fillTokens);
+  morph(changing, lines.join("\n"), complete);
   prepare(changing);
   sayLive();
 }

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from workshed.console.web.auth import csrf
-from workshed.console.web.view import templates
+from workshed.console.web.view import preferences, templates
 from workshed.console.web.view.page import DownloadContent
 from workshed.console.web.view.safe_headers import NO_STORE
 
@@ -59,6 +59,7 @@ def notice_response(request: Request, status: int, text: str, title: str = "") -
         "text": text,
         "root": root_path(request),
         "links": [{"path": "/", "title": "Overview"}],
+        "preferences": preferences.read_preferences(request),
     }
     return html_response(request, templates.full_page("notice.html", about), status)
 

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from workshed.console import formatting
 from workshed.console.text import escape_control, to_json_type
+from workshed.console.web.view import bars, tracebacks
 
 LONGEST_LINE = 200
 KIB = 1024
@@ -116,12 +117,12 @@ def _ticking_time(context: Context, at: datetime, said: str, kind: str) -> Marku
 
 
 def format_moment(at: datetime | None) -> Markup | str:
-    """Format a time in UTC to the millisecond; a script shows it in the reader's time zone."""
+    """Format a time in UTC to the millisecond; a script shows it in the user's time zone."""
     if at is None:
         return UNKNOWN
     utc = at.astimezone(UTC)
-    said = f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d}"
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+    said = f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
         utc.isoformat(timespec="milliseconds"), said, said
     )
 
@@ -201,6 +202,8 @@ def _environment() -> Environment:
             "clear": escape_invisible,
             "line": format_line,
             "query": format_query,
+            "bar_parts": bars.divide_bar,
+            "traceback_parts": tracebacks.split_traceback,
             "as_json": lambda value: json.dumps(value, default=to_json_type, ensure_ascii=False),
         }
     )
