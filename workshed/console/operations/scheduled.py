@@ -10,12 +10,12 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 from workshed.value_class import value_class
 
-State = Literal["waits", "on its way", "sent"]
+State = Literal["scheduled", "on its way", "sent"]
 REASONS: Mapping[Reason, str] = {
     "transactional": "sent",
     "delayed": "sent for later",
     "retry": "failed, will be retried",
-    "snoozed": "snoozed itself",
+    "snoozed": "snoozed",
     "outbox_lease": "its sender is publishing it",
     "broker_down": "RabbitMQ could not take it",
     "interrupted": "requeued when its worker stopped",
@@ -47,7 +47,7 @@ def get_scheduled(conn: Connection, message_id: str) -> WaitingJob | None:
         SELECT message_id, generation, queue, actor, body, reason, due_at, created_at,
                CASE WHEN sent_at IS NOT NULL THEN 'sent'
                     WHEN claimed_by IS NOT NULL OR reason = 'outbox_lease' THEN 'on its way'
-                    ELSE 'waits' END AS state
+                    ELSE 'scheduled' END AS state
           FROM workshed.schedule
          WHERE message_id = %s
          ORDER BY generation DESC

@@ -60,7 +60,7 @@ class KnownJob:
 
     @property
     def state(self) -> str:
-        """Its state: `running`, `waits`, `dead`, and so on, or its outcome, as far as known."""
+        """Its state: `running`, `scheduled`, `dead`, and so on, or its outcome, as far as known."""
         if self.running is not None:
             return "running"
         if self.waiting is not None:
@@ -104,9 +104,9 @@ class KnownJob:
             yield JobEvent(died.died_at, "dead", died.reason)
         if self.running is not None:
             yield JobEvent(self.running.since, "started", f"on {self.running.worker}; running")
-        waits = self.waiting
-        if waits is not None and waits.state == "waits" and not self._has_same_due(waits.due_at):
-            yield JobEvent(waits.due_at, "due", f"waits until then ({waits.reason})")
+        row = self.waiting
+        if row is not None and row.state == "scheduled" and not self._has_same_due(row.due_at):
+            yield JobEvent(row.due_at, "due", f"waits until then ({row.reason})")
 
     def _sent_events(self) -> Iterator[JobEvent]:
         sent, options = self._origin()
@@ -169,7 +169,7 @@ def _end_times(known: KnownJob) -> Iterator[datetime]:
         yield one.ended_at
     if known.dead is not None:
         yield known.dead.died_at
-    if known.waiting is not None and known.waiting.state == "waits":
+    if known.waiting is not None and known.waiting.state == "scheduled":
         yield known.waiting.created_at
 
 

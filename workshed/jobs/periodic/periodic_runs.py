@@ -75,7 +75,7 @@ def outcomes_of(
                CASE
                    WHEN EXISTS (SELECT FROM workshed.dead WHERE message_id = wanted.id) THEN 'dead'
                    WHEN s.reason = 'retry' THEN 'retry'
-                   WHEN s.message_id IS NOT NULL THEN 'waits'
+                   WHEN s.message_id IS NOT NULL THEN 'scheduled'
                    WHEN f.message_id IS NULL THEN 'on its way'
                    WHEN a.outcome = 'retry' THEN 'on its way'
                    WHEN a.outcome IS NOT NULL THEN a.outcome

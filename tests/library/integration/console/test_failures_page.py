@@ -26,7 +26,7 @@ HERE = WorkerIdentity(uuid4(), "web-1", 101, 8, "")
 ENDED = ("succeeded", "discarded", "cancelled")
 AGAIN = ("retry", "snoozed", "interrupted", "unknown_actor")
 PLACES = {
-    "waits": lambda make: make.store("a"),
+    "scheduled": lambda make: make.store("a"),
     "on its way": lambda make: make.store("a", reason="outbox_lease"),
     "sent": lambda make: make.store("a", sent=True),
     "running": lambda make: make.run("a"),
@@ -65,7 +65,7 @@ NOW = datetime.now(UTC)
 
 def test_the_page_has_every_state():
     assert [word for first, *_ in table("state") for word in quoted(first)] == [
-        *("waits", "on its way", "sent", "running", *AGAIN, "dead", *ENDED)
+        *("scheduled", "on its way", "sent", "running", *AGAIN, "dead", *ENDED)
     ]
 
 

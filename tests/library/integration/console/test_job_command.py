@@ -26,7 +26,7 @@ def at_once(monkeypatch):
 def test_a_waiting_job_is_shown_and_cancelled(workshed, store, conn):
     store("a")
 
-    assert workshed("job", "a", "--json").json["state"] == "waits"
+    assert workshed("job", "a", "--json").json["state"] == "scheduled"
     done = workshed("job", "a", "cancel", "--yes")
 
     assert (done.code, done.out) == (0, "a  deleted\n")

@@ -192,7 +192,7 @@ def test_the_timeline_of_a_waiting_job_ends_with_its_due_time(workshed, store):
 
     done = workshed("job", "a", "--json").json
 
-    assert done["state"] == "waits"
+    assert done["state"] == "scheduled"
     assert [event["what"] for event in done["timeline"]] == ["sent", "due"]
 
 

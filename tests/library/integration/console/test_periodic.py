@@ -137,7 +137,7 @@ def test_a_run_that_succeeded(workshed, sent, conn):
 
 
 def test_a_run_that_waits_for_its_relay(workshed, made):
-    assert outcome(workshed) == "waits"
+    assert outcome(workshed) == "scheduled"
 
 
 def test_a_run_that_rabbitmq_has_is_on_its_way(workshed, sent):

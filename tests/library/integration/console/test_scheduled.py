@@ -129,7 +129,7 @@ def test_a_job_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
     assert re.search(r"attempt 1: retry \d+s ago", done.out)
     assert "OSError: away" in done.out
     shown = workshed("scheduled", "show", "a", "--json").json
-    assert shown["state"] == "waits"
+    assert shown["state"] == "scheduled"
     assert [one["outcome"] for one in shown["attempts"]] == ["retry"]
 
 

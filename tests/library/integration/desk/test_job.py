@@ -272,7 +272,7 @@ def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
     said = operator.done("/job/run", {"id": "a"})
 
     assert said == "a is due now."
-    assert operator.json("/job?id=a")["state"] == "waits"
+    assert operator.json("/job?id=a")["state"] == "scheduled"
     assert conn.execute("SELECT due_at <= workshed.now() FROM workshed.schedule").fetchone() == (
         True,
     )
@@ -337,7 +337,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
     said = operator.done("/job/retry", {"id": "a"})
 
     assert said == "a is being retried."
-    assert operator.json("/job?id=a")["state"] == "waits"
+    assert operator.json("/job?id=a")["state"] == "scheduled"
     assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("job.retry", 1)])
 
 

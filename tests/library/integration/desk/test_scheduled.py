@@ -38,7 +38,11 @@ def test_the_next_due_job_is_first_with_its_call_its_reason_and_its_state(operat
     taken, sooner, later = operator.json("/scheduled")["jobs"]
 
     assert (taken["message_id"], taken["state"]) == ("taken", "on its way")
-    assert (sooner["call"], sooner["state"], sooner["queue"]) == ("greet(7)", "waits", "default")
+    assert (sooner["call"], sooner["state"], sooner["queue"]) == (
+        "greet(7)",
+        "scheduled",
+        "default",
+    )
     assert (later["why"], later["body"]["args"]) == ("failed, will be retried", [7])
     text = operator.get("/scheduled").text
     assert '<a href="/job?id=sooner">greet(7)</a>' in text

@@ -110,7 +110,7 @@ def _allowed_actions(known: KnownJob) -> dict[str, bool]:
     """Return which actions make sense for a job."""
     return {
         "cancel": known.state != "dead" and known.state not in ENDED_OUTCOMES,
-        "run": known.state == "waits",
+        "run": known.state == "scheduled",
         "retry": known.dead is not None
         and (known.dead.actor is not None or known.dead.error_class == dead_jobs.UNDECODED_CLASS),
     }
@@ -182,7 +182,7 @@ def _job_of_form(deed: ActionRequest) -> tuple[str, str]:
 def _describe_cancel(deed: ActionRequest, message_id: str) -> str:
     """Describe what a cancellation would do."""
     known = timeline.load_job(deed.conn, message_id)
-    if known.state == "waits" and known.waiting is not None:
+    if known.state == "scheduled" and known.waiting is not None:
         now = database_now(deed.conn)
         late = known.waiting.due_at <= now
         when = "is due" if late else f"is due in {format_duration(known.waiting.due_at - now)}"

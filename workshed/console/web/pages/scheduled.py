@@ -120,7 +120,7 @@ def _row(row: ScheduledJob) -> dict[str, Any]:
         **body_as_json(row.body),
         "call": body_as_call(row.actor, row.body),
         "why": scheduled.REASONS.get(row.reason, row.reason),
-        "state": "on its way" if is_on_its_way else "waits",
+        "state": "on its way" if is_on_its_way else "scheduled",
     }
 
 
