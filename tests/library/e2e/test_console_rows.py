@@ -264,7 +264,7 @@ def test_an_id_is_shown_and_copied(open_page, many_runs):
 
     cell.hover()
     assert cell.locator("code").bounding_box()["width"] > 200
-    cell.get_by_role("button", name=f"Copy id {message_id}").click()
+    cell.get_by_role("button", name="Copy the id").click()
     assert page.evaluate("navigator.clipboard.readText()") == message_id
 
     page.mouse.move(0, 0)
