@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workshed.database.postgres import IDLE, describe_address
-from workshed.database.waits import WaitLimit, answer_limit, borrower_limit, limited_wait
+from workshed.database.waits import (
+    WaitDeadline,
+    WaitLimit,
+    answer_limit,
+    borrower_limit,
+    limited_wait,
+    remaining_wait,
+)
 from workshed.errors import DatabaseUnreachableError
 from workshed.interrupts import thread_gate
 from workshed.settings import settings
@@ -24,7 +31,12 @@ if TYPE_CHECKING:
     from psycopg import errors
     from psycopg_pool import ConnectionPool
 
-    from workshed.database.pool import TRANSIENT_ERRORS, Connection, InterruptibleConnection
+    from workshed.database.pool import (
+        TRANSIENT_ERRORS,
+        Connection,
+        InterruptibleConnection,
+        NoAnswerError,
+    )
 
 __all__ = [
     "CONNECT_OPTIONS",
@@ -33,6 +45,8 @@ __all__ = [
     "TRANSIENT_ERRORS",
     "Connection",
     "InterruptibleConnection",
+    "NoAnswerError",
+    "WaitDeadline",
     "add_close_hook",
     "autocommit_statement",
     "close_pool",
@@ -57,7 +71,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-LAZY_NAMES = ("TRANSIENT_ERRORS", "Connection", "InterruptibleConnection")
+LAZY_NAMES = ("TRANSIENT_ERRORS", "Connection", "InterruptibleConnection", "NoAnswerError")
 """Names of `workshed.database.pool`, which imports psycopg."""
 ADMIN_SHUTDOWN, CRASH_SHUTDOWN = "57P01", "57P02"
 """Codes of PostgreSQL's errors after which a commit is in doubt."""
@@ -229,11 +243,11 @@ def commit_is_unknown(error: "psycopg.Error") -> bool:
 def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleConnection]":
     """Lend a connection of the pool; the block, or each statement of it, is a transaction."""
     connections = get_pool()
-    caller = answer_limit.get()
+    caller, left_s = answer_limit.get(), remaining_wait()
     borrower_limit.set(caller)
     with thread_gate().defer(), limited_wait():
         connections.open()  # does nothing when open
-        conn = connections.getconn()
+        conn = connections.getconn(None if left_s is None else min(left_s, POOL_WAIT_S))
         outside = _open_transactions.get()
         try:
             conn.autocommit = autocommit

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -75,6 +76,12 @@ def _check_sentry_dsn(dsn: Secret) -> None:
 def _check_web_address(address: str) -> None:
     if address and not address.startswith(("https://", "http://")):
         raise ValueError("must start with https:// or http://")
+
+
+def _check_proxies(proxies: str) -> None:
+    for part in proxies.split(","):
+        if proxies not in ("", "none"):
+            ip_network(part.strip())
 
 
 def _check_keys(keys: Secret) -> None:
@@ -165,10 +172,11 @@ class Settings(EnvironmentSettings):
     console_proxy_secret: Annotated[Secret, _check_long_secret] | None = None
     """Secret that an authenticating proxy sends as `X-Workshed-Secret`, together with
     `X-Workshed-User` and `X-Workshed-Role`; at least 32 characters."""
-    console_proxies: str = "127.0.0.1"
+    console_proxies: Annotated[str, _check_proxies] = ""
     """Addresses or networks of proxies in front of the web console, separated by `,`, whose
-    `X-Forwarded-For` and `X-Forwarded-Proto` are trusted. Otherwise all users behind a proxy share
-    its address, and one limit of failed logins."""
+    `X-Forwarded-For` and `X-Forwarded-Proto` are trusted, or `none`. By default no proxy is
+    trusted, so all users behind one share its address. `workshed console --host` with an address
+    that other machines can reach needs this setting."""
     trace_link: WebAddress = ""
     """URL of a trace, with `{trace}` in it, for links in the console."""
     sentry_link: WebAddress = ""

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+
+from workshed.console.web.view import static_files as console
+from workshed.console.web.view.static_files import VersionedFiles
 
 FOLDER = Path(__file__).parent / "static"
 
 
 def static_files() -> Mount:
     """Return the route of static files."""
-    return Mount(
-        "/static", StaticFiles(directory=FOLDER, packages=[("workshed.console.web", "static")])
-    )
+    return Mount("/static", VersionedFiles(FOLDER, console.FOLDER))

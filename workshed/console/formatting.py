@@ -14,14 +14,19 @@ SIZE_METAVAR = "512M|2G"
 SIZE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 TIME_METAVAR = "2027-01-31T09:00Z"
 THOUSAND = 1000
+LONGEST_DURATION = timedelta(days=36_500)
+"""PostgreSQL's times begin 4713 BC, so it cannot subtract much more from now."""
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `90d`, `15s`, `250ms` or `1h30m`; refuses anything else."""
+    """Read `90d`, `15s`, `250ms` or `1h30m`; refuses anything else, and more than 100 years."""
     try:
-        return duration.parse_duration(text)
+        found = duration.parse_duration(text)
     except ValueError as err:
         raise typer.BadParameter(str(err)) from None
+    if found > LONGEST_DURATION:
+        raise typer.BadParameter(f"{text!r} is too long: at most {LONGEST_DURATION.days}d")
+    return found
 
 
 def parse_size(text: str) -> int:

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from workshed.database.postgres import describe_address
-from workshed.database.waits import answer_limit, borrower_limit
+from workshed.database.waits import borrower_limit, remaining_wait
 from workshed.errors import PoolerModeError
 from workshed.interrupts import thread_gate
 
@@ -75,10 +75,10 @@ class InterruptibleConnection(Connection):
             raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for an answer, for as long as `limited_wait` allows, or until an interrupt."""
+        """Wait for an answer, for as long as `remaining_wait` allows, or until an interrupt."""
         try:
-            return super().wait(_forward_waits(gen, answer_limit.get()), interval, timeout)
-        except _NoAnswerError:
+            return super().wait(_forward_waits(gen, remaining_wait()), interval, timeout)
+        except NoAnswerError:
             self.pgconn.finish()  # a late answer would be taken for that of the next statement
             raise
         except Exception:
@@ -97,7 +97,7 @@ class InterruptibleConnection(Connection):
                 self.pgconn.finish()
 
 
-class _NoAnswerError(psycopg.OperationalError):
+class NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time."""
 
 
@@ -111,7 +111,7 @@ def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
         except StopIteration as end:
             return end.value
         if time.monotonic() > until:
-            raise _NoAnswerError(f"no answer within {limit_s:g} s")
+            raise NoAnswerError(f"no answer within {limit_s:.3g} s")
         ready = yield wanted
 
 

@@ -1,7 +1,9 @@
 """How long a thread waits for PostgreSQL."""
 
+import time
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from typing import Self
 
 ANSWER_S = 30.0
 """How long to wait for the answer to a statement that is known to be short."""
@@ -10,6 +12,8 @@ answer_limit: ContextVar[float | None] = ContextVar("limit", default=None)
 """How long this thread waits for the answer to a statement; `None`: forever."""
 borrower_limit: ContextVar[float | None] = ContextVar("patience", default=None)
 """How long the borrower of a connection waits for an answer on it; `None`: forever."""
+_wait_until: ContextVar[float | None] = ContextVar("wait_until", default=None)
+"""When this thread stops waiting, by `time.monotonic`; `None`: never."""
 
 
 class WaitLimit:
@@ -31,6 +35,42 @@ class WaitLimit:
     def __exit__(self, *_: object) -> None:
         """End the block; the limit of the code around it holds again."""
         answer_limit.reset(self._token)
+
+
+class WaitDeadline:
+    """A block in which a thread waits for PostgreSQL at most so long, for all statements together.
+
+    A request begins it when it arrives, so that the time in which it waits for a thread counts. It
+    holds in the threads that the block starts by `asyncio.to_thread`, `anyio` or Starlette.
+    """
+
+    def __init__(self, within_s: float | None = None) -> None:
+        """Take the limit in seconds; `None`: that of the code around, until it is extended."""
+        self._within_s = within_s
+
+    def __enter__(self) -> Self:
+        """Begin the block."""
+        self._token = _wait_until.set(_wait_until.get())
+        if self._within_s is not None:
+            self.extend(self._within_s)
+        return self
+
+    def extend(self, within_s: float) -> None:
+        """Allow so many seconds from now on, until the end of the block."""
+        _wait_until.set(time.monotonic() + within_s)
+
+    def __exit__(self, *_: object) -> None:
+        """End the block; the deadline of the code around it holds again."""
+        _wait_until.reset(self._token)
+
+
+def remaining_wait() -> float | None:
+    """Return how many seconds this thread may wait for the next answer; `None`: forever."""
+    limit_s, until = answer_limit.get(), _wait_until.get()
+    if until is None:
+        return limit_s
+    left_s = max(until - time.monotonic(), 0.0)
+    return left_s if limit_s is None else min(limit_s, left_s)
 
 
 def limited_wait() -> AbstractContextManager[None]:

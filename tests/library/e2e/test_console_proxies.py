@@ -41,6 +41,7 @@ def guess(warm, broker, environment, tmp_path, request):
 @pytest.mark.parametrize(
     ("guess", "answer"),
     [
+        ("", HTTPStatus.TOO_MANY_REQUESTS),
         ("127.0.0.1", HTTPStatus.UNAUTHORIZED),
         ("10.0.0.0/8,127.0.0.0/8", HTTPStatus.UNAUTHORIZED),
         ("10.0.0.0/8", HTTPStatus.TOO_MANY_REQUESTS),

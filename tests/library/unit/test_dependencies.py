@@ -21,6 +21,7 @@ PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 BROUGHT = {
     "anyio": "starlette",
+    "h11": "uvicorn",
     "markupsafe": "jinja2",
     "psycopg-pool": "psycopg",
     "pydantic": "pydantic-settings",

@@ -174,6 +174,18 @@ def test_a_prefix_that_rabbitmq_or_a_pattern_would_trip_over_is_refused(prefix):
         Settings(queue_prefix=prefix)
 
 
+@pytest.mark.parametrize("proxies", ["", "none", "127.0.0.1", "10.0.0.0/8, fd00::/8"])
+def test_proxies_are_addresses_or_networks(proxies):
+    assert Settings(console_proxies=proxies).console_proxies == proxies
+
+
+@pytest.mark.parametrize("proxies", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.0/8,", "no"])
+def test_a_proxy_that_is_no_network_is_refused(proxies):
+    """Otherwise it would never match, and its users would share an address."""
+    with pytest.raises(ValueError, match="console_proxies"):
+        Settings(console_proxies=proxies)
+
+
 class Zoo(BaseSettings):
     """Settings of an application, with a prefix written as in pydantic's documentation."""
 

@@ -3,32 +3,37 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
+import psycopg
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
-from workshed import db, secret_keys
+from workshed import secret_keys
 from workshed.console.operations.environment import open_database
 from workshed.console.web import notices
 from workshed.console.web.auth.authenticators import Authenticators, Authorize
 from workshed.console.web.auth.login_journal import LoginJournal
-from workshed.console.web.endpoints import DATABASE_UNREACHABLE, EndpointFactory
+from workshed.console.web.endpoints import EndpointFactory
+from workshed.console.web.error_answers import BUG, explain_error
 from workshed.console.web.live import EventStreams
 from workshed.console.web.login import Login
 from workshed.console.web.pages import list_actions, list_downloads, list_pages
 from workshed.console.web.preferences_form import PreferencesForm
 from workshed.console.web.probes import ConsoleProbes
-from workshed.console.web.view import responses
+from workshed.console.web.request_guard import RequestGuard
+from workshed.console.web.view import responses, static_files
+from workshed.console.web.view.compression import Compression
 from workshed.console.web.view.safe_headers import SafeHeaders
+from workshed.console.web.view.static_files import VersionedFiles
+from workshed.errors import WorkshedError
 
-STATIC = Path(__file__).parent / "static"
+COMPRESSED = [Middleware(Compression)]
 
 
 def create_app(authorize: Authorize | None = None) -> ASGIApp:
@@ -49,18 +54,19 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         Route("/logout", login.logout, methods=["POST"]),
         Route("/preferences", PreferencesForm(doors).submit, methods=["POST"]),
         Route("/live", live.events),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", VersionedFiles(static_files.FOLDER), middleware=COMPRESSED),
     ]
-    for page in list_pages():
-        endpoint = gate.page(page)
-        routes.append(Route(page.path, endpoint))
-        routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
-    routes += [Route(one.path, gate.download(one)) for one in list_downloads()]
+    shown = [(page.path, gate.page(page)) for page in list_pages()]
+    shown += [(f"{path.rstrip('/') or '/overview'}.json", endpoint) for path, endpoint in shown]
+    shown += [(one.path, gate.download(one)) for one in list_downloads()]
+    routes += [Route(path, endpoint, middleware=COMPRESSED) for path, endpoint in shown]
     routes += [Route(one.path, gate.action(one), methods=["POST"]) for one in list_actions()]
     lifespan = partial(_lifespan, journal=login.journal)
     inner = Starlette(routes=routes, exception_handlers=_error_handlers(doors), lifespan=lifespan)
+    # It would lead to the host that the client names, and behind a proxy with TLS to `http://`.
+    inner.router.redirect_slashes = False
     # With `no-referrer`, browsers would send no origin with forms, which CSRF protection needs.
-    return SafeHeaders(inner, Referrer_Policy="same-origin")
+    return SafeHeaders(RequestGuard(inner), Referrer_Policy="same-origin")
 
 
 @asynccontextmanager
@@ -76,16 +82,32 @@ def _check_database() -> None:
         pass
 
 
-def _handle_outage(request: Request, _err: Exception) -> Response:
-    return responses.notice_response(request, 503, DATABASE_UNREACHABLE)
+async def _handle_bug(request: Request, _err: Exception) -> Response:
+    """Answer an error that nothing explains; the server logs it."""
+    return responses.notice_response(request, 500, BUG)
+
+
+async def _handle_disconnect(_request: Request, _err: Exception) -> Response:
+    """Answer a client that has gone before its form arrived, without an error in the log."""
+    return Response(status_code=400)
 
 
 def _error_handlers(doors: Authenticators) -> Mapping[type[Exception], ExceptionHandler]:
-    async def handle_http_error(request: Request, err: Exception) -> Response:
-        found = err if isinstance(err, HTTPException) else HTTPException(400)
-        return await notices.http_error_response(request, found, doors)
+    async def handle_error(request: Request, err: Exception) -> Response:
+        """Answer an error in words; raises one that is a bug again."""
+        if isinstance(err, HTTPException) and not hasattr(request.state, "who"):
+            return await notices.http_error_response(request, err, doors)
+        status, text = explain_error(err)
+        who = getattr(request.state, "who", None)
+        response = await notices.notice_response(request, status, text, who)
+        if isinstance(err, HTTPException):
+            response.headers.update(err.headers or {})
+        return response
 
     return {
-        HTTPException: handle_http_error,
-        **dict.fromkeys(db.TRANSIENT_ERRORS, _handle_outage),
+        HTTPException: handle_error,
+        WorkshedError: handle_error,
+        psycopg.Error: handle_error,
+        ClientDisconnect: _handle_disconnect,
+        Exception: _handle_bug,
     }

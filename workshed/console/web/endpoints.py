@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-import psycopg
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,19 +29,16 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.errors import WorkshedError
 from workshed.jobs.control import audit
 from workshed.jobs.outbox.claims import database_now
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 SET_PAGE_LIMITS = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 SET_ACTION_LIMITS = "SET LOCAL statement_timeout = '60s'"
+ACTION_S = 65.0
+"""How long an action waits for PostgreSQL once it has a connection. It is longer than the limit
+of a statement, whose error says more."""
 NOT_ENABLED = "This feature is not enabled in this installation."
-MISSING_PRIVILEGE = (
-    "PostgreSQL refuses this to the console: {}. Its role needs the rights of a reader to show "
-    "pages, and those of an operator to change anything; `workshed roles` grants them."
-)
-DATABASE_UNREACHABLE = "PostgreSQL cannot be reached right now. Try again."
 
 
 class EndpointFactory:
@@ -82,7 +77,7 @@ class EndpointFactory:
                 message_cookie.forget_message(request, response, entry)
             return response
 
-        return _explain_errors(endpoint)
+        return endpoint
 
     def download(self, download: Download) -> Endpoint:
         """Return the endpoint of a download, for every authenticated user."""
@@ -96,7 +91,7 @@ class EndpointFactory:
                 await run_in_threadpool(build_download, download, who, query)
             )
 
-        return _explain_errors(endpoint)
+        return endpoint
 
     def action(self, action: Action) -> Endpoint:
         """Return the endpoint of an action."""
@@ -128,7 +123,7 @@ class EndpointFactory:
                 message_cookie.expect_message(request, response, entry)
             return response
 
-        return _explain_errors(endpoint)
+        return endpoint
 
     async def _find_user(self, request: Request) -> Who | None:
         """Return the user of a request, whom a notice about an error shows, too."""
@@ -221,11 +216,13 @@ def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionR
     if not has_schema(action.required_schema):
         raise NotFoundError(NOT_ENABLED)
     if not action.is_transactional:
-        with db.autocommit_statement() as conn:
+        with db.WaitDeadline() as limit, db.autocommit_statement() as conn:
+            limit.extend(ACTION_S)
             done = action.run(ActionRequest(conn, form, who))
             return done, _record_action(conn, action, done, who)
-    with db.transaction() as conn:
+    with db.WaitDeadline() as limit, db.transaction() as conn:
         conn.execute(SET_ACTION_LIMITS)
+        limit.extend(ACTION_S)
         done = action.run(ActionRequest(conn, form, who))
         return done, _record_action(conn, action, done, who)
 
@@ -271,43 +268,3 @@ def _record_action(conn: db.Connection, action: Action, done: ActionResult, who:
         count=done.count,
         summary=done.message,
     )
-
-
-def _explain_errors(endpoint: Endpoint) -> Endpoint:
-    """Turn the errors of an endpoint into answers that explain them."""
-
-    async def safe(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except (WorkshedError, HTTPException, psycopg.Error) as err:
-            status, text = error_status(err)
-            who = getattr(request.state, "who", None)
-            return await notices.notice_response(request, status, text, who)
-
-    return safe
-
-
-def error_status(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
-    """Return the status and text for an error; re-raises errors that are bugs of the console."""
-    match err:
-        case HTTPException():
-            return err.status_code, err.detail
-        case psycopg.errors.QueryCanceled():
-            return (
-                503,
-                "PostgreSQL took too long. Narrow the filter, for example to a shorter time.",
-            )
-        case psycopg.errors.InsufficientPrivilege():
-            return 403, MISSING_PRIVILEGE.format(_first_line(err))
-        case psycopg.DataError():
-            return 400, f"PostgreSQL cannot read a value: {_first_line(err)}"
-        case psycopg.Error() if isinstance(err, db.TRANSIENT_ERRORS):
-            return 503, DATABASE_UNREACHABLE
-        case WorkshedError():
-            known = {BadQueryError: 400, NotFoundError: 404}
-            return next((known[kind] for kind in type(err).__mro__ if kind in known), 409), str(err)
-    raise err
-
-
-def _first_line(err: psycopg.Error) -> str:
-    return str(err).partition("\n")[0]

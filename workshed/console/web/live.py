@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-import psycopg
 from anyio import CapacityLimiter
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
@@ -25,15 +24,11 @@ from workshed.console.errors import NotFoundError
 from workshed.console.web.auth import csrf
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.roles import Who
-from workshed.console.web.endpoints import (
-    DATABASE_UNREACHABLE,
-    error_status,
-    fill_template,
-    load_page,
-)
+from workshed.console.web.endpoints import fill_template, load_page
+from workshed.console.web.error_answers import explain_error
+from workshed.console.web.request_guard import ANSWER_S
 from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import BadQueryError, Page
-from workshed.errors import WorkshedError
 
 REFRESH_S = 2.0
 PAUSE_PER_COST = 10
@@ -55,11 +50,6 @@ MOST_RENDERERS = 4
 """Threads that render live pages, so that they leave the others to requests."""
 SHORT = 2_000
 """Lines up to which the difference of two versions is looked for line by line."""
-EXPLAINED = (
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.DataError,
-)
 FAILED = "This page failed; the log of the console has the reason."
 LATE = "The console is busy."
 NO_PAGE = "There is no live page at this address."
@@ -133,14 +123,8 @@ class LiveFeed:
             )
         except (NotFoundError, BadQueryError) as err:
             self.is_gone, problem = True, str(err)
-        except (WorkshedError, *EXPLAINED) as err:
-            _, problem = error_status(err)
-        except db.TRANSIENT_ERRORS:
-            problem = DATABASE_UNREACHABLE
-        except Exception:
-            problem = FAILED
-            if problem != self._problem:
-                logger.exception("a live page cannot be rendered")
+        except Exception as err:  # noqa: BLE001 -- logged, if it has no explanation
+            problem = self._explain(err)
         self._sent_bytes = len(delta or "")
         if self.version and (lines, problem) == (self.lines, self._problem):
             return cost_s
@@ -150,10 +134,21 @@ class LiveFeed:
             self._changed.notify_all()
         return cost_s
 
+    def _explain(self, err: Exception) -> str:
+        """Return what the page shows for an error; log one that is a bug, once."""
+        try:
+            return explain_error(err)[1]
+        except Exception:
+            if self._problem != FAILED:
+                logger.exception("a live page cannot be rendered")
+            return FAILED
+
     def _make_version(self) -> tuple[list[str], str | None, float]:
         """Return the lines of the page, what differs from the last, and the seconds it took."""
         began = time.monotonic()
-        lines = self._render().split("\n")
+        # Not the deadline of the request that was the first to show this page.
+        with db.WaitDeadline(ANSWER_S):
+            lines = self._render().split("\n")
         delta = format_delta(self.lines, lines) if self.lines else None
         return lines, delta, time.monotonic() - began
 
@@ -204,7 +199,7 @@ class EventStreams:
         with self._watch(page, who, query, responses.root_path(request)) as feed:
             seen, was_problem = 0, False
             beat_at = token_at = 0.0
-            while await self._authenticators.find_user(request, is_use=False) == who:
+            while await self._is_still(request, who):
                 now = time.monotonic()
                 if now >= token_at:
                     yield ServerSentEvent(event="token", data=csrf.csrf_token(request, who.name))
@@ -221,6 +216,11 @@ class EventStreams:
                     yield choose_event(feed, before, problem, was_problem=was_problem)
                     beat_at = now + BEAT_S
                     was_problem = problem is not None
+
+    async def _is_still(self, request: Request, who: Who) -> bool:
+        """Return whether this user may go on watching."""
+        with db.WaitDeadline(ANSWER_S):
+            return await self._authenticators.find_user(request, is_use=False) == who
 
     @contextlib.contextmanager
     def _watch(self, page: Page, who: Who, query: dict[str, str], root: str) -> Any:

@@ -137,8 +137,8 @@ class Connections:
     def open(self) -> None:
         """Do nothing; a pool has this method."""
 
-    def getconn(self) -> PooledConnection:
-        """Lend a connection."""
+    def getconn(self, _timeout: float | None = None) -> PooledConnection:
+        """Lend a connection, without waiting for one."""
         conn = next(self._usable(), None) or self._connect()
         conn.failpoints, conn.has_committed = self.failpoints, False
         self._lent.append(conn)

@@ -141,6 +141,26 @@ def test_it_does_not_start_without_users(workshed, database, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--host", "192.168.1.7"], "name the proxies in front of the console"),
+        (["--host", "192.168.1.7", "--proxies", "*"], "the proxies of the console cannot be read"),
+    ],
+)
+def test_it_does_not_start_for_other_machines_without_an_answer_about_proxies(
+    workshed, database, monkeypatch, words, why
+):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", users.format_entry("ada", "reader", "x" * 12))
+    settings.cache_clear()
+
+    done = workshed("console", "--port", "0", *words)
+
+    assert done.code == 2
+    assert why in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(
     ("entries", "why"),
     [
         ("ada", "each entry must be name:role:hash"),

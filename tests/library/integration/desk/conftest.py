@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
 from workshed import db
-from workshed.console.web import create_app, menu
+from workshed.console.web import create_app, live, menu, request_guard
 from workshed.console.web.auth import sessions, users
 from workshed.console.web.pages import overview, queues
 from workshed.console.web.view import cache
@@ -95,6 +95,8 @@ def people(database, monkeypatch):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     # On a busy machine a connection may take longer than the 5 s after which the page gives up.
     monkeypatch.setattr(db, "POOL_WAIT_S", 90)
+    monkeypatch.setattr(request_guard, "ANSWER_S", 90.0)
+    monkeypatch.setattr(live, "ANSWER_S", 90.0)
     settings.cache_clear()
 
 

@@ -24,7 +24,7 @@ DETAILS = {
 }
 """Queries of pages about a single thing."""
 WITH_DATA = [page for page in list_pages() if page.path != "/preferences"]
-SCRIPT = re.compile(r"^/static/(console|keys|live|morph|search)\.js$")
+SCRIPT = re.compile(r"^/static/[0-9a-f]{12}/(console|keys|live|morph|search)\.js$")
 VALUE = re.compile(r'(value|data-id)="[^"]*"')
 """Attributes that stay unchanged, because they are not displayed."""
 SAFE_LINK = re.compile(r"^(/|\?|#|https?://)")

@@ -13,6 +13,15 @@ from workshed.settings import settings
 
 SECRET = "s" * 40
 OPERATORS = [action for action in list_actions() if not action.is_personal]
+OTHERS = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+"""Headers of all answers, apart from their content security policy."""
 [MOUNTED] = pages.files("docs/console.md").values()
 
 
@@ -97,8 +106,18 @@ def test_a_reader_can_do_no_action(reader, action, conn):
     assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "multipart/form-data", ""])
+def test_a_body_that_is_no_form_is_refused(operator, kind):
+    """Scripts of other sites may send some of these without asking."""
+    csrf = operator.csrf()
+
+    answer = operator.post("/queues/pause", {"name": "x"}, csrf=csrf, **{"content-type": kind})
+
+    assert answer.status_code == 415
+
+
 @pytest.mark.parametrize("action", list_actions(), ids=lambda action: action.path)
-def test_a_form_of_another_site_does_nothing(operator, action, conn):
+def test_a_form_of_another_site_does_nothing(operator, reader, action, conn):
     """The same holds for a form without the page's token, or with that of another browser."""
     csrf = operator.csrf()
 
@@ -107,8 +126,13 @@ def test_a_form_of_another_site_does_nothing(operator, action, conn):
         operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "cross-site"}),
         operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "same-site"}),
         operator.post(action.path, csrf=csrf, origin="null"),
+        operator.post(action.path, csrf=csrf, origin="http://["),
+        operator.post(action.path, csrf=csrf, origin="http://testserver:81"),
+        operator.post(action.path, csrf=csrf, origin="http://testserver@evil.example"),
+        operator.post(action.path, csrf=csrf, origin=""),
         operator.post(action.path, csrf=""),
         operator.post(action.path, csrf=csrf[:-2]),
+        operator.post(action.path, csrf=reader.csrf()),
     ]
 
     assert [answer.status_code for answer in answers] == [403] * len(answers)
@@ -117,7 +141,7 @@ def test_a_form_of_another_site_does_nothing(operator, action, conn):
 
 def test_every_route_is_a_page_an_action_or_known(browsers):
     """A new route must be in one of the lists that these tests use."""
-    paths = {route.path for route in create_app()._app.routes}
+    paths = {route.path for route in create_app()._app._app.routes}
     shown = itertools.chain.from_iterable(
         (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in desk_pages()
     )
@@ -139,6 +163,26 @@ def test_the_form_of_another_person_does_nothing(browsers):
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//[", "[", "\xff"])
+def test_an_origin_that_cannot_be_read_is_refused(browsers, path, origin):
+    """Before a login, anyone can send one."""
+    someone = browsers()
+
+    answer = someone.post(path, csrf=someone.csrf("/login"), origin=origin.encode("latin-1"))
+
+    assert answer.status_code == (403 if path == "/login" else 303)
+
+
+def test_a_stranger_sends_no_large_form(browsers):
+    someone = browsers()
+
+    answer = someone.post("/login", {"name": "x" * 10_001}, csrf=someone.csrf("/login"))
+
+    assert answer.status_code == 413
+    assert "at most 10000 bytes" in answer.text
+
+
 def test_a_form_without_an_origin_is_refused(operator):
     answer = operator.client.post(
         "/logout",
@@ -158,7 +202,28 @@ def test_the_login_leads_to_the_page_that_was_requested(browsers):
     assert answer.headers["location"] == "/audit?who=olga"
 
 
-@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//evil.example",
+        "///evil.example",
+        "https://evil.example",
+        "HTTPS:evil.example",
+        "http:/evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "\t//evil.example",
+        " //evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "evil.example",
+        "@evil.example",
+        "/x\r\nSet-Cookie: a=b",
+        "/\u2028",
+    ],
+)
 def test_the_login_leads_to_no_other_site(browsers, wanted):
     someone = browsers()
     fields = {"name": "olga", "password": "correct horse battery", "next": wanted}
@@ -189,8 +254,7 @@ def test_no_answer_allows_scripts_of_other_sites(operator, browsers):
         assert "script-src 'self'" in policy
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["cache-control"] == "no-store"
+        assert all(answer.headers[name] == value for name, value in OTHERS.items())
 
 
 def test_a_proxy_that_knows_the_secret_is_trusted(browsers, monkeypatch):

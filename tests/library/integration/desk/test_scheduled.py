@@ -119,7 +119,7 @@ def test_the_next_page_is_a_link(operator, store):
         '["2026-01-01T00:00Z","\\ud800",0]',
         '["2026-01-01T00:00Z","a",4294967296]',
         '["2026-01-01T00:00Z","a",true]',
-        "[" * 10_000,
+        "[" * 2_000,
     ],
 )
 def test_an_invalid_page_position_is_refused(operator, before):

@@ -10,6 +10,7 @@ import yaml
 from tests.service.integration.deploy.composed import DEPLOY, SECRETS, composed
 from tests.service.integration.deploy.lines import load, problem, unknown
 from workshed.console.formatting import parse_duration
+from workshed.console.web.server.clients import require_answer
 from workshed.settings import Settings
 
 LASTING = {"worker", "relay", "clock", "console"}
@@ -54,6 +55,13 @@ def test_console_users_survive_their_dollar_signs(services):
 
     assert f"'{said}'" == SECRETS["CONSOLE_USERS"]
     assert "WORKSHED_CONSOLE_USERS" not in services["worker"]["environment"]
+
+
+def test_the_console_has_an_answer_about_proxies(services):
+    console = services["console"]
+    host = console["command"][console["command"].index("--host") + 1]
+
+    require_answer(host, console["environment"]["WORKSHED_CONSOLE_PROXIES"])
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

@@ -15,6 +15,7 @@ from brokers.app import QUEUES
 from tests.monitoring import RULES
 from tests.root import ROOT
 from tests.service.integration.deploy.lines import load, problem, queues, unknown
+from workshed.console.web.server.clients import Proxies
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
@@ -123,6 +124,12 @@ def test_each_variable_is_a_setting_that_is_read(folder):
     assert unknown(settings_of(folder)) == set()
     load(settings_of(folder))
     assert all("env" not in one for one in containers(folder).values())
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS)
+def test_the_console_trusts_the_network_of_the_ingress(folder):
+    """Otherwise ten failed logins by one user would lock out all users."""
+    assert Proxies.parse(settings_of(folder)["WORKSHED_CONSOLE_PROXIES"])
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)

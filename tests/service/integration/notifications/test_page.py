@@ -352,7 +352,13 @@ def test_another_site_uploads_nothing(upload, ada, kept, headers):
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("{url}", 201), ("http://127.0.0.1", 403), ("null", 403), (None, 403)],
+    [
+        ("{url}", 201),
+        ("http://127.0.0.1", 403),
+        ("http://[", 403),
+        ("null", 403),
+        (None, 403),
+    ],
 )
 def test_an_old_browser_is_known_by_its_origin(served, ada, origin, status):
     headers = {"Origin": origin.format(url=served.url)} if origin else {}

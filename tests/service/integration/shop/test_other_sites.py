@@ -23,6 +23,7 @@ CHANGED = """
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {},
     ],
     ids=str,

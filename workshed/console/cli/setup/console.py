@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 console = typer.Typer(add_completion=False, invoke_without_command=True)
 
 LOOPBACK = "127.0.0.1"
-STOP_S = 2
-"""How long an event stream may take to end; browsers reconnect by themselves."""
 
 
 @console.callback()
@@ -26,7 +24,8 @@ def serve(
         str | None,
         typer.Option(
             "--proxies",
-            help="Addresses of proxies whose X-Forwarded-For and -Proto are trusted.",
+            help="Addresses or networks of proxies whose X-Forwarded-For and -Proto are trusted, "
+            "or `none`.",
             show_default="WORKSHED_CONSOLE_PROXIES",
         ),
     ] = None,
@@ -50,25 +49,16 @@ def serve(
     from workshed.console.cli.terminal.output import print_message
     from workshed.console.operations.environment import import_actors
     from workshed.console.web import create_app
-    from workshed.extras import require_extra
+    from workshed.console.web.server.build import build_server
+    from workshed.console.web.server.clients import Proxies, require_answer
     from workshed.settings import settings
 
-    with require_extra("server"):
-        import uvicorn
-
+    named = settings().console_proxies if proxies is None else proxies
+    require_answer(host, named)
     import_actors(())
     if metrics_port is not None:
         serve_metrics(metrics_port)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(),
-            log_level="warning",
-            proxy_headers=True,
-            forwarded_allow_ips=settings().console_proxies if proxies is None else proxies,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_S,
-        )
-    )
+    server = build_server(create_app(), Proxies.parse(named))
     with open_socket(host, port) as listener:
         print_message(f"Console http://{host}:{listener.getsockname()[1]}")
         server.run(sockets=[listener])

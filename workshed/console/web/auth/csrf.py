@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from itsdangerous import BadData
 from starlette.exceptions import HTTPException
@@ -19,6 +19,8 @@ FIELD = "csrf"
 PURPOSE = "console form"
 LIFETIME_S = 12 * 3600
 MOST_BYTES = 1_000_000
+MOST_BYTES_OF_STRANGERS = 10_000
+"""The size of a form without a login: many at once must not use up the memory."""
 MOST_FIELDS = 10_000
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -74,11 +76,11 @@ async def read_form(request: Request, name: str, *, is_program: bool = False) ->
         raise HTTPException(403, "This request came from another site. Use the page itself.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
         raise HTTPException(415, f"Send the form as {FORM_TYPE}.")
-    body = bytearray()
+    body, most_bytes = bytearray(), MOST_BYTES if name else MOST_BYTES_OF_STRANGERS
     async for piece in request.stream():
         body += piece
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, "The form is too large.")
+        if len(body) > most_bytes:
+            raise HTTPException(413, f"The form is too large: at most {most_bytes} bytes are read.")
     fields: dict[str, list[str]] = {}
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
@@ -107,7 +109,9 @@ def _is_same_origin(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return fetched_from == "same-origin"
-    return urlsplit(origin).netloc == request.headers.get("host", "")
+    # Not parsed, because a proxy may have hidden the scheme, and a client may send anything.
+    host = request.headers.get("host")
+    return bool(host) and origin.partition("://")[2] == host
 
 
 def _is_valid_token(request: Request, name: str, said: str) -> bool:

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from workshed.console import formatting
 from workshed.console.text import escape_control, to_json_type
 from workshed.console.web.view import bars, tracebacks
+from workshed.console.web.view.static_files import static_path
 
 LONGEST_LINE = 200
 KIB = 1024
@@ -191,6 +192,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_escape_value,
     )
+    found.globals["static_path"] = static_path()
     found.filters.update(
         {
             "when": format_relative_time,

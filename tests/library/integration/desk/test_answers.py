@@ -1,0 +1,94 @@
+"""How answers are sent: static files that browsers keep, and compression."""
+
+import re
+
+import pytest
+
+from workshed.console.web.view import static_files
+
+FILE = re.compile(r'(?:href|src)="(/static/[^"]+)"')
+
+
+def test_files_of_a_page_are_kept_for_ever_because_their_address_names_their_version(operator):
+    found = FILE.findall(operator.get("/").text)
+
+    assert len(found) >= 5
+    for path in found:
+        answer = operator.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
+def test_a_changed_file_has_another_address(operator, monkeypatch, tmp_path):
+    for file in static_files.FOLDER.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = static_files.files_version(static_files.FOLDER)
+    assert static_files.files_version(tmp_path) == before
+    static_files.files_version.cache_clear()
+
+    (tmp_path / "console.js").write_text("changed")
+
+    assert static_files.files_version(tmp_path) != before
+
+
+def test_a_file_of_another_release_is_not_kept(operator):
+    """During a deploy, a page of the new release may ask the old one for its files."""
+    answer = operator.get("/static/0123456789ab/console.css")
+
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_file_without_a_version_is_checked_each_time(operator):
+    answer = operator.get("/static/console.css")
+    again = operator.get("/static/console.css", **{"if-none-match": answer.headers["etag"]})
+
+    assert answer.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["%2e%2e/app.py", "0123456789ab/%2e%2e/app.py", "none.css", "0123456789ab", "a%00b", "x" * 999],
+)
+def test_nothing_else_is_served(operator, path):
+    answer = operator.get(f"/static/{path}")
+
+    assert answer.status_code == 404
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs.json", "/static/console.css"])
+def test_answers_are_compressed(operator, path):
+    plain = operator.get(path, **{"accept-encoding": "identity"})
+    answer = operator.get(path, **{"accept-encoding": "gzip"})
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    if path == "/":
+        assert int(answer.headers["content-length"]) < len(plain.content) / 2
+
+
+@pytest.mark.parametrize(
+    ("site", "scheme", "is_compressed"),
+    [
+        ("cross-site", "http", False),
+        ("cross-site", "https", False),
+        ("same-site", "https", False),
+        ("same-origin", "https", True),
+        ("none", "https", True),
+        (None, "https", False),
+        (None, "http", True),
+    ],
+)
+def test_an_answer_that_another_site_may_have_requested_is_not_compressed(
+    operator, site, scheme, is_compressed
+):
+    """From its length, that site could learn whether its guess in the address is in the page."""
+    operator.client.base_url = f"{scheme}://testserver"
+    headers = {} if site is None else {"sec-fetch-site": site}
+
+    answer = operator.get("/jobs?actor=guess", **{"accept-encoding": "gzip"}, **headers)
+
+    assert answer.status_code == 200
+    assert ("content-encoding" in answer.headers) is is_compressed

@@ -1,0 +1,1 @@
+"""The server of `workshed console`: uvicorn, with deadlines and limits for connections."""

@@ -1,0 +1,135 @@
+"""One connection to the server, with deadlines that uvicorn does not have."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from workshed.console.web.server.clients import Proxies
+from workshed.console.web.server.connections import ConnectionTable
+from workshed.console.web.view.safe_headers import HEADERS
+
+REQUEST_S = 10.0
+"""How long a client may take for a whole request: from connecting, or from the answer before."""
+ANSWER_S = 30.0
+"""How long a client may take to read a part of the answer, some 64 KiB."""
+BAD_REQUEST = "This is not a valid HTTP request, or its headers are larger than 16 KiB."
+LATE_REQUEST = "The request did not arrive in time."
+TOO_MANY = "Too many connections are open. Close some, or try again in some seconds."
+
+
+class GuardedProtocol(H11Protocol):
+    """Closes a connection whose client is too slow, and refuses one that is too many.
+
+    A subclass has the table of its server.
+    """
+
+    table: ClassVar[ConnectionTable]
+    proxies: ClassVar[Proxies]
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        """Take the arguments of uvicorn."""
+        super().__init__(*words, **options)
+        self._request_timer: asyncio.TimerHandle | None = None
+        """Runs while the connection waits for a request, or for the rest of one."""
+        self._answer_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, if there is room for this connection."""
+        super().connection_made(transport)
+        # By default, `pause_writing` is called only for more than 64 KiB that are not sent yet.
+        transport.set_write_buffer_limits(high=0)
+        host = self.client[0] if self.client else ""
+        if self.table.add(self, self.proxies.client_of(host)):
+            self._note_progress()
+        else:
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request."""
+        super().data_received(data)
+        self._note_progress()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._note_progress()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.table.remove(self)
+        self._stop_request_timer()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give the client some time to read what was sent."""
+        super().pause_writing()
+        self._answer_timer = self.loop.call_later(ANSWER_S, self.drop)
+
+    def resume_writing(self) -> None:
+        """Stop the time that the client has to read."""
+        super().resume_writing()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _should_upgrade(self) -> bool:
+        """Serve HTTP alone; uvicorn would log two lines for each request of another protocol."""
+        return False
+
+    def send_400_response(self, _msg: str) -> None:
+        """Refuse a request that cannot be read."""
+        self.refuse(HTTPStatus.BAD_REQUEST, BAD_REQUEST)
+
+    def refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer without the application, and close; without an answer if one has begun."""
+        if self.cycle is not None:  # otherwise the application may answer, too, which is an error
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.drop()
+            return
+        body = f"{text}\n".encode()
+        headers = {
+            **HEADERS,
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        response = h11.Response(
+            status_code=status, headers=list(headers.items()), reason=status.phrase
+        )
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def drop(self) -> None:
+        """Close without an answer."""
+        self.transport.abort()
+
+    def _note_progress(self) -> None:
+        """Start or stop the time for a request, as the connection waits for one or not."""
+        is_waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if is_waiting == (self._request_timer is not None):
+            return
+        self.table.set_waiting(self, is_waiting=is_waiting)
+        if is_waiting:
+            self._request_timer = self.loop.call_later(REQUEST_S, self._end_late_request)
+        else:
+            self._stop_request_timer()
+
+    def _stop_request_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _end_late_request(self) -> None:
+        """Close a connection on which no whole request has arrived in time."""
+        has_begun = self.conn.their_state is h11.SEND_BODY or bool(self.conn.trailing_data[0])
+        if has_begun:
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, LATE_REQUEST)
+        else:  # browsers open connections in advance, and would show the answer
+            self.drop()
