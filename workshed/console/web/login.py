@@ -112,7 +112,10 @@ class Login:
         response = responses.redirect_to(
             request, "/login" if self._authenticators.has_login else "/"
         )
-        sessions.delete_cookie(request, response)
+        # Not for a request of another site, which has no cookie: it would lose the browser its
+        # session, which would go on.
+        if who is not None:
+            sessions.delete_cookie(request, response)
         return response
 
     def _end_session(self, session: str, attempt: LoginAttempt) -> None:

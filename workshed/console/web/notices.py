@@ -38,7 +38,8 @@ async def http_error_response(
 ) -> Response:
     """Return a notice about a request that no endpoint has answered."""
     try:
-        who = await authenticators.find_user(request)
+        # A live page asks for an address without a page before it connects again.
+        who = await authenticators.find_user(request, is_use=False)
     except (WorkshedError, psycopg.Error):  # PostgreSQL may be the problem that is explained
         who = None
     title, text, links = explain_error(err, request.method, _local_path(request))

@@ -101,6 +101,15 @@ def test_failures_of_some_minutes_ago_are_not_counted(at, conn, monkeypatch):
     assert someone.log_in("olga").status_code == 303
 
 
+def test_a_name_is_not_stored(at, conn):
+    """Users type passwords into the wrong field."""
+    assert guess(at("192.0.2.1"), "correct horse") == [401]
+
+    stored = conn.execute("SELECT string_agg(key, ' ') FROM workshed.login_failures").fetchone()[0]
+    assert "192.0.2.1" in stored
+    assert "horse" not in stored
+
+
 def test_a_customer_with_many_ipv6_addresses_has_the_guesses_of_one(at):
     answers = [guess(at(f"2001:db8::{number:x}"))[0] for number in range(12)]
 
@@ -115,6 +124,8 @@ def test_a_customer_with_many_ipv6_addresses_has_the_guesses_of_one(at):
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("192.0.2.7:51234", "192.0.2.7"),
+        ("[2001:db8:1:2:3:4:5:6]:51234", "2001:db8:1:2::/64"),
         ("?", "?"),
         ("unix", "unix"),
     ],

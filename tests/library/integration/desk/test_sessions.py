@@ -105,6 +105,13 @@ def test_requests_within_seconds_ask_postgresql_once(operator, monkeypatch):
     assert len(asked) == 1
 
 
+def test_a_logout_without_a_cookie_takes_none_from_the_browser(browsers, people):
+    """A form of another site is sent without it; the session would go on, and its user out."""
+    answer = browsers().client.post("/logout", headers={"origin": "https://evil.example"})
+
+    assert "set-cookie" not in answer.headers
+
+
 def test_a_made_up_cookie_asks_postgresql_nothing(opened, monkeypatch):
     """Otherwise strangers could send PostgreSQL a query with each request."""
     asked = []
@@ -178,6 +185,13 @@ def test_a_page_that_is_only_open_does_not_put_off_the_end(no_cache, people, con
         connection.close()
         assert seen_s < -3_500
 
+        # What a page asks before it connects again.
+        connection.request("GET", "/live?of=/none", headers=headers)
+        assert connection.getresponse().status == 404
+        [(seen_s,)] = conn.execute(SECONDS.format("seen_at"))
+        connection.close()
+        assert seen_s < -3_500
+
         connection.request("GET", "/dead", headers=headers)
         assert connection.getresponse().status == 200
         [(seen_s,)] = conn.execute(SECONDS.format("seen_at"))
@@ -198,8 +212,8 @@ def test_open_live_pages_end_with_the_session(browsers, people, monkeypatch):
 
                 browser.post("/logout")
 
-                for _ in lines:  # it would go on for ever
-                    pass
+                for number, _ in enumerate(lines):  # it would go on for ever
+                    assert number < 1_000
 
 
 @pytest.mark.parametrize(
@@ -303,6 +317,29 @@ def test_a_session_that_cannot_be_looked_up_is_an_error_soon(opened, people, ser
     assert answer.status_code == 503
     assert "PostgreSQL cannot be reached" in answer.text
     assert time.monotonic() - began < db.POOL_WAIT_S
+
+
+def test_while_lookups_fail_a_page_stays_open_for_a_short_time(
+    no_cache, people, monkeypatch, eventually
+):
+    """A failure makes a session that may have ended last no longer, and lets it do nothing."""
+    monkeypatch.setattr(live, "REFRESH_S", 0.05)
+    cookie = begin_session("olga")
+    with served(create_app()) as port:
+        headers = {"cookie": f"{sessions.COOKIE}={cookie}"}
+        stream = Stream(port, "/dead", headers)
+        stream.page()
+        monkeypatch.setattr(sessions, "LOOKUP_S", 0.0)
+
+        assert stream.event(skipped=("token",))[0] in ("beat", "away")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
+        connection.request("GET", "/audit", headers=headers)
+        assert connection.getresponse().status == 503
+        connection.close()
+
+        monkeypatch.setattr(sessions, "STALE_S", 0.1)
+        eventually(lambda: not stream.answer.readline())
+        stream.connection.close()
 
 
 # The page

@@ -53,7 +53,8 @@ def _full_name(request: Request, name: str) -> str:
 
 
 def _is_encrypted(request: Request) -> bool:
-    return request.url.scheme == "https"
+    # Not its `url`, which cannot be read for each request that is refused.
+    return bool(request.scope["scheme"] == "https")
 
 
 def _cookie_path(request: Request) -> str:

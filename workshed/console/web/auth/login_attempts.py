@@ -59,7 +59,13 @@ def read_user_agent(request: Request) -> str:
 
 
 def find_network(address: str) -> str:
-    """Return an IPv4 address, the /64 of an IPv6 address, or any other text unchanged."""
+    """Return an IPv4 address, the /64 of an IPv6 address, or any other text unchanged.
+
+    Some proxies forward a port, too, which a client could vary.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and ("." in host or host.endswith("]")):
+        address = host.strip("[]")
     try:
         found = ip_address(address)
     except ValueError:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from workshed import db
+from workshed import db, secret_keys
 from workshed.console.web.auth.login_attempts import LoginAttempt
 from workshed.jobs.control import login_failures
 from workshed.jobs.control.login_failures import FailureCount, FailureLimit
@@ -25,6 +25,7 @@ PER_ADDRESS = 10
 PER_NAME = 30
 """Failures of one name in other browsers, after which addresses have less for this name:"""
 PER_ADDRESS_AND_NAME, LONG_WINDOW = 3, timedelta(hours=1)
+NAME_PURPOSE = "console login name"
 ELSEWHERE = ", or use a browser in which you have logged in before"
 
 
@@ -95,15 +96,14 @@ class LoginLimits:
 
 def list_limits(attempt: LoginAttempt) -> list[FailureLimit]:
     """Return the limits to look at; of a known browser only its own."""
+    # Signed, because users type passwords into the wrong field.
+    name = secret_keys.create_proof_signer(NAME_PURPOSE).get_signature(attempt.name).decode()
     if attempt.browser_id is not None:
-        key = f"browser {attempt.browser_id} for {attempt.name}"
-        return [FailureLimit(key, PER_BROWSER, WINDOW)]
+        return [FailureLimit(f"browser {attempt.browser_id} for {name}", PER_BROWSER, WINDOW)]
     return [
         FailureLimit(f"from {attempt.network}", PER_ADDRESS, WINDOW),
-        FailureLimit(f"for {attempt.name}", PER_NAME, WINDOW),
-        FailureLimit(
-            f"from {attempt.network} for {attempt.name}", PER_ADDRESS_AND_NAME, LONG_WINDOW
-        ),
+        FailureLimit(f"for {name}", PER_NAME, WINDOW),
+        FailureLimit(f"from {attempt.network} for {name}", PER_ADDRESS_AND_NAME, LONG_WINDOW),
     ]
 
 

@@ -34,6 +34,8 @@ FRESH_S = 2.0
 A session that was ended by another process is refused after this time."""
 USE_S = 60.0
 """A use is recorded at most so often."""
+STALE_S = 60.0
+"""How long an open live page goes on while PostgreSQL does not answer."""
 LOOKUP_S = 3.0
 """How long a request waits for PostgreSQL before it fails."""
 MOST_CACHED = 10_000
@@ -60,7 +62,8 @@ class Sessions:
     async def find_user(self, request: Request, *, is_use: bool) -> Who | None:
         """Return the user of the session cookie, or `None`; `is_use`: the user did something.
 
-        While PostgreSQL is away, a session that is known here stays: nothing can end it.
+        While PostgreSQL does not answer, an open page stays for a short time, but nothing is done
+        for a session that may have ended. Raises `psycopg.OperationalError` then.
         """
         token_hash = _read_token_hash(request)
         if token_hash is None:
@@ -74,23 +77,27 @@ class Sessions:
         if found is None:
             self._cache.pop(token_hash, None)
             return None
-        if len(self._cache) >= MOST_CACHED:
-            self._cache.clear()
-        self._cache[token_hash] = found
+        if found is not cached:
+            if len(self._cache) >= MOST_CACHED:
+                self._cache.clear()
+            self._cache[token_hash] = found
         return found.who
 
     async def _ask(
         self, token_hash: bytes, cached: CachedSession | None, *, is_use: bool
     ) -> CachedSession | None:
-        """Read a session in a thread; raises `psycopg.OperationalError` if that takes too long."""
+        """Read a session in a thread; raises `psycopg.OperationalError` if that takes too long.
+
+        What was read before is returned as it is, so that a failure does not make it last longer.
+        """
         read = partial(self._read, token_hash, cached, is_use=is_use)
         try:
             async with asyncio.timeout(LOOKUP_S):
                 return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         except (TimeoutError, *db.TRANSIENT_ERRORS) as err:
-            if cached is None:
+            if cached is None or is_use or time.monotonic() - cached.read_at > STALE_S:
                 raise psycopg.OperationalError("a session cannot be looked up") from err
-            return CachedSession(cached.who, time.monotonic(), cached.used_at)
+            return cached
 
     def start(
         self, request: Request, response: Response, user: ConsoleUser, origin: SessionOrigin
