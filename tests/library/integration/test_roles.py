@@ -26,7 +26,7 @@ from workshed.migrate import list_streams
 from workshed.roles import ROLES, grant_script, list_grants
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
-from workshed.transport.relay.run_counts import roll_up_run_counts
+from workshed.transport.relay.run_counts import RunCountMover
 
 TABLES, COLUMNS, FUNCTIONS, SEQUENCES = (
     {name: value for grants in list_grants() for name, value in getattr(grants, what).items()}
@@ -266,13 +266,31 @@ def test_a_relay_may_delete_all_expired_records(conn, login):
     assert conn.execute("SELECT to_regclass('workshed.runs_2026_01_31')").fetchone() == (None,)
 
 
+def test_records_that_a_relay_may_not_delete_keep_no_others(conn, login, granted, caplog):
+    """`workshed roles` has not been run since an upgrade."""
+    conn.execute(f"REVOKE DELETE ON workshed.run_minutes FROM {granted}_relay")
+    rules = {rule.name: rule for rule in retention.retention_rules(settings())}
+    prune = Pruner([rules["run minutes"], rules["history"]])
+    conn.execute("""
+        CREATE TABLE workshed.runs_2026_01_31 PARTITION OF workshed.runs
+            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
+    """)
+    relay = login("relay")
+
+    while prune(relay) != EVERY_S:
+        pass
+
+    assert "expired run minutes stay: permission denied for table run_minutes" in caplog.text
+    assert conn.execute("SELECT to_regclass('workshed.runs_2026_01_31')").fetchone() == (None,)
+
+
 def test_a_worker_records_runs_and_a_relay_moves_their_counts(conn, login):
     """The counts are written with the rights of the owner, and a worker may not change them."""
     worker, relay = login("worker"), login("relay")
 
     for message_id in ("a", "b"):
         runs.write_runs(worker, [run_row(message_id)])
-        roll_up_run_counts(relay)
+        RunCountMover()(relay)
 
     assert conn.execute("SELECT sum(count) FROM workshed.run_minutes").fetchone() == (2,)
     with pytest.raises(InsufficientPrivilege):

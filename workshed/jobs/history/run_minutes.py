@@ -5,9 +5,9 @@ moves the counts into `workshed.run_minutes` and `workshed.run_totals`. Queries 
 they are right at any moment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workshed.database.postgres import Connection, to_jsonb
 from workshed.pruning import delete_old_rows
@@ -17,6 +17,8 @@ MOST_GROUPS = 1_000
 """Rows of `run_minutes` of a minute from which on no names are added, so that a flood of made-up
 names does not fill the disk."""
 OTHER = "other"
+MOST_AT_ONCE = 100_000
+"""Runs that one statement counts, because PostgreSQL makes a row of each meanwhile."""
 MOST_UNMOVED = 300_000
 """Rows of `run_counts` that a page reads: about 15 minutes at 5 000 jobs/s without a relay."""
 
@@ -40,9 +42,28 @@ class TimeRange:
 
 
 def count_unrecorded(conn: Connection, release: str, counts: Mapping[RunKind, int]) -> None:
-    """Count runs of this minute that are not recorded."""
-    found = [{**kind._asdict(), "count": count} for kind, count in counts.items()]
-    conn.execute("SELECT workshed.count_unrecorded_runs(%s, %s)", (release, to_jsonb(found)))
+    """Count runs of this minute that are not recorded: all of them, or none."""
+    with conn.transaction():
+        for part in _split_counts(counts):
+            query = "SELECT workshed.count_unrecorded_runs(%s, %s)"
+            conn.execute(query, (release, to_jsonb(part)))
+
+
+def _split_counts(counts: Mapping[RunKind, int]) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    room = MOST_AT_ONCE
+    for kind, count in counts.items():
+        left = count
+        while left:
+            taken = min(left, room)
+            part.append({**kind._asdict(), "count": taken})
+            left -= taken
+            room -= taken
+            if not room:
+                yield part
+                part, room = [], MOST_AT_ONCE
+    if part:
+        yield part
 
 
 def roll_up(conn: Connection, limit: int) -> int:
@@ -161,6 +182,17 @@ def count_by_outcome(
     wanted = {"since": within.since, "until": within.until, "actor": actor, "queue": queue}
     query = of_all if actor is None and queue is None else of_some
     return {name: int(count) for name, count in conn.execute(query, wanted, prepare=False)}
+
+
+def has_other_names(conn: Connection, within: TimeRange) -> bool:
+    """Return whether some runs of a time are counted without their names, for there were many."""
+    query = """
+        SELECT FROM workshed.run_minutes
+         WHERE minute >= %(since)s AND minute < %(until)s AND actor = %(other)s
+         LIMIT 1
+    """
+    values = {"since": within.since, "until": within.until, "other": OTHER}
+    return conn.execute(query, values, prepare=False).fetchone() is not None
 
 
 def prune_run_minutes(conn: Connection, older_than: timedelta, limit: int) -> int:

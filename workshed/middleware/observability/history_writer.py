@@ -46,6 +46,8 @@ class HistoryWriter:
         self._release = release
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._recorded_count = 0
+        self._failures = 0
+        """Attempts that failed since something was written."""
         self._queue: deque[bytes] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -76,25 +78,28 @@ class HistoryWriter:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        failures = 0
         while not self._closing.is_set() or self._queue or self.unrecorded:
             pause = 0.0
             try:
                 with db.limited_wait(), db.connect() as conn:
                     runs.add_partitions(conn)
-                    failures = 0
                     self._work(conn)
             except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
                 if self._closing.is_set():
                     logger.warning("%d runs are not recorded: %s", len(self._queue), err)
                     return
-                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                pause = self._next_pause_s()
                 logger.warning("runs: %s; trying again in %.2g s", str(err).strip(), pause)
             except Exception:
-                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                pause = self._next_pause_s()
                 logger.exception("runs are not recorded; trying again in %.2g s", pause)
+                if self._closing.is_set():
+                    return
             self._closing.wait(pause)
-            failures += 1
+            self._failures += 1
+
+    def _next_pause_s(self) -> float:
+        return jittered_backoff_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
 
     def _work(self, conn: Connection) -> None:
         """Write windows until this worker ends."""
@@ -104,6 +109,7 @@ class HistoryWriter:
                 self._remove_written(len(window))
             self._count_unrecorded(conn)
             self._record_dropped(conn)
+            self._failures = 0
             if self._closing.is_set():
                 return
             self._wake.wait(LOOK_S)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from psycopg.errors import LockNotAvailable, QueryCanceled
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
 
 from workshed.database.postgres import Connection
 from workshed.jobs.maintenance import retention
@@ -48,6 +48,11 @@ class Pruner:
                     retention.record_pruned(conn, rule.name)
         except (QueryCanceled, LockNotAvailable) as err:
             return self._shrink_or_skip(rule, batch, err)
+        except InsufficientPrivilege as err:
+            logger.error(  # noqa: TRY400 -- the traceback says nothing more
+                "expired %s stay: %s; run `workshed roles`", rule.name, str(err).strip()
+            )
+            return self._next_rule(PAUSE_S)
         self._deleted_counts[rule.name] = self._deleted_counts.get(rule.name, 0) + deleted
         return PAUSE_S if deleted >= batch else self._next_rule(PAUSE_S)
 

@@ -52,7 +52,7 @@ from workshed.transport.relay.pruner import Pruner
 from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
-from workshed.transport.relay.run_counts import roll_up_run_counts
+from workshed.transport.relay.run_counts import RunCountMover
 from workshed.transport.sidecars.supervisor import set_from_signal_handler
 from workshed.value_class import value_class
 
@@ -336,7 +336,7 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
         Maintenance(settings().deduplication_retention),
         delete_silent_processes,
         Pruner(retention.retention_rules(settings())),
-        roll_up_run_counts,
+        RunCountMover(),
         create_missed_runs,
         wake_limit_waiters,
         cancel_batch_jobs,

@@ -1,5 +1,7 @@
 """Move the counts of runs to where they are kept."""
 
+from psycopg.errors import OutOfMemory, QueryCanceled
+
 from workshed.database.postgres import Connection
 from workshed.jobs.history import run_minutes
 
@@ -8,8 +10,28 @@ PAUSE_S = 0.05
 """Pause between two batches, after a time without a relay."""
 BATCH = 1_000
 """Rows of one statement; each may have a thousand runs, and other duties wait for it."""
+MIN_BATCH = 10
 
 
-def roll_up_run_counts(conn: Connection) -> float:
-    """Move a batch; several relays take turns. The numbers of pages are right before and after."""
-    return PAUSE_S if run_minutes.roll_up(conn, BATCH) == BATCH else POLL_S
+class RunCountMover:
+    """Moves one batch at a time; several relays take turns.
+
+    The numbers of pages are right before and after.
+    """
+
+    def __init__(self) -> None:
+        self._batch = BATCH
+
+    def __call__(self, conn: Connection) -> float:
+        """Move a batch; return in how many seconds the next one is due."""
+        try:
+            moved = run_minutes.roll_up(conn, self._batch)
+        except (OutOfMemory, QueryCanceled):  # PostgreSQL may have a limit of its own
+            if self._batch == MIN_BATCH:
+                raise
+            self._batch = max(self._batch // 4, MIN_BATCH)
+            return PAUSE_S
+        if moved == self._batch:
+            return PAUSE_S
+        self._batch = BATCH
+        return POLL_S

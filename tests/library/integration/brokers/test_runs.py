@@ -221,6 +221,32 @@ def test_the_last_numbers_are_written_at_the_end(recording, conn):
     assert counts(conn) == {("note", "succeeded", ""): 1}
 
 
+@pytest.mark.fresh_database
+def test_a_writer_that_cannot_write_numbers_keeps_them_and_ends(
+    recording, conn, eventually, caplog
+):
+    """An upgrade is not complete: the function is missing, or it may not be executed."""
+
+    def rename(before, after):
+        conn.execute(f"ALTER FUNCTION workshed.{before} RENAME TO {after}")
+        conn.commit()
+
+    rename("count_unrecorded_runs", "missing")
+    recording.start()
+    unrecorded(recording)
+    eventually(lambda: recording._failures >= 2)  # so that the pauses grow
+    rename("missing", "count_unrecorded_runs")
+    eventually(lambda: counts(conn) == {("note", "succeeded", ""): 1})
+    rename("count_unrecorded_runs", "missing")
+    before = caplog.text.count("trying again")
+    unrecorded(recording)
+
+    recording.close()
+
+    assert not recording._thread.is_alive()
+    assert 1 <= caplog.text.count("trying again") - before <= 3
+
+
 def test_names_that_postgresql_cannot_hold_lose_no_number(recording, conn):
     recording.start()
     unrecorded(recording, "a\0b\ud800")

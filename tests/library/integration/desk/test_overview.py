@@ -18,7 +18,7 @@ from workshed.jobs.outbox import relays
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.amqp import topology
-from workshed.transport.relay.run_counts import PAUSE_S, roll_up_run_counts
+from workshed.transport.relay.run_counts import PAUSE_S, RunCountMover
 
 __all__ = ["bury", "env", "management", "ran"]
 
@@ -195,7 +195,7 @@ def test_an_incident_at_278_jobs_a_second_is_seen_whole(
         """
     )
     if rolled_up:
-        while roll_up_run_counts(conn) == PAUSE_S:
+        while RunCountMover()(conn) == PAUSE_S:
             pass
 
     rates = operator.json("/")["rates"]

@@ -13,10 +13,10 @@ from psycopg import sql
 from workshed.jobs.history import run_minutes, runs
 from workshed.jobs.history.copy_format import encode_row
 from workshed.jobs.history.histogram import BUCKETS
-from workshed.jobs.history.run_minutes import OTHER, TimeRange
+from workshed.jobs.history.run_minutes import OTHER, RunKind, TimeRange
 from workshed.transport.relay import background, run_counts
 from workshed.transport.relay.background import BackgroundTasks
-from workshed.transport.relay.run_counts import PAUSE_S, POLL_S, roll_up_run_counts
+from workshed.transport.relay.run_counts import PAUSE_S, POLL_S, RunCountMover
 
 MINUTE = timedelta(minutes=1)
 ALWAYS = TimeRange(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -40,6 +40,9 @@ IN_ALL = """
 """
 
 
+move_run_counts = RunCountMover()
+
+
 @pytest.fixture
 def conn(connect):
     return connect(autocommit=True)
@@ -50,7 +53,7 @@ def moved(conn):
     """`moved()`: the number of rows that relays have not moved, after one has had its turn."""
 
     def move():
-        while roll_up_run_counts(conn) == PAUSE_S:
+        while move_run_counts(conn) == PAUSE_S:
             pass
         return conn.execute("SELECT count(*) FROM workshed.run_counts").fetchone()[0]
 
@@ -243,7 +246,7 @@ def test_relays_take_turns(conn, connect):
     write(conn, "b")
     conn.execute("SET lock_timeout = '60s'")
 
-    assert roll_up_run_counts(conn) == POLL_S
+    assert move_run_counts(conn) == POLL_S
 
     relay.rollback()
     assert run_minutes.roll_up(conn, 100) == 2
@@ -292,10 +295,43 @@ def test_many_are_moved_in_batches(conn, monkeypatch):
     for number in range(5):
         write(conn, f"job {number}", actor=f"actor_{number}")
 
-    waits = [roll_up_run_counts(conn) for _ in range(3)]
+    move = RunCountMover()
+    waits = [move(conn) for _ in range(3)]
 
     assert waits == [PAUSE_S, PAUSE_S, POLL_S]
     assert_each_is_counted_once(conn)
+
+
+def test_a_batch_that_takes_too_long_is_repeated_smaller(conn, connect, monkeypatch):
+    """Otherwise the duties after it would never have their turn."""
+    monkeypatch.setattr(run_counts, "BATCH", 80)
+    for number in range(80):
+        minute = f"2001-01-01 10:{number % 60:02}Z"
+        count(conn, (f"actor_{number}", "low", "dead", 1), minute=minute)
+    other = connect()
+    other.execute("SELECT FROM workshed.run_counts ORDER BY minute DESC LIMIT 1 FOR UPDATE")
+    conn.execute("SET statement_timeout = '1s'")
+    move = RunCountMover()
+
+    waits = [move(conn) for _ in range(4)]
+
+    assert waits == [PAUSE_S] * 4
+    assert conn.execute("SELECT count(*) FROM workshed.run_counts").fetchone() == (20,)
+    other.rollback()
+    assert [move(conn), move(conn)] == [PAUSE_S, POLL_S]
+    assert run_minutes.count_by_outcome(conn, ALWAYS) == {"dead": 80}
+
+
+def test_many_runs_of_one_kind_are_counted_in_parts(conn, moved, monkeypatch):
+    monkeypatch.setattr(run_minutes, "MOST_AT_ONCE", 4)
+    kinds = {RunKind("greet", "low", "dead", 1, None): 9, RunKind("pay", "low", "dead", 2, 3): 2}
+
+    run_minutes.count_unrecorded(conn, "r1", kinds)
+
+    [sizes] = conn.execute("SELECT array_agg(count ORDER BY count) FROM workshed.run_counts")
+    assert sizes == ([1, 2, 4, 4],)
+    assert moved() == 0
+    assert run_minutes.count_by_outcome(conn, ALWAYS, actor="greet") == {"dead": 9}
 
 
 def test_each_run_is_counted_once_while_workers_relays_and_readers_work_and_relays_die(
@@ -335,7 +371,7 @@ def test_each_run_is_counted_once_while_workers_relays_and_readers_work_and_rela
         own.close()
 
     def relay(conn):
-        roll_up_run_counts(conn)
+        move_run_counts(conn)
         return 0.0
 
     with (
@@ -395,13 +431,13 @@ def test_a_flood_of_names_is_counted_under_one(conn, moved, monkeypatch):
     flood = [(f"made_up_{n}", "low", "unknown_actor", 1) for n in range(5)]
     count(conn, *flood, ("greet", "low", "dead", 1), ("pay", "low", "dead", 1))
     count(conn, ("pay", "bulk", "dead", 1))
-    count(conn, ("pay", "bulk", "dead", 1), minute="2026-11-26 09:01Z")
+    count(conn, ("pay", "bulk", "dead", 1), minute="2001-01-02 09:01Z")
     moved()
 
     found = conn.execute(
         "SELECT minute, actor, queue, outcome, count FROM workshed.run_minutes ORDER BY 1, 2, 4"
     )
-    nine = datetime(2026, 11, 26, 9, tzinfo=UTC)
+    nine = datetime(2001, 1, 2, 9, tzinfo=UTC)
     assert found.fetchall() == [
         (nine, "greet", "low", "dead", 3),
         (nine, OTHER, OTHER, "dead", 1),
@@ -410,9 +446,11 @@ def test_a_flood_of_names_is_counted_under_one(conn, moved, monkeypatch):
         (nine + MINUTE, "pay", "bulk", "dead", 1),
     ]
     assert run_minutes.count_by_outcome(conn, ALWAYS) == {"dead": 7, "unknown_actor": 5}
+    assert run_minutes.has_other_names(conn, TimeRange(nine, nine + MINUTE))
+    assert not run_minutes.has_other_names(conn, TimeRange(nine + MINUTE, nine + 2 * MINUTE))
 
 
-def count(conn, *kinds, minute="2026-11-26 09:00Z"):
+def count(conn, *kinds, minute="2001-01-02 09:00Z"):
     """Count runs of one minute, as the trigger does."""
     query = "INSERT INTO workshed.run_counts VALUES (%s, %s, %s, 'r1', %s, %s, '{}', '{}')"
     for kind in kinds:
@@ -436,7 +474,7 @@ def test_old_minutes_are_deleted(conn, moved):
 def test_a_relay_moves_them(database, conn, eventually):
     write(conn, "a")
 
-    with BackgroundTasks("duties", [roll_up_run_counts]):
+    with BackgroundTasks("duties", [RunCountMover()]):
         eventually(lambda: conn.execute("SELECT FROM workshed.run_minutes").fetchall())
 
     assert_each_is_counted_once(conn)

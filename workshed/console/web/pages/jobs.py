@@ -32,6 +32,9 @@ FAILED_TAB = "failed"
 """Stands for the outcomes in which an attempt ended in an error."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+LONGEST_NAMED = timedelta(days=1)
+"""The longest time over which the runs of one actor or queue are counted by minute, because the
+numbers of all actors are read for it."""
 
 
 def load_jobs(ask: PageRequest) -> Mapping[str, Any]:
@@ -158,6 +161,9 @@ def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount 
         return None
     span = TimeRange(since, until)
     if run_minutes.is_behind(ask.conn, span):
+        return None
+    is_named = actor is not None or queue is not None
+    if is_named and (until - since > LONGEST_NAMED or run_minutes.has_other_names(ask.conn, span)):
         return None
     ended = run_minutes.count_by_outcome(ask.conn, span, actor=actor, queue=queue)
     if settings().history == "failures":  # the others are counted, but not recorded
