@@ -324,6 +324,21 @@ def test_a_group_is_retried_in_the_queues_that_the_page_has_shown(operator, bury
 
 
 @pytest.mark.parametrize("path", ["/dead/retry", "/dead/discard"])
+def test_a_program_that_names_a_queue_means_only_this_one(operator, bury, known, conn, path):
+    bury("a", queue="bulk")
+    bury("b", queue="bulk_low")
+
+    answer = operator.post(path, {"every": "yes", "queue": "bul", "sure": "yes"})
+
+    assert answer.status_code == 404
+    assert ids(conn) == {"a", "b"}
+    operator.post(path, {"every": "yes", "queue": "bulk", "sure": "yes"})
+    assert ids(conn) == {"b"}
+    operator.post(path, {"every": "yes", "queue": "bul*", "sure": "yes"})
+    assert ids(conn) == set()
+
+
+@pytest.mark.parametrize("path", ["/dead/retry", "/dead/discard"])
 @pytest.mark.parametrize(
     "wrong", [{"since": "soon"}, {"since": "9999999d"}, {"until": "soon"}], ids=str
 )

@@ -93,7 +93,12 @@ def _count_jobs(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) ->
 
 def _group_query(ask: PageRequest, group: DeadGroup) -> dict[str, str]:
     """Return the filters that select exactly this group among those shown."""
-    shown = {name: ask.query[name] for name in ("queue", "since") if name in ask.query}
+    shown = {"since": ask.query["since"]} if "since" in ask.query else {}
+    queue = name_filters.match_field(ask, "queue", NAMES)
+    if queue is not None:
+        # A button takes names exactly, unless it is asked for all that begin so.
+        is_exact = queue.begins is None or not queue.is_known
+        shown["queue"] = queue.text if is_exact else f"{queue.begins}{known_names.ALL}"
     return shown | {
         "error": group.error_class or NO_VALUE,
         "actor": group.actor or NO_VALUE,

@@ -138,9 +138,9 @@ def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
 
 
 def _match_queue(conn: Connection, text: str | None) -> Names:
-    """Return the queues that the page has shown for this filter."""
-    if text is None:
-        return None
+    """Return the queue of this name, or for `charge*` all that begin so."""
+    if text is None or not text.endswith(known_names.ALL):
+        return text
     return known_names.match_names(text, known_names.list_queue_names(conn)).names
 
 

@@ -42,7 +42,10 @@ def match_names(text: str, known: Iterable[str]) -> NameMatch:
     found = [one for one in names if f".{begins}" in f".{one}"]
     if text in names:
         return NameMatch(text, [text], is_known=True, others=len(found) - 1)
-    return NameMatch(text, found or [text], is_known=bool(found))
+    if text.endswith(ALL):
+        return NameMatch(text, found or [text], is_known=bool(found))
+    # Itself, too: it may be the name of jobs that no worker here knows.
+    return NameMatch(text, [text, *found], is_known=bool(found))
 
 
 def describe_match(kind: str, match: NameMatch, known: Iterable[str]) -> str | None:
@@ -53,8 +56,9 @@ def describe_match(kind: str, match: NameMatch, known: Iterable[str]) -> str | N
         return None
     if not match.is_known:
         return f"No {kind} begins with this{did_you_mean(match.text, known)}."
-    more = len(match.names) - MOST_NAMED
-    listed = ", ".join(match.names[:MOST_NAMED])
+    found = [name for name in match.names if name != match.text]
+    more = len(found) - MOST_NAMED
+    listed = ", ".join(found[:MOST_NAMED])
     return f"Matches {listed}{f' and {more} more' if more > 0 else ''}."
 
 
