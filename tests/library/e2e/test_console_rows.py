@@ -12,13 +12,12 @@ from tests.library.e2e.test_console_page import (
     console,
     logins,
     open_page,
-    secret,
 )
 from tests.library.integration.console.conftest import make_batch, ran, store
 from workshed.jobs.batches import batches
 
 __all__ = [
-    "conn", "console", "logins", "make_batch", "open_page", "ran", "secret", "store",
+    "conn", "console", "logins", "make_batch", "open_page", "ran", "store",
 ]  # fmt: skip
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -100,10 +99,26 @@ def test_r_presses_no_button_with_another_name(open_page, conn):
     page.keyboard.press("j")
     assert focused_row(page) is not None
 
+    sent = []
+    page.on("request", lambda request: sent.append(request.method))
     page.keyboard.press("r")
 
-    page.wait_for_timeout(1_000)
+    page.keyboard.press("?")  # after what the key before has done
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert "POST" not in sent
     assert conn.execute("SELECT FROM workshed.queues WHERE paused_at IS NOT NULL").rowcount == 0
+
+
+def test_g_waits_for_a_second_key_for_a_short_time(open_page, three_dead):
+    """Pressed by accident, it would open a page minutes later."""
+    page = open_page("/dead")
+    page.keyboard.press("g")
+    page.wait_for_timeout(1_600)  # longer than it waits
+
+    page.keyboard.press("j")
+
+    assert focused_row(page) is not None
+    assert page.url.endswith("/dead")
 
 
 def test_keys_do_nothing_in_a_field_or_with_a_modifier(open_page, three_dead):
@@ -165,7 +180,7 @@ def test_the_theme_and_the_density_can_be_chosen(open_page, javascript, three_de
 
     expect(page.locator("body")).to_have_css("background-color", "rgb(22, 24, 21)")
     assert page.locator("[data-id=first]").bounding_box()["height"] < 0.8 * height
-    choose(page, "as the system", "comfortable")
+    choose(page, "same as the system", "comfortable")
     expect(page.locator("body")).to_have_css("background-color", "rgb(246, 245, 241)")
 
 
@@ -206,6 +221,20 @@ def test_a_live_page_adds_no_time_in_utc(open_page, conn, ran):
     times = page.locator(".timeline time").all_inner_texts()
     assert [text for text in times if "UTC" in text] == []
     assert len(times) == 5
+
+
+def test_the_chart_begins_at_the_local_date(open_page, ran):
+    """In Tokyo it is another date than in UTC from 15:00 UTC on."""
+    ran("a")
+    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):  # 25 hours apart
+        page = open_page("/", timezone_id=zone)
+        text = page.locator("text[data-clock]")
+        date = page.evaluate(
+            """(at) => new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "medium" })
+                .format(new Date(at))""",
+            text.get_attribute("data-clock"),
+        )
+        expect(text).to_have_text(re.compile(date))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_adjacent_frames_of_libraries_are_one_part():
         "<frozen importlib._bootstrap>",
         f"{HERE}/middleware/runtime/time_limit.py",
         "/srv/checkout/workshed/transport/consuming/execution.py",
+        "/home/me/workshed/workshed/transport/consuming/execution.py",
     ],
 )
 def test_a_path_of_a_library(path):
@@ -81,6 +82,8 @@ def test_a_path_of_a_library(path):
         "/srv/library/python3/loans.py",
         "actors.py",
         "<string>",
+        f"/workshed/{'x' * 300}",
+        "/workshed/a\0b",
     ],
 )
 def test_a_path_of_the_program(path):

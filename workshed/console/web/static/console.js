@@ -68,8 +68,9 @@ function localise(within) {
   }
   if (!isLocal) return;
   for (const text of within.querySelectorAll("[data-clock]:not([data-localised])")) {
-    const clock = formatLocal(new Date(text.dataset.clock)).split(" ").slice(1).join(" ");
-    text.textContent = text.textContent.replace(/[\d:]+ UTC/, clock);
+    const local = formatLocal(new Date(text.dataset.clock));
+    text.textContent = text.textContent.replace(/(\d+-\d+-\d+ )?[\d:]+ UTC/, (_, date) =>
+      date ? local : local.slice("2027-01-31 ".length));
     text.dataset.localised = "";
   }
 }

@@ -6,7 +6,9 @@ const PAGES = { o: "/", q: "/queues", j: "/jobs", d: "/dead", s: "/scheduled", w
 const TYPING = "input:not([type=checkbox], [type=radio]), select, textarea";
 const PLACE = `workshed row of ${location.pathname}`;
 
-let leads = false;
+const LEAD_MS = 1500; // how long `g` waits for the next key
+
+let leadsUntil = 0;
 let last = null;
 // The number of the row that had the focus, also before an action that led back to this page.
 let place = Number(sessionStorage.getItem(PLACE) ?? -1);
@@ -34,7 +36,7 @@ function focusedRow() {
 function pressAction() {
   const button = focusedRow()?.querySelector("[data-key=r]");
   if (!button) return;
-  sessionStorage.setItem(PLACE, place);
+  sessionStorage.setItem(PLACE, listRows().indexOf(focusedRow()));
   button.click();
 }
 
@@ -50,8 +52,8 @@ const SHORTCUTS = {
 function handleKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.target.matches(TYPING) || dialog.open) return;
-  const isSecond = leads;
-  leads = event.key === "g";
+  const isSecond = event.timeStamp < leadsUntil;
+  leadsUntil = event.key === "g" ? event.timeStamp + LEAD_MS : 0;
   if (isSecond && event.key in PAGES) location.assign(base + PAGES[event.key]);
   else if (event.key in SHORTCUTS && !(event.repeat && "rx".includes(event.key))) {
     event.preventDefault(); // Firefox would search for what follows `/`

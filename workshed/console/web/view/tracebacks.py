@@ -1,5 +1,6 @@
 """Split a traceback, so that the frames of the program stand out from those of libraries."""
 
+import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,7 +15,7 @@ FRAME = re.compile(r'^[ |+]*File "(?P<path>.+)", line \d+(, in .+)?$')
 INSTALLED = re.compile(r"[/\\](site-packages|dist-packages)[/\\]|^<frozen ")
 STANDARD_LIBRARY = re.compile(r"[/\\](lib(64)?[/\\]python3\.\d+|Python3\d+[/\\]Lib)[/\\]")
 """Of any machine, because workers may run on another one than this console."""
-OWN_PATH = re.compile(r"[/\\]workshed[/\\](.+)$")
+OWN_PATH = re.compile(r".*[/\\]workshed[/\\](.+)$")
 OWN_FOLDER = Path(workshed.__file__).parent
 
 
@@ -75,7 +76,8 @@ def _is_of_library(frame: list[str]) -> bool:
 @lru_cache(maxsize=1000)
 def is_library_path(path: str) -> bool:
     """Return whether a file belongs to an installed package, the standard library or Workshed."""
-    own = OWN_PATH.search(path)
-    if own is not None and (OWN_FOLDER / own[1]).is_file():
+    own = OWN_PATH.match(path)
+    # Not `Path.is_file`, which fails for a name that is too long; a path may be any text.
+    if own is not None and os.path.isfile(OWN_FOLDER / own[1]):  # noqa: PTH113
         return True
     return bool(INSTALLED.search(path) or STANDARD_LIBRARY.search(path))
