@@ -136,6 +136,6 @@ def test_an_idle_queue_has_no_oldest_job(open_page, broker):
 
     row = page.locator("tr", has_text="default")
 
-    expect(row.locator("td").nth(1)).to_have_text("none")
-    expect(row.locator("td").nth(2)).to_have_text("0")
+    expect(row.locator("[data-label='Oldest job']")).to_have_text("none")
+    expect(row.locator("[data-label='Ready']")).to_have_text("0")
     expect(page.locator("dl.facts")).to_contain_text("“none” if no job waits")

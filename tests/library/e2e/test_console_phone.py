@@ -13,12 +13,11 @@ from tests.library.e2e.test_console_page import (
     console,
     logins,
     open_page,
-    secret,
 )
 from tests.library.integration.desk.planted import plant, plant_mail
 from workshed.console.web.pages import list_pages as desk_pages
 
-__all__ = ["conn", "console", "logins", "open_page", "secret"]
+__all__ = ["conn", "console", "logins", "open_page"]
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1440, "height": 900}

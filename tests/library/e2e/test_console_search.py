@@ -108,6 +108,11 @@ def open_page(chromium, address):
         context.close()
 
 
+def ask_something_else(page):
+    """Return once the console has answered a request that the page sends now."""
+    page.evaluate("fetch('/livez').then((answer) => answer.text())")
+
+
 def rows(page):
     return page.locator("#results tbody tr")
 
@@ -151,10 +156,13 @@ def test_a_search_can_be_stopped_and_continued(open_page, ran, looks, eventually
 
     page.get_by_role("button", name="Stop searching").click()
     looks.may_end.set()
-    page.wait_for_timeout(1_000)
+    go_on = page.get_by_role("button", name="Continue searching")
+    expect(go_on).to_be_visible()
+    eventually(lambda: looks.at_once == 0)
+    ask_something_else(page)
 
     assert looks.count == 2  # that of the page itself, and the one that was stopped
-    page.get_by_role("button", name="Continue searching").click()
+    go_on.click()
     expect(page.locator("#results")).to_have_text("No matching runs.")
 
 
@@ -163,7 +171,8 @@ def test_a_hidden_page_does_not_search(open_page, ran, looks):
         ran(str(number))
 
     page = open_page("/jobs?tag=rare", script=HIDE.format("true"))
-    page.wait_for_timeout(1_000)
+    page.wait_for_load_state("load")
+    ask_something_else(page)
 
     assert looks.count == 1  # that of the page itself
     page.evaluate(SHOW)

@@ -13,7 +13,7 @@ from tests.service.unit.test_pages import headings
 ALERTS = {one["alert"]: one for one in monitoring.rules()}
 STRICT = ("--lint=all", "--lint-fatal")
 SCRAPED = pages.block("docs/metrics.md", "scrape_configs")
-QUESTIONS = pages.block("docs/metrics.md", "# Share of deliveries")
+QUESTIONS = pages.block("docs/metrics.md", "# Share of attempts")
 
 
 # Rules

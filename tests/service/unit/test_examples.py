@@ -24,6 +24,7 @@ UNITS = (
 CLUSTER = "kubectl apply --filename kubernetes/base/namespace.yaml"
 BENCH = "$ make bench                     # all of it, 40 minutes"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
+CURL = '$ curl -H "Authorization: Bearer wsc_…" https://jobs.example.org/dead.json'
 NOT_RUN = {
     ("README.md", "Install", "git clone … workshed"): (
         "it needs a host to clone from; `tests/library/e2e/test_wheel.py` installs the wheel, and"
@@ -45,6 +46,10 @@ NOT_RUN = {
     ("deploy/README.md", "Kubernetes", CLUSTER): (
         "no cluster is here; `tests/service/integration/deploy/test_kubernetes.py` reads what it"
         " applies"
+    ),
+    ("docs/console.md", "Programs", CURL): (
+        "it needs a console at an address on the Internet;"
+        " `tests/library/integration/desk/test_program_tokens.py` sends such requests"
     ),
     ("docs/demo.md", "The demo", "git clone … workshed && cd workshed"): (
         "it needs a host to clone from; `tests/service/e2e/test_demo.py` runs the demo"

@@ -79,7 +79,9 @@ class Supervised:
 
     def said(self):
         """Return the supervisor's own lines."""
-        lines = [line for line in self.text().splitlines() if line.startswith("{")]
+        written = self.text().splitlines(keepends=True)
+        # The last line may not be complete yet.
+        lines = [line for line in written if line.startswith("{") and line.endswith("\n")]
         found = [json.loads(line) for line in lines]
         ours = ("workshed.console.supervisor.", "console.")  # the second is of an earlier release
         return [line["event"] for line in found if line["logger"].startswith(ours)]

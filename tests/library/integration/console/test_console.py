@@ -8,10 +8,14 @@ from datetime import timedelta
 
 import pytest
 
+from tests import pages
+from tests.transcripts import check
 from workshed.console.web.auth import program_tokens, users
 from workshed.jobs.control import console_sessions
 from workshed.jobs.control.console_sessions import SessionLimits, SessionOrigin
 from workshed.settings import settings
+
+TOKEN = pages.block("docs/console.md", "token")
 
 
 @pytest.fixture
@@ -60,7 +64,9 @@ def test_an_invalid_entry_is_refused(entry_of, words, password, why):
 
 
 def test_a_token_is_printed_once_with_an_entry_that_has_only_its_hash(workshed):
-    done = workshed("console", "token", "deploy", "--role", "operator")
+    command, shown = TOKEN.removeprefix("$ workshed ").split("\n", 1)
+    done = workshed(*command.split())
+    check(shown, done.out)
 
     [(_, token), (_, entry)] = [line.split() for line in done.lines]
 

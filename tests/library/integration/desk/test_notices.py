@@ -9,6 +9,8 @@ from workshed import db
 from workshed.console.web import menu, notices
 from workshed.console.web.pages import list_actions, list_pages
 
+WITHOUT_FORM = [page for page in list_pages() if page.path != "/preferences"]
+
 
 def heading(answer):
     return html.unescape(re.search(r"<h1>(.*?)</h1>", answer.text)[1])
@@ -16,7 +18,7 @@ def heading(answer):
 
 def is_in_layout(answer):
     """Return whether a notice has the menu and the button to log out."""
-    return '<nav aria-label="Pages">' in answer.text and 'action="/logout"' in answer.text
+    return 'aria-label="Pages"' in answer.text and 'action="/logout"' in answer.text
 
 
 def test_an_unknown_address_leads_to_a_similar_page(reader):
@@ -48,7 +50,7 @@ def test_the_address_of_a_button_is_no_page(operator, action):
     assert is_in_layout(answer)
 
 
-@pytest.mark.parametrize("page", list_pages(), ids=lambda page: page.path)
+@pytest.mark.parametrize("page", WITHOUT_FORM, ids=lambda page: page.path)
 def test_a_page_takes_no_form(operator, page):
     answer = operator.post(page.path)
 

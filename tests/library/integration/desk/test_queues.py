@@ -121,11 +121,13 @@ def test_no_waiting_job_is_told_from_an_unknown_number(operator, known, monkeypa
 
 def cells(browser):
     """Return the texts of the table of queues, by queue."""
-    rows = re.findall(r'<tr data-id="([^"]+)">(.*?)</tr>', browser.get("/queues").text, re.DOTALL)
+    rows = re.findall(
+        r'<tr [^>]*data-id="([^"]+)">(.*?)</tr>', browser.get("/queues").text, re.DOTALL
+    )
     return {
         name: [
             re.sub("<[^>]+>", "", cell).strip()
-            for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+            for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)
         ]
         for name, row in rows
     }
