@@ -193,6 +193,22 @@ def test_what_is_no_request_is_refused_with_the_headers_of_a_page(serve, connect
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("framing", "status"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"Content-Length: 9\r\n\r\nx", b"408"),
+    ],
+)
+def test_a_refused_request_for_headers_alone_gets_no_body(serve, connect, caplog, framing, status):
+    """The connection would stay open for ever, because h11 raises an error for a body."""
+    received = read_all(connect(serve(), b"HEAD /wait HTTP/1.1\r\nHost: x\r\n" + framing))
+
+    assert received.startswith(b"HTTP/1.1 " + status)
+    assert received.endswith(b"\r\n\r\n")
+    assert "Traceback" not in caplog.text
+
+
 def test_a_body_that_breaks_off_into_nonsense_is_no_error_of_the_server(
     serve, connect, caplog, eventually
 ):

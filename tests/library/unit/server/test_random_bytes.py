@@ -14,6 +14,7 @@ REQUESTS = (
     b"GET /hello HTTP/1.0\r\n\r\n",
     b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"HEAD /hello HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+    b"HEAD /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\nname=x&csrf=y",
     (
         b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -93,6 +93,8 @@ class GuardedProtocol(H11Protocol):
             self.drop()
             return
         body = f"{text}\n".encode()
+        # `scope` is that of the request that is not answered yet. h11 refuses a body for HEAD.
+        is_head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
         headers = {
             **HEADERS,
             "Content-Type": "text/plain; charset=utf-8",
@@ -102,7 +104,7 @@ class GuardedProtocol(H11Protocol):
         response = h11.Response(
             status_code=status, headers=list(headers.items()), reason=status.phrase
         )
-        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+        for event in (response, h11.Data(data=b"" if is_head else body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
