@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.library.unit.server.conftest import HANGS_S, read_all
+from tests.library.unit.server.conftest import BUFFER_BYTES, HANGS_S, read_all
 from workshed.console.web.server import build, protocol
 from workshed.console.web.view.safe_headers import HEADERS
 
@@ -90,6 +90,48 @@ def test_a_client_that_does_not_read_is_not_awaited(
 
     eventually(lambda: site.server.server_state.total_requests == 1)
     eventually(lambda: len(site.table) == 0)
+
+
+def read_slowly(connection, for_s):
+    """Read small pieces for some time, and then the rest; return how many bytes have arrived."""
+    until, received_bytes = time.monotonic() + for_s, 0
+    try:
+        while time.monotonic() < until and (piece := connection.recv(BUFFER_BYTES)):
+            received_bytes += len(piece)
+            time.sleep(0.02)
+        return received_bytes + len(read_all(connection))
+    except ConnectionResetError:
+        return received_bytes
+
+
+def test_a_client_may_read_an_answer_for_longer_than_it_may_take_for_a_request(serve, connect):
+    """The application has sent everything, and the connection waits for the next request."""
+    long = connect(serve(), b"GET /long?bytes=500000 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert read_slowly(long, for_s=3 * protocol.REQUEST_S) > 500_000
+
+
+def test_the_time_for_a_request_begins_when_the_answer_before_is_read(serve, connect):
+    long = b"GET /long?bytes=500000 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    received = read_all(connect(serve(), long + HALF))
+
+    assert received.count(b"x" * 500_000) == 1
+    assert received.endswith(protocol.LATE_REQUEST.encode() + b"\n")
+
+
+@pytest.mark.parametrize(("part_bytes", "is_awaited"), [(1, True), (10_000_000, False)])
+@pytest.mark.parametrize("then", ["close", "keep-alive"])
+def test_a_client_must_read_some_of_the_answer_in_each_span(
+    serve, connect, monkeypatch, part_bytes, is_awaited, then
+):
+    monkeypatch.setattr(protocol, "ANSWER_S", 1.0)
+    monkeypatch.setattr(protocol, "PART_BYTES", part_bytes)
+    sent = f"GET /long?bytes=5000000 HTTP/1.1\r\nHost: x\r\nConnection: {then}\r\n\r\n"
+
+    received_bytes = read_slowly(connect(serve(), sent.encode()), for_s=3.0)
+
+    assert (received_bytes > 5_000_000) is is_awaited
 
 
 def test_half_sent_requests_keep_nothing_from_others(serve, connect, monkeypatch):

@@ -12,9 +12,11 @@ from workshed.console.web.server.connections import ConnectionTable
 from workshed.console.web.view.safe_headers import HEADERS
 
 REQUEST_S = 10.0
-"""How long a client may take for a whole request: from connecting, or from the answer before."""
+"""How long a client may take for a whole request: from connecting, or from when it has read the
+answer before."""
 ANSWER_S = 30.0
-"""How long a client may take to read a part of the answer, some 64 KiB."""
+"""How long a client may take to read the next `PART_BYTES` of an answer, or the rest of it."""
+PART_BYTES = 65_536
 BAD_REQUEST = "This is not a valid HTTP request, or its headers are larger than 16 KiB."
 LATE_REQUEST = "The request did not arrive in time."
 TOO_MANY = "Too many connections are open. Close some, or try again in some seconds."
@@ -32,14 +34,19 @@ class GuardedProtocol(H11Protocol):
     def __init__(self, *words: Any, **options: Any) -> None:
         """Take the arguments of uvicorn."""
         super().__init__(*words, **options)
+        self._is_waiting = False
+        """Whether a request, or the rest of one, has not arrived yet."""
         self._request_timer: asyncio.TimerHandle | None = None
-        """Runs while the connection waits for a request, or for the rest of one."""
+        """Runs while the connection waits, unless the client is still reading an answer."""
         self._answer_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
+        """How much of the answer was not sent when `_answer_timer` was started."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, if there is room for this connection."""
         super().connection_made(transport)
-        # By default, `pause_writing` is called only for more than 64 KiB that are not sent yet.
+        # So `pause_writing` is called as soon as the system takes no more, and `resume_writing`
+        # once it has taken everything. By default, 64 KiB more would wait without a deadline.
         transport.set_write_buffer_limits(high=0)
         host = self.client[0] if self.client else ""
         if self.table.add(self, self.proxies.client_of(host)):
@@ -60,21 +67,23 @@ class GuardedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.table.remove(self)
-        self._stop_request_timer()
+        self._is_waiting = False
         self.resume_writing()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Give the client some time to read what was sent."""
+        """Give the client time to read what was sent."""
         super().pause_writing()
-        self._answer_timer = self.loop.call_later(ANSWER_S, self.drop)
+        self._restart_request_timer()
+        self._start_answer_timer()
 
     def resume_writing(self) -> None:
-        """Stop the time that the client has to read."""
+        """Stop the time that the client has to read; that for its next request begins."""
         super().resume_writing()
         if self._answer_timer is not None:
             self._answer_timer.cancel()
             self._answer_timer = None
+        self._restart_request_timer()
 
     def _should_upgrade(self) -> bool:
         """Serve HTTP alone; uvicorn would log two lines for each request of another protocol."""
@@ -115,18 +124,17 @@ class GuardedProtocol(H11Protocol):
     def _note_progress(self) -> None:
         """Start or stop the time for a request, as the connection waits for one or not."""
         is_waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        if is_waiting == (self._request_timer is not None):
-            return
-        self.table.set_waiting(self, is_waiting=is_waiting)
-        if is_waiting:
-            self._request_timer = self.loop.call_later(REQUEST_S, self._end_late_request)
-        else:
-            self._stop_request_timer()
+        if is_waiting != self._is_waiting:
+            self._is_waiting = is_waiting
+            self.table.set_waiting(self, is_waiting=is_waiting)
+            self._restart_request_timer()
 
-    def _stop_request_timer(self) -> None:
+    def _restart_request_timer(self) -> None:
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None
+        if self._is_waiting and not self.flow.write_paused:
+            self._request_timer = self.loop.call_later(REQUEST_S, self._end_late_request)
 
     def _end_late_request(self) -> None:
         """Close a connection on which no whole request has arrived in time."""
@@ -135,3 +143,15 @@ class GuardedProtocol(H11Protocol):
             self.refuse(HTTPStatus.REQUEST_TIMEOUT, LATE_REQUEST)
         else:  # browsers open connections in advance, and would show the answer
             self.drop()
+
+    def _start_answer_timer(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._answer_timer = self.loop.call_later(ANSWER_S, self._check_reading)
+
+    def _check_reading(self) -> None:
+        """Close a connection whose client has read too little since the last check."""
+        read_bytes = self._unsent_bytes - self.transport.get_write_buffer_size()
+        if read_bytes < PART_BYTES:
+            self.drop()
+        else:
+            self._start_answer_timer()
