@@ -14,6 +14,8 @@ borrower_limit: ContextVar[float | None] = ContextVar("patience", default=None)
 """How long the borrower of a connection waits for an answer on it; `None`: forever."""
 _wait_until: ContextVar[float | None] = ContextVar("wait_until", default=None)
 """When this thread stops waiting, by `time.monotonic`; `None`: never."""
+_statement_limit: ContextVar[float | None] = ContextVar("statement_limit", default=None)
+"""How long a thread that has no deadline any more waits for each statement."""
 
 
 class WaitLimit:
@@ -45,32 +47,41 @@ class WaitDeadline:
     """
 
     def __init__(self, within_s: float | None = None) -> None:
-        """Take the limit in seconds; `None`: that of the code around, until it is extended."""
+        """Take the limit in seconds; `None`: that of the code around, until it is replaced."""
         self._within_s = within_s
 
     def __enter__(self) -> Self:
         """Begin the block."""
-        self._token = _wait_until.set(_wait_until.get())
+        self._until = _wait_until.set(_wait_until.get())
+        self._limit = _statement_limit.set(_statement_limit.get())
         if self._within_s is not None:
-            self.extend(self._within_s)
+            self.restart(self._within_s)
         return self
 
-    def extend(self, within_s: float) -> None:
+    def restart(self, within_s: float) -> None:
         """Allow so many seconds from now on, until the end of the block."""
         _wait_until.set(time.monotonic() + within_s)
 
+    def replace_by_statement_limit(self, within_s: float) -> None:
+        """Allow so many seconds for each statement instead, until the end of the block.
+
+        For work that may have any number of statements, such as one for each of many jobs.
+        """
+        _wait_until.set(None)
+        _statement_limit.set(within_s)
+
     def __exit__(self, *_: object) -> None:
         """End the block; the deadline of the code around it holds again."""
-        _wait_until.reset(self._token)
+        _wait_until.reset(self._until)
+        _statement_limit.reset(self._limit)
 
 
 def remaining_wait() -> float | None:
     """Return how many seconds this thread may wait for the next answer; `None`: forever."""
-    limit_s, until = answer_limit.get(), _wait_until.get()
-    if until is None:
-        return limit_s
-    left_s = max(until - time.monotonic(), 0.0)
-    return left_s if limit_s is None else min(limit_s, left_s)
+    until = _wait_until.get()
+    left_s = None if until is None else max(until - time.monotonic(), 0.0)
+    limits = [answer_limit.get(), _statement_limit.get(), left_s]
+    return min((limit_s for limit_s in limits if limit_s is not None), default=None)
 
 
 def limited_wait() -> AbstractContextManager[None]:

@@ -48,16 +48,30 @@ def test_a_deadline_limits_the_wait_for_a_connection(database, monkeypatch):
     assert time.monotonic() - began < HANGS_S
 
 
-def test_a_block_may_extend_the_deadline_until_its_end():
+def test_a_block_may_restart_the_deadline_until_its_end():
     with db.WaitDeadline(0):
-        with db.WaitDeadline() as limit:
+        with db.WaitDeadline() as deadline:
             before_s = remaining_wait()
-            limit.extend(60)
+            deadline.restart(60)
             within_s = remaining_wait()
         after_s = remaining_wait()
 
     assert (before_s, after_s) == (0, 0)
     assert within_s > 0
+
+
+def test_a_block_may_replace_the_deadline_by_a_limit_of_each_statement_until_its_end():
+    with db.WaitDeadline(0):
+        with db.WaitDeadline() as deadline:
+            deadline.replace_by_statement_limit(60)
+            within_s = remaining_wait()
+            with db.WaitDeadline(30):
+                inside_s = remaining_wait()
+        after_s = remaining_wait()
+
+    assert (within_s, after_s) == (60, 0)
+    assert inside_s <= 30
+    assert remaining_wait() is None
 
 
 def test_the_shorter_of_two_limits_holds(monkeypatch):

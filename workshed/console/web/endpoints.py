@@ -36,8 +36,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 SET_PAGE_LIMITS = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 SET_ACTION_LIMITS = "SET LOCAL statement_timeout = '60s'"
 ACTION_S = 65.0
-"""How long an action waits for PostgreSQL once it has a connection. It is longer than the limit
-of a statement, whose error says more."""
+"""How long an action waits for each statement once it has a connection. It is longer than the limit
+that PostgreSQL has, whose error says more."""
+DOWNLOAD_S = 8.0
+"""How long a download waits for each statement, for example for its next rows."""
 NOT_ENABLED = "This feature is not enabled in this installation."
 
 
@@ -183,7 +185,8 @@ def load_page(
 
 def build_download(download: Download, who: Who, query: Mapping[str, str]) -> DownloadContent:
     """Return the content of a download."""
-    with _open_request(download, who, _clean_query(query)) as ask:
+    with db.WaitDeadline() as deadline, _open_request(download, who, _clean_query(query)) as ask:
+        deadline.replace_by_statement_limit(DOWNLOAD_S)
         return download.build(ask)
 
 
@@ -216,13 +219,13 @@ def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionR
     if not has_schema(action.required_schema):
         raise NotFoundError(NOT_ENABLED)
     if not action.is_transactional:
-        with db.WaitDeadline() as limit, db.autocommit_statement() as conn:
-            limit.extend(ACTION_S)
+        with db.WaitDeadline() as deadline, db.autocommit_statement() as conn:
+            deadline.replace_by_statement_limit(ACTION_S)
             done = action.run(ActionRequest(conn, form, who))
             return done, _record_action(conn, action, done, who)
-    with db.WaitDeadline() as limit, db.transaction() as conn:
+    with db.WaitDeadline() as deadline, db.transaction() as conn:
         conn.execute(SET_ACTION_LIMITS)
-        limit.extend(ACTION_S)
+        deadline.replace_by_statement_limit(ACTION_S)
         done = action.run(ActionRequest(conn, form, who))
         return done, _record_action(conn, action, done, who)
 
