@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from workshed import db
+from workshed.console.web import request_guard
 from workshed.console.web.auth import csrf, known_browsers, sessions, users
 from workshed.console.web.auth.authenticators import Authenticators
 from workshed.console.web.auth.login_attempts import LONGEST_NAME, LoginAttempt, read_attempt
@@ -67,18 +69,25 @@ class Login:
             return await self._refuse(request, form, attempt, BUSY)
         self._under_way += 1
         try:
-            return await self._log_in(request, form, attempt)
+            with db.WaitDeadline() as deadline:
+                return await self._log_in(request, form, attempt, deadline)
         finally:
             self._under_way -= 1
 
     async def _log_in(
-        self, request: Request, form: csrf.ActionForm, attempt: LoginAttempt
+        self,
+        request: Request,
+        form: csrf.ActionForm,
+        attempt: LoginAttempt,
+        deadline: db.WaitDeadline,
     ) -> Response:
         with self._limits.enter(attempt) as ahead:
             refusal = await run_in_threadpool(self._limits.find_refusal, attempt, ahead)
             if refusal is not None:
                 return await self._refuse(request, form, attempt, refusal)
             user = await self._check(form)
+            # The check may have waited for others, but its outcome must be recorded.
+            deadline.restart(request_guard.ANSWER_S)
             if user is None:
                 await run_in_threadpool(self._limits.record_failure, attempt)
         wanted = form.one("next", "/")

@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workshed import db
 from workshed.console.web.view import responses
 
 ANSWER_S = 8.0
-"""How long a request waits for PostgreSQL, from its arrival: a hung server ends in an error page
-before a user gives up."""
+"""How long a request waits for PostgreSQL, from when all of it has arrived: a hung server ends in
+an error page before a user gives up."""
 LONGEST_QUERY = 8_000
 """Bytes. The server of `workshed console` itself accepts 16 KiB of headers, others more."""
 IDENTITY_PREFIX = b"x-workshed-"
@@ -36,9 +36,16 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         problem = find_problem(scope)
-        with db.WaitDeadline(ANSWER_S):
-            app = responses.notice_response(Request(scope), *problem) if problem else self._app
-            await app(scope, receive, send)
+        app = responses.notice_response(Request(scope), *problem) if problem else self._app
+        with db.WaitDeadline(ANSWER_S) as deadline:
+
+            async def receive_in_time() -> Message:
+                message = await receive()
+                if message["type"] == "http.request":  # a part of a form, which may arrive slowly
+                    deadline.restart(ANSWER_S)
+                return message
+
+            await app(scope, receive_in_time, send)
 
 
 def find_problem(scope: Scope) -> tuple[HTTPStatus, str] | None:

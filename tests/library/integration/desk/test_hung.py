@@ -12,6 +12,7 @@ from tests.library.integration.desk.conftest import served
 from tests.library.integration.desk.test_live import Stream
 from workshed import db
 from workshed.console.web import Who, create_app, endpoints, live, probes, request_guard
+from workshed.console.web.auth import csrf
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.pages import list_pages
 from workshed.console.web.view.page import Action, ActionResult, Download, DownloadContent
@@ -118,6 +119,23 @@ def test_an_action_that_finds_no_postgresql_ends_like_a_page(browsers, wire, mon
     assert answer.status_code == 503
     assert time.monotonic() - began < HANGS_S
     wire.resume()
+
+
+def test_the_time_in_which_a_form_arrives_is_not_that_of_its_action(browsers, monkeypatch):
+    operator = browsers(app=create_app(authorize=authorize))
+    page_token = operator.csrf("/audit")
+    read_form = csrf.read_form
+
+    async def read_late(*args, **options):
+        monkeypatch.setattr(request_guard, "ANSWER_S", 90.0)
+        return await read_form(*args, **options)
+
+    monkeypatch.setattr(csrf, "read_form", read_late)
+    monkeypatch.setattr(request_guard, "ANSWER_S", 0.0)  # over before the form is here
+
+    answer = operator.post("/dead/retry", {"one": "unknown"}, csrf=page_token)
+
+    assert (answer.status_code, "None of these is dead" in answer.text) == (404, True)
 
 
 @pytest.fixture

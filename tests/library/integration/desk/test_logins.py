@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -12,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.library.integration.desk.conftest import PASSWORD, Browser, served
-from workshed.console.web import create_app, login
+from workshed.console.web import create_app, login, request_guard
 from workshed.console.web.auth import known_browsers, login_limits, users
 from workshed.console.web.auth.login_attempts import LoginAttempt, find_network
 from workshed.console.web.auth.login_limits import LoginLimits
-from workshed.jobs.control import login_failures
+from workshed.database import waits
+from workshed.jobs.control import audit, login_failures
 
 FLOOD = 40
 """Failures for one name: more than the limit of a name."""
@@ -281,6 +283,29 @@ def test_many_logins_at_once_leave_pages_and_probes_alone(slow_checks, eventuall
         checked.set()
 
         assert sorted(one.result() for one in answers) == [401] * most + [429] * (60 - most)
+
+
+@pytest.mark.parametrize(("password", "status"), [(PASSWORD, 303), ("wrong", 401)])
+def test_a_login_that_waited_long_for_its_check_is_recorded(
+    browsers, monkeypatch, conn, password, status
+):
+    """Otherwise a stranger could guess without being counted, by making the console busy."""
+    someone = browsers()
+    authenticate = users.authenticate_user
+
+    def check_late(*words):
+        clock.now += 60
+        return authenticate(*words)
+
+    monkeypatch.setattr(users, "authenticate_user", check_late)
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(request_guard, "ANSWER_S", 30.0)
+    monkeypatch.setattr(waits, "time", clock)
+
+    assert someone.log_in("olga", password).status_code == status
+
+    (found,) = audit.list_entries(conn)
+    assert found.action == ("console.login" if status == 303 else "console.login_failed")
 
 
 def test_strangers_take_no_place_of_a_known_browser(slow_checks, eventually):
