@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from starlette.testclient import TestClient
 
 from workshed.console.web.view import static_files
 
@@ -19,16 +20,38 @@ def test_files_of_a_page_are_kept_for_ever_because_their_address_names_their_ver
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
-def test_a_changed_file_has_another_address(operator, monkeypatch, tmp_path):
+@pytest.fixture
+def copied_files(tmp_path):
+    """A folder with the console's files."""
     for file in static_files.FOLDER.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    before = static_files.files_version(static_files.FOLDER)
-    assert static_files.files_version(tmp_path) == before
-    static_files.files_version.cache_clear()
+    yield tmp_path
+    static_files.read_files.cache_clear()
 
-    (tmp_path / "console.js").write_text("changed")
 
-    assert static_files.files_version(tmp_path) != before
+def test_a_changed_file_has_another_address(copied_files):
+    before = static_files.read_files(copied_files).version
+    assert before == static_files.static_version()
+    static_files.read_files.cache_clear()
+
+    (copied_files / "console.js").write_text("changed")
+
+    assert static_files.read_files(copied_files).version != before
+
+
+def test_an_upgrade_changes_no_file_before_the_restart(copied_files):
+    """Otherwise a browser would keep the new file under the old address for a year."""
+    client = TestClient(static_files.VersionedFiles(copied_files))
+    path = f"/{static_files.static_version()}/console.js"
+    before = client.get(path)
+
+    (copied_files / "console.js").write_text("changed")
+    (copied_files / "console.css").unlink()
+
+    assert client.get(path).content == before.content
+    assert client.get("/console.css").status_code == 200
+    assert before.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert before.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 def test_a_file_of_another_release_is_not_kept(operator):

@@ -17,7 +17,7 @@ MOST_PER_CLIENT = 200
 """Connections, or requests that a proxy forwards, of one address: an office may have only one."""
 FILES_PER_CONNECTION = 2
 """Half of the files are for connections. The others are for those that asyncio has accepted or not
-yet closed, for servers, and for static files: without a file, it could not accept any more."""
+yet closed, and for servers: without a file, it could not accept any more."""
 MOST_ACCEPTED = 64
 FILES_PER_ACCEPTED = 16
 """asyncio accepts so many connections at once, and as many again, up to three times, before it has
