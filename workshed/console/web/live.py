@@ -29,6 +29,7 @@ from workshed.console.web.error_answers import explain_error
 from workshed.console.web.request_guard import ANSWER_S
 from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import BadQueryError, Page
+from workshed.console.web.view.static_files import static_version
 
 REFRESH_S = 2.0
 PAUSE_PER_COST = 10
@@ -52,6 +53,7 @@ SHORT = 2_000
 """Lines up to which the difference of two versions is looked for line by line."""
 FAILED = "This page failed; the log of the console has the reason."
 LATE = "The console is busy."
+UPDATED = "The console was updated. Reload the page."
 NO_PAGE = "There is no live page at this address."
 NO_PING_S = 86_400
 """Beats do what the library's pings would do."""
@@ -166,10 +168,16 @@ class EventStreams:
         self._limiter: CapacityLimiter | None = None
 
     async def events(self, request: Request) -> Response:
-        """Send the main part of the page `of`, and then what changes of it."""
+        """Send the main part of the page `of`, and then what changes of it.
+
+        `v`: the version of the scripts that the page has; a page of another release is not updated.
+        """
         who = await self._authenticators.find_user(request, is_use=False)
         if who is None:
             raise HTTPException(401, "You are not logged in.")
+        if request.query_params.get("v", static_version()) != static_version():
+            # The scripts of that page may not understand what this release would send.
+            return EventSourceResponse(_end_with_reason(UPDATED), ping=NO_PING_S)
         if self._streams[who.name] >= MOST_STREAMS_PER_USER:
             raise HTTPException(429, "You have too many live pages open.")
         if self._streams.total() >= MOST_STREAMS:
@@ -243,6 +251,11 @@ class EventStreams:
                 feed.stop()
                 if self._feeds.get(key) is feed:
                     del self._feeds[key]
+
+
+async def _end_with_reason(reason: str) -> AsyncIterator[ServerSentEvent]:
+    """End a stream, for which a page then does not ask again."""
+    yield ServerSentEvent(event="gone", data=reason)
 
 
 class CountedResponse(EventSourceResponse):

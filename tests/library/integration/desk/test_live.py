@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import html
 import http.client
 import itertools
 import json
 import random
+import re
 import threading
 import time
 import urllib.parse
@@ -43,9 +45,10 @@ def address(people, monkeypatch):
 class Stream:
     """The event stream of a page."""
 
-    def __init__(self, port, of, headers):
+    def __init__(self, port, of, headers, more=""):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self.connection.request("GET", f"/live?of={urllib.parse.quote(of)}", headers=headers)
+        path = f"/live?of={urllib.parse.quote(of)}{more}"
+        self.connection.request("GET", path, headers=headers)
         self.answer = self.connection.getresponse()
         self.status = self.answer.status
         self.lines = []
@@ -94,8 +97,8 @@ def stream(address):
     """`stream("/dead", **headers)`: the stream of a page."""
     with contextlib.ExitStack() as stack:
 
-        def start(of, **headers):
-            found = Stream(address, of, headers or OLGA)
+        def start(of, more="", **headers):
+            found = Stream(address, of, headers or OLGA, more)
             stack.callback(found.connection.close)
             return found
 
@@ -257,6 +260,25 @@ def test_a_page_that_is_gone_ends_its_stream(stream, conn, monkeypatch):
 
     assert kind == "gone"
     assert "00000000" in text
+
+
+@pytest.mark.parametrize("of", ["/dead", "/of-the-release-before"])
+def test_a_page_of_another_release_is_asked_to_reload(stream, of):
+    """Its scripts may not understand what this release sends."""
+    watched = stream(of, "&v=0123456789ab")
+
+    assert watched.event() == ("gone", "The console was updated. Reload the page.")
+    assert watched.answer.read() == b""
+
+
+def test_a_page_names_the_release_of_its_scripts(stream, address):
+    connection = http.client.HTTPConnection("127.0.0.1", address, timeout=60)
+    connection.request("GET", "/dead", headers=OLGA)
+    text = connection.getresponse().read().decode()
+    connection.close()
+    (named,) = re.findall(r'data-live="/live\?of=/dead(&amp;v=[0-9a-f]{12})"', text)
+
+    assert stream("/dead", html.unescape(named)).event()[0] == "page"
 
 
 @pytest.mark.parametrize(

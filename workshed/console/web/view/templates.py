@@ -22,7 +22,7 @@ from markupsafe import Markup
 from workshed.console import formatting
 from workshed.console.text import escape_control, to_json_type
 from workshed.console.web.view import bars, tracebacks
-from workshed.console.web.view.static_files import static_path
+from workshed.console.web.view.static_files import static_path, static_version
 
 LONGEST_LINE = 200
 KIB = 1024
@@ -192,7 +192,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_escape_value,
     )
-    found.globals["static_path"] = static_path()
+    found.globals.update(static_path=static_path(), static_version=static_version())
     found.filters.update(
         {
             "when": format_relative_time,
