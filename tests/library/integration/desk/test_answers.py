@@ -5,6 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from workshed.console.web import Who, create_app
 from workshed.console.web.view import static_files
 
 FILE = re.compile(r'(?:href|src)="(/static/[^"]+)"')
@@ -105,15 +106,35 @@ def test_answers_are_compressed(operator, path):
     ],
 )
 def test_an_answer_that_another_site_may_have_requested_is_not_compressed(
-    operator, site, scheme, is_compressed
+    browsers, site, scheme, is_compressed
 ):
     """From its length, that site could learn whether its guess in the address is in the page."""
-    operator.client.base_url = operator.origin = f"{scheme}://testserver"
-    if scheme == "https":  # where the cookies have other names
-        assert operator.log_in("olga").status_code == 303
+    operator = browsers(app=create_app(authorize=lambda _: Who("olga", "operator")))
+    operator.client.base_url = f"{scheme}://testserver"
     headers = {} if site is None else {"sec-fetch-site": site}
 
     answer = operator.get("/jobs?actor=guess", **{"accept-encoding": "gzip"}, **headers)
+
+    assert answer.status_code == 200
+    assert ("content-encoding" in answer.headers) is is_compressed
+
+
+@pytest.mark.parametrize(
+    ("authorization", "site", "is_compressed"),
+    [
+        ("Bearer wsc_token", None, True),
+        ("Bearer wsc_token", "cross-site", False),
+        ("Bearer of.a.proxy", None, False),
+        ("Basic wsc_token", None, False),
+    ],
+)
+def test_a_program_gets_a_compressed_answer_over_tls(browsers, authorization, site, is_compressed):
+    """Not if a proxy may have added the token to a request that another site has caused."""
+    program = browsers(app=create_app(authorize=lambda _: Who("billing", "reader")))
+    program.client.base_url = "https://testserver"
+    headers = {} if site is None else {"sec-fetch-site": site}
+
+    answer = program.get("/jobs", authorization=authorization, **headers)
 
     assert answer.status_code == 200
     assert ("content-encoding" in answer.headers) is is_compressed

@@ -2,7 +2,10 @@
 
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from workshed.console.web.auth import program_tokens
 
 LEVEL = 5
 """More would take longer for some percent less."""
@@ -32,7 +35,10 @@ def may_compress(scope: Scope) -> bool:
     """Return whether no page of another site has caused a request.
 
     Browsers say so over TLS and to this machine. Over a network without TLS, the answer can be read
-    anyway.
+    anyway. A page of another site has no token of a program, and could not send it.
     """
     site = Headers(scope=scope).get("sec-fetch-site")
-    return site in OWN_PAGES if site is not None else scope["scheme"] == "http"
+    if site is not None:
+        return site in OWN_PAGES
+    token = program_tokens.read_token(Request(scope)) or ""
+    return scope["scheme"] == "http" or token.startswith(program_tokens.PREFIX)
