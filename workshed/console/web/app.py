@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from workshed import secret_keys
@@ -34,6 +34,7 @@ from workshed.console.web.view.static_files import VersionedFiles
 from workshed.errors import WorkshedError
 
 COMPRESSED = [Middleware(Compression)]
+FILES = VersionedFiles(static_files.FOLDER)
 
 
 def create_app(authorize: Authorize | None = None) -> ASGIApp:
@@ -54,7 +55,8 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         Route("/logout", login.logout, methods=["POST"]),
         Route("/preferences", PreferencesForm(doors).submit, methods=["POST"]),
         Route("/live", live.events),
-        Mount("/static", VersionedFiles(static_files.FOLDER), middleware=COMPRESSED),
+        # Not a `Mount`, whose path would be before the links of a page that reports an error.
+        Route("/static/{path:path}", _serve_file, middleware=COMPRESSED),
     ]
     shown = [(page.path, gate.page(page)) for page in list_pages()]
     shown += [(f"{path.rstrip('/') or '/overview'}.json", endpoint) for path, endpoint in shown]
@@ -80,6 +82,10 @@ async def _lifespan(_app: Starlette, journal: LoginJournal) -> AsyncGenerator[No
 def _check_database() -> None:
     with open_database():
         pass
+
+
+async def _serve_file(request: Request) -> Response:
+    return await FILES.get_response(request.path_params["path"], request.scope)
 
 
 async def _handle_bug(request: Request, _err: Exception) -> Response:

@@ -150,7 +150,7 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
         *shown,
         *(download.path for download in list_downloads()),
         *(action.path for action in list_actions()),
-        *("/login", "/logout", "/live", "/livez", "/readyz", "/static"),
+        *("/login", "/logout", "/live", "/livez", "/readyz", "/static/{path:path}"),
     }
 
 
