@@ -33,9 +33,11 @@ SENDS, PAUSE_S, WAVE = 1_200, 0.15, 200
 """The number of sends, the average pause after each, and the number of sends in a wave."""
 CARD_EVERY, LATER_EVERY = 25, 150
 LONGEST_S = 60
-HALF_WAY = """() => [...document.querySelectorAll("progress")].some(
-    (bar) => bar.value > 0.2 * bar.max && bar.value < bar.max
-)"""
+HALF_WAY = """() => [...document.querySelectorAll(".bar")].some((bar) => {
+    const widths = [...bar.children].map((part) => Number(part.getAttribute("width")));
+    const share = widths.reduce((sum, width) => sum + width, 0) / 100;
+    return share > 0.2 && share < 0.999;
+})"""
 
 
 def main(folder: Path) -> None:
