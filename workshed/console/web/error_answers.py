@@ -26,6 +26,7 @@ NO_CONNECTION = (
 )
 UNREACHABLE = "PostgreSQL cannot be reached right now. Try again."
 BUG = "The console failed. Its log has the reason."
+LONGEST_TEXT = 2_000
 LIMIT_EXCEEDED = "54"
 """The class of PostgreSQL's errors for statements and values that are too large."""
 
@@ -38,12 +39,17 @@ def explain_error(err: Exception) -> tuple[int, str]:
         case psycopg.Error():
             return _explain_database_error(err)
         case BadQueryError():
-            return HTTPStatus.BAD_REQUEST, str(err)
+            return HTTPStatus.BAD_REQUEST, _shorten(str(err))
         case NotFoundError():
-            return HTTPStatus.NOT_FOUND, str(err)
+            return HTTPStatus.NOT_FOUND, _shorten(str(err))
         case WorkshedError():
-            return HTTPStatus.CONFLICT, str(err)
+            return HTTPStatus.CONFLICT, _shorten(str(err))
     raise err
+
+
+def _shorten(text: str) -> str:
+    """Cut a text that quotes a long value of the request."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 def _explain_database_error(err: psycopg.Error) -> tuple[int, str]:

@@ -17,6 +17,9 @@ LONGEST_QUERY = 8_000
 """Bytes. The server of `workshed console` itself accepts 16 KiB of headers, others more."""
 IDENTITY_PREFIX = b"x-workshed-"
 """Headers by which a proxy names the user."""
+TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
+"""A proxy that reads one of them, in front of a server that reads the other, would pass on a second
+request that it has not checked."""
 TWO_USERS = (
     "The request names its user twice. The proxy must drop all headers that begin with X-Workshed "
     "or X_Workshed from clients."
@@ -55,6 +58,8 @@ def find_problem(scope: Scope) -> tuple[HTTPStatus, str] | None:
         return HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long. Use fewer filters."
     if not query.isascii():
         return HTTPStatus.BAD_REQUEST, "The address is not encoded: write other letters as %XX."
+    if {name.lower() for name, _ in scope["headers"]} >= TWO_LENGTHS:
+        return HTTPStatus.BAD_REQUEST, "The request gives its length in two ways."
     if has_ambiguous_identity(scope["headers"]):
         return HTTPStatus.BAD_REQUEST, TWO_USERS
     if not is_readable_host(Headers(scope=scope).get("host", "")):

@@ -81,6 +81,27 @@ def ask(app, **changes):
     return sent[0]["status"]
 
 
+def test_a_request_with_two_lengths_is_refused(behind_proxy):
+    """A proxy may have read the other one, and what follows as a request of another client."""
+    lengths = {"transfer-encoding": "chunked", "content-length": "1"}
+
+    answer = behind_proxy.client.post("/login", headers=lengths, content="0")
+
+    assert answer.status_code == 400
+    assert "length in two ways" in answer.text
+
+
+def test_a_long_value_does_not_come_back_whole(browsers):
+    operator = browsers("olga")
+
+    answer = operator.post("/job/retry", {"id": "x" * 500_000})
+    scheduled = operator.post("/scheduled/run", {"id": "x", "query": "?" + "q" * 500_000})
+
+    assert answer.status_code == 404
+    assert len(answer.text) < 20_000
+    assert len(str(scheduled.headers)) < 9_000
+
+
 @pytest.mark.parametrize("host", [b"[", b"[::1", b"a/b", b"a?b", b"a\tb", b"[zz]", b"\xff["])
 def test_a_host_that_cannot_be_read_is_refused(people, host):
     assert ask(create_app(), headers=[(b"host", host)]) == 400

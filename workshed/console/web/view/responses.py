@@ -15,6 +15,9 @@ from workshed.console.web.view.safe_headers import NO_STORE
 
 JSON = "application/json"
 
+LONGEST_PATH = 9_000
+"""Characters, with the query, which has at most 8 000."""
+
 
 def html_response(request: Request, text: str, status: int = 200) -> Response:
     """Return a page, with a cookie for its forms if the browser has none."""
@@ -75,8 +78,12 @@ def root_path(request: Request) -> str:
 
 
 def safe_path(path: str, default: str = "/") -> str:
-    """Return a path of this site unchanged, and the default for one that leads elsewhere."""
+    """Return a path of this site unchanged, and the default for any other.
+
+    No page has a longer one than `LONGEST_PATH`, and no proxy passes it on in an answer.
+    """
     is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
+    is_local = is_local and len(path) <= LONGEST_PATH
     return path if is_local and path.isprintable() and "\\" not in path else default
 
 
