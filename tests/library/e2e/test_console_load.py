@@ -22,6 +22,7 @@ HANGS_S = 60
 FILES = 1024
 """The limit of open files that systemd and most shells set."""
 HALF_SENT = 1_100
+UNREAD = 570
 LOGINS = 60
 PAGES = ("/", "/jobs", "/dead", "/queues", "/livez", "/readyz")
 HALF_HEADERS = "GET / HTTP/1.1\r\nHost: {at}\r\nX-Half: "
@@ -138,6 +139,28 @@ def read_all(client):
             pass
     except ConnectionResetError:
         pass
+
+
+def test_clients_that_do_not_read_leave_users_and_probes_alone(console, open_files, olga):
+    """Each asks for a file many times at once, as anyone may, and reads no answer."""
+    host, port = urlsplit(console.url).netloc.split(":")
+    [file] = re.findall(r'src="(/static/[^"]+/console\.js)"', olga.get("/").text)
+    requests = f"GET {file} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 60
+    before = slowest(olga, lambda: False)
+    with ExitStack() as stack:
+        for number in range(UNREAD):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            client.bind((f"127.0.2.{1 + number % 3}", 0))
+            client.connect((host, int(port)))
+            client.setblocking(False)
+            client.send(requests)
+        until = time.monotonic() + 5
+        during = slowest(olga, lambda: time.monotonic() < until)
+    report("before", before)
+    report(f"with {UNREAD} clients that do not read", during)
+
+    assert not BROKEN.search(console.text()), console.text()
 
 
 def test_many_strangers_who_log_in_leave_users_and_probes_alone(console, clients, olga):

@@ -111,10 +111,13 @@ def test_a_client_may_read_an_answer_for_longer_than_it_may_take_for_a_request(s
     assert read_slowly(long, for_s=3 * protocol.REQUEST_S) > 500_000
 
 
-def test_the_time_for_a_request_begins_when_the_answer_before_is_read(serve, connect):
-    long = b"GET /long?bytes=500000 HTTP/1.1\r\nHost: x\r\n\r\n"
+def test_the_time_for_a_request_begins_when_the_answer_before_is_read(serve, connect, eventually):
+    site = serve()
+    client = connect(site, b"GET /long?bytes=500000 HTTP/1.1\r\nHost: x\r\n\r\n")
+    eventually(lambda: site.server.server_state.total_requests == 1)
+    client.sendall(HALF)
 
-    received = read_all(connect(serve(), long + HALF))
+    received = read_all(client)
 
     assert received.count(b"x" * 500_000) == 1
     assert received.endswith(protocol.LATE_REQUEST.encode() + b"\n")
@@ -277,7 +280,28 @@ def test_a_request_for_another_protocol_is_answered_in_http(serve, connect, capl
     assert caplog.text == ""
 
 
-def test_requests_that_are_sent_at_once_are_all_answered(serve, connect):
+def test_of_requests_that_are_sent_at_once_the_first_is_answered(serve, connect, monkeypatch):
+    """Otherwise a client could queue work for the server, and answers that it does not read."""
+    monkeypatch.setattr(protocol, "REQUEST_S", HANGS_S)
     request = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 
-    assert read_all(connect(serve(), request * 20)).count(b"hello") == 20
+    assert read_all(connect(serve(), request * 20)).count(b"hello") == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_clients_that_do_not_read_keep_nothing_from_others(
+    serve, connect, eventually, monkeypatch, host
+):
+    """Of any number of addresses: those that have not read for longest make room."""
+    monkeypatch.setattr(protocol, "REQUEST_S", HANGS_S)
+    monkeypatch.setattr(build, "MOST_CONNECTIONS", 6)
+    monkeypatch.setattr(build, "MOST_PER_CLIENT", 4)
+    site = serve()
+    for number in range(10):
+        away = f"127.0.1.{number // 4}" if host == "127.0.0.2" else host
+        sent = b"GET /long?bytes=50000000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connect(site, sent, host=away)
+        eventually(lambda asked=number + 1: site.server.server_state.total_requests >= asked)
+
+    request = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert read_all(connect(site, request, host=host)).endswith(b"hello")

@@ -14,8 +14,9 @@ class OpenConnection(Protocol):
 class ConnectionTable:
     """The open connections, at most so many in all and of one client.
 
-    When there is no room for another, the connection that has waited longest for its request is
-    closed. So half-sent requests never keep out others, not even those of the same address.
+    When there is no room for another, the connection that has waited longest for its client is
+    closed: for a request, or until an answer is read. So neither half-sent requests nor clients
+    that do not read keep out others, not even those of the same address.
     """
 
     def __init__(self, most: int, most_per_client: int) -> None:
@@ -24,7 +25,7 @@ class ConnectionTable:
         self._clients: dict[OpenConnection, str | None] = {}
         self._counts: Counter[str] = Counter()
         self._waiting: dict[OpenConnection, None] = {}
-        """Those that wait for a request, or for the rest of one; the longest wait is first."""
+        """Those that wait for their client to send or to read; the longest wait is first."""
 
     def __len__(self) -> int:
         """Return how many are open."""
@@ -33,7 +34,7 @@ class ConnectionTable:
     def add(self, connection: OpenConnection, client: str | None) -> bool:
         """Add a connection; `False` if there is no room. `client`: `None` has no limit of its own.
 
-        The caller then says by `set_waiting` when it waits for a request.
+        The caller then says by `set_waiting` when it waits for its client.
         """
         if client is not None and self._counts[client] >= self._most_per_client:
             has_room = self._drop_longest_waiting(client)
@@ -46,7 +47,7 @@ class ConnectionTable:
         return has_room
 
     def set_waiting(self, connection: OpenConnection, *, is_waiting: bool) -> None:
-        """Record whether a connection waits for a request, or has one that is being answered."""
+        """Record whether a connection waits for its client, or for the application."""
         if not is_waiting:
             self._waiting.pop(connection, None)
         elif connection in self._clients:

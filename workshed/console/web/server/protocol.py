@@ -60,7 +60,12 @@ class GuardedProtocol(H11Protocol):
         self._note_progress()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; close the connection if the client did not wait, either.
+
+        It could queue any number of requests, and of answers that it does not read.
+        """
+        if self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
+            self.transport.close()
         super().on_response_complete()
         self._note_progress()
 
@@ -76,6 +81,7 @@ class GuardedProtocol(H11Protocol):
         super().pause_writing()
         self._restart_request_timer()
         self._start_answer_timer()
+        self._update_table()
 
     def resume_writing(self) -> None:
         """Stop the time that the client has to read; that for its next request begins."""
@@ -84,6 +90,7 @@ class GuardedProtocol(H11Protocol):
             self._answer_timer.cancel()
             self._answer_timer = None
         self._restart_request_timer()
+        self._update_table()
 
     def _should_upgrade(self) -> bool:
         """Serve HTTP alone; uvicorn would log two lines for each request of another protocol."""
@@ -126,8 +133,13 @@ class GuardedProtocol(H11Protocol):
         is_waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         if is_waiting != self._is_waiting:
             self._is_waiting = is_waiting
-            self.table.set_waiting(self, is_waiting=is_waiting)
             self._restart_request_timer()
+            self._update_table()
+
+    def _update_table(self) -> None:
+        """Let the connection make room for others while it waits for its client to send or read."""
+        is_waiting = self._is_waiting or self.flow.write_paused
+        self.table.set_waiting(self, is_waiting=is_waiting)
 
     def _restart_request_timer(self) -> None:
         if self._request_timer is not None:
