@@ -78,6 +78,12 @@ def _check_web_address(address: str) -> None:
         raise ValueError("must start with https:// or http://")
 
 
+def _check_source_link(link: str) -> None:
+    folder, _, address = link.partition("=")
+    if link and not (folder and address.startswith(("https://", "http://"))):
+        raise ValueError("must be like /srv/shop=https://git.example.org/{path}")
+
+
 def _check_proxies(proxies: str) -> None:
     for part in proxies.split(","):
         if proxies not in ("", "none"):
@@ -181,6 +187,10 @@ class Settings(EnvironmentSettings):
     """URL of a trace, with `{trace}` in it, for links in the console."""
     sentry_link: WebAddress = ""
     """URL of a job in Sentry, with `{message_id}` in it, for links in the console."""
+    source_link: Annotated[str, _check_source_link] = ""
+    """`FOLDER=URL`: links from tracebacks in the console to your repository, for files in this
+    folder of the workers, for example
+    `/srv/shop=https://git.example.org/shop/blob/{release}/{path}#L{line}`."""
     management_url: Secret | None = None
     """RabbitMQ's management API, for example `http://user:password@127.0.0.1:15672`. `https://`
     takes the TLS parameters of `WORKSHED_BROKER_URL`."""

@@ -23,6 +23,7 @@ class JobAttempt:
     error_class: str | None
     error: str | None
     traceback: str | None
+    release: str | None
 
 
 def list_attempts(known: KnownJob) -> list[JobAttempt]:
@@ -45,6 +46,7 @@ def _from_run(run: Run, failed: Attempt | None) -> JobAttempt:
         error_class=run.error_class or (failed.error_class if failed else None),
         error=run.error or (failed.error if failed else None),
         traceback=run.traceback or (failed.traceback if failed else None),
+        release=run.release or None,
     )
 
 
@@ -61,4 +63,5 @@ def _from_failure(one: Attempt) -> JobAttempt:
         error_class=one.error_class,
         error=one.error,
         traceback=one.traceback,
+        release=None,
     )

@@ -1,5 +1,6 @@
 """The page of a job: its history and its actions."""
 
+import html
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from uuid import uuid4
@@ -210,6 +211,19 @@ def test_links_lead_to_its_trace_and_its_errors(operator, ran, monkeypatch):
         "trace": "https://traces.example/00000000000000000000000000000007",
         "sentry": "https://sentry.example/?q=id:a%2F%26%3Cb&x={0}",
     }
+
+
+def test_a_traceback_leads_to_the_repository(operator, ran, monkeypatch):
+    link = "/srv/shop=https://git.example/blob/{release}/{path}#L{line}"
+    monkeypatch.setenv("WORKSHED_SOURCE_LINK", link)
+    settings.cache_clear()
+    frame = 'File "/srv/shop/pay.py", line 12, in <b>'
+    text = f"Traceback (most recent call last):\n  {frame}\n    charge()\nGatewayError: no answer"
+    ran("a", outcome="dead", traceback=text, release="r42")
+
+    page = html.unescape(operator.get("/job?id=a").text)
+
+    assert f'<a href="https://git.example/blob/r42/pay.py#L12">  {frame}</a>\n    charge()' in page
 
 
 def test_a_running_job_shows_where_it_runs(operator, runs_now, store, conn):

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from workshed.console import formatting
 from workshed.console.text import escape_control, to_json_type
-from workshed.console.web.view import bars, tracebacks
+from workshed.console.web.view import bars, source_links, tracebacks
 from workshed.console.web.view.static_files import static_path, static_version
 
 LONGEST_LINE = 200
@@ -206,6 +206,7 @@ def _environment() -> Environment:
             "query": format_query,
             "bar_parts": bars.divide_bar,
             "traceback_parts": tracebacks.split_traceback,
+            "source_lines": source_links.link_lines,
             "as_json": lambda value: json.dumps(value, default=to_json_type, ensure_ascii=False),
         }
     )

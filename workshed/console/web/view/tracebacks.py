@@ -10,7 +10,7 @@ from pathlib import Path
 import workshed
 from workshed.value_class import value_class
 
-FRAME = re.compile(r'^[ |+]*File "(?P<path>.+)", line \d+(, in .+)?$')
+FRAME = re.compile(r'^[ |+]*File "(?P<path>.+)", line (?P<line>\d+)(, in .+)?$')
 """The first line of a frame; those of exception groups are indented with bars."""
 INSTALLED = re.compile(r"[/\\](site-packages|dist-packages)[/\\]|^<frozen ")
 STANDARD_LIBRARY = re.compile(r"[/\\](lib(64)?[/\\]python3\.\d+|Python3\d+[/\\]Lib)[/\\]")
