@@ -52,8 +52,8 @@ def list_queue_states(
     """Return the queues, the declared ones first, and the errors of RabbitMQ."""
     counted = count_waiting_and_dead(conn)
     names = merge_queue_names(conn, counted)
-    told = fetch_status(broker.urls, api, names, prefix=broker.prefix)
-    return merge_queue_states(conn, broker, names, counted, told), [*told.errors]
+    broker_status = fetch_status(broker.urls, api, names, prefix=broker.prefix)
+    return merge_queue_states(conn, broker, names, counted, broker_status), [*broker_status.errors]
 
 
 def count_waiting_and_dead(conn: Connection) -> QueueCounts:
@@ -72,21 +72,21 @@ def merge_queue_states(
     broker: RabbitMQBroker,
     names: Sequence[str],
     counted: QueueCounts,
-    told: BrokerStatus,
+    broker_status: BrokerStatus,
 ) -> list[QueueState]:
     """Merge what is known of each queue."""
     known = {queue.name: queue for queue in queues.list_queues(conn)}
 
     def state(name: str) -> QueueState:
         declared, row = broker.declared_queues.get(name), known.get(name)
-        depth, lost = told.depths.get(name), told.depths.get(f"{name}.dead")
+        depth, lost = broker_status.depths.get(name), broker_status.depths.get(f"{name}.dead")
         return QueueState(
             name=name,
             kind=declared.kind if declared else row.kind if row else None,
             weight=declared.weight if declared else None,
             levels=declared.levels if declared else None,
             ready=depth.ready if depth else None,
-            unacked=told.unacked.get(name),
+            unacked=broker_status.unacked.get(name),
             workers=depth.consumers if depth else None,
             waiting=counted.waiting.get(name, 0),
             dead=counted.dead.get(name, 0),

@@ -146,7 +146,7 @@ def roll_up(conn: Connection, limit: int) -> int:
 
 
 def is_behind(conn: Connection, within: TimeRange) -> bool:
-    """Tell whether relays have moved too little for a page to add up the rest."""
+    """Return whether too many counts have not been moved yet for a page to add them up."""
     query = """
         SELECT FROM workshed.run_counts
          WHERE minute >= %(since)s AND minute < %(until)s

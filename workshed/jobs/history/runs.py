@@ -92,7 +92,7 @@ class RunFilter:
 
     @property
     def has_error(self) -> bool:
-        """Tell whether only runs with some error match, so that none has succeeded."""
+        """Return whether only runs with an error match, so that none has succeeded."""
         return self.error is not None or self.error_begins is not None
 
 

@@ -100,7 +100,7 @@ def estimate_age(
 
 
 def has_waiting_jobs(ready: int | None, elsewhere: timedelta | None) -> bool | None:
-    """Tell whether a job of a queue waits, by the values of `estimate_age`.
+    """Return whether a job of a queue waits, by the values of `estimate_age`.
 
     Returns `None` if RabbitMQ was not asked, and no job waits elsewhere.
     """

@@ -138,7 +138,7 @@ def test_a_wrong_filter_is_marked_in_its_form(operator, query, said):
     name = query.partition("=")[0]
 
     answer = operator.get(f"/jobs?{query}&tag=order-7&parent=boss")
-    told = operator.client.get(f"/jobs.json?{query}")
+    as_json = operator.client.get(f"/jobs.json?{query}")
 
     assert answer.status_code == 400
     assert said in html.unescape(extract(rf'id="about-{name}">(.*?)<', answer.text))
@@ -150,10 +150,10 @@ def test_a_wrong_filter_is_marked_in_its_form(operator, query, said):
     assert '<input type="hidden" name="parent" value="boss"' in answer.text
     assert '<a href="/dead"' in answer.text
     assert "No matching runs" not in answer.text
-    assert told.status_code == 400
-    assert told.json()["field"] == name
-    assert told.json()["error"].startswith(f"{name}: ")
-    assert said in told.json()["error"]
+    assert as_json.status_code == 400
+    assert as_json.json()["field"] == name
+    assert as_json.json()["error"].startswith(f"{name}: ")
+    assert said in as_json.json()["error"]
 
 
 SEARCHES = ("tag", "argument", "longer_than")

@@ -97,7 +97,7 @@ async def read_form(request: Request, name: str, *, is_program: bool = False) ->
 
 
 def _is_of_browser(request: Request) -> bool:
-    """Tell whether a browser sent a form: it sends one of these headers, and a program neither."""
+    """Return whether a browser sent a form; a program sends neither of these headers."""
     return "origin" in request.headers or "sec-fetch-site" in request.headers
 
 

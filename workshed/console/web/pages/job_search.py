@@ -59,7 +59,7 @@ def look(ask: PageRequest, which: RunFilter) -> tuple[list[Run], dict[str, Any]]
 
 
 def is_search(which: RunFilter) -> bool:
-    """Tell whether a filter has no index, so that a look reads the runs one by one."""
+    """Return whether a filter has no index, so that each run has to be read."""
     return not (
         which.tag is None
         and which.arguments is None

@@ -172,7 +172,7 @@ def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount 
 
 
 def _is_kept(ask: PageRequest, at: datetime) -> bool:
-    """Tell whether the runs of this time have not been deleted; their counts are kept longer."""
+    """Return whether the runs of this time still exist; their counts are kept longer."""
     return at > ask.now - settings().runs_retention
 
 

@@ -41,14 +41,14 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     conn, known = ask.conn, queues.list_queues(ask.conn)
     at_work, beat_at = workers.list_workers(conn), relays.last_beat(conn)
     beat = None if beat_at is None else max(ask.now - beat_at, timedelta())
-    told = cache.cached_status(list_names(conn, known))
-    waits = waiting_by_queue(conn, known, at_work, told)
+    broker_status = cache.cached_status(list_names(conn, known))
+    waits = waiting_by_queue(conn, known, at_work, broker_status)
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
     recorded, window = settings().history, choose_window(ask)
     return {
         "problems": problems.order_findings(
-            problems.judge_alarms(told.alarm),
-            problems.judge_unreachable(told.errors),
+            problems.judge_alarms(broker_status.alarm),
+            problems.judge_unreachable(broker_status.errors),
             problems.judge_relay(beat),
             problems.judge_workers(at_work),
             problems.judge_unattended((one["name"] for one in waits if one["waits"]), at_work),
@@ -90,13 +90,16 @@ def list_names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
 
 
 def waiting_by_queue(
-    conn: Connection, known: Sequence[KnownQueue], at_work: Sequence[Worker], told: BrokerStatus
+    conn: Connection,
+    known: Sequence[KnownQueue],
+    at_work: Sequence[Worker],
+    broker_status: BrokerStatus,
 ) -> list[dict[str, Any]]:
     """Return each known queue with its waiting jobs, and the age of the oldest."""
     ages = workers.waiting_ages(conn)
 
     def one(queue: KnownQueue) -> dict[str, Any]:
-        depth, (passed, elsewhere) = told.depths.get(queue.name), ages[queue.name]
+        depth, (passed, elsewhere) = broker_status.depths.get(queue.name), ages[queue.name]
         ready = None if depth is None else depth.ready
         waits = has_waiting_jobs(ready, elsewhere)
         return {

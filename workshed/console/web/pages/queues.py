@@ -34,9 +34,9 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
     broker, key = require_rabbitmq(), settings().database_url
     counts = counts_cache.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
     names = queue_states.merge_queue_names(ask.conn, counts)
-    told = cache.cached_status(names)
+    broker_status = cache.cached_status(names)
     ages, ui = workers.waiting_ages(ask.conn), cache.management_link()
-    found = queue_states.merge_queue_states(ask.conn, broker, names, counts, told)
+    found = queue_states.merge_queue_states(ask.conn, broker, names, counts, broker_status)
     return {
         "queues": [
             {
@@ -49,7 +49,7 @@ def load_queues(ask: PageRequest) -> Mapping[str, Any]:
             }
             for one in found
         ],
-        "problems": [str(err) for err in told.errors],
+        "problems": [str(err) for err in broker_status.errors],
     }
 
 
