@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Literal, get_args
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workshed.settings import settings
-from workshed.zones import CLOCK_TIME, instants_of, utc_offset, zone_problem
+from workshed.value_class import value_class
+from workshed.zones import CLOCK_TIME, instants_of, load_zone, utc_offset, zone_problem
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 __all__ = ["PeriodicSchedule", "cron", "daily", "every"]
 
@@ -52,7 +52,7 @@ NICKNAMES = {
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PeriodicSchedule:
     """When a job runs, and what happens to runs that were not created in time.
 
@@ -109,7 +109,7 @@ class PeriodicSchedule:
                 return f"daily at {self.text}"
             case "every":
                 return f"every {_format_span(int(self.text))}"
-        said: str = CronSim(self._expression, EPOCH).explain()
+        said: str = _cronsim().CronSim(self._expression, EPOCH).explain()
         return said[0].lower() + said[1:]
 
     def monitor(self) -> dict[str, object] | None:
@@ -147,7 +147,7 @@ class PeriodicSchedule:
             while True:
                 yield found
                 found += step
-        zone = _load_zone(self.zone)
+        zone = load_zone(self.zone)
         last = instant
         while True:
             last = _next_match(self._expression, zone, last)
@@ -247,9 +247,10 @@ def _check_fields(text: str) -> None:
         raise ValueError(
             f"cron({text!r}): {len(parts)} fields; five are needed: {', '.join(CRON_FIELDS)}"
         )
+    cronsim = _cronsim()
     try:
-        next(CronSim(text, datetime(2000, 1, 1)))  # noqa: DTZ001 -- of any zone
-    except CronSimError as err:
+        next(cronsim.CronSim(text, datetime(2000, 1, 1)))  # noqa: DTZ001 -- of any zone
+    except cronsim.CronSimError as err:
         name = str(err).removeprefix("Bad ")
         if name == "day-of-month" and _is_valid([*parts[:3], "*", *parts[4:]]):
             raise ValueError(f"cron({text!r}): day-of-month: no such day ever comes") from None
@@ -262,19 +263,21 @@ def _check_fields(text: str) -> None:
 
 
 def _is_valid(parts: list[str]) -> bool:
+    cronsim = _cronsim()
     try:
-        CronSim(" ".join(parts), datetime(2000, 1, 1))  # noqa: DTZ001 -- of any zone
-    except CronSimError:
+        cronsim.CronSim(" ".join(parts), datetime(2000, 1, 1))  # noqa: DTZ001 -- of any zone
+    except cronsim.CronSimError:
         return False
     return True
 
 
-@cache
-def _load_zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _cronsim() -> Any:
+    import cronsim  # noqa: PLC0415 -- takes 5 ms, and most programs that send need none of it
+
+    return cronsim
 
 
-def _next_match(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
+def _next_match(expression: str, zone: "ZoneInfo", instant: datetime) -> datetime:
     """Return the first instant after another at which a zone's clocks match an expression.
 
     cronsim runs here on a clock that never changes, and each of its times is looked up in the zone.
@@ -284,7 +287,7 @@ def _next_match(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     local = instant.astimezone(zone)
     wall, again = local.replace(tzinfo=None), timedelta() if named else _upcoming_setback(local)
     best: datetime | None = None
-    for shown in CronSim(expression, wall - again):
+    for shown in _cronsim().CronSim(expression, wall - again):
         for at in instants_of(shown, zone, named=named):
             if at > instant and (best is None or at < best):
                 best = at

@@ -6,12 +6,15 @@ fork for as long as any of its children runs.
 """
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import sys
 import threading
-from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -19,8 +22,14 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def parent_pid() -> int:
     """Return the pid of the process that started this one."""
-    parent = multiprocessing.parent_process()
+    parent = master_process()
     return os.getppid() if parent is None else int(parent.pid or 0)
+
+
+def master_process() -> "BaseProcess | None":
+    """Return the process that started this one with `multiprocessing`; `None` if none did."""
+    loaded = _loaded_multiprocessing()
+    return loaded.parent_process() if loaded else None
 
 
 def is_orphan() -> bool:
@@ -56,14 +65,24 @@ def adopt_orphans() -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _fork_server_parent() -> BaseProcess | None:
+def _fork_server_parent() -> "BaseProcess | None":
     """Return the parent if a fork server stands between it and this process."""
-    parent = multiprocessing.parent_process()
+    loaded = _loaded_multiprocessing()
     # A child has the start method it was started with.
-    return parent if multiprocessing.get_start_method(allow_none=True) == "forkserver" else None
+    if loaded is None or loaded.get_start_method(allow_none=True) != "forkserver":
+        return None
+    return master_process()
 
 
-def _exit_after(master: BaseProcess) -> None:
+def _loaded_multiprocessing() -> ModuleType | None:
+    """Return `multiprocessing` if it is loaded, as in each process that it started.
+
+    Most programs that send jobs do not use it, and its import takes time.
+    """
+    return sys.modules.get("multiprocessing")
+
+
+def _exit_after(master: "BaseProcess") -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
     master.join()  # only the master has the other end of the pipe that this waits for
     # To the main thread: a signal to the process may go to another thread, and not wake the main

@@ -3,7 +3,11 @@
 import importlib
 import re
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, available_timezones
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 CLOCK_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 SECOND = timedelta(seconds=1)
@@ -12,18 +16,26 @@ SECOND = timedelta(seconds=1)
 def zone_problem(name: str) -> str | None:
     """Return what is wrong with the name of a time zone; `None` if nothing is."""
     try:
-        ZoneInfo(name)
+        load_zone(name)
     except (ValueError, OSError, LookupError, TypeError):
         # Imported for an error only: it takes a third of a megabyte of each process.
         close = importlib.import_module("difflib").get_close_matches(
-            str(name), available_timezones(), n=1
+            str(name), importlib.import_module("zoneinfo").available_timezones(), n=1
         )
         hint = f"; did you mean {close[0]}?" if close else ", as in Europe/Paris"
         return f"no time zone has this name{hint}"
     return None
 
 
-def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
+@cache
+def load_zone(name: str) -> "ZoneInfo":
+    """Return the zone of a name; raises what `ZoneInfo` raises."""
+    # Imported on first use: programs that only send rarely need it, and it takes 2 ms.
+    found: ZoneInfo = importlib.import_module("zoneinfo").ZoneInfo(name)
+    return found
+
+
+def instants_of(shown: datetime, zone: "ZoneInfo", *, named: bool) -> list[datetime]:
     """Return when the clocks of a zone show a time, in order: once, twice or never.
 
     A `named` time is always one instant: its first one or, if the clocks skip it, the moment after
@@ -36,7 +48,7 @@ def instants_of(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetim
     return real[:1] or [_find_change(zone, both[1], both[0])]
 
 
-def _find_change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+def _find_change(zone: "ZoneInfo", before: datetime, after: datetime) -> datetime:
     """Return the instant, to the second, between two others at which the clocks change."""
     was = utc_offset(before.astimezone(zone))
     while after - before > SECOND:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,7 +187,7 @@ class RetriesExhausted:
     max_retries: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """What follows from a run; decided before anything is written about it."""
 

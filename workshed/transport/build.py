@@ -1,5 +1,6 @@
 """The composition root: which broker is built, and the order of the middleware around each job."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import zip_longest
@@ -39,7 +40,6 @@ from workshed.middleware import (
 )
 from workshed.queues import Queue, weigh_queues
 from workshed.settings import Settings, settings, settings_of
-from workshed.third_party_programs.dramatiq_master import flush_stderr_before_exit
 from workshed.third_party_programs.import_errors import exit_third_party_program
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
@@ -63,7 +63,10 @@ def get_broker() -> RabbitMQBroker | Stub:
     Raises `SettingsError`, or `StrayActorsError` if actors were declared on another broker before.
     In third-party programs, raises `SystemExit` with the documented code instead.
     """
-    flush_stderr_before_exit()
+    if "dramatiq.cli" in sys.modules:  # a master or one of its processes
+        from workshed.third_party_programs.dramatiq_master import flush_stderr_before_exit  # noqa: PLC0415 -- loads multiprocessing
+
+        flush_stderr_before_exit()
     try:
         refuse_stray_actors()
         config = settings()

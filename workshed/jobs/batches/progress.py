@@ -1,6 +1,5 @@
 """Progress of batches, for people, and the deletion of old ones."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 from uuid import UUID
@@ -13,7 +12,7 @@ BatchState = Literal["open", "running", "succeeded", "failed", "cancelling", "ca
 BatchJobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BatchProgress:
     """A batch, and how many of its jobs are in which state."""
 

@@ -1,7 +1,6 @@
 """The history of runs: written in batches, read by filters, deleted by days."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 
@@ -11,7 +10,7 @@ from workshed.jobs.names import Names, split_names, to_name_array
 from workshed.value_class import value_class
 
 
-@dataclass(slots=True)
+@value_class
 class Run:
     """A row of `workshed.runs`; times are by the clocks of its sender and worker."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -10,6 +9,7 @@ from dramatiq.middleware import Shutdown
 
 from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.middleware.options.backoff import LONGEST_SPAN, Wait, fixed_wait, polynomial_wait
+from workshed.value_class import value_class
 
 Errors = tuple[type[BaseException], ...]
 
@@ -24,7 +24,7 @@ LONGEST_KEY = 100
 """Bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RetryRule:
     """Errors that are counted together, and how often and when they are retried."""
 

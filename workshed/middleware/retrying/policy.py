@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from workshed.middleware.options.backoff import (
     fixed_wait,
 )
 from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, RetryOn, RetryRule
+from workshed.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ DEFAULT_RULE_KEY = "*"
 MILLISECOND = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Policy:
     """An actor's rules, with its message's overrides applied."""
 
@@ -62,7 +63,7 @@ class Policy:
         return {DEFAULT_RULE_KEY, *(rule.group.key for rule in self.retry_on)}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RunFacts:
     """The facts about a run that determine its outcome."""
 

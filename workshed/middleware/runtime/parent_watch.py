@@ -1,6 +1,5 @@
 """End a worker process when the master that started it is gone."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -9,7 +8,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed.parent import is_orphan
+from workshed.parent import is_orphan, master_process
 
 LOOK_S = 1.0
 STUCK_S = 10.0
@@ -28,7 +27,7 @@ class ParentWatch(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Watch the master from now on; it may have died already."""
-        if multiprocessing.parent_process():
+        if master_process():
             threading.Thread(target=self._watch, daemon=True).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

@@ -1,7 +1,6 @@
 """The fork that every `dramatiq` master makes: it supervises a relay, and serves metrics."""
 
 import importlib
-import multiprocessing
 import sys
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from dramatiq.middleware import Middleware
 from workshed import logs
 from workshed.health import shared_folder
 from workshed.metrics import metric
-from workshed.parent import parent_pid
+from workshed.parent import master_process, parent_pid
 from workshed.settings import Settings, multiprocess_folder, settings
 from workshed.transport.sidecars.supervisor import ChildSupervisor
 
@@ -55,7 +54,7 @@ def enable_metrics(config: Settings) -> None:
     """
     metric.set_enabled(on=config.metrics)
     # The check for `dramatiq.cli` excludes web servers that `multiprocessing` started.
-    master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
+    master = master_process() if "dramatiq.cli" in sys.modules else None
     if master and config.shared_folder is None and config.has_endpoints:
         found = shared_folder.folder_for_master(int(master.pid or 0))
         metric.set_enabled(on=config.metrics and found is not None)
