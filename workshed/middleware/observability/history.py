@@ -1,7 +1,7 @@
 """Keep the history of attempts, for people to read."""
 
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 from dramatiq.broker import Broker
@@ -10,9 +10,11 @@ from dramatiq.worker import Worker
 from workshed.jobs.history.attempts import LONGEST_ERROR, describe_error, to_storable
 from workshed.jobs.history.copy_format import encode_row
 from workshed.middleware.job import Job, Outcome
-from workshed.middleware.observability.history_writer import HistoryWriter
 from workshed.middleware.observability.redaction import redact_arguments
 from workshed.middleware.observer import Observer
+
+if TYPE_CHECKING:
+    from workshed.middleware.observability.history_writer import HistoryWriter
 
 HistoryLevel = Literal["all", "failures", "none"]
 
@@ -43,6 +45,9 @@ class History(Observer):
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start writing."""
         if self._level != "none":
+            # Programs that only send do not need it: it takes 5 ms.
+            from workshed.middleware.observability.history_writer import HistoryWriter  # noqa: PLC0415
+
             self._broker = broker
             self.writer = HistoryWriter(self._release)
             self.writer.start()
