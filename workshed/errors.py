@@ -5,6 +5,7 @@
     │   └── PoolerModeError         a pooler before PostgreSQL is in statement pooling mode
     ├── MigrationError              the database's schema does not match this release
     ├── DatabaseUnreachableError    PostgreSQL does not answer
+    ├── UnknownConnectionError      Workshed cannot write on the connection (also a TypeError)
     ├── DuplicateJobError           another job holds the unique key
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
         └── InvalidAddressError     no mail can be sent to an address
@@ -41,6 +42,10 @@ class MigrationError(WorkshedError):
 
 class DatabaseUnreachableError(WorkshedError):
     """PostgreSQL does not answer at `WORKSHED_DATABASE_URL`."""
+
+
+class UnknownConnectionError(WorkshedError, TypeError):
+    """The connection is of a type that Workshed does not support, or not to PostgreSQL."""
 
 
 class PermanentError(WorkshedError):

@@ -4,8 +4,8 @@ Most programs that send jobs only send them to RabbitMQ, and psycopg takes 11 MB
 """
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,6 +18,14 @@ else:
     Connection = object  # for annotations; `workshed.db.Connection` is the class
 
 Row = TypeVar("Row")
+
+
+class Statement(NamedTuple):
+    """A query in psycopg's style, `%(name)s`, with its values."""
+
+    query: LiteralString
+    values: Mapping[str, Any]
+
 
 IDLE = 0
 """The `transaction_status` of a connection outside a transaction."""

@@ -15,12 +15,12 @@ from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
 from workshed import db, logs
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, Statement
 from workshed.errors import DuplicateJobError, SettingsError, WorkshedError
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.schedule import Reason, Statement
+from workshed.jobs.outbox.schedule import Reason
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER, SendResult
 from workshed.middleware import built_in

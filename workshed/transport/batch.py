@@ -9,8 +9,14 @@ from uuid import UUID, uuid4
 
 import dramatiq
 
+from workshed.database.adapters import (
+    ConnectionAdapter,
+    SyncConnection,
+    adapter_for,
+    execute_all,
+)
 from workshed.database.postgres import Connection
-from workshed.errors import WorkshedError
+from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.jobs import context as current
 from workshed.jobs.batches import batches
 from workshed.jobs.batches import progress as batch_rows
@@ -18,14 +24,7 @@ from workshed.jobs.batches.batches import BatchEvent
 from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.outbox.schedule import OutboxRow, choose_reason
 from workshed.transport.build import get_broker
-from workshed.transport.errors import UnknownConnectionError
 from workshed.transport.messages.envelope import encode_message
-from workshed.transport.publishing.adapters import (
-    ConnectionAdapter,
-    SyncConnection,
-    adapter_for,
-    execute_all,
-)
 from workshed.transport.publishing.outgoing import (
     Message,
     awaiting_key,

@@ -6,7 +6,6 @@ WorkshedError
 ├── InvalidOptionError           the option is unknown, or its value out of range
 ├── RefusedEncoderError          an encoder set in dramatiq does not write messages as plain JSON
 ├── StrayActorsError             actors were declared on another broker
-├── UnknownConnectionError       `schedule.send` does not support the connection (also a TypeError)
 ├── EnvelopeError                a delivered message cannot be read
 │   └── SignatureError           none of our keys signed it, or it was altered since
 ├── TopologyError                a queue is missing, or differs from its declaration
@@ -83,10 +82,6 @@ class StrayActorsError(WorkshedError):
             "other broker, pass it to each as broker=…, and do not call dramatiq.set_broker with it"
         )
         self.actors = names
-
-
-class UnknownConnectionError(WorkshedError, TypeError):
-    """The connection is of a type that Workshed does not support, or not to PostgreSQL."""
 
 
 class EnvelopeError(WorkshedError):

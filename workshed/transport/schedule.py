@@ -6,11 +6,7 @@ from typing import TypeVar, overload
 
 import dramatiq
 
-from workshed.jobs.control import cancellations
-from workshed.jobs.outbox import schedule as rows
-from workshed.jobs.outbox.schedule import Statement
-from workshed.transport.build import get_broker
-from workshed.transport.publishing.adapters import (
+from workshed.database.adapters import (
     AsyncConnection,
     ConnectionAdapter,
     SyncConnection,
@@ -18,6 +14,10 @@ from workshed.transport.publishing.adapters import (
     execute_all,
     execute_all_async,
 )
+from workshed.database.postgres import Statement
+from workshed.jobs.control import cancellations
+from workshed.jobs.outbox import schedule as rows
+from workshed.transport.build import get_broker
 
 __all__ = ["cancel", "find", "move", "run_now", "send", "send_many"]
 

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from tests import pages
+from workshed.database import adapters
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
-from workshed.transport.publishing import adapters
 
 PAGE = pages.text("docs/transactions.md")
 FILES = pages.files("docs/transactions.md")

@@ -7,8 +7,8 @@ added to it: by any caller while it is open, and by its own pending jobs at any 
 from collections.abc import Mapping, Sequence
 from typing import Literal, LiteralString
 
-from workshed.database.postgres import Connection
-from workshed.jobs.outbox.schedule import OutboxRow, Statement
+from workshed.database.postgres import Connection, Statement
+from workshed.jobs.outbox.schedule import OutboxRow
 
 BatchEvent = Literal["success", "complete", "death"]
 BatchJobEnd = Literal["succeeded", "discarded", "cancelled", "dead"]

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString
 
-from workshed.database.postgres import Connection, class_row
+from workshed.database.postgres import Connection, Statement, class_row
 from workshed.jobs.names import Names, to_name_array
-from workshed.jobs.outbox.schedule import OutboxRow, Statement
+from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.pruning import NO_AGE, delete_old_rows
 from workshed.value_class import value_class
 

@@ -1,12 +1,12 @@
 """The schedule: the table of every message that is not on RabbitMQ yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, LiteralString, NamedTuple
+from typing import Literal, LiteralString
 
 import orjson
 
-from workshed.database.postgres import Connection, class_row
+from workshed.database.postgres import Connection, Statement, class_row
 from workshed.errors import WorkshedError
 from workshed.jobs.names import Names, to_name_array
 from workshed.value_class import value_class
@@ -55,13 +55,6 @@ class ScheduledJob:
 
 SchedulePosition = tuple[datetime, str, int]
 """Position of a row in due order: its `due_at`, `message_id` and `generation`."""
-
-
-class Statement(NamedTuple):
-    """A query in psycopg's style, `%(name)s`, with its values."""
-
-    query: LiteralString
-    values: Mapping[str, Any]
 
 
 def choose_reason(delay: timedelta | None, at: datetime | None) -> Reason:

@@ -6,6 +6,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import dramatiq
 
+from workshed.database.adapters import AsyncConnection, SyncConnection
 from workshed.duration import to_ms
 from workshed.errors import WorkshedError
 from workshed.jobs.outbox.schedule import choose_reason
@@ -13,7 +14,6 @@ from workshed.transport import schedule
 from workshed.transport.actors import pipes
 from workshed.transport.actors.typed_messages import Message, PipedMessage
 from workshed.transport.base import WorkshedBroker
-from workshed.transport.publishing.adapters import AsyncConnection, SyncConnection
 from workshed.value_class import value_class
 
 P = ParamSpec("P")

@@ -6,6 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 
 import dramatiq
 
+from workshed.database.adapters import AsyncConnection, SyncConnection, adapter_for
 from workshed.middleware.options.actor_options import MessageOptions
 from workshed.queues import Queue
 from workshed.transport import direct
@@ -17,7 +18,6 @@ from workshed.transport.actors.configured_actor import (
 )
 from workshed.transport.actors.typed_messages import Message, PipedMessage
 from workshed.transport.option_conversion import check_middleware_options, to_message_options
-from workshed.transport.publishing.adapters import AsyncConnection, SyncConnection, adapter_for
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -20,9 +20,9 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 import workshed
 from tests.django_app import django_connected
 from workshed import Batch, Unique, schedule
-from workshed.errors import WorkshedError
+from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.transport.batch import BatchError
-from workshed.transport.errors import InvalidArgumentError, UnknownConnectionError
+from workshed.transport.errors import InvalidArgumentError
 from workshed.transport.messages.envelope import decode_message
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay

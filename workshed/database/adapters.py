@@ -3,9 +3,8 @@
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from workshed.database.postgres import tuple_row
-from workshed.jobs.outbox.schedule import Statement
-from workshed.transport.errors import UnknownConnectionError
+from workshed.database.postgres import Statement, tuple_row
+from workshed.errors import UnknownConnectionError
 
 Result = TypeVar("Result")
 
