@@ -1,63 +1,67 @@
-"""The connection types that a job can be sent on, and how each executes a statement."""
+"""The types of connections that Workshed writes on, and how each executes a statement.
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+This is for functions that take part in a transaction of the application.
+"""
 
-from workshed.database.postgres import Statement, tuple_row
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+
+from workshed.database.postgres import IDLE, Statement, tuple_row
 from workshed.errors import UnknownConnectionError
 
 Result = TypeVar("Result")
 
+Steps = Generator[Statement, str | None, Result]
+"""Statements to execute in turn. Each yields the text of its single value; `None` for NULL, or
+without a row."""
+
 
 class ConnectionAdapter(NamedTuple):
-    """How a connection type executes a statement, and returns its single value, if any.
-
-    `execute` must be awaited if the type `waits`.
-    """
+    """What differs between the types of connections."""
 
     execute: Callable[[Any, Statement], Any]
+    """Executes a statement, and returns the text of its single value; awaited if `is_async`."""
+    has_transaction: Callable[[Any], Any]
+    """Returns whether a statement is part of a transaction that commits later; likewise."""
     is_async: bool = False
 
 
-class DjangoConnection(Protocol):
-    """`django.db.connection`, or one of `django.db.connections`."""
-
-    vendor: str
-
-    def cursor(self) -> Any:
-        """Open a cursor in the connection's transaction."""
-
-
-class SqlAlchemyConnection(Protocol):
-    """SQLAlchemy's `Connection`."""
-
-    def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
-        """Execute a statement in the parameter style of its driver."""
-
-
-class SqlAlchemySession(Protocol):
-    """SQLAlchemy's `Session`, also a scoped one."""
-
-    def connection(self) -> SqlAlchemyConnection:
-        """Return the connection of the session's transaction."""
-
-
-class AsyncSqlAlchemyConnection(Protocol):
-    """SQLAlchemy's `AsyncConnection`."""
-
-    async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
-        """Execute a statement in the parameter style of its driver."""
-
-
-class AsyncSqlAlchemySession(Protocol):
-    """SQLAlchemy's `AsyncSession`, also a scoped one."""
-
-    async def connection(self) -> AsyncSqlAlchemyConnection:
-        """Return the connection of the session's transaction."""
-
-
 if TYPE_CHECKING:
+    from typing import Protocol
+
     import psycopg
+
+    class DjangoConnection(Protocol):
+        """`django.db.connection`, or one of `django.db.connections`."""
+
+        vendor: str
+
+        def cursor(self) -> Any:
+            """Open a cursor in the connection's transaction."""
+
+    class SqlAlchemyConnection(Protocol):
+        """SQLAlchemy's `Connection`."""
+
+        def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
+            """Execute a statement in the parameter style of its driver."""
+
+    class SqlAlchemySession(Protocol):
+        """SQLAlchemy's `Session`, also a scoped one."""
+
+        def connection(self) -> SqlAlchemyConnection:
+            """Return the connection of the session's transaction."""
+
+    class AsyncSqlAlchemyConnection(Protocol):
+        """SQLAlchemy's `AsyncConnection`."""
+
+        async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
+            """Execute a statement in the parameter style of its driver."""
+
+    class AsyncSqlAlchemySession(Protocol):
+        """SQLAlchemy's `AsyncSession`, also a scoped one."""
+
+        async def connection(self) -> AsyncSqlAlchemyConnection:
+            """Return the connection of the session's transaction."""
 
     SyncConnection = (
         psycopg.Connection[Any] | DjangoConnection | SqlAlchemyConnection | SqlAlchemySession
@@ -81,16 +85,32 @@ def adapter_for(conn: SyncConnection | AsyncConnection) -> ConnectionAdapter:
             return kind
     given = f"{conn.__class__.__module__}.{conn.__class__.__qualname__}"
     raise UnknownConnectionError(
-        f"a job cannot be sent on {given}: give a Connection or AsyncConnection of psycopg 3, "
+        f"Workshed cannot write on {given}: give a Connection or AsyncConnection of psycopg 3, "
         "a connection of Django, or a Session, Connection, AsyncSession or AsyncConnection of "
-        "SQLAlchemy; on anything else execute SELECT workshed.send(…)"
+        "SQLAlchemy; on anything else, jobs can be sent with SELECT workshed.send(…)"
     )
 
 
-def execute_all(
-    adapter: ConnectionAdapter, conn: object, steps: Generator[Statement, str | None, Result]
-) -> Result:
-    """Execute the statements of a generator, and send it each result; return what it returns."""
+@overload
+def run_on(conn: AsyncConnection, steps: Steps[Result]) -> Awaitable[Result]: ...
+
+
+@overload
+def run_on(conn: SyncConnection, steps: Steps[Result]) -> Result: ...
+
+
+def run_on(
+    conn: SyncConnection | AsyncConnection, steps: Steps[Result]
+) -> Result | Awaitable[Result]:
+    """Execute the statements of a generator, and return what it returns.
+
+    On a connection of an event loop, returns that as an awaitable. Raises `UnknownConnectionError`.
+    """
+    adapter = adapter_for(conn)
+    return _run_async(adapter, conn, steps) if adapter.is_async else _run(adapter, conn, steps)
+
+
+def _run(adapter: ConnectionAdapter, conn: object, steps: Steps[Result]) -> Result:
     try:
         statement = next(steps)
         while True:
@@ -100,10 +120,7 @@ def execute_all(
         return returned
 
 
-async def execute_all_async(
-    adapter: ConnectionAdapter, conn: object, steps: Generator[Statement, str | None, Result]
-) -> Result:
-    """Do as `execute_all`, on an asynchronous connection."""
+async def _run_async(adapter: ConnectionAdapter, conn: object, steps: Steps[Result]) -> Result:
     try:
         statement = next(steps)
         while True:
@@ -125,14 +142,14 @@ async def _async_psycopg(conn: "psycopg.AsyncConnection[Any]", statement: Statem
         return _value(await cursor.fetchone() if cursor.description else None)
 
 
-def _django(conn: DjangoConnection, statement: Statement) -> str | None:
+def _django(conn: "DjangoConnection", statement: Statement) -> str | None:
     _require_postgresql(conn.vendor)
     with conn.cursor() as cursor:
         cursor.execute(*statement)
         return _value(cursor.fetchone() if cursor.description else None)
 
 
-def _session(session: SqlAlchemySession, statement: Statement) -> str | None:
+def _session(session: "SqlAlchemySession", statement: Statement) -> str | None:
     return _sqlalchemy(session.connection(), statement)
 
 
@@ -141,7 +158,7 @@ def _sqlalchemy(conn: Any, statement: Statement) -> str | None:
     return _value(found.fetchone() if found.returns_rows else None)
 
 
-async def _async_session(session: AsyncSqlAlchemySession, statement: Statement) -> str | None:
+async def _async_session(session: "AsyncSqlAlchemySession", statement: Statement) -> str | None:
     return await _async_sqlalchemy(await session.connection(), statement)
 
 
@@ -151,7 +168,35 @@ async def _async_sqlalchemy(conn: Any, statement: Statement) -> str | None:
 
 
 def _value(row: Any) -> str | None:
-    return None if row is None else f"{row[0]}"
+    return None if row is None or row[0] is None else f"{row[0]}"
+
+
+def _psycopg_has_transaction(conn: Any) -> bool:
+    return not conn.autocommit or conn.info.transaction_status != IDLE
+
+
+def _django_has_transaction(conn: Any) -> bool:
+    return not conn.get_autocommit()
+
+
+def _session_has_transaction(session: Any) -> bool:
+    return _sqlalchemy_has_transaction(session.connection())
+
+
+def _sqlalchemy_has_transaction(conn: Any) -> bool:
+    return not conn.connection.dbapi_connection.autocommit
+
+
+async def _async_psycopg_has_transaction(conn: Any) -> bool:
+    return _psycopg_has_transaction(conn)
+
+
+async def _async_session_has_transaction(session: Any) -> bool:
+    return await _async_sqlalchemy_has_transaction(await session.connection())
+
+
+async def _async_sqlalchemy_has_transaction(conn: Any) -> bool:
+    return _sqlalchemy_has_transaction(conn.sync_connection)
 
 
 def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:
@@ -167,29 +212,38 @@ def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:
             numbers = {name: f"${n}" for n, name in enumerate(statement.values, 1)}
             return statement.query % numbers, tuple(statement.values.values())
     raise UnknownConnectionError(
-        f"a job cannot be sent through SQLAlchemy's driver {dialect.driver}, only through "
-        "psycopg, psycopg2 and asyncpg; on this one execute SELECT workshed.send(…)"
+        f"Workshed cannot write through SQLAlchemy's driver {dialect.driver}, only through "
+        "psycopg, psycopg2 and asyncpg; on this one, jobs can be sent with SELECT workshed.send(…)"
     )
 
 
 def _require_postgresql(database: str) -> None:
     if database != "postgresql":
         raise UnknownConnectionError(
-            f"a job is stored in PostgreSQL together with your data, and this connection is to "
-            f"{database}: use one to the database that you ran `workshed migrate` on"
+            "Workshed writes to PostgreSQL, in one transaction with your data, and this connection "
+            f"is to {database}: use one to the database that you ran `workshed migrate` on"
         )
 
 
 # By package and class name, because the module within the package differs between releases.
 ADAPTERS: dict[tuple[str, str], ConnectionAdapter] = {
-    ("psycopg", "Connection"): ConnectionAdapter(_psycopg),
-    ("psycopg", "AsyncConnection"): ConnectionAdapter(_async_psycopg, is_async=True),
-    ("django", "ConnectionProxy"): ConnectionAdapter(_django),  # `django.db.connection`
-    ("django", "BaseDatabaseWrapper"): ConnectionAdapter(_django),
-    ("sqlalchemy", "Connection"): ConnectionAdapter(_sqlalchemy),
-    ("sqlalchemy", "Session"): ConnectionAdapter(_session),
-    ("sqlalchemy", "scoped_session"): ConnectionAdapter(_session),
-    ("sqlalchemy", "AsyncConnection"): ConnectionAdapter(_async_sqlalchemy, is_async=True),
-    ("sqlalchemy", "AsyncSession"): ConnectionAdapter(_async_session, is_async=True),
-    ("sqlalchemy", "async_scoped_session"): ConnectionAdapter(_async_session, is_async=True),
+    ("psycopg", "Connection"): ConnectionAdapter(_psycopg, _psycopg_has_transaction),
+    ("psycopg", "AsyncConnection"): ConnectionAdapter(
+        _async_psycopg, _async_psycopg_has_transaction, is_async=True
+    ),
+    # `django.db.connection`
+    ("django", "ConnectionProxy"): ConnectionAdapter(_django, _django_has_transaction),
+    ("django", "BaseDatabaseWrapper"): ConnectionAdapter(_django, _django_has_transaction),
+    ("sqlalchemy", "Connection"): ConnectionAdapter(_sqlalchemy, _sqlalchemy_has_transaction),
+    ("sqlalchemy", "Session"): ConnectionAdapter(_session, _session_has_transaction),
+    ("sqlalchemy", "scoped_session"): ConnectionAdapter(_session, _session_has_transaction),
+    ("sqlalchemy", "AsyncConnection"): ConnectionAdapter(
+        _async_sqlalchemy, _async_sqlalchemy_has_transaction, is_async=True
+    ),
+    ("sqlalchemy", "AsyncSession"): ConnectionAdapter(
+        _async_session, _async_session_has_transaction, is_async=True
+    ),
+    ("sqlalchemy", "async_scoped_session"): ConnectionAdapter(
+        _async_session, _async_session_has_transaction, is_async=True
+    ),
 }

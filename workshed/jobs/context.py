@@ -1,10 +1,11 @@
 """The job that this thread runs, and effects that it has only once."""
 
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, overload
 
-from workshed.database.postgres import Connection
+from workshed.database.adapters import AsyncConnection, SyncConnection, run_on
 from workshed.errors import WorkshedError
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.signals import Cancelled
@@ -99,15 +100,27 @@ def sent_at() -> datetime | None:
     return None if current is None else current.sent_at
 
 
-def once(conn: Connection, key: str) -> bool:
+@overload
+def once(conn: AsyncConnection, key: str) -> Awaitable[bool]: ...
+
+
+@overload
+def once(conn: SyncConnection, key: str) -> bool: ...
+
+
+def once(conn: SyncConnection | AsyncConnection, key: str) -> bool | Awaitable[bool]:
     """Return whether this is the first call for this key; keys are scoped by actor.
 
     The key commits with the other writes of `conn`'s transaction, so
     `if once(conn, f"charge {order_id}"):` guards them against every copy and retry of the job.
-    Waits for a copy that is about to commit the same key. Raises `WorkshedError` outside a job,
-    where there is no actor.
+    Waits for a copy that is about to commit the same key. `conn` is a connection of psycopg 3,
+    Django or SQLAlchemy, or a session of SQLAlchemy. With their asyncio variants:
+    `if await once(…)`.
+
+    Raises `WorkshedError` outside a job, where there is no actor, and `UnknownConnectionError` for
+    any other `conn`.
     """
     current = _current.get()
     if current is None:
         raise WorkshedError("call once() inside a job; outside there is no actor to scope its key")
-    return once_keys.claim_key(conn, current.actor, key, current.message_id)
+    return run_on(conn, once_keys.claim_steps(current.actor, key, current.message_id))

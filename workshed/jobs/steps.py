@@ -1,15 +1,23 @@
 """Long jobs in steps: each resumes where it stopped after a crash, a deploy or a failure."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, LiteralString, ParamSpec, overload
 from uuid import UUID, uuid4
 
 from workshed import db, strict_json
-from workshed.database.postgres import IDLE, Connection, class_row, to_jsonb
+from workshed.database.adapters import (
+    AsyncConnection,
+    ConnectionAdapter,
+    Steps,
+    SyncConnection,
+    adapter_for,
+    run_on,
+)
+from workshed.database.postgres import Connection, Statement, class_row
 from workshed.errors import WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
@@ -84,21 +92,46 @@ class Progress:
         if self._job is not None and json.dumps(self.cursor) != before:
             self._job.made_progress = True
 
-    def save(self, conn: Connection, cursor: object) -> None:
+    @overload
+    def save(self, conn: AsyncConnection, cursor: object) -> Awaitable[None]: ...
+
+    @overload
+    def save(self, conn: SyncConnection, cursor: object) -> None: ...
+
+    def save(
+        self, conn: SyncConnection | AsyncConnection, cursor: object
+    ) -> Awaitable[None] | None:
         """Save the cursor in the caller's transaction, as `transaction` does at its end.
 
-        Raises `OpenTransactionError` if `conn` has no transaction open, `StepError` for a cursor
-        that is not JSON or has more than 8 KiB, and `Snooze` if another run of the job has begun
-        this step.
+        `conn` is a connection of psycopg 3, Django or SQLAlchemy, or a session of SQLAlchemy. With
+        their asyncio variants: `await progress.save(…)`.
+
+        Raises `OpenTransactionError` if `conn` is in autocommit mode, `StepError` for a cursor that
+        is not JSON or has more than 8 KiB, `Snooze` if another run of the job has begun this step,
+        and `UnknownConnectionError` for any other `conn`.
         """
-        if conn.autocommit and conn.info.transaction_status == IDLE:
+        _check_cursor(self.name, cursor)
+        adapter = adapter_for(conn)
+        if adapter.is_async:
+            return self._save_async(conn, adapter, cursor)
+        self._require_transaction(open_here=adapter.has_transaction(conn))
+        run_on(conn, self._save_steps(cursor))
+        return None
+
+    async def _save_async(self, conn: Any, adapter: ConnectionAdapter, cursor: object) -> None:
+        self._require_transaction(open_here=await adapter.has_transaction(conn))
+        await run_on(conn, self._save_steps(cursor))
+
+    def _require_transaction(self, *, open_here: bool) -> None:
+        if not open_here:
             raise OpenTransactionError(
                 f"step {self.name!r}: save() needs the transaction that writes what the cursor "
                 "stands for, and this connection has none open"
             )
-        _check_cursor(self.name, cursor)
+
+    def _save_steps(self, cursor: object) -> Steps[None]:
         if self._job is not None:
-            self._write(conn, self._job, cursor, done=False)
+            yield from self._write_steps(self._job, cursor, done=False)
         self.cursor = cursor
 
     def finish(self) -> None:
@@ -108,23 +141,25 @@ class Progress:
         """
         if self._job is not None:
             with db.transaction() as conn:
-                self._write(conn, self._job, self.cursor, done=True)
+                run_on(conn, self._write_steps(self._job, self.cursor, done=True))
             self._job.made_progress = True
 
-    def _write(self, conn: Connection, job: JobContext, cursor: object, *, done: bool) -> None:
-        query = """
+    def _write_steps(self, job: JobContext, cursor: object, *, done: bool) -> Steps[None]:
+        # As text, because the drivers of other connections know no `Jsonb`, and some no `UUID`.
+        query: LiteralString = """
             UPDATE workshed.steps
-               SET cursor = %(cursor)s, done = %(done)s, saved_at = workshed.now()
-             WHERE message_id = %(id)s AND name = %(name)s AND owner = %(owner)s
+               SET cursor = %(cursor)s::text::jsonb, done = %(done)s, saved_at = workshed.now()
+             WHERE message_id = %(id)s AND name = %(name)s AND owner = %(owner)s::text::uuid
+            RETURNING true
         """
         values = {
             "id": job.message_id,
             "name": self.name,
-            "owner": self._owner,
-            "cursor": to_jsonb(cursor),
+            "owner": None if self._owner is None else str(self._owner),
+            "cursor": json.dumps(cursor),
             "done": done,
         }
-        if not conn.execute(query, values).rowcount:
+        if (yield Statement(query, values)) is None:
             reason = f"another run of it has begun step {self.name!r}"
             if self._owner is None:
                 reason = f"a block of step {self.name!r} may have committed without an answer"

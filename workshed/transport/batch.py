@@ -1,21 +1,21 @@
 """Jobs that belong together, and the callbacks that are sent once all of them have ended."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, overload
 from uuid import UUID, uuid4
 
 import dramatiq
 
 from workshed.database.adapters import (
-    ConnectionAdapter,
+    AsyncConnection,
+    Steps,
     SyncConnection,
     adapter_for,
-    execute_all,
+    run_on,
 )
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, Statement
 from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.jobs import context as current
 from workshed.jobs.batches import batches
@@ -60,8 +60,8 @@ class Batch:
     `on_success` when all have succeeded. A discarded job counts as succeeded, because nothing was
     left to do; a dead or cancelled one does not. Dead jobs that are retried are counted again.
 
-    `conn` is any connection that `schedule.send` takes, except those of asyncio, which raise
-    `UnknownConnectionError`.
+    `conn` is any connection that `schedule.send` takes. On those of asyncio, write `async with
+    batch.adding(conn):`, and await `open`, `add`, `close` and `cancel`.
     """
 
     def __init__(
@@ -100,28 +100,50 @@ class Batch:
             raise BatchError("there is no batch here: no job or callback of one is running")
         return cls.with_id(job.batch)
 
-    @contextmanager
-    def adding(self, conn: SyncConnection) -> Generator["Batch"]:
+    def adding(self, conn: SyncConnection | AsyncConnection) -> "BatchAddition":
         """Open the batch, and close it after the block; only then can it complete.
 
-        A batch without jobs completes at once, with success.
+        A batch without jobs completes at once, with success. `with batch.adding(conn):`, or `async
+        with` on a connection of asyncio.
         """
-        self.open(conn)
-        yield self
-        self.close(conn)
+        return BatchAddition(self, conn)
 
-    def open(self, conn: SyncConnection) -> None:
+    @overload
+    def open(self, conn: AsyncConnection) -> Awaitable[None]: ...
+
+    @overload
+    def open(self, conn: SyncConnection) -> None: ...
+
+    def open(self, conn: SyncConnection | AsyncConnection) -> Awaitable[None] | None:
         """Store the batch; any transaction can add jobs to it until it is closed."""
         rows = {event: _callback_row(told, self.id) for event, told in self._callbacks.items()}
-        _sync_adapter(conn).execute(conn, batches.open_statement(self.id, self.description, rows))
+        return run_on(conn, _execute(batches.open_statement(self.id, self.description, rows)))
 
+    @overload
+    def add(
+        self,
+        conn: AsyncConnection,
+        *messages: Message,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+    ) -> Awaitable[list[Message]]: ...
+
+    @overload
     def add(
         self,
         conn: SyncConnection,
         *messages: Message,
         delay: timedelta | None = None,
         at: datetime | None = None,
-    ) -> list[Message]:
+    ) -> list[Message]: ...
+
+    def add(
+        self,
+        conn: SyncConnection | AsyncConnection,
+        *messages: Message,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+    ) -> list[Message] | Awaitable[list[Message]]:
         """Store messages as jobs of the batch in the caller's transaction, like `schedule.send`.
 
         A running job of the batch may add jobs even after the batch was closed. A unique job whose
@@ -129,33 +151,35 @@ class Batch:
         not join the batch. Raises `BatchError` if the batch is cancelled or closed, and
         `WorkshedError` as `schedule.send` does.
         """
-        reason = choose_reason(delay, at)
-        kind, job = _sync_adapter(conn), current.current_job()
+        reason, job = choose_reason(delay, at), current.current_job()
         adder = None if job is None else job.message_id
-        if problem := kind.execute(conn, batches.refusal_statement(self.id, adder)):
-            raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
         mine = [message.copy(options={"origin": ORIGIN, "batch": self.id}) for message in messages]
-        steps = get_broker().outbox_statements(mine, delay or NO_DELAY, at, reason)
-        sent = execute_all(kind, conn, steps)
-        joined = [
-            one.message_id
-            for one, given in zip(sent, mine, strict=True)
-            if one.message_id == given.message_id
-        ]
-        kind.execute(conn, batches.join_statement(self.id, joined))
-        return sent
+        stored = get_broker().outbox_statements(mine, delay or NO_DELAY, at, reason)
+        return run_on(conn, _add_steps(self.id, adder, mine, stored))
 
-    def close(self, conn: SyncConnection) -> bool:
+    @overload
+    def close(self, conn: AsyncConnection) -> Awaitable[bool]: ...
+
+    @overload
+    def close(self, conn: SyncConnection) -> bool: ...
+
+    def close(self, conn: SyncConnection | AsyncConnection) -> bool | Awaitable[bool]:
         """Allow only the batch's own jobs to add more; returns False if it was closed already."""
-        return bool(_sync_adapter(conn).execute(conn, batches.close_statement(self.id)) == "true")
+        return run_on(conn, _is_true(batches.close_statement(self.id)))
 
-    def cancel(self, conn: SyncConnection) -> bool:
+    @overload
+    def cancel(self, conn: AsyncConnection) -> Awaitable[bool]: ...
+
+    @overload
+    def cancel(self, conn: SyncConnection) -> bool: ...
+
+    def cancel(self, conn: SyncConnection | AsyncConnection) -> bool | Awaitable[bool]:
         """Cancel the batch: none of its jobs starts any more, and none can be added.
 
         Running jobs are asked to stop, and are not retried. `on_complete` is sent when all have
         ended, `on_success` never. Returns False if all have ended already, or without a batch.
         """
-        return bool(_sync_adapter(conn).execute(conn, batches.cancel_statement(self.id)) == "true")
+        return run_on(conn, _is_true(batches.cancel_statement(self.id)))
 
     def progress(self, conn: Connection) -> BatchProgress:
         """Return how many of its jobs are in which state; raises `BatchError` without a batch."""
@@ -163,6 +187,66 @@ class Batch:
         if found is None:
             raise BatchError(f"there is no batch {self.id}", self.id)
         return found
+
+
+class BatchAddition:
+    """Adds jobs to a new batch: opens it before a block, and closes it after one without error."""
+
+    def __init__(self, batch: Batch, conn: Any) -> None:
+        """Take the connection of the caller's transaction."""
+        self._batch = batch
+        self._conn = conn
+
+    def __enter__(self) -> Batch:
+        """Open it."""
+        if adapter_for(self._conn).is_async:
+            raise UnknownConnectionError(
+                "on a connection of asyncio, write `async with batch.adding(conn):`"
+            )
+        self._batch.open(self._conn)
+        return self._batch
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Close it, unless the block failed."""
+        if error is None:
+            self._batch.close(self._conn)
+
+    async def __aenter__(self) -> Batch:
+        """Open it."""
+        if not adapter_for(self._conn).is_async:
+            raise UnknownConnectionError(
+                "on this connection, which is not of asyncio, write `with batch.adding(conn):`"
+            )
+        await self._batch.open(self._conn)
+        return self._batch
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Close it, unless the block failed."""
+        if error is None:
+            await self._batch.close(self._conn)
+
+
+def _execute(statement: Statement) -> Steps[None]:
+    yield statement
+
+
+def _add_steps(
+    batch: str, adder: str | None, given: list[Message], stored: Steps[list[Message]]
+) -> Steps[list[Message]]:
+    if problem := (yield batches.refusal_statement(batch, adder)):
+        raise BatchError(f"no job can be added to batch {batch}: {problem}", batch)
+    sent = yield from stored
+    joined = [
+        one.message_id
+        for one, wanted in zip(sent, given, strict=True)
+        if one.message_id == wanted.message_id
+    ]
+    yield batches.join_statement(batch, joined)
+    return sent
+
+
+def _is_true(statement: Statement) -> Steps[bool]:
+    return (yield statement) == "true"
 
 
 def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
@@ -174,13 +258,3 @@ def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> Outbo
         return row
     # It is sent even if another job has its key then, and takes the key when it starts.
     return replace(row, body=encode_message(awaiting_key(message)).decode())
-
-
-def _sync_adapter(conn: SyncConnection) -> ConnectionAdapter:
-    kind = adapter_for(conn)
-    if kind.is_async:
-        raise UnknownConnectionError(
-            "a batch needs a synchronous connection; in an event loop, use it in a thread: "
-            "await asyncio.to_thread(…)"
-        )
-    return kind

@@ -8,11 +8,10 @@ import dramatiq
 
 from workshed.database.adapters import (
     AsyncConnection,
-    ConnectionAdapter,
+    Steps,
     SyncConnection,
     adapter_for,
-    execute_all,
-    execute_all_async,
+    run_on,
 )
 from workshed.database.postgres import Statement
 from workshed.jobs.control import cancellations
@@ -77,22 +76,14 @@ def send(
     """
     reason = rows.choose_reason(delay, at)
     message = message.copy(options={"origin": ORIGIN})
-    kind = adapter_for(conn)
+    adapter_for(conn)  # refuses others before hooks see the message
     span = delay or timedelta()
     message, statement = get_broker().outbox_statement(message, span, at, reason)
-    if kind.is_async:
-        return _send_async(kind, conn, message, statement, span)
-    return get_broker().finish_send(message, span, kind.execute(conn, statement))
+    return run_on(conn, _send_steps(message, statement, span))
 
 
-async def _send_async(
-    kind: ConnectionAdapter,
-    conn: object,
-    message: Message[R],
-    statement: Statement,
-    span: timedelta,
-) -> Message[R]:
-    return get_broker().finish_send(message, span, await kind.execute(conn, statement))
+def _send_steps(message: Message[R], statement: Statement, span: timedelta) -> Steps[Message[R]]:
+    return get_broker().finish_send(message, span, (yield statement))
 
 
 @overload
@@ -129,7 +120,5 @@ def send_many(
     are stored one by one; of several with the same key the first is stored.
     """
     reason = rows.choose_reason(delay, at)
-    kind, span = adapter_for(conn), delay or timedelta()
     own = [message.copy(options={"origin": ORIGIN}) for message in messages]
-    steps = get_broker().outbox_statements(own, span, at, reason)
-    return execute_all_async(kind, conn, steps) if kind.is_async else execute_all(kind, conn, steps)
+    return run_on(conn, get_broker().outbox_statements(own, delay or timedelta(), at, reason))

@@ -81,5 +81,11 @@ def cancel_statement(batch: str) -> Statement:
 
 def end_batch_job(conn: Connection, message_id: str, how: BatchJobEnd) -> bool:
     """Record that a job has ended, and send due callbacks; False if it had, or has no batch."""
-    found = conn.execute("SELECT workshed.end_batch_job(%s, %s)", (message_id, how)).fetchone()
+    found = conn.execute(*end_statement(message_id, how)).fetchone()
     return found is not None and bool(found[0])
+
+
+def end_statement(message_id: str, how: BatchJobEnd) -> Statement:
+    """Return the statement of `end_batch_job`."""
+    query: LiteralString = "SELECT workshed.end_batch_job(%(message_id)s, %(how)s)"
+    return Statement(query, {"message_id": message_id, "how": how})

@@ -1,10 +1,12 @@
 """Cancelled messages: the row is deleted, and a cancellation stops copies on RabbitMQ."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Awaitable, Iterator, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, LiteralString, overload
 
-from workshed.database.postgres import Connection
+from workshed.database.adapters import AsyncConnection, Steps, SyncConnection, run_on
+from workshed.database.postgres import Connection, Statement
 from workshed.jobs.batches import batches
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.locks import unique
@@ -14,36 +16,64 @@ from workshed.pruning import delete_old_rows
 CancelResult = Literal["deleted", "will be skipped", "told to stop"]
 
 
-def cancel(conn: Connection, message_id: str) -> CancelResult:
+@overload
+def cancel(conn: AsyncConnection, message_id: str) -> Awaitable[CancelResult]: ...
+
+
+@overload
+def cancel(conn: SyncConnection, message_id: str) -> CancelResult: ...
+
+
+def cancel(
+    conn: SyncConnection | AsyncConnection, message_id: str
+) -> CancelResult | Awaitable[CancelResult]:
     """Cancel a message: it does not run, or does not run again.
 
     Returns `deleted` if it waited and no copy of it is on RabbitMQ. Returns `will be skipped` if it
     is on its way, or was sent without a row: it is skipped when it starts, also by workers that
     hold it, or asked to stop if it runs (within 2 s). Returns `told to stop` if its worker has
-    asked it already. A message that has run is not affected.
+    asked it already. A message that has run is not affected. `conn` is any connection that
+    `schedule.send` takes, and on those of asyncio this is awaited.
     """
-    query = """
-        DELETE FROM workshed.schedule
-         WHERE message_id = %s
-           AND claimed_by IS NULL AND sent_at IS NULL AND NOT possible_duplicate
-           AND reason <> 'outbox_lease'
-        RETURNING generation, position('"batch"' IN body) > 0
-    """
+    return run_on(conn, _cancel_steps(message_id))
+
+
+def _cancel_steps(message_id: str) -> Steps[CancelResult]:
+    values = {"message_id": message_id}
     # Its worker may be storing the next generation. It checks under this lock too, in
     # `workshed.is_cancelled`.
-    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 6))", (message_id,))
-    gone: dict[int, bool] = dict(conn.execute(query, (message_id,)).fetchall())
+    yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%(message_id)s, 6))", values)
+    query: LiteralString = """
+        WITH gone AS (
+            DELETE FROM workshed.schedule
+             WHERE message_id = %(message_id)s
+               AND claimed_by IS NULL AND sent_at IS NULL AND NOT possible_duplicate
+               AND reason <> 'outbox_lease'
+            RETURNING generation, position('"batch"' IN body) > 0 AS is_in_batch
+        )
+        SELECT json_object_agg(generation, is_in_batch)::text FROM gone
+    """
+    gone: dict[str, bool] = json.loads((yield Statement(query, values)) or "{}")
     # If a row stays, the message reaches a worker, which skips it and releases its locks.
-    whole = bool(gone) and not _has_row(conn, message_id)
-    told = _store_cancellation(conn, message_id, may_be_delivered=not whole)
-    if whole:
-        generation = max(gone)
-        completed_generations.complete_generation(conn, message_id, generation)
-        unique.release_locks(conn, message_id, generation)
-        if gone[generation]:
-            batches.end_batch_job(conn, message_id, "cancelled")
-        return "deleted"
-    return "told to stop" if told else "will be skipped"
+    query = "SELECT count(*) FROM workshed.schedule WHERE message_id = %(message_id)s"
+    whole = bool(gone) and (yield Statement(query, values)) == "0"
+    query = """
+        INSERT INTO workshed.cancellations (message_id, may_be_delivered)
+        VALUES (%(message_id)s, %(may_be_delivered)s)
+        ON CONFLICT (message_id) DO UPDATE
+           SET cancelled_at = workshed.now(), xid = EXCLUDED.xid,
+               may_be_delivered = cancellations.may_be_delivered OR EXCLUDED.may_be_delivered
+        RETURNING CASE WHEN notified_at IS NOT NULL THEN 'notified' END
+    """
+    notified = yield Statement(query, {**values, "may_be_delivered": not whole})
+    if not whole:
+        return "told to stop" if notified else "will be skipped"
+    generation = max(map(int, gone))
+    yield completed_generations.completion_statement(message_id, generation)
+    yield unique.release_statement(message_id, generation)
+    if gone[str(generation)]:
+        yield batches.end_statement(message_id, "cancelled")
+    return "deleted"
 
 
 def is_cancelled(conn: Connection, message_id: str) -> bool:
@@ -105,24 +135,3 @@ def list_notified(conn: Connection, message_ids: Sequence[str]) -> set[str]:
 def prune_cancellations(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete cancellations that no copy can meet any more, at most `limit`; return how many."""
     return delete_old_rows(conn, "workshed.cancellations", "cancelled_at", older_than, limit)
-
-
-def _has_row(conn: Connection, message_id: str) -> bool:
-    query = "SELECT FROM workshed.schedule WHERE message_id = %s"
-    return conn.execute(query, (message_id,)).rowcount > 0
-
-
-def _store_cancellation(conn: Connection, message_id: str, *, may_be_delivered: bool) -> bool:
-    """Store the cancellation; return whether the job was notified of an earlier one."""
-    query = """
-        INSERT INTO workshed.cancellations (message_id, may_be_delivered)
-        VALUES (%(message_id)s, %(may_be_delivered)s)
-        ON CONFLICT (message_id) DO UPDATE
-           SET cancelled_at = workshed.now(), xid = EXCLUDED.xid,
-               may_be_delivered = cancellations.may_be_delivered OR EXCLUDED.may_be_delivered
-        RETURNING notified_at IS NOT NULL
-    """
-    found = conn.execute(
-        query, {"message_id": message_id, "may_be_delivered": may_be_delivered}
-    ).fetchone()
-    return found is not None and bool(found[0])

@@ -1,8 +1,9 @@
 """Deduplication: the highest generation of each message whose outcome is stored."""
 
 from datetime import timedelta
+from typing import LiteralString
 
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, Statement
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 
@@ -20,7 +21,13 @@ def complete_generation(conn: Connection, message_id: str, generation: int) -> b
     here for the first to commit. Also deletes the recorded start, if any, and the message's rows in
     the schedule: those kept until now, and those that a sender or relay has not deleted yet.
     """
-    query = """
+    found = conn.execute(*completion_statement(message_id, generation)).fetchone()
+    return found is not None and bool(found[0])
+
+
+def completion_statement(message_id: str, generation: int) -> Statement:
+    """Return the statement of `complete_generation`, which returns 1 or 0."""
+    query: LiteralString = """
         WITH completed AS (
             INSERT INTO workshed.completed_generations AS c (message_id, generation)
             VALUES (%(message_id)s, %(generation)s)
@@ -39,8 +46,7 @@ def complete_generation(conn: Connection, message_id: str, generation: int) -> b
         )
         SELECT count(*) FROM completed
     """
-    found = conn.execute(query, {"message_id": message_id, "generation": generation}).fetchone()
-    return found is not None and bool(found[0])
+    return Statement(query, {"message_id": message_id, "generation": generation})
 
 
 def prune_generations(conn: Connection, older_than: timedelta, limit: int) -> int:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import LiteralString
 
-from workshed.database.postgres import Connection
+from workshed.database.adapters import Steps
+from workshed.database.postgres import Connection, Statement
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
 
 
@@ -12,11 +14,23 @@ def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:
 
     Waits for a transaction that is about to write the same key. `scope` is the actor.
     """
-    query = """
-        INSERT INTO workshed.once_keys (scope, key, message_id) VALUES (%s, %s, %s)
+    return conn.execute(*claim_statement(scope, key, message_id)).rowcount > 0
+
+
+def claim_steps(scope: str, key: str, message_id: str) -> Steps[bool]:
+    """Yield the statement of `claim_key`, for other types of connections."""
+    return (yield claim_statement(scope, key, message_id)) is not None
+
+
+def claim_statement(scope: str, key: str, message_id: str) -> Statement:
+    """Return the statement that writes a key; it returns a row if the key is new."""
+    query: LiteralString = """
+        INSERT INTO workshed.once_keys (scope, key, message_id)
+        VALUES (%(scope)s, %(key)s, %(message_id)s)
         ON CONFLICT ON CONSTRAINT once_keys_key DO NOTHING
+        RETURNING true
     """
-    return conn.execute(query, (scope, key, message_id)).rowcount > 0
+    return Statement(query, {"scope": scope, "key": key, "message_id": message_id})
 
 
 def claim_keys(conn: Connection, scope: str, keys: Sequence[str]) -> set[str]:

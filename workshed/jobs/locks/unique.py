@@ -234,8 +234,16 @@ def list_locks_without_row(conn: Connection) -> list[UniqueLock]:
 
 def release_locks(conn: Connection, message_id: str, generation: int) -> int:
     """Release the locks of this generation; a copy of an earlier one releases nothing."""
-    query = "DELETE FROM workshed.unique_locks WHERE message_id = %s AND generation <= %s"
-    return conn.execute(query, (message_id, generation)).rowcount
+    return conn.execute(*release_statement(message_id, generation)).rowcount
+
+
+def release_statement(message_id: str, generation: int) -> Statement:
+    """Return the statement of `release_locks`."""
+    query: LiteralString = (
+        "DELETE FROM workshed.unique_locks "
+        "WHERE message_id = %(message_id)s AND generation <= %(generation)s"
+    )
+    return Statement(query, {"message_id": message_id, "generation": generation})
 
 
 def release_key(conn: Connection, lock: UniqueLock) -> bool:

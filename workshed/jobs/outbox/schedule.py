@@ -1,11 +1,12 @@
 """The schedule: the table of every message that is not on RabbitMQ yet."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, LiteralString
+from typing import Literal, LiteralString, cast, overload
 
 import orjson
 
+from workshed.database.adapters import AsyncConnection, Steps, SyncConnection, run_on
 from workshed.database.postgres import Connection, Statement, class_row
 from workshed.errors import WorkshedError
 from workshed.jobs.names import Names, to_name_array
@@ -138,16 +139,39 @@ def insert_many_statement(
     return Statement(query, values)
 
 
-def run_now(conn: Connection, message_id: str) -> MoveResult:
-    """Make a waiting message due now."""
-    return _move_row(conn, message_id, None)
+@overload
+def run_now(conn: AsyncConnection, message_id: str) -> Awaitable[MoveResult]: ...
 
 
-def move_job(conn: Connection, message_id: str, at: datetime) -> MoveResult:
-    """Make a waiting message due at another time, which needs a time zone."""
+@overload
+def run_now(conn: SyncConnection, message_id: str) -> MoveResult: ...
+
+
+def run_now(
+    conn: SyncConnection | AsyncConnection, message_id: str
+) -> MoveResult | Awaitable[MoveResult]:
+    """Make a waiting message due now, in the caller's transaction.
+
+    `conn` is any connection that `schedule.send` takes, and on those of asyncio this is awaited.
+    """
+    return run_on(conn, _move_steps(message_id, None))
+
+
+@overload
+def move_job(conn: AsyncConnection, message_id: str, at: datetime) -> Awaitable[MoveResult]: ...
+
+
+@overload
+def move_job(conn: SyncConnection, message_id: str, at: datetime) -> MoveResult: ...
+
+
+def move_job(
+    conn: SyncConnection | AsyncConnection, message_id: str, at: datetime
+) -> MoveResult | Awaitable[MoveResult]:
+    """Make a waiting message due at another time, which needs a time zone; else as `run_now`."""
     if at.tzinfo is None:
         raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
-    return _move_row(conn, message_id, at)
+    return run_on(conn, _move_steps(message_id, at))
 
 
 def list_scheduled(
@@ -220,9 +244,9 @@ def count_scheduled(
     return int(found[0])
 
 
-def _move_row(conn: Connection, message_id: str, at: datetime | None) -> MoveResult:
+def _move_steps(message_id: str, at: datetime | None) -> Steps[MoveResult]:
     """Change when a message is due, unless a relay has claimed it or its sender publishes it."""
-    query = """
+    query: LiteralString = """
         WITH found AS (
             SELECT message_id, generation, claimed_by IS NULL AND reason <> 'outbox_lease' AS waits
               FROM workshed.schedule
@@ -232,18 +256,16 @@ def _move_row(conn: Connection, message_id: str, at: datetime | None) -> MoveRes
                FOR UPDATE
         ), moved AS (
             UPDATE workshed.schedule AS s
-               SET due_at = COALESCE(%(at)s, workshed.now()),
+               SET due_at = COALESCE(%(at)s::timestamptz, workshed.now()),
                    -- What is to be sent at once is, also after the clock was put back.
-                   reason = CASE WHEN %(at)s IS NULL OR reason NOT IN ('transactional',
+                   reason = CASE WHEN %(at)s::timestamptz IS NULL OR reason NOT IN ('transactional',
                                                                        'broker_down', 'redriven')
                                  THEN reason ELSE 'delayed' END
               FROM found
              WHERE s.message_id = found.message_id AND s.generation = found.generation
                AND found.waits
         )
-        SELECT waits FROM found
+        SELECT CASE WHEN waits THEN 'moved' ELSE 'on its way' END FROM found
     """
-    found = conn.execute(query, {"message_id": message_id, "at": at}).fetchone()
-    if found is None:
-        return "unknown"
-    return "moved" if found[0] else "on its way"
+    moved = yield Statement(query, {"message_id": message_id, "at": at})
+    return cast("MoveResult", moved or "unknown")

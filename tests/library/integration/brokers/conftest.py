@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.library.integration.connection_kinds import KINDS
 from workshed import db
 from workshed.settings import settings
 from workshed.transport.messages.envelope import message_properties
@@ -228,3 +229,17 @@ def gate():
     found = Gate()
     yield found
     found.open.set()
+
+
+@pytest.fixture
+def shop(connect):
+    """A table of the application; returns a function that counts its orders."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE SCHEMA store CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
+    return lambda: conn.execute("SELECT count(*) FROM store.orders").fetchone()[0]
+
+
+@pytest.fixture(params=KINDS)
+def begin(request, database, shop):
+    """`with begin() as (conn, execute, wait):` a transaction of one kind, committed at its end."""
+    return lambda *, commit=True: KINDS[request.param](database, commit=commit)

@@ -7,7 +7,6 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
-import psycopg
 import pytest
 import sqlalchemy
 from django.db import connection as django_connection
@@ -15,10 +14,10 @@ from django.db import connections as django_connections
 from django.db import transaction as django_transaction
 from dramatiq.middleware import Middleware, MiddlewareError
 from sqlalchemy import orm
-from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 import workshed
 from tests.django_app import django_connected
+from tests.library.integration.connection_kinds import of_driver, returned
 from workshed import Batch, Unique, schedule
 from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.transport.batch import BatchError
@@ -28,118 +27,6 @@ from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
 ORDER = "INSERT INTO store.orders DEFAULT VALUES"
-
-
-# `with kind(url, commit=True) as (conn, execute, wait):` is one transaction of that kind.
-
-
-@contextlib.contextmanager
-def psycopg_sync(url, *, commit):
-    with contextlib.closing(psycopg.connect(url)) as conn:
-        yield conn, conn.execute, returned
-        conn.commit() if commit else conn.rollback()
-
-
-@contextlib.contextmanager
-def psycopg_async(url, *, commit):
-    with asyncio.Runner() as runner:
-        conn = runner.run(psycopg.AsyncConnection.connect(url))
-        yield conn, lambda query: runner.run(conn.execute(query)), runner.run
-        runner.run(conn.commit() if commit else conn.rollback())
-        runner.run(conn.close())
-
-
-def django_kind(find):
-    @contextlib.contextmanager
-    def opened(url, *, commit):
-        with django_connected(url), django_transaction.atomic():
-            conn = find()
-            yield conn, conn.cursor().execute, returned
-            django_transaction.set_rollback(not commit)
-
-    return opened
-
-
-def sqlalchemy_kind(driver, find):
-    @contextlib.contextmanager
-    def opened(url, *, commit):
-        engine = sqlalchemy.create_engine(of_driver(url, driver))
-        with contextlib.closing(find(engine)) as conn:
-            yield conn, lambda query: conn.execute(sqlalchemy.text(query)), returned
-            conn.commit() if commit else conn.rollback()
-        engine.dispose()
-
-    return opened
-
-
-def async_sqlalchemy_kind(driver, find):
-    @contextlib.contextmanager
-    def opened(url, *, commit):
-        with asyncio.Runner() as runner:
-            engine = sqlalchemy_asyncio.create_async_engine(of_driver(url, driver))
-            conn = runner.run(find(engine))
-            execute = conn.execute
-            yield conn, lambda query: runner.run(execute(sqlalchemy.text(query))), runner.run
-            runner.run(conn.commit() if commit else conn.rollback())
-            runner.run(conn.close())
-            runner.run(engine.dispose())
-
-    return opened
-
-
-def of_driver(url, driver):
-    return sqlalchemy.make_url(url).set(drivername=f"postgresql+{driver}")
-
-
-def returned(message):
-    return message
-
-
-def scoped(engine):
-    return orm.scoped_session(orm.sessionmaker(engine))
-
-
-async def async_connection(engine):
-    return await engine.connect()
-
-
-async def async_session(engine):
-    return sqlalchemy_asyncio.AsyncSession(engine)
-
-
-async def async_scoped(engine):
-    sessions = sqlalchemy_asyncio.async_sessionmaker(engine)
-    return sqlalchemy_asyncio.async_scoped_session(sessions, scopefunc=lambda: "all")
-
-
-KINDS = {
-    "psycopg": psycopg_sync,
-    "psycopg async": psycopg_async,
-    "django's connection": django_kind(lambda: django_connection),
-    "one of django's connections": django_kind(lambda: django_connections["default"]),
-    "sqlalchemy connection, psycopg": sqlalchemy_kind("psycopg", lambda engine: engine.connect()),
-    "sqlalchemy session, psycopg2": sqlalchemy_kind("psycopg2", orm.Session),
-    "sqlalchemy scoped session": sqlalchemy_kind("psycopg", scoped),
-    "sqlalchemy async connection, psycopg": async_sqlalchemy_kind("psycopg", async_connection),
-    "sqlalchemy async connection, asyncpg": async_sqlalchemy_kind("asyncpg", async_connection),
-    "sqlalchemy async session, psycopg": async_sqlalchemy_kind("psycopg", async_session),
-    "sqlalchemy async session, asyncpg": async_sqlalchemy_kind("asyncpg", async_session),
-    "sqlalchemy async scoped session": async_sqlalchemy_kind("asyncpg", async_scoped),
-}
-
-
-@pytest.fixture
-def shop(connect):
-    """A table of the application; returns a function that counts its orders."""
-    conn = connect(autocommit=True)
-    conn.execute("CREATE SCHEMA store CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
-    return lambda: conn.execute("SELECT count(*) FROM store.orders").fetchone()[0]
-
-
-@pytest.fixture(params=KINDS)
-def begin(request, database, shop):
-    """`with begin() as (conn, execute, wait):` a transaction of one kind, committed at its end."""
-    return lambda *, commit=True: KINDS[request.param](database, commit=commit)
 
 
 @pytest.fixture
@@ -190,28 +77,54 @@ def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
     assert message.message_id == sent.message_id == found["properties"]["message_id"]
 
 
-def test_a_batch_is_created_in_it_too_unless_it_is_async(begin, greet, rows):
-    """On an async connection the statements that store its jobs would never be awaited."""
+def test_a_batch_is_created_in_it_too(begin, greet, rows):
     for commits in (False, True):
         batch = Batch(on_complete=greet, description="two")
         with begin(commit=commits) as (conn, _, wait):
-            if wait is not returned:
-                with pytest.raises(UnknownConnectionError, match="to_thread"):
-                    batch.open(conn)
-                return
-            with batch.adding(conn):
-                batch.add(conn, greet.message(1), greet.message(2), delay=timedelta(days=1))
+            wait(batch.open(conn))
+            wait(batch.add(conn, greet.message(1), greet.message(2), delay=timedelta(days=1)))
+            assert wait(batch.close(conn))
             with pytest.raises(BatchError, match="closed"):
-                batch.add(conn, greet.message(3))
-            assert not batch.close(conn)
+                wait(batch.add(conn, greet.message(3)))
+            assert not wait(batch.close(conn))
 
     counts = "SELECT count(*) FROM workshed.batch_jobs WHERE batch_id = %s AND state = 'pending'"
     assert rows(counts, batch.id) == [(2,)]
     assert rows("SELECT count(*) FROM workshed.batches") == [(1,)]
     assert rows("SELECT count(*) FROM workshed.schedule WHERE due_at > workshed.now()") == [(2,)]
-    with begin() as (conn, _, _):
-        assert batch.cancel(conn)
+    with begin() as (conn, _, wait):
+        assert wait(batch.cancel(conn))
     assert rows("SELECT count(*) FROM workshed.cancellations") == [(2,)]
+
+
+async def add_in_block(batch, conn, *messages):
+    async with batch.adding(conn):
+        await batch.add(conn, *messages)
+
+
+def test_a_batch_is_closed_after_the_block_that_adds_to_it(begin, greet, rows):
+    batch = Batch()
+    with begin() as (conn, _, wait):
+        if wait is returned:
+            with batch.adding(conn):
+                batch.add(conn, greet.message(1))
+        else:
+            wait(add_in_block(batch, conn, greet.message(1)))
+    assert rows("SELECT closed_at IS NOT NULL FROM workshed.batches") == [(True,)]
+
+
+def test_the_wrong_kind_of_block_is_refused(begin):
+    batch = Batch()
+    with begin() as (conn, _, wait):
+        if wait is returned:
+            with pytest.raises(UnknownConnectionError, match="write `with batch"):
+                asyncio.run(add_in_block(batch, conn))
+        else:
+            with (
+                pytest.raises(UnknownConnectionError, match="write `async with"),
+                batch.adding(conn),
+            ):
+                pass
 
 
 def test_many_messages_are_stored_with_their_texts_as_they_are(begin, greet, rows):
@@ -428,7 +341,7 @@ def test_any_other_object_is_refused_with_a_list_of_kinds(given, greet):
         schedule.send(given, greet.message(1))
 
     assert isinstance(refused.value, TypeError)
-    assert f"a job cannot be sent on {name}:" in str(refused.value)
+    assert f"Workshed cannot write on {name}:" in str(refused.value)
     for kind in ("psycopg 3", "Django", "SQLAlchemy", "SELECT workshed.send(…)"):
         assert kind in str(refused.value)
 

@@ -322,7 +322,7 @@ def test_the_priority_of_an_actor_is_that_of_its_queue(actor):
         ({"store_results": 1}, "store_results=1 is neither"),
         ({"at": datetime(2040, 1, 1)}, "`at` needs a time zone"),  # noqa: DTZ001
         ({"at": datetime(2040, 1, 1, tzinfo=UTC), "delay": SECOND}, "`delay` or `at`, not both"),
-        ({"conn": object()}, "a job cannot be sent on builtins.object"),
+        ({"conn": object()}, "Workshed cannot write on builtins.object"),
     ],
 )
 def test_wrong_options_of_a_job_are_refused_by_set(options, said, greet):

@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session
 
-from workshed import db, schedule
+from workshed import db, once, schedule
 
 
 def blocking(
@@ -28,7 +28,9 @@ def blocking(
         schedule.send(scoped, message),
         schedule.send(connection, message),
     ]
-    return [one.message_id for one in sent]
+    first: bool = once(session, "charge 7")
+    cancelled: str = schedule.cancel(connection, "id")
+    return [*(one.message_id for one in sent), cancelled, str(first)]
 
 
 async def waiting(
@@ -45,7 +47,10 @@ async def waiting(
         await schedule.send(connection, message),
     ]
     await schedule.send(blocks, message)  # E: misc
-    return [one.message_id for one in sent]
+    first: bool = await once(session, "charge 7")
+    cancelled: str = await schedule.cancel(connection, "id")
+    again: bool = once(session, "charge 7")  # E: assignment
+    return [*(one.message_id for one in sent), cancelled, str(first or again)]
 
 
 def others(

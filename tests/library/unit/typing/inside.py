@@ -45,11 +45,11 @@ def questions(conn: db.Connection) -> None:
     assert_type(cancelled(), bool)
     assert_type(scheduled_for(), datetime | None)
     checkpoint("loop")  # E: call-arg
-    once(conn)  # E: call-arg
-    once("charge 7")  # E: arg-type
-    once("charge", conn)  # E: arg-type
-    once(conn, 7)  # E: arg-type
-    once(conn, key=b"charge 7")  # E: arg-type
+    once(conn)  # E: call-overload
+    once("charge 7")  # E: call-overload
+    once("charge", conn)  # E: call-overload
+    once(conn, 7)  # E: call-overload
+    once(conn, key=b"charge 7")  # E: call-overload
     when: datetime = sent_at()  # E: assignment
     assert when.tzinfo
 
@@ -58,7 +58,7 @@ def send_all(progress: Progress, tenant: str, *, most: int = 10) -> None:
     """Do a step."""
     with progress.transaction() as conn:
         progress.save(conn, {"tenant": tenant, "most": most})
-    progress.save({"tenant": tenant})  # E: call-arg
+    progress.save({"tenant": tenant})  # E: call-overload
 
 
 def steps(conn: psycopg.Connection) -> None:

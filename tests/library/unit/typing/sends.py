@@ -194,8 +194,8 @@ def in_a_transaction(conn: psycopg.Connection) -> None:
     schedule.send(conn, greet.message(7), at="09:00")  # E: call-overload
     schedule.send(conn, greet.message(7), dela=DAY)  # E: call-overload
     schedule.send(conn, greet.message(7), DAY)  # E: call-overload
-    schedule.cancel(conn, 7)  # E: arg-type
-    schedule.move(conn, "id", DAY)  # E: arg-type
+    schedule.cancel(conn, 7)  # E: call-overload
+    schedule.move(conn, "id", DAY)  # E: call-overload
 
 
 async def in_an_event_loop(conn: psycopg.AsyncConnection) -> None:
@@ -234,10 +234,10 @@ def in_a_batch(conn: psycopg.Connection) -> None:
     Batch(on_success="greet")  # E: arg-type
     Batch(description=7)  # E: arg-type
     Batch.with_id(7)  # E: arg-type
-    batch.add(conn, greet)  # E: arg-type
-    batch.add(greet.message(7))  # E: arg-type
-    batch.add(conn, [greet.message(7)])  # E: arg-type
-    batch.add(conn, greet.message(7), delay=60)  # E: arg-type
+    batch.add(conn, greet)  # E: call-overload
+    batch.add(greet.message(7))  # E: call-overload
+    batch.add(conn, [greet.message(7)])  # E: call-overload
+    batch.add(conn, greet.message(7), delay=60)  # E: call-overload
     batch.adding()  # E: call-arg
 
 
