@@ -20,7 +20,7 @@ NOTHING = timedelta(microseconds=1)
 BOUNDED = {
     *("migrations", "queues", "actors", "periodic_jobs", "workers", "relays", "limits"),
     *("run_locks", "runs_dropped", "run_counts", "run_minutes", "run_totals"),
-    *("console_sessions", "login_failures"),
+    *("console_sessions", "login_failures", "pruned"),
 }
 """Tables with a row for each process, queue, actor, minute and so on, not for each job."""
 TABLES = """

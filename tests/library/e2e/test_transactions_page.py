@@ -58,6 +58,24 @@ by_sql()
 import reminders
 """
 
+SEND_JOBS = """
+import time
+import sqlalchemy_jobs as jobs
+from workshed import db
+from workshed.contrib.sqlalchemy import job_session
+
+with job_session() as session:
+    session.add(jobs.Order(id=1000))
+jobs.copy_order.send(1000)
+while True:
+    with db.transaction() as conn:
+        if conn.execute("SELECT count(*) FROM store.orders").fetchone() == (2,):
+            break
+    time.sleep(0.05)
+jobs.cancel_order.send(1000)
+jobs.cancel_order.send(1000)
+"""
+
 
 @pytest.fixture
 def project(tmp_path, run, environment):
@@ -69,7 +87,10 @@ def project(tmp_path, run, environment):
 
 
 def test_every_example_is_run_here():
-    assert set(FILES) == {"django_views.py", "sqlalchemy_orders.py", "orders.sql", "reminders.py"}
+    assert set(FILES) == {
+        *("django_views.py", "orders.sql", "reminders.py"),
+        *("sqlalchemy_orders.py", "sqlalchemy_jobs.py"),
+    }
 
 
 def test_each_example_commits_an_order_whose_job_runs(
@@ -82,6 +103,19 @@ def test_each_example_commits_an_order_whose_job_runs(
     assert code == 0, said
     eventually(lambda: count("store.orders WHERE invoiced") == 4)
     eventually(lambda: count("workshed.schedule") == 0)  # the reminder is cancelled
+
+
+def test_the_jobs_of_sqlalchemy_write_once_each(
+    project, start_worker, run, environment, count, eventually
+):
+    start_worker("sqlalchemy_jobs")
+
+    code, said = run("-c", SEND_JOBS, **environment)
+
+    assert code == 0, said
+    eventually(lambda: count("workshed.runs WHERE outcome = 'succeeded'") == 3)
+    # The order was copied, and then deleted once although its job was sent twice.
+    assert (count("workshed.once_keys"), count("store.orders")) == (2, 1)
 
 
 def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():

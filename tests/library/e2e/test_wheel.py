@@ -78,6 +78,7 @@ PARTS = {
     "workshed.contrib.mail.page": "server",
     "workshed.contrib.storage.check": "server",
     "workshed.contrib.notifications": "server",
+    "workshed.contrib.sqlalchemy": "sqlalchemy",
     "workshed.contrib.storage.s3": "s3",
     "workshed.contrib.storage.s3_client": "s3",
     "workshed.contrib.storage.s3_errors": "s3",
@@ -86,7 +87,7 @@ PARTS = {
 EXTRAS = {*PARTS.values()}
 TOGETHER = (
     ("server",),
-    ("mail", "otel", "s3", "sentry", "test"),
+    ("mail", "otel", "s3", "sentry", "sqlalchemy", "test"),
     ("dev",),
 )
 PAGE = "docs/installing.md"

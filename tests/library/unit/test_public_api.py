@@ -18,7 +18,7 @@ def test_each_public_name_is_in_the_list():
     listed = public_api.render_api()
 
     for line in (
-        "workshed.once(conn: Connection, key: str) -> bool",
+        "workshed.once(conn: SyncConnection, key: str) -> bool",
         "class workshed.Queue\n    name: str\n    weight: int = 1\n",
         "    dead_rabbitmq_name: str\n",  # a property
         "workshed.schedule.send(conn: AsyncConnection, message: Message[R],",  # of its overloads

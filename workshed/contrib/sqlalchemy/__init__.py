@@ -1,0 +1,8 @@
+"""Sessions of SQLAlchemy in the transaction of a job."""
+
+from workshed.extras import require_extra
+
+with require_extra("sqlalchemy"):
+    from workshed.contrib.sqlalchemy.sessions import job_session, session_on
+
+__all__ = ["job_session", "session_on"]
