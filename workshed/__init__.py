@@ -4,10 +4,7 @@ Every name here is imported, and `broker` is built, on first use. Importing this
 no settings and open nothing, because every pytest run with the test kit's plugin imports it.
 """
 
-import gc
 import importlib
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,21 +85,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        with _without_collections():
-            return getattr(importlib.import_module(_MODULES[name]), name)
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-@contextmanager
-def _without_collections() -> Generator[None]:
-    """Pause the garbage collector, which takes 7 ms and finds little: what imports create stays."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def __dir__() -> list[str]:

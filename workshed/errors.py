@@ -6,6 +6,7 @@
     ├── MigrationError              the database's schema does not match this release
     ├── DatabaseUnreachableError    PostgreSQL does not answer
     ├── UnknownConnectionError      Workshed cannot write on the connection (also a TypeError)
+    ├── OpenTransactionError        a transaction is open, or none is, and it must be otherwise
     ├── DuplicateJobError           another job holds the unique key
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
         └── InvalidAddressError     no mail can be sent to an address
@@ -45,7 +46,11 @@ class DatabaseUnreachableError(WorkshedError):
 
 
 class UnknownConnectionError(WorkshedError, TypeError):
-    """The connection is of a type that Workshed does not support, or not to PostgreSQL."""
+    """Workshed does not support this type of connection, or it does not lead to PostgreSQL."""
+
+
+class OpenTransactionError(WorkshedError):
+    """What is written here would not commit with what it belongs to."""
 
 
 class PermanentError(WorkshedError):

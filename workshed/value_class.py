@@ -35,12 +35,11 @@ def value_class(cls: Class) -> Class:
 
 def _compile_init(cls: Any) -> Callable[..., None]:
     """Return the `__init__` that `dataclass` would give a class that is already one."""
-    own = vars(cls)
-    hook = {"__post_init__": own["__post_init__"]} if "__post_init__" in own else {}
+    hook = getattr(cls, "__post_init__", None)
     like: Any = make_dataclass(
         cls.__qualname__,
         [(each.name, each.type, copy(each)) for each in fields(cls)],
-        namespace=hook,
+        namespace={} if hook is None else {"__post_init__": hook},
         slots=True,
         eq=False,
         repr=False,

@@ -7,13 +7,19 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from workshed.database.postgres import IDLE, Statement, tuple_row
-from workshed.errors import UnknownConnectionError
+from workshed.errors import OpenTransactionError, UnknownConnectionError
 
 Result = TypeVar("Result")
 
 Steps = Generator[Statement, str | None, Result]
 """Statements to execute in turn. Each yields the text of its single value; `None` for NULL, or
 without a row."""
+
+
+NAMED = "pyformat"
+"""SQLAlchemy's word for the style of parameters in psycopg and psycopg2."""
+NUMBERED = "numeric_dollar"
+"""That of asyncpg."""
 
 
 class ConnectionAdapter(NamedTuple):
@@ -110,6 +116,46 @@ def run_on(
     return _run_async(adapter, conn, steps) if adapter.is_async else _run(adapter, conn, steps)
 
 
+@overload
+def run_in_transaction(
+    conn: AsyncConnection, steps: Steps[Result], caller: str
+) -> Awaitable[Result]: ...
+
+
+@overload
+def run_in_transaction(conn: SyncConnection, steps: Steps[Result], caller: str) -> Result: ...
+
+
+def run_in_transaction(
+    conn: SyncConnection | AsyncConnection, steps: Steps[Result], caller: str
+) -> Result | Awaitable[Result]:
+    """Do as `run_on`, but only in a transaction of the caller.
+
+    Without one, each statement would commit by itself, before what it belongs to. Raises
+    `OpenTransactionError` then, which names the `caller`, a function.
+    """
+    adapter = adapter_for(conn)
+    if adapter.is_async:
+        return _run_in_transaction(adapter, conn, steps, caller)
+    _require_transaction(caller, is_open=adapter.has_transaction(conn))
+    return _run(adapter, conn, steps)
+
+
+async def _run_in_transaction(
+    adapter: ConnectionAdapter, conn: object, steps: Steps[Result], caller: str
+) -> Result:
+    _require_transaction(caller, is_open=await adapter.has_transaction(conn))
+    return await _run_async(adapter, conn, steps)
+
+
+def _require_transaction(caller: str, *, is_open: bool) -> None:
+    if not is_open:
+        raise OpenTransactionError(
+            f"{caller} belongs to a transaction, and this connection has none open: begin one, for "
+            "example with `transaction.atomic()` of Django or `conn.transaction()` of psycopg"
+        )
+
+
 def _run(adapter: ConnectionAdapter, conn: object, steps: Steps[Result]) -> Result:
     try:
         statement = next(steps)
@@ -175,7 +221,12 @@ def _psycopg_has_transaction(conn: Any) -> bool:
     return not conn.autocommit or conn.info.transaction_status != IDLE
 
 
+async def _async_psycopg_has_transaction(conn: Any) -> bool:
+    return _psycopg_has_transaction(conn)
+
+
 def _django_has_transaction(conn: Any) -> bool:
+    _require_postgresql(conn.vendor)
     return not conn.get_autocommit()
 
 
@@ -184,11 +235,10 @@ def _session_has_transaction(session: Any) -> bool:
 
 
 def _sqlalchemy_has_transaction(conn: Any) -> bool:
-    return not conn.connection.dbapi_connection.autocommit
-
-
-async def _async_psycopg_has_transaction(conn: Any) -> bool:
-    return _psycopg_has_transaction(conn)
+    _require_driver(conn.dialect)
+    driver = conn.connection.dbapi_connection
+    # That of psycopg may be in a transaction although it is in autocommit mode: `session_on`.
+    return _psycopg_has_transaction(driver) if hasattr(driver, "pgconn") else not driver.autocommit
 
 
 async def _async_session_has_transaction(session: Any) -> bool:
@@ -204,17 +254,21 @@ def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:
 
     `text()` would do so too, but declares a `datetime` to asyncpg as one without a time zone.
     """
+    _require_driver(dialect)
+    if dialect.paramstyle == NUMBERED:
+        numbers = {name: f"${n}" for n, name in enumerate(statement.values, 1)}
+        return statement.query % numbers, tuple(statement.values.values())
+    return statement.query, statement.values
+
+
+def _require_driver(dialect: Any) -> None:
     _require_postgresql(dialect.name)
-    match dialect.paramstyle:
-        case "pyformat":  # psycopg, psycopg2
-            return statement.query, statement.values
-        case "numeric_dollar":  # asyncpg
-            numbers = {name: f"${n}" for n, name in enumerate(statement.values, 1)}
-            return statement.query % numbers, tuple(statement.values.values())
-    raise UnknownConnectionError(
-        f"Workshed cannot write through SQLAlchemy's driver {dialect.driver}, only through "
-        "psycopg, psycopg2 and asyncpg; on this one, jobs can be sent with SELECT workshed.send(…)"
-    )
+    if dialect.paramstyle not in (NAMED, NUMBERED):
+        raise UnknownConnectionError(
+            f"Workshed cannot write through SQLAlchemy's driver {dialect.driver}, only through "
+            "psycopg, psycopg2 and asyncpg; on this one, jobs can be sent with SELECT "
+            "workshed.send(…)"
+        )
 
 
 def _require_postgresql(database: str) -> None:

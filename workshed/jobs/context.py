@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Protocol, overload
 
-from workshed.database.adapters import AsyncConnection, SyncConnection, run_on
+from workshed.database.adapters import AsyncConnection, SyncConnection, run_in_transaction
 from workshed.errors import WorkshedError
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.signals import Cancelled
@@ -117,10 +117,12 @@ def once(conn: SyncConnection | AsyncConnection, key: str) -> bool | Awaitable[b
     Django or SQLAlchemy, or a session of SQLAlchemy. With their asyncio variants:
     `if await once(…)`.
 
-    Raises `WorkshedError` outside a job, where there is no actor, and `UnknownConnectionError` for
-    any other `conn`.
+    Raises `OpenTransactionError` if `conn` has no transaction open, as a connection of Django
+    outside `transaction.atomic()`; `WorkshedError` outside a job, where there is no actor; and
+    `UnknownConnectionError` for any other `conn`.
     """
     current = _current.get()
     if current is None:
         raise WorkshedError("call once() inside a job; outside there is no actor to scope its key")
-    return run_on(conn, once_keys.claim_steps(current.actor, key, current.message_id))
+    steps = once_keys.claim_steps(current.actor, key, current.message_id)
+    return run_in_transaction(conn, steps, "once()")

@@ -11,14 +11,13 @@ from uuid import UUID, uuid4
 from workshed import db, strict_json
 from workshed.database.adapters import (
     AsyncConnection,
-    ConnectionAdapter,
     Steps,
     SyncConnection,
-    adapter_for,
+    run_in_transaction,
     run_on,
 )
 from workshed.database.postgres import Connection, Statement, class_row
-from workshed.errors import WorkshedError
+from workshed.errors import OpenTransactionError, WorkshedError
 from workshed.jobs.context import JobContext, checkpoint, current_job
 from workshed.jobs.signals import Snooze
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
@@ -29,10 +28,6 @@ P = ParamSpec("P")
 LONGEST_NAME = 100
 LARGEST_CURSOR_BYTES = 8 << 10
 COPY_RETRY_DELAY = timedelta(seconds=10)
-
-
-class OpenTransactionError(WorkshedError):
-    """A cursor cannot be saved here, because it would not commit with the work it stands for."""
 
 
 class StepError(WorkshedError):
@@ -106,28 +101,13 @@ class Progress:
         `conn` is a connection of psycopg 3, Django or SQLAlchemy, or a session of SQLAlchemy. With
         their asyncio variants: `await progress.save(…)`.
 
-        Raises `OpenTransactionError` if `conn` is in autocommit mode, `StepError` for a cursor that
-        is not JSON or has more than 8 KiB, `Snooze` if another run of the job has begun this step,
-        and `UnknownConnectionError` for any other `conn`.
+        Raises `OpenTransactionError` if `conn` has no transaction open, `StepError` for a cursor
+        that is not JSON or has more than 8 KiB, `Snooze` if another run of the job has begun this
+        step, and `UnknownConnectionError` for any other `conn`.
         """
         _check_cursor(self.name, cursor)
-        adapter = adapter_for(conn)
-        if adapter.is_async:
-            return self._save_async(conn, adapter, cursor)
-        self._require_transaction(open_here=adapter.has_transaction(conn))
-        run_on(conn, self._save_steps(cursor))
-        return None
-
-    async def _save_async(self, conn: Any, adapter: ConnectionAdapter, cursor: object) -> None:
-        self._require_transaction(open_here=await adapter.has_transaction(conn))
-        await run_on(conn, self._save_steps(cursor))
-
-    def _require_transaction(self, *, open_here: bool) -> None:
-        if not open_here:
-            raise OpenTransactionError(
-                f"step {self.name!r}: save() needs the transaction that writes what the cursor "
-                "stands for, and this connection has none open"
-            )
+        steps = self._save_steps(cursor)
+        return run_in_transaction(conn, steps, f"step {self.name!r}: save()")
 
     def _save_steps(self, cursor: object) -> Steps[None]:
         if self._job is not None:

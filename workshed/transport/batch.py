@@ -60,7 +60,7 @@ class Batch:
     `on_success` when all have succeeded. A discarded job counts as succeeded, because nothing was
     left to do; a dead or cancelled one does not. Dead jobs that are retried are counted again.
 
-    `conn` is any connection that `schedule.send` takes. On those of asyncio, write `async with
+    `conn` is any connection that `schedule.send` takes. On an asyncio one, write `async with
     batch.adding(conn):`, and await `open`, `add`, `close` and `cancel`.
     """
 
@@ -104,7 +104,7 @@ class Batch:
         """Open the batch, and close it after the block; only then can it complete.
 
         A batch without jobs completes at once, with success. `with batch.adding(conn):`, or `async
-        with` on a connection of asyncio.
+        with` on an asyncio connection.
         """
         return BatchAddition(self, conn)
 
@@ -201,7 +201,7 @@ class BatchAddition:
         """Open it."""
         if adapter_for(self._conn).is_async:
             raise UnknownConnectionError(
-                "on a connection of asyncio, write `async with batch.adding(conn):`"
+                "on an asyncio connection, write `async with batch.adding(conn):`"
             )
         self._batch.open(self._conn)
         return self._batch
@@ -215,7 +215,7 @@ class BatchAddition:
         """Open it."""
         if not adapter_for(self._conn).is_async:
             raise UnknownConnectionError(
-                "on this connection, which is not of asyncio, write `with batch.adding(conn):`"
+                "on this connection, which is not an asyncio one, write `with batch.adding(conn):`"
             )
         await self._batch.open(self._conn)
         return self._batch

@@ -102,3 +102,29 @@ def test_it_can_be_copied_and_pickled():
     pair = Pair(1, 2)
 
     assert copy.copy(pair) == pickle.loads(pickle.dumps(pair)) == pair  # noqa: S301
+
+
+@value_class
+class Checked:
+    """Refuses some values."""
+
+    number: int
+
+    def __post_init__(self):
+        if self.number < 0:
+            raise ValueError("below zero")
+
+
+@value_class
+class Named(Checked):
+    """Inherits the check."""
+
+    name: str = field(kw_only=True)
+
+
+def test_a_check_is_inherited():
+    assert Named(1, name="a").name == "a"
+    with pytest.raises(ValueError, match="below zero"):
+        Named(-1, name="a")
+    with pytest.raises(TypeError, match=r"Named\.__init__\(\) missing 1 required"):
+        Named(1)

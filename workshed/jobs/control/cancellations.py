@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from datetime import timedelta
 from typing import Literal, LiteralString, overload
 
-from workshed.database.adapters import AsyncConnection, Steps, SyncConnection, run_on
+from workshed.database.adapters import AsyncConnection, Steps, SyncConnection, run_in_transaction
 from workshed.database.postgres import Connection, Statement
 from workshed.jobs.batches import batches
 from workshed.jobs.idempotency import completed_generations
@@ -33,9 +33,10 @@ def cancel(
     is on its way, or was sent without a row: it is skipped when it starts, also by workers that
     hold it, or asked to stop if it runs (within 2 s). Returns `told to stop` if its worker has
     asked it already. A message that has run is not affected. `conn` is any connection that
-    `schedule.send` takes, and on those of asyncio this is awaited.
+    `schedule.send` takes; on an asyncio one, await this. Raises `OpenTransactionError` if it has no
+    transaction open.
     """
-    return run_on(conn, _cancel_steps(message_id))
+    return run_in_transaction(conn, _cancel_steps(message_id), "cancel()")
 
 
 def _cancel_steps(message_id: str) -> Steps[CancelResult]:

@@ -152,7 +152,7 @@ def run_now(
 ) -> MoveResult | Awaitable[MoveResult]:
     """Make a waiting message due now, in the caller's transaction.
 
-    `conn` is any connection that `schedule.send` takes, and on those of asyncio this is awaited.
+    `conn` is any connection that `schedule.send` takes; on an asyncio one, await this.
     """
     return run_on(conn, _move_steps(message_id, None))
 

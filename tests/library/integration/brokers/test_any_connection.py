@@ -14,6 +14,7 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from tests.django_app import django_connected
 from tests.library.integration.connection_kinds import of_driver, returned
 from workshed import once, schedule
+from workshed.contrib.sqlalchemy import session_on
 from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.jobs import OpenTransactionError, context, step
 
@@ -191,19 +192,53 @@ AUTOCOMMIT = {
 
 
 @pytest.mark.parametrize("opened", AUTOCOMMIT.values(), ids=AUTOCOMMIT)
-def test_a_cursor_needs_a_transaction(database, running, opened, rows):
-    """It would commit before what it stands for."""
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda conn, progress: progress.save(conn, 7),
+        lambda conn, progress: once(conn, "charge 7"),
+        lambda conn, progress: schedule.cancel(conn, "m"),
+    ],
+    ids=["save", "once", "cancel"],
+)
+def test_what_belongs_to_a_transaction_is_refused_without_one(
+    database, running, opened, write, rows
+):
+    """It would commit before the work that it belongs to, and stay if that fails."""
 
     def import_orders(progress):
         with (
             opened(database) as (conn, wait),
             pytest.raises(OpenTransactionError, match="has none open"),
         ):
-            wait(progress.save(conn, 7))
+            wait(write(conn, progress))
 
     step("import", import_orders)
 
     assert rows("SELECT cursor FROM workshed.steps") == [(None,)]
+    assert rows("SELECT 1 FROM workshed.once_keys") == []
+    assert rows("SELECT 1 FROM workshed.cancellations") == []
+
+
+def test_in_autocommit_a_block_of_psycopg_is_a_transaction(database, running, connect, rows):
+    conn = connect(autocommit=True)
+    with conn.transaction():
+        assert once(conn, "charge 7")
+        with session_on(conn) as session:
+            assert not once(session, "charge 7")
+
+    assert rows("SELECT key FROM workshed.once_keys") == [("charge 7",)]
+
+
+def test_a_session_to_another_database_system_is_refused_by_name(database, running):
+    with orm.Session(sqlalchemy.create_engine("sqlite://")) as session:
+        for use in (
+            lambda: once(session, "charge 7"),
+            lambda: schedule.cancel(session, "m"),
+            lambda: schedule.run_now(session, "m"),
+        ):
+            with pytest.raises(UnknownConnectionError, match="is to sqlite"):
+                use()
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def fences(autocommitting):
     def fences(number):
         completed_generations.complete_generation(autocommitting, "today", 0)
         once_keys.claim_key(autocommitting, "charge", "today", "today")
-        cancellations.cancel(autocommitting, "today")
+        with autocommitting.transaction():
+            cancellations.cancel(autocommitting, "today")
         for insert in (
             "INSERT INTO workshed.completed_generations SELECT id, 0, day FROM old",
             "INSERT INTO workshed.once_keys SELECT 'charge', id, id, day FROM old",

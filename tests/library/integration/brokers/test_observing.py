@@ -172,7 +172,8 @@ def test_a_running_job_that_ends_at_a_checkpoint_was_cancelled(
     with working("default"):
         message = endless.send()
         eventually(lambda: seen.began_ids)
-        cancellations.cancel(connect(autocommit=True), message.message_id)
+        with db.transaction() as conn:
+            cancellations.cancel(conn, message.message_id)
         eventually(lambda: seen.told == ["cancelled"])
 
 

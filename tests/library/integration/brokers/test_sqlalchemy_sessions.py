@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy
 from sqlalchemy import orm
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from workshed import db, once, schedule
 from workshed.contrib.sqlalchemy import job_session, session_on
+from workshed.errors import OpenTransactionError, UnknownConnectionError
 from workshed.jobs import step
 from workshed.middleware import RetryOn
 
@@ -105,6 +106,107 @@ def test_a_block_in_any_other_job_is_a_transaction(database, orders):
         session.add_all([Order(number=2), Order(number=1)])
 
     assert orders() == [1]
+
+
+def test_an_engine_for_some_classes_is_not_used(database, orders):
+    """It would write on a connection of its own."""
+    elsewhere = sqlalchemy.create_engine("postgresql+psycopg://127.0.0.1:9/nowhere")
+    sessions = orm.sessionmaker(elsewhere, binds={Base: elsewhere}, twophase=True)
+
+    with job_session(sessions) as session:
+        session.add(Order(number=1))
+
+    assert orders() == [1]
+
+
+class ElsewhereSession(orm.Session):
+    """Chooses its connection, as sessions for several databases do."""
+
+    def get_bind(self, *args, **kwargs):
+        return ELSEWHERE
+
+
+ELSEWHERE = sqlalchemy.create_engine("sqlite://")
+
+
+def test_a_session_that_chooses_another_connection_is_refused(database, orders):
+    with (
+        pytest.raises(UnknownConnectionError, match="not in the transaction of the job"),
+        job_session(ElsewhereSession) as session,
+    ):
+        session.execute(sqlalchemy.text("SELECT 1"))
+
+
+def test_a_scoped_session_is_refused_because_it_would_keep_the_connection(database):
+    with (
+        pytest.raises(TypeError, match="session_factory"),
+        job_session(orm.scoped_session(SESSIONS)),
+    ):
+        pass
+
+
+def test_a_session_that_begins_only_when_asked_commits_its_blocks(database, orders):
+    with job_session(orm.sessionmaker(autobegin=False)) as session, session.begin():
+        session.add(Order(number=1))
+
+    assert orders() == [1]
+
+
+def test_in_an_open_transaction_a_session_of_its_own_is_refused(database, orders):
+    with (
+        db.transaction(),
+        pytest.raises(OpenTransactionError, match="session_on"),
+        job_session(),
+    ):
+        pass
+
+
+def test_of_two_sessions_in_one_transaction_each_undoes_its_own(database, orders):
+    with db.transaction() as conn, session_on(conn) as outer:
+        outer.add(Order(number=1))
+        outer.flush()
+        with session_on(conn) as inner:
+            inner.add(Order(number=2))
+            inner.commit()
+            inner.add(Order(number=3))
+            inner.flush()
+            inner.rollback()
+        outer.add(Order(number=4))
+
+    assert orders() == [1, 2, 4]
+
+
+def lose(session, conn):
+    pid = session.scalar(sqlalchemy.text("SELECT pg_backend_pid()"))
+    conn.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    session.execute(sqlalchemy.text("SELECT 1"))
+
+
+def test_a_lost_connection_is_lost_to_its_session_only(database, orders, connect):
+    """Another thread has a connection of the same pool."""
+    written, lost = threading.Event(), threading.Event()
+
+    def go_on():
+        with job_session() as session:
+            session.add(Order(number=1))
+            session.flush()
+            written.set()
+            lost.wait(30)
+            session.add(Order(number=2))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    assert written.wait(30)
+    try:
+        with pytest.raises(DBAPIError), job_session() as session:
+            lose(session, connect(autocommit=True))
+    finally:
+        lost.set()
+        thread.join(30)
+    with job_session() as session:
+        session.add(Order(number=3))
+
+    assert orders() == [1, 2, 3]
 
 
 def test_commits_and_rollbacks_of_the_session_do_not_end_the_transaction(database, orders):

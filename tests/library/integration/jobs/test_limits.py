@@ -330,7 +330,8 @@ def test_the_slot_of_a_called_job_that_does_not_come_in_time_goes_to_the_next_th
 def test_a_job_that_was_cancelled_while_it_waited_holds_up_no_other(crowd, own):
     for job in "abc":
         crowd.come(job, ONE)
-    assert cancellations.cancel(own, "b") == "deleted"
+    with own.transaction():
+        assert cancellations.cancel(own, "b") == "deleted"
 
     crowd.end("a", ONE)
 
@@ -348,7 +349,8 @@ def test_a_job_that_was_cancelled_while_it_waited_holds_up_no_other(crowd, own):
 def test_the_time_of_a_cancelled_job_goes_to_the_next(ask, crowd, own, at):
     for job in "abc":
         crowd.come(job, ask)
-    cancellations.cancel(own, "b")
+    with own.transaction():
+        cancellations.cancel(own, "b")
     at(59)
     wake_limit_waiters(own)
 
