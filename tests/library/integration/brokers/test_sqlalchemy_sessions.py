@@ -176,6 +176,27 @@ def test_of_two_sessions_in_one_transaction_each_undoes_its_own(database, orders
     assert orders() == [1, 2, 4]
 
 
+def write_within(outer, conn):
+    outer.add(Order(number=1))
+    outer.flush()
+    with session_on(conn) as inner:
+        inner.add(Order(number=2))
+        inner.flush()
+        outer.rollback()  # ends the savepoint of the inner one, too
+
+
+def test_a_rollback_of_the_outer_session_is_not_one_of_the_inner(database, orders):
+    """If both had one name for a savepoint, what the outer one has undone would stay."""
+    with (
+        pytest.raises(DBAPIError, match="does not exist"),
+        db.transaction() as conn,
+        session_on(conn) as outer,
+    ):
+        write_within(outer, conn)
+
+    assert orders() == []
+
+
 def lose(session, conn):
     pid = session.scalar(sqlalchemy.text("SELECT pg_backend_pid()"))
     conn.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
@@ -198,8 +219,13 @@ def test_a_lost_connection_is_lost_to_its_session_only(database, orders, connect
     thread.start()
     assert written.wait(30)
     try:
+        with job_session() as session:
+            pool = session.connection().engine.pool
+            invalidated_at = pool._invalidate_time
         with pytest.raises(DBAPIError), job_session() as session:
             lose(session, connect(autocommit=True))
+        # After a later time, SQLAlchemy would close those that others are just being lent.
+        assert pool._invalidate_time == invalidated_at
     finally:
         lost.set()
         thread.join(30)
