@@ -14,8 +14,8 @@ local = threading.local()
 
 
 def replica():
-    """Return this thread's connection to the replica."""
-    if not hasattr(local, "conn"):
+    """Return this thread's connection to the replica, which ends some: they delay its recovery."""
+    if not hasattr(local, "conn") or local.conn.closed:
         local.conn = psycopg.connect(os.environ["REPLICA_URL"], autocommit=True)
     return local.conn
 

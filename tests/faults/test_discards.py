@@ -135,6 +135,7 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
             duplicated=greeted.total() - len(greeted) + len(greeted.keys() & discarded),
             stuck=left() + len((never & senders.plain) - discarded),
             notes={
+                "dead": rows("SELECT count(*) FROM workshed.dead")[0][0],
                 "kept": len(kept),
                 "deleted": len(deleted),
                 "rolled back": len(never),
