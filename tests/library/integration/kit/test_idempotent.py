@@ -110,7 +110,7 @@ def test_an_async_job_crashes_too(jobs, job, order):
 def test_it_crashes_before_and_after_each_statement_and_commit(jobs, job, order):
     endured = jobs.assert_idempotent(job(charge_and_pay, once=True), order)
 
-    key = "`INSERT INTO workshed.once_keys (scope, key, message_id) VALUES (%s, %s,…`"
+    key = "`INSERT INTO workshed.once_keys (scope, key, message_id) VALUES (%(scope)…`"
     pay = "`UPDATE store.orders SET paid = true, changed_at = now() WHERE id = %s`"
     assert list(endured.failpoints) == [
         f"{when} {what}"
