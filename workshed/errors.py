@@ -6,7 +6,7 @@
     ├── MigrationError              the database's schema does not match this release
     ├── DatabaseUnreachableError    PostgreSQL does not answer
     ├── UnknownConnectionError      Workshed cannot write on the connection (also a TypeError)
-    ├── OpenTransactionError        a transaction is open, or none is, and it must be otherwise
+    ├── OpenTransactionError        a transaction is open where none may be, or the reverse
     ├── DuplicateJobError           another job holds the unique key
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
         └── InvalidAddressError     no mail can be sent to an address
@@ -50,7 +50,7 @@ class UnknownConnectionError(WorkshedError, TypeError):
 
 
 class OpenTransactionError(WorkshedError):
-    """What is written here would not commit with what it belongs to."""
+    """A transaction is open where none may be, or none where one is needed."""
 
 
 class PermanentError(WorkshedError):

@@ -152,7 +152,8 @@ def _require_transaction(caller: str, *, is_open: bool) -> None:
     if not is_open:
         raise OpenTransactionError(
             f"{caller} belongs to a transaction, and this connection has none open: begin one, for "
-            "example with `transaction.atomic()` of Django or `conn.transaction()` of psycopg"
+            "example with `transaction.atomic()` of Django or `conn.transaction()` of psycopg, and "
+            "use an engine of SQLAlchemy without AUTOCOMMIT"
         )
 
 

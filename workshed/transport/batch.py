@@ -13,6 +13,7 @@ from workshed.database.adapters import (
     Steps,
     SyncConnection,
     adapter_for,
+    run_in_transaction,
     run_on,
 )
 from workshed.database.postgres import Connection, Statement
@@ -148,14 +149,15 @@ class Batch:
 
         A running job of the batch may add jobs even after the batch was closed. A unique job whose
         key another job has is not stored; the message returned has that job's ID, and that job does
-        not join the batch. Raises `BatchError` if the batch is cancelled or closed, and
-        `WorkshedError` as `schedule.send` does.
+        not join the batch. Raises `BatchError` if the batch is cancelled or closed,
+        `OpenTransactionError` if `conn` has no transaction open, and `WorkshedError` as
+        `schedule.send` does.
         """
         reason, job = choose_reason(delay, at), current.current_job()
         adder = None if job is None else job.message_id
         mine = [message.copy(options={"origin": ORIGIN, "batch": self.id}) for message in messages]
         stored = get_broker().outbox_statements(mine, delay or NO_DELAY, at, reason)
-        return run_on(conn, _add_steps(self.id, adder, mine, stored))
+        return run_in_transaction(conn, _add_steps(self.id, adder, mine, stored), "Batch.add()")
 
     @overload
     def close(self, conn: AsyncConnection) -> Awaitable[bool]: ...

@@ -23,6 +23,10 @@ from workshed.interrupts import thread_gate
 AnySession = TypeVar("AnySession", bound=Session)
 
 _lent: ContextVar[db.Connection] = ContextVar("connection lent to SQLAlchemy")
+_depth: ContextVar[int] = ContextVar("open sessions of this thread", default=0)
+
+NUMBER = "workshed.number"
+"""Key of a connection's `info`: how many sessions were open in its thread, including its own."""
 
 
 @contextmanager
@@ -45,8 +49,8 @@ def job_session(make: Callable[..., AnySession] = Session) -> Generator[AnySessi
     """
     if db.is_in_transaction() and db.joined_connection() is None:
         raise OpenTransactionError(
-            "job_session() is a transaction of its own here, and one is open: write "
-            "session_on(conn, …) with its connection"
+            "job_session() is a transaction of its own here, and one is open: pass its session on, "
+            "or write session_on(conn, …) with its connection"
         )
     with db.transaction() as conn, session_on(conn, make) as session:
         yield session
@@ -71,11 +75,20 @@ def session_on(
         "twophase": False,
         "join_transaction_mode": "create_savepoint",
     }
-    with options["bind"] as connection, connection.begin(), make(**options) as session:
-        sqlalchemy.event.listen(session, "after_begin", partial(_require_connection, connection))
-        yield session
-        if session.in_transaction():
-            session.commit()
+    depth = _depth.set(_depth.get() + 1)
+    try:
+        with options["bind"] as connection, connection.begin(), make(**options) as session:
+            connection.info[NUMBER] = _depth.get()
+            refused: list[UnknownConnectionError] = []
+            require = partial(_require_connection, connection, refused)
+            sqlalchemy.event.listen(session, "after_begin", require)
+            yield session
+            if refused:  # the application went on after the error
+                raise refused[0]
+            if session.in_transaction():
+                session.commit()
+    finally:
+        _depth.reset(depth)
 
 
 def _lend(conn: db.Connection) -> sqlalchemy.Connection:
@@ -90,16 +103,20 @@ def _lend(conn: db.Connection) -> sqlalchemy.Connection:
 
 def _require_connection(
     lent: sqlalchemy.Connection,
+    refused: list[UnknownConnectionError],
     _session: Session,
-    _transaction: object,
+    _begun: object,
     used: sqlalchemy.Connection,
 ) -> None:
     """Refuse what a `get_bind` of the application chooses, where it would commit by itself."""
     if used is not lent:
-        raise UnknownConnectionError(
-            f"this session writes on {used.engine!r} by its own get_bind(), and not in the "
-            "transaction of the job: pass a sessionmaker without it"
+        refused.append(
+            UnknownConnectionError(
+                f"this session writes on {used.engine!r} by its own get_bind(), and not in the "
+                "transaction of the job: pass a sessionmaker without it"
+            )
         )
+        raise refused[-1]
 
 
 class _LentConnections(NullPool):
@@ -133,7 +150,13 @@ class LentDialect(PGDialect_psycopg):
         super().do_savepoint(connection, _own_name(connection, name))  # type: ignore[no-untyped-call]
 
     def do_rollback_to_savepoint(self, connection: sqlalchemy.Connection, name: str) -> None:
-        """Undo what came after it."""
+        """Undo what came after it, unless the connection was lost or closed by a time limit.
+
+        An error would then replace the one that ended the block.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        if driver.closed:
+            return
         super().do_rollback_to_savepoint(connection, _own_name(connection, name))  # type: ignore[no-untyped-call]
 
     def do_release_savepoint(self, connection: sqlalchemy.Connection, name: str) -> None:
@@ -143,7 +166,8 @@ class LentDialect(PGDialect_psycopg):
 
 def _own_name(connection: sqlalchemy.Connection, name: str) -> str:
     """Return a name that no other session in the same transaction uses."""
-    return f"{name}_{id(connection):x}"
+    number = connection.info.get(NUMBER, 1)
+    return name if number == 1 else f"{name}_{number}"
 
 
 @cache

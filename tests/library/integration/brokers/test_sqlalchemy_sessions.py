@@ -1,5 +1,6 @@
 """Sessions of SQLAlchemy in the transaction of a job: what they write happens once."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -135,6 +136,35 @@ def test_a_session_that_chooses_another_connection_is_refused(database, orders):
         job_session(ElsewhereSession) as session,
     ):
         session.execute(sqlalchemy.text("SELECT 1"))
+
+
+def test_such_a_session_commits_nothing_after_an_error_that_was_ignored(database, orders):
+    with sqlite_table() as numbers:
+        with (
+            pytest.raises(UnknownConnectionError, match="not in the transaction of the job"),
+            job_session(ElsewhereSession) as session,
+        ):
+            insert_twice(session)
+        assert numbers() == []
+
+
+def insert_twice(session):
+    for _ in range(2):
+        with contextlib.suppress(UnknownConnectionError):
+            session.execute(sqlalchemy.text("INSERT INTO numbers VALUES (1)"))
+
+
+@contextlib.contextmanager
+def sqlite_table():
+    with ELSEWHERE.begin() as conn:
+        conn.execute(sqlalchemy.text("CREATE TABLE numbers (number integer)"))
+
+    def numbers():
+        with ELSEWHERE.begin() as conn:
+            return list(conn.execute(sqlalchemy.text("SELECT * FROM numbers")))
+
+    yield numbers
+    ELSEWHERE.dispose()
 
 
 def test_a_scoped_session_is_refused_because_it_would_keep_the_connection(database):
@@ -309,6 +339,27 @@ def test_a_time_limit_interrupts_a_query_of_the_session(actor, orders, working, 
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
         query = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s"
         assert rows(query, pids[0]) in ([], [(False,)])
+
+    assert rows("SELECT error_class FROM workshed.dead") == [("TimeLimitExceeded",)]
+    assert orders() == []
+
+
+def test_the_time_limit_is_the_error_if_it_strikes_within_another_block(
+    actor, orders, working, rows, eventually
+):
+    """The outer session learns of the closed connection only as it undoes its savepoint."""
+
+    @actor(queue_name="default", time_limit=1_000, max_retries=0, once=True)
+    def wait():
+        with job_session(SESSIONS) as session:
+            session.add(Order(number=1))
+            session.flush()
+            with db.transaction() as conn:
+                conn.execute("SELECT pg_sleep(60)")
+
+    with working("default"):
+        wait.send()
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
     assert rows("SELECT error_class FROM workshed.dead") == [("TimeLimitExceeded",)]
     assert orders() == []
