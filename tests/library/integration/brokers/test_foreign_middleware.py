@@ -332,8 +332,7 @@ def test_a_skipped_job_ends_in_its_batch_and_its_group(
         called.append(what)
 
     batch = Batch(on_complete=finish.message("batch"))
-    conn = connect(autocommit=True)
-    with batch.adding(conn):
+    with connect() as conn, batch.adding(conn):
         batch.add(conn, note.message(1), note.message(2))
     several = group([note.message(1), note.message(2)])
     several.add_completion_callback(finish.message("group"))
