@@ -68,7 +68,8 @@ def shuffled(forbidden, rounds):
     "stolen-accounts",
     number=25,
     fails_by="lost",
-    fault="all operations of AMQP that an account may not do, with the passwords of all accounts",
+    fault="every AMQP operation that an account may not perform, tried with the password of each "
+    "account",
     load="each of them 10 times, with 4 jobs beside each, on workers with an account for each pool",
     remedy=Remedy(
         "workshed/transport/amqp/accounts.py",
