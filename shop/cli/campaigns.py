@@ -31,7 +31,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
-    from workshed.jobs.outbox.claims import database_now
+    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         found = list_campaigns(conn, limit)
@@ -243,7 +243,7 @@ def show(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import format_ago, format_due
     from workshed.console.operations.environment import open_database
-    from workshed.jobs.outbox.claims import database_now
+    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         found = watch_campaign(conn, campaign) if watch else require_campaign(conn, campaign)

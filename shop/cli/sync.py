@@ -109,7 +109,7 @@ def skipped(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
-    from workshed.jobs.outbox.claims import database_now
+    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         require_source(conn, name)

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 from shop.reports import business_days
 from shop.reports.business_days import Day
 from shop.reports.errors import DayRefusedError
+from workshed.database.postgres import database_now
 from workshed.db import Connection
 from workshed.jobs import Snooze, scheduled_for, sent_at
-from workshed.jobs.outbox import claims
 
 DATE_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIRST_DATE = date(1970, 1, 1)
@@ -21,7 +21,7 @@ def resolve_day(conn: Connection, text: str | None, zone: str) -> Day:
     That time is when a periodic job was due, or when the job was sent; outside of a job it is now.
     Raises `DayRefusedError` for an invalid date, or one that is not over by PostgreSQL's clock.
     """
-    now = claims.database_now(conn)
+    now = database_now(conn)
     if text is not None:
         return _parse_day(text, zone, now)
     found = business_days.previous_day(scheduled_for() or sent_at() or now, zone)

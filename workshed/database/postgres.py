@@ -5,6 +5,7 @@ Most programs that send jobs only send them to RabbitMQ, and psycopg takes 11 MB
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ def to_sql(text: LiteralString) -> "SQL":
     """Return a part of a statement, whose `{}` can be filled with other parts."""
     made: SQL = importlib.import_module("psycopg.sql").SQL(text)
     return made
+
+
+def database_now(conn: Connection) -> datetime:
+    """Return the current time of PostgreSQL, with which due times are compared."""
+    found = conn.execute("SELECT workshed.now()").fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    now: datetime = found[0]
+    return now
 
 
 def describe_address(url: str) -> str:

@@ -7,6 +7,7 @@ from workshed.console.doctor.context import DoctorContext
 from workshed.console.formatting import format_duration, format_job_count
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, ok, warning
+from workshed.database.postgres import database_now
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.maintenance import retention
 from workshed.jobs.outbox import claims, relays
@@ -36,7 +37,7 @@ def check_relay(here: DoctorContext) -> Iterator[Finding]:
 def check_periodic(here: DoctorContext) -> Iterator[Finding]:
     """Check that the runs of periodic jobs are created, and that workers have their actors."""
     with here.connect() as conn:
-        found, now = periodic_jobs.list_periodic_jobs(conn), claims.database_now(conn)
+        found, now = periodic_jobs.list_periodic_jobs(conn), database_now(conn)
     awake = [job for job in found if job.paused_at is None]
     late = problems.judge_clock(found, now, OVERDUE)
     gone = [job.name for job in awake if not job.live]

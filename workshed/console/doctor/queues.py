@@ -7,8 +7,8 @@ from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
 from workshed.console.rabbitmq.drift import SETUP_COMMAND, find_differences
 from workshed.console.rabbitmq.queue_depths import count_dead_messages, fetch_depths
+from workshed.database.postgres import database_now
 from workshed.jobs.control import queues
-from workshed.jobs.outbox.claims import database_now
 
 SETUP_IMPORT = f"{SETUP_COMMAND} --import PACKAGE"
 

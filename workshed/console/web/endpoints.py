@@ -29,8 +29,8 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
+from workshed.database.postgres import database_now
 from workshed.jobs.control import audit
-from workshed.jobs.outbox.claims import database_now
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 SET_PAGE_LIMITS = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"

@@ -18,8 +18,8 @@ from workshed.contrib.mail import decide_held, list_held, servers
 from workshed.contrib.mail.jobs import get_delivery_actor
 from workshed.contrib.mail.servers import ServerTrouble
 from workshed.contrib.mail.tables import STREAM
+from workshed.database.postgres import database_now
 from workshed.extras import require_extra
-from workshed.jobs.outbox.claims import database_now
 from workshed.transport.errors import did_you_mean
 
 with require_extra("server"):

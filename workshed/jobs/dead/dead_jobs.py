@@ -8,13 +8,12 @@ from typing import Any, LiteralString
 
 import orjson
 
-from workshed.database.postgres import Connection, class_row, to_sql
+from workshed.database.postgres import Connection, class_row, database_now, to_sql
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import error_location
 from workshed.jobs.history.attempts import to_storable
 from workshed.jobs.names import Names, to_name_array
-from workshed.jobs.outbox.claims import database_now
 from workshed.pruning import delete_old_rows
 from workshed.settings import settings
 from workshed.value_class import value_class

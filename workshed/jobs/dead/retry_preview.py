@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from workshed.database.postgres import Connection, class_row
+from workshed.database.postgres import Connection, class_row, database_now
 from workshed.jobs.dead.dead_jobs import (
     DeadJob,
     DecodeBody,
@@ -12,7 +12,6 @@ from workshed.jobs.dead.dead_jobs import (
     decode_unreadable,
     redrive_body,
 )
-from workshed.jobs.outbox.claims import database_now
 from workshed.value_class import value_class
 
 

@@ -38,14 +38,6 @@ def use_indexes(conn: Connection) -> None:
     conn.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 
 
-def database_now(conn: Connection) -> datetime:
-    """Return the current time of PostgreSQL, with which due times are compared."""
-    found = conn.execute("SELECT workshed.now()").fetchone()
-    assert found is not None  # noqa: S101 -- one row by construction
-    now: datetime = found[0]
-    return now
-
-
 def claim_due(
     conn: Connection, relay: UUID, limit: int, *, since: datetime | None = None
 ) -> list[ClaimedRow]:

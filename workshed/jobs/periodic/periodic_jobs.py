@@ -7,8 +7,7 @@ from typing import Any
 
 from workshed import cronspec
 from workshed.cronspec import PeriodicSchedule
-from workshed.database.postgres import Connection, class_row, to_jsonb
-from workshed.jobs.outbox.claims import database_now
+from workshed.database.postgres import Connection, class_row, database_now, to_jsonb
 from workshed.pruning import delete_old_rows
 from workshed.value_class import value_class
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
+from workshed.database.postgres import database_now
 from workshed.db import Connection
-from workshed.jobs.outbox import claims
 from workshed.testing import enqueued
 from workshed.testing.database import catalog, maildir
 from workshed.testing.database.checkpoint import Checkpoint
@@ -131,7 +131,7 @@ class IdempotenceCheck:
             ]
             if not waiting:
                 return
-            self._clock.advance(waiting[0].due_at - claims.database_now(self._conn))
+            self._clock.advance(waiting[0].due_at - database_now(self._conn))
 
     def _lose_connections(self) -> None:
         """Wait until PostgreSQL has rolled back the transactions of the crashed process."""

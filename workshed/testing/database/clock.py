@@ -4,8 +4,8 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from workshed.database.postgres import database_now
 from workshed.db import Connection
-from workshed.jobs.outbox import claims
 from workshed.testing.errors import KitError
 
 try:
@@ -39,7 +39,7 @@ class KitClock:
 
         The next one, so that what was due is still due.
         """
-        instant = math.ceil(claims.database_now(self._conn).timestamp())
+        instant = math.ceil(database_now(self._conn).timestamp())
         stopped = datetime.fromtimestamp(instant, UTC)
         self.stop_at(stopped)
         return stopped

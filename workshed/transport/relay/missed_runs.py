@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from workshed.cronspec import PeriodicSchedule
-from workshed.database.postgres import Connection
-from workshed.jobs.outbox.claims import database_now
+from workshed.database.postgres import Connection, database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicJob
 from workshed.metrics import meters

@@ -5,9 +5,8 @@ import math
 import time
 from datetime import timedelta
 
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.jobs.control import workers
-from workshed.jobs.outbox import claims
 from workshed.metrics import meters
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.queue_depth import QueueDepthClient
@@ -66,7 +65,7 @@ class QueueAgeEstimator:
     def _update_depth(self, conn: Connection, queue: str) -> None:
         if self._absent_until.get(queue, 0.0) > time.monotonic():
             return
-        before = claims.database_now(conn)  # taken first, because later sends may be in the queue
+        before = database_now(conn)  # taken first, because later sends may be in the queue
         try:
             found = self._publisher.fetch_depth(queue, ANSWER_TIMEOUT_S)
         except UnseenQueueError as err:

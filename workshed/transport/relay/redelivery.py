@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.jobs.outbox import claims
 from workshed.queues import Queue
 from workshed.transport.amqp.redeclaration import list_used_queues, redeclare_lost
@@ -49,7 +49,7 @@ class ClassicQueueRedelivery:
 
     def _check_queue(self, conn: Connection, queue: str) -> bool:
         """Note if the queue is empty; returns False if that is unknown."""
-        before = claims.database_now(
+        before = database_now(
             conn
         )  # before the question, so that jobs sent meanwhile do not count as lost
         try:

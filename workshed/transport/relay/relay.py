@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from workshed import db, logs, migrate
 from workshed.app import get_app, load_object
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus
@@ -206,7 +206,7 @@ class Relay:
         if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):
             return orphaned
         self._known_queues = {queue.name for queue in queues.list_queues(conn)}
-        now = claims.database_now(conn)
+        now = database_now(conn)
         if self._last_sweep_at is not None and now < self._last_sweep_at:
             logger.warning("the clock of PostgreSQL was put back by %s", self._last_sweep_at - now)
         self._last_sweep_at = now

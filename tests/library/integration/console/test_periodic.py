@@ -7,10 +7,10 @@ import pytest
 from tests import pages
 from tests.transcripts import follow
 from workshed.cronspec import cron, daily
+from workshed.database.postgres import database_now
 from workshed.jobs.history import attempts
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 

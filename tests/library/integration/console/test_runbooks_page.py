@@ -10,10 +10,10 @@ import pytest
 from tests import pages
 from tests.transcripts import follow, shell
 from workshed.cronspec import daily
+from workshed.database.postgres import database_now
 from workshed.devserver.ports import find_free_ports
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import relays
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.amqp import topology

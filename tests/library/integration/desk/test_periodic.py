@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from workshed.cronspec import daily
+from workshed.database.postgres import database_now
 from workshed.jobs.control import audit
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed import db, schedule
-from workshed.jobs.outbox import claims
+from workshed.database.postgres import database_now
 
 
 def now():
     """Return PostgreSQL's time and Python's."""
     with db.transaction() as conn:
-        return claims.database_now(conn), datetime.now(UTC)
+        return database_now(conn), datetime.now(UTC)
 
 
 def test_a_job_is_due_once_the_clock_has_come_so_far(jobs, greet):

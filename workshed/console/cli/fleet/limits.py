@@ -10,9 +10,9 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json, Limit
 from workshed.console.formatting import format_duration, format_seconds
 from workshed.console.operations.environment import open_database
+from workshed.database.postgres import database_now
 from workshed.jobs.locks import limits as rows
 from workshed.jobs.locks.limits import LimitState
-from workshed.jobs.outbox.claims import database_now
 
 limits = typer.Typer(
     cls=ListByDefault,

@@ -20,7 +20,7 @@ from workshed.console.operations.periodic import (
     as_data,
     list_states,
 )
-from workshed.jobs.outbox.claims import database_now
+from workshed.database.postgres import database_now
 
 periodic = typer.Typer(
     cls=ListByDefault, add_completion=False, help="List, run and pause periodic jobs."

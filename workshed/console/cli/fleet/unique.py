@@ -15,8 +15,8 @@ from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import open_database, open_management
 from workshed.console.operations.orphans import find_orphans
 from workshed.console.operations.unique import HeldKey, as_data
+from workshed.database.postgres import database_now
 from workshed.jobs.locks import unique as locks
-from workshed.jobs.outbox.claims import database_now
 
 unique = typer.Typer(
     cls=ListByDefault,

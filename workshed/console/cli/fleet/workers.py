@@ -13,8 +13,8 @@ from workshed.console.cli.terminal.output import print_message
 from workshed.console.formatting import format_ago, format_duration
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.workers import QUIET, RESUME
+from workshed.database.postgres import database_now
 from workshed.jobs.control import workers as rows
-from workshed.jobs.outbox.claims import database_now
 
 workers = typer.Typer(
     cls=ListByDefault, add_completion=False, help="List worker processes; quiet or resume them."

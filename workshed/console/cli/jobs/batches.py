@@ -16,11 +16,11 @@ from workshed.console.formatting import format_ago, format_job_count
 from workshed.console.operations.batches import as_data, require_batch
 from workshed.console.operations.batches import cancel_batch as let_none_start
 from workshed.console.operations.environment import open_database
+from workshed.database.postgres import database_now
 from workshed.jobs.batches import progress as rows
 from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
 from workshed.jobs.dead import dead_jobs as dead
-from workshed.jobs.outbox.claims import database_now
 
 batches = typer.Typer(
     cls=ListByDefault,

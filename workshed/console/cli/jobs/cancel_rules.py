@@ -11,8 +11,8 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.formatting import format_ago
 from workshed.console.operations.environment import open_database
+from workshed.database.postgres import database_now
 from workshed.jobs.control import cancel_rules as rows
-from workshed.jobs.outbox.claims import database_now
 
 rules = typer.Typer(
     cls=ListByDefault,

@@ -26,9 +26,9 @@ from workshed.console.formatting import format_ago
 from workshed.console.operations.dead_jobs import as_data
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.redaction import redact_rows
+from workshed.database.postgres import database_now
 from workshed.jobs.dead import dead_jobs as rows
 from workshed.jobs.history import attempts
-from workshed.jobs.outbox.claims import database_now
 
 dead = typer.Typer(
     cls=ListByDefault,

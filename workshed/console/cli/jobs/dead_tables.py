@@ -7,11 +7,10 @@ from workshed.console.operations.environment import list_queue_names, require_ra
 from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.rabbitmq.queue_depths import count_dead_messages
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import DeadFilter
-from workshed.jobs.outbox.claims import database_now
 
 
 def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:

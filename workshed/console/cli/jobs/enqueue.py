@@ -23,9 +23,8 @@ from workshed.console.formatting import (
 )
 from workshed.console.operations.arguments import split_arguments
 from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
-from workshed.jobs.outbox.claims import database_now
 
 
 def enqueue(  # noqa: PLR0913 -- an option each

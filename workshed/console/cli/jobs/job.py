@@ -24,13 +24,12 @@ from workshed.console.operations.history import run_as_call
 from workshed.console.operations.message_body import body_as_json, body_as_text
 from workshed.console.operations.timeline import KnownJob
 from workshed.console.text import escape_control
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
 from workshed.jobs.control.cancellations import CancelResult
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history.attempts import Attempt
-from workshed.jobs.outbox.claims import database_now
 
 
 class IdFirst(TyperGroup):

@@ -14,9 +14,9 @@ from workshed.console.operations import history
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.history import run_as_call
 from workshed.console.text import one_line_error
+from workshed.database.postgres import database_now
 from workshed.jobs.history import runs
 from workshed.jobs.history.runs import Run
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outcomes import FAILED
 
 A_DAY = timedelta(days=1)

@@ -26,9 +26,9 @@ from workshed.console.operations import scheduled as waiting
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.message_body import body_as_call, body_as_json
 from workshed.console.operations.redaction import redact_rows
+from workshed.database.postgres import database_now
 from workshed.jobs.history import attempts
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import database_now
 
 scheduled = typer.Typer(
     cls=ListByDefault,

@@ -15,13 +15,12 @@ from workshed.console.web.view.page import (
     BadQueryError,
     parse_span,
 )
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs as dead
 from workshed.jobs.dead import retry_preview
 from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
 from workshed.jobs.names import Names
-from workshed.jobs.outbox.claims import database_now
 from workshed.transport.messages.envelope import decode_message
 from workshed.value_class import value_class
 

@@ -18,13 +18,13 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
+from workshed.database.postgres import database_now
 from workshed.errors import WorkshedError
 from workshed.jobs import traces
 from workshed.jobs.batches import progress
 from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode_message

@@ -33,9 +33,9 @@ from workshed.console.web.view.selection import (
     run_operation,
     selected_ids,
 )
+from workshed.database.postgres import database_now
 from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule
-from workshed.jobs.outbox.claims import database_now
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
