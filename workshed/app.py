@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ from typing import Any
 
 from workshed.errors import SettingsError
 from workshed.queues import Queue
+from workshed.value_class import frozen_class
 
 APP_VARIABLE = "WORKSHED_APP"
 """Not in `settings`, so that the command line can list its commands without reading them all."""
@@ -19,7 +20,7 @@ PROJECT_FILE = "pyproject.toml"
 PROJECT_KEY = "`app` of [tool.workshed]"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_class
 class App:
     """An application: its queues, and what it adds to the processes of Workshed.
 
@@ -29,6 +30,7 @@ class App:
     Every process imports the object's module, so that module should import nothing else of yours.
     """
 
+    _: KW_ONLY
     queues: tuple[Queue, ...] = (Queue("default"),)
     """Queues, with weights and kinds, that are declared before any actor is imported."""
     settings: str | None = None

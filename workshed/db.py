@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workshed.database.postgres import IDLE, describe_address
@@ -98,12 +97,13 @@ SERVER_GRACE_S = 5.0
 first, and writes after the block, in the same transaction, have this long."""
 
 
-@dataclass
 class _PoolOfProcess:
     """The pool of this process, if one was built, and the lock for building it."""
 
-    pool: "ConnectionPool[InterruptibleConnection] | None" = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        """Begin without a pool."""
+        self.pool: ConnectionPool[InterruptibleConnection] | None = None
+        self.lock = threading.Lock()
 
 
 _process = _PoolOfProcess()

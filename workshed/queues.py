@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 from workshed.errors import SettingsError
+from workshed.value_class import frozen_class
 
 MOST_LEVELS = {"quorum": 31, "classic": 255}
 NAME_PATTERN = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_class
 class Queue:
     """A queue and how it is consumed.
 

@@ -1,11 +1,24 @@
-"""A decorator for classes that hold values."""
+"""Decorators for classes that mainly hold values."""
 
+import inspect
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import (
+    MISSING,
+    Field,
+    FrozenInstanceError,
+    dataclass,
+    field,
+    fields,
+    make_dataclass,
+)
 from typing import Any, TypeVar, cast, dataclass_transform
 
 Class = TypeVar("Class", bound=type[Any])
+
+COMPILE_AFTER = 20
+"""A class with more instances than these gets a compiled `__init__`: compiling takes as long as
+some 100 instances without it."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -14,23 +27,91 @@ def value_class(cls: Class) -> Class:
 
     `dataclass(frozen=True)` compiles six methods of each class when it is imported. For the 66
     classes that a program imports to send its first job, that took a quarter of the time. This
-    compiles one method, `__init__`, when the first instance is made, and all classes share the
+    compiles one method, `__init__`, and only once many instances are made; all classes share the
     rest. `field(hash=…)` has no effect.
     """
+    return _make(cls, __eq__, __hash__, __repr__)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen_class(cls: Class) -> Class:
+    """Make a `value_class` that refuses assignments also when it runs, for classes that are public.
+
+    Its `__init__` is never compiled, so it is for classes with few instances.
+    """
+    methods = (__eq__, __hash__, __repr__, __setattr__, __delattr__, __setstate__)
+    return _make(cls, *methods, compile_after=None)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def state_class(cls: Class) -> Class:
+    """Make a class a slotted dataclass whose fields change, and which is equal only to itself.
+
+    It costs as little as a `value_class`.
+    """
+    return _make(cls, __repr__)
+
+
+def _make(
+    cls: Class, *methods: Callable[..., Any], compile_after: int | None = COMPILE_AFTER
+) -> Class:
+    """Make a class a dataclass, with those methods that it does not define itself."""
     own = vars(cls)
-    for method in (__eq__, __hash__, __repr__):
+    for method in methods:
         # Python sets `__hash__` to `None` in a class that defines only `__eq__`.
         if own.get(method.__name__) is None:
             setattr(cls, method.__name__, method)
-    made = dataclass(slots=True, eq=False, repr=False, init=False)(cls)
+    made: Any = dataclass(slots=True, eq=False, repr=False, init=False)(cls)
+    count = 0
 
     def __init__(self: Any, *args: Any, **named: Any) -> None:  # noqa: N807
-        """Compile the method that replaces this one, and call it."""
-        made.__init__ = _compile_init(made)
-        made.__init__(self, *args, **named)
+        """Set the fields; after some instances, let a compiled function do so instead."""
+        nonlocal count
+        count += 1
+        if compile_after is not None and count >= compile_after:
+            made.__init__ = _compile_init(made)
+            made.__init__(self, *args, **named)
+        elif not _set_fields(self, fields(made), args, named):
+            _compile_init(made)(self, *args, **named)  # It raises the error of a wrong call.
 
-    made.__init__ = __init__
+    made.__init__, made.__signature__ = __init__, _SIGNATURE
     return cast("Class", made)
+
+
+class _Signature:
+    """Gives `help` and editors the arguments of the compiled `__init__`."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        """Return the signature of a call of the class."""
+        found = inspect.signature(_compile_init(owner))
+        return found.replace(parameters=list(found.parameters.values())[1:])
+
+
+_SIGNATURE = _Signature()
+
+
+def _set_fields(
+    self: Any, of_class: tuple[Field[Any], ...], args: tuple[Any, ...], named: dict[str, Any]
+) -> bool:
+    """Set the fields as a compiled `__init__` would; return false where that would raise."""
+    given = [each for each in of_class if each.init]
+    by_place = [each.name for each in given if not each.kw_only]
+    values = dict(zip(by_place, args, strict=False))
+    is_wrong = len(args) > len(by_place) or not values.keys().isdisjoint(named)
+    if is_wrong or not named.keys() <= {each.name for each in given}:
+        return False
+    values |= named
+    for each in of_class:
+        if each.name not in values:
+            made = each.default if each.default_factory is MISSING else each.default_factory()
+            if made is MISSING:
+                return False
+            values[each.name] = made
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+    if check := getattr(self, "__post_init__", None):
+        check()
+    return True
 
 
 def _compile_init(cls: Any) -> Callable[..., None]:
@@ -68,3 +149,19 @@ def __repr__(self: Any) -> str:  # noqa: N807
 
 def _values(self: Any) -> tuple[Any, ...]:
     return tuple(getattr(self, each.name) for each in fields(self) if each.compare)
+
+
+def __setattr__(_self: Any, name: str, _value: object) -> None:  # noqa: N807
+    """Raise `FrozenInstanceError`."""
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def __delattr__(_self: Any, name: str) -> None:  # noqa: N807
+    """Raise `FrozenInstanceError`."""
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def __setstate__(self: Any, state: tuple[None, dict[str, Any]]) -> None:  # noqa: N807
+    """Set the fields of a copy, which `copy` and `pickle` would assign."""
+    for name, value in state[1].items():
+        object.__setattr__(self, name, value)

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from workshed.metrics import samples
 from workshed.metrics.forks import lock_during_fork
@@ -21,6 +22,8 @@ lock_during_fork(_lock)
 
 class FileStore:
     """Writes into a `ValueFile`, under one lock."""
+
+    is_shared: ClassVar[bool] = False
 
     def __init__(self, path: Path | None = None) -> None:
         """Open the file, or keep the numbers in memory; raises `OSError`."""

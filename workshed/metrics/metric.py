@@ -6,15 +6,16 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workshed.health.shared_folder import values_file
-from workshed.metrics.file_store import FileStore
 from workshed.metrics.forks import lock_during_fork
-from workshed.metrics.samples import Sample
 from workshed.metrics.stores import MetricStore, Recorder
 from workshed.settings import multiprocess_folder, settings
+
+if TYPE_CHECKING:
+    from workshed.metrics.samples import Sample
 
 Mode = Literal["livesum", "livemax", "livemin"]
 """How the values of all living processes that share a folder are combined."""
@@ -27,25 +28,26 @@ logger = logging.getLogger(__name__)
 METRICS: list["Metric"] = []
 
 
-@dataclass(eq=False)
 class Metric:
     """A metric with its labels, each a closed set of values; a unit other than 1 ends its name."""
 
     kind: ClassVar[str] = ""
-
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    namespace: str = field(default="workshed", kw_only=True)
-    """The first word of its name; an application uses its own."""
-    mode: str = field(default="", init=False)
+    mode: str = ""
     """How gauges of several processes are combined; empty for other kinds."""
-    buckets: tuple[float, ...] = field(default=(), init=False)
+    buckets: tuple[float, ...] = ()
     """Upper limits, for a histogram."""
-    _recorders: dict[tuple[str, ...], Recorder] = field(default_factory=dict, init=False)
 
-    def __post_init__(self) -> None:
-        """Register the metric."""
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 -- what Prometheus calls it
+        labels: tuple[str, ...] = (),
+        *,
+        namespace: str = "workshed",
+    ) -> None:
+        """Register the metric; `namespace` is the first word of its name, your own for yours."""
+        self.name, self.help, self.labels, self.namespace = name, help, labels, namespace
+        self._recorders: dict[tuple[str, ...], Recorder] = {}
         METRICS.append(self)
 
     @property
@@ -94,37 +96,60 @@ class Counter(Metric):
         self.record((amount,), values)
 
 
-@dataclass(eq=False)
 class Gauge(Metric):
     """Shows a current value."""
 
-    kind: ClassVar[str] = "gauge"
-    mode: Mode = "livesum"
+    kind = "gauge"
+
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002
+        labels: tuple[str, ...] = (),
+        mode: Mode = "livesum",
+        *,
+        namespace: str = "workshed",
+    ) -> None:
+        """Register the gauge, and how the values of several processes are combined."""
+        super().__init__(name, help, labels, namespace=namespace)
+        self.mode = mode
 
     def set(self, value: float, *values: str) -> None:
         """Set the current value, for these label values."""
         self.record((value,), values)
 
 
-@dataclass(eq=False)
 class Histogram(Metric):
     """Measures how long something takes."""
 
-    kind: ClassVar[str] = "histogram"
-    buckets: tuple[float, ...] = BUCKETS_S
+    kind = "histogram"
+
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002
+        labels: tuple[str, ...] = (),
+        buckets: tuple[float, ...] = BUCKETS_S,
+        *,
+        namespace: str = "workshed",
+    ) -> None:
+        """Register the histogram, and the upper limits of its buckets."""
+        super().__init__(name, help, labels, namespace=namespace)
+        self.buckets = buckets
 
     def observe(self, seconds: float, *values: str) -> None:
         """Record a duration, for these label values."""
         self.record((seconds,), values)
 
 
-@dataclass
 class MetricsState:
     """Whether metrics are on in this process, and where they are kept."""
 
-    is_on: bool = False
-    store: MetricStore | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        """Begin without metrics."""
+        self.is_on = False
+        self.store: MetricStore | None = None
+        self.lock = threading.Lock()
 
     def find_store(self) -> MetricStore | None:
         """Return the store; `None` while nothing can read what this process measures.
@@ -159,11 +184,18 @@ def open_store() -> MetricStore | None:
     """
     folder = multiprocess_folder()
     if folder is not None and folder == settings().shared_folder:
-        return FileStore(values_file(folder))
+        return open_file_store(values_file(folder))
     if folder is not None or "prometheus_client" in sys.modules:
         store: MetricStore = import_prometheus().PrometheusStore()
         return store
     return None
+
+
+def open_file_store(path: Path | None) -> MetricStore:
+    """Return a store with a file, or in memory; a program that only sends imports none of this."""
+    from workshed.metrics.file_store import FileStore  # noqa: PLC0415
+
+    return FileStore(path)
 
 
 def import_prometheus() -> Any:
@@ -175,13 +207,12 @@ def keep_in_memory() -> None:
     """Keep measurements in memory from now on, for a process that has a page of its own."""
     with _state.lock:
         if _state.is_on and _state.store is None:
-            _state.store = FileStore()
+            _state.store = open_file_store(None)
 
 
-def read_own() -> list[Sample]:
+def read_own() -> "list[Sample]":
     """Return what this process keeps in memory."""
-    store = _state.store
-    return store.read() if isinstance(store, FileStore) else []
+    return [] if _state.store is None else _state.store.read()
 
 
 def disable_after_error(err: Exception) -> None:
@@ -203,7 +234,8 @@ def _reset_in_child() -> None:
 
     In a folder that an application has named, `prometheus_client` does that itself.
     """
-    if isinstance(_state.store, FileStore) or multiprocess_folder() is None:
+    is_own = _state.store is not None and not _state.store.is_shared
+    if is_own or multiprocess_folder() is None:
         _state.drop_store()
 
 

@@ -10,12 +10,13 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import prometheus_client
 from prometheus_client import values
 
 from workshed.metrics.forks import lock_during_fork
+from workshed.metrics.samples import Sample
 from workshed.metrics.stores import MetricDefinition, Recorder
 from workshed.settings import multiprocess_folder
 
@@ -25,6 +26,8 @@ HISTOGRAM_PARTS = ("_upper_bounds", "_buckets", "_sum")
 
 class PrometheusStore:
     """Has a metric of `prometheus_client` for each of Workshed's; not thread-safe."""
+
+    is_shared: ClassVar[bool] = True
 
     def __init__(self) -> None:
         """Start with no metrics, and show them in the registry of the package."""
@@ -38,6 +41,10 @@ class PrometheusStore:
             made = self._metrics[metric.full_name] = _create(metric)
         child = made.labels(*values) if metric.labels else made
         return partial(RECORD[metric.kind], child)
+
+    def read(self) -> list[Sample]:
+        """Return nothing, because the application's own page shows them."""
+        return []
 
     def collect(self) -> Iterable[Any]:
         """Yield the metrics that have measurements."""

@@ -1,17 +1,17 @@
 """What single features keep of a job that runs; each is written by its own middleware alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from uuid import UUID, uuid4
 
 from workshed.jobs.locks.limits import SlotRequest
 from workshed.jobs.locks.run_locks import RunLock
 from workshed.middleware.options.unique import Unique
-from workshed.value_class import value_class
+from workshed.value_class import state_class, value_class
 
 
-@dataclass(slots=True)
+@state_class
 class UniqueClaim:
     """What a job has by its uniqueness; kept by `Uniqueness`."""
 
@@ -23,7 +23,7 @@ class UniqueClaim:
     """It started with a key that is its own until it ends."""
 
 
-@dataclass(slots=True)
+@state_class
 class SlotClaim:
     """What a job takes of the limits of its actor; kept by `Limits`.
 

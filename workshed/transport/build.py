@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 from dramatiq.middleware import Middleware
@@ -47,17 +47,19 @@ from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.sidecars.forks import SidecarFork, enable_metrics
 from workshed.transport.strays import refuse_stray_actors
-from workshed.transport.stub import Stub
 
 Entry = type[Middleware] | Middleware
 """A class, or a middleware. A class of the library is instantiated from the settings, and so is a
 subclass of it, which must take the same arguments."""
 
+if TYPE_CHECKING:
+    from workshed.transport.stub import Stub
+
 STUB_URL = "stub://"
 
 
 @cache
-def get_broker() -> RabbitMQBroker | Stub:
+def get_broker() -> "RabbitMQBroker | Stub":
     """Build this process's broker from its settings and set it in dramatiq; opens no connection.
 
     Raises `SettingsError`, or `StrayActorsError` if actors were declared on another broker before.
@@ -82,13 +84,17 @@ def get_broker() -> RabbitMQBroker | Stub:
     return found
 
 
-def build_broker(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQBroker | Stub:
+def build_broker(
+    config: Settings, queues: dict[str, Queue] | None = None
+) -> "RabbitMQBroker | Stub":
     """Build a broker; pass `queues` to share them, and those added later, with another broker."""
     if queues is None:
         queues = weigh_queues(get_app().queues, config.queues, config.queue_prefix)
     chain = build_middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB_URL in urls:
+        from workshed.transport.stub import Stub  # noqa: PLC0415 -- only tests need it
+
         return Stub(queues, chain)
     for url in urls:
         address.connection_parameters(url, "check")  # refuses a bad URL now, not at the first send

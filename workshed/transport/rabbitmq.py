@@ -19,7 +19,7 @@ from workshed import db
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import Settings
-from workshed.transport import queue_flush, queue_join
+from workshed.transport import queue_join
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.declarations import QueueDeclarer
 from workshed.transport.errors import (
@@ -210,6 +210,8 @@ class RabbitMQBroker(ExecutingBroker):
         Each ends as a cancelled job, which frees its unique key and counts in its batch. Raises
         `UndeclaredQueueError`, or `BrokerUnreachableError`.
         """
+        from workshed.transport import queue_flush  # noqa: PLC0415 -- only tests need it
+
         self._check_queue(queue_name)
         queue_flush.flush_queue(self, self.urls, self.declared_queues[queue_name])
 

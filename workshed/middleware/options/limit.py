@@ -1,6 +1,5 @@
 """The limits of an actor, and the slots that one of its jobs asks for."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
 
@@ -9,6 +8,7 @@ import dramatiq
 from workshed.jobs.locks.limits import LimitKind, SlotRequest
 from workshed.middleware.options.backoff import LONGEST_SPAN
 from workshed.middleware.options.keys import Key, check_key, render_key
+from workshed.value_class import frozen_class
 
 LARGEST_SIZE = 1_000_000
 """Each start is a row until it leaves its window."""
@@ -17,7 +17,7 @@ LONGEST_NAME = 100
 """Bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_class
 class Limit:
     """Limit how many jobs run concurrently, or how many start per time window, per key.
 

@@ -1,12 +1,12 @@
 """An actor's uniqueness rule, and the key that it makes of a job's arguments."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import dramatiq
 
 from workshed.middleware.options.keys import Key, check_key, render_key
+from workshed.value_class import frozen_class
 
 Strategy = Literal[
     "until_executing",
@@ -18,7 +18,7 @@ Strategy = Literal[
 OnConflict = Literal["log", "raise", "replace", "reschedule"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_class
 class Unique:
     """Allow one queued or one running job per key.
 

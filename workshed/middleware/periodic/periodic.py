@@ -15,7 +15,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed import db, migrate
+from workshed import db
 from workshed.cronspec import PeriodicSchedule
 from workshed.database.postgres import Connection
 from workshed.errors import MigrationError
@@ -26,7 +26,6 @@ from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
-from workshed.migrate import list_streams
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +64,8 @@ class Periodic(Middleware):
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse an actor that could not run on its schedule."""
         self._broker = broker
-        needs = actor.options.get("needs", "workshed")
-        if needs not in list_streams():
-            raise ValueError(
-                f"{actor.actor_name}: needs={needs!r}: your App has the streams "
-                f"{', '.join(list_streams())}"
-            )
+        if (needs := actor.options.get("needs")) is not None:
+            _check_stream(actor.actor_name, needs)
         spec = actor.options.get("periodic")
         if spec is None or isinstance(spec, PeriodiqSpec):
             return
@@ -102,7 +97,10 @@ class Periodic(Middleware):
 
     def jobs(self, broker: Broker, conn: Connection) -> list[PeriodicDeclaration]:
         """Return the program's periodic jobs whose tables exist in the database."""
-        lacks = {stream for stream in list_streams() if migrate.list_pending(conn, (stream,))}
+        from workshed import migrate  # noqa: PLC0415 -- a program that only sends needs none
+
+        streams = migrate.list_streams()
+        lacks = {stream for stream in streams if migrate.list_pending(conn, (stream,))}
         return [
             PeriodicDeclaration(
                 actor.actor_name,
@@ -226,6 +224,8 @@ class Periodic(Middleware):
         Raises `SystemExit` if its schema is older than this release, as a worker does when it
         starts.
         """
+        from workshed import migrate  # noqa: PLC0415
+
         try:
             with db.transaction() as conn:
                 migrate.require_stream(conn, "workshed")
@@ -239,6 +239,17 @@ class Periodic(Middleware):
         except db.TRANSIENT_ERRORS as err:
             self._paused_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not declared yet: %s", str(err).strip())
+
+
+def _check_stream(actor_name: str, needs: object) -> None:
+    """Raise `ValueError` unless the `App` has the migrations that an actor needs."""
+    from workshed import migrate  # noqa: PLC0415
+
+    streams = migrate.list_streams()
+    if needs not in streams:
+        raise ValueError(
+            f"{actor_name}: needs={needs!r}: your App has the streams {', '.join(streams)}"
+        )
 
 
 def periodic_actors(broker: Broker) -> list[dramatiq.Actor[..., Any]]:

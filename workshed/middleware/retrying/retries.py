@@ -9,7 +9,6 @@ import orjson
 from dramatiq.broker import Broker
 
 from workshed.database.postgres import Connection
-from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
@@ -159,6 +158,8 @@ def reschedule(
 
 def dead_letter(conn: Connection, job: Job, outcome: Outcome) -> None:
     """Store the job as it arrived, with the reason why it is dead."""
+    from workshed.jobs.dead import dead_jobs  # noqa: PLC0415 -- a program that sends needs none
+
     dead_jobs.add_dead_job(
         conn,
         message_id=job.message_id,

@@ -6,7 +6,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed import db, migrate
+from workshed import db
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ class DatabasePool(Middleware):
         schema is older than this release: no outcome could be stored, and each job would end in the
         dead queue.
         """
+        from workshed import migrate  # noqa: PLC0415 -- a program that only sends needs none
+
         with db.connect() as conn:  # its error names the server; the pool's would say "timeout"
             migrate.require_stream(conn, "workshed")
         pool = db.get_pool()

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from workshed import db, interrupts
 from workshed.duration import Milliseconds
 from workshed.interrupts import InterruptGate, thread_gate
 from workshed.strict_json import INTEGER_TYPES
+from workshed.value_class import state_class
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ Recycle = Callable[[MessageProxy, HardTimeLimitExceeded], None]
 """Stores the failure of a job whose thread does not return, and ends the process."""
 
 
-@dataclass(slots=True)
+@state_class
 class Timeout:
     """A thread to interrupt at `at` (monotonic seconds), unless its function ends before.
 

@@ -1,12 +1,13 @@
 """Read and write the AMQP frames of a message in one go."""
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import pika
 from pika.data import encode_value
+
+from workshed.value_class import state_class
 
 DELIVER: Final = b"\x00\x3c\x00\x3c"
 """The ID of the method, which follows the 7 bytes of a frame's header."""
@@ -64,7 +65,7 @@ class DeliveryProperties:
         return found
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class MessageProperties:
     """The properties of a message to send, which RabbitMQ's management UI shows."""
 

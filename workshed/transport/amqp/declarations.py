@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
@@ -18,12 +18,13 @@ from workshed.transport.errors import (
 )
 from workshed.transport.latch import Latch
 from workshed.transport.waiting import WaitStrategy
+from workshed.value_class import state_class
 
 QueueErrors = dict[str, Exception]
 """Errors by queue."""
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class DeclareAttempt:
     """One connection that declares queues, or checks that they exist."""
 

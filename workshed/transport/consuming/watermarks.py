@@ -4,14 +4,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from workshed.jobs.control.workers import QueueReport
 from workshed.transport.consuming.delivery import Delivery
+from workshed.value_class import state_class
 
 
-@dataclass(slots=True)
+@state_class
 class Watermark:
     """Publish times of one queue's deliveries since the last report."""
 

@@ -7,12 +7,14 @@ import time
 from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 from queue import Empty
 from typing import Protocol
 
 from dramatiq.broker import MessageProxy
+
+from workshed.value_class import state_class
 
 
 class Waitable(Protocol):
@@ -35,7 +37,7 @@ class QueuedJob:
         self.message = message
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class FairQueueLane:
     """One queue: `items` wait, in order; `running` counts those that run, at most `cap` at once."""
 

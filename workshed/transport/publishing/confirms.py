@@ -1,15 +1,16 @@
 """What a sender passes to the publisher, and waits for."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from workshed.metrics import meters
 from workshed.transport.amqp.codec import MessageProperties
 from workshed.transport.errors import BrokerError
 from workshed.transport.latch import Latch
+from workshed.value_class import state_class
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class PendingPublish:
     """One message on its way to RabbitMQ."""
 
@@ -24,7 +25,7 @@ class PendingPublish:
     error: BrokerError | None = None
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class ConfirmBatch:
     """Publications whose confirms a sender waits for together."""
 

@@ -1,6 +1,5 @@
 """A message while it is being sent."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.messages.envelope import encode_message, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch, PendingPublish
-from workshed.value_class import value_class
+from workshed.value_class import state_class, value_class
 
 Message = dramatiq.Message[Any]
 
@@ -36,7 +35,7 @@ class KeyConflict:
     """This one waits in the schedule until the key is free; otherwise it is a duplicate."""
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class OutgoingMessage:
     """One message and its way from `pending` to a final state.
 
@@ -213,7 +212,7 @@ def metric_labels(outgoing: OutgoingMessage) -> tuple[str, str, SendResult]:
     return outgoing.message.actor_name, outgoing.message.queue_name, outgoing.final_state
 
 
-@dataclass(slots=True, eq=False)
+@state_class
 class PublishBatch:
     """Messages that are published together."""
 

@@ -43,12 +43,16 @@ HEAVY = {"asyncio", "email", "http.server", "ssl"}
 SLOW = {"importlib.resources", "multiprocessing", "shutil", "tempfile", "zoneinfo"}
 """Modules of Python that take milliseconds each, and that a sender does not need."""
 OF_A_WORKER = (
+    "workshed.jobs.dead",
+    "workshed.metrics.file_store",
+    "workshed.migrate",
     "workshed.transport.consum",
     "workshed.transport.relay",
     "workshed.transport.worker",
     "workshed.console",
     "workshed.contrib",
     "workshed.testing",
+    "workshed.transport.stub",
 )
 """Beginnings of modules of Workshed that a program that only sends does not import."""
 
