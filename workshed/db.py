@@ -86,7 +86,7 @@ CONNECT_OPTIONS: dict[str, Any] = {
     "keepalives_count": 3,  # on systems without `tcp_user_timeout`, such as macOS: 25 s
 }
 _parent_pools: "list[ConnectionPool[InterruptibleConnection]]" = []
-_joined_transaction: "ContextVar[Connection | None]" = ContextVar("joined", default=None)
+_joined_transaction: "ContextVar[JoinedTransaction | None]" = ContextVar("joined", default=None)
 _open_transactions: ContextVar[int] = ContextVar("open", default=0)
 """How many of the pool's transactions this thread is in."""
 
@@ -171,15 +171,16 @@ def transaction() -> "Generator[Connection]":
     around it. PostgreSQL ends a statement that exceeds the limit by 5 s, even if this process is
     gone.
     """
-    outer = _joined_transaction.get()
-    if outer is None:
+    joined = _joined_transaction.get()
+    if joined is None:
         with _borrow_connection() as conn:
             _limit_statements(conn)
             yield conn
         return
-    with savepoint(outer):
-        _limit_statements(outer)
-        yield outer
+    joined.is_used = True
+    with savepoint(joined.conn):
+        _limit_statements(joined.conn)
+        yield joined.conn
 
 
 @contextmanager
@@ -278,12 +279,23 @@ def _limit_statements(conn: "Connection") -> None:
     conn.execute(query, {"span": f"{math.ceil(left_s * 1000)}ms"})
 
 
+class JoinedTransaction:
+    """A transaction that the `transaction`s of a thread are part of."""
+
+    def __init__(self, conn: "Connection") -> None:
+        """Take the connection that it is open on."""
+        self.conn = conn
+        self.is_used = False
+        """Whether there was one."""
+
+
 @contextmanager
-def join_transaction(conn: "Connection") -> Generator[None]:
+def join_transaction(conn: "Connection") -> Generator[JoinedTransaction]:
     """Make every `transaction` of this thread inside the block part of `conn`'s."""
-    token = _joined_transaction.set(conn)
+    joined = JoinedTransaction(conn)
+    token = _joined_transaction.set(joined)
     try:
-        yield
+        yield joined
     finally:
         _joined_transaction.reset(token)
 
@@ -295,7 +307,8 @@ def is_in_transaction() -> bool:
 
 def joined_connection() -> "Connection | None":
     """Return the connection whose transaction this thread has joined, if any."""
-    return _joined_transaction.get()
+    joined = _joined_transaction.get()
+    return None if joined is None else joined.conn
 
 
 def connect() -> "InterruptibleConnection":

@@ -34,6 +34,11 @@ UNIQUE_LOCK_LOST = Counter(
     "Unique jobs that ran without their key, because it had expired or was released manually.",
     ("actor",),
 )
+ONCE_UNUSED = Counter(
+    "once_unused",
+    "Jobs with once=True that did not use their transaction, so what they wrote may happen twice.",
+    ("actor",),
+)
 JOBS_OVER_LIMIT = Counter(
     "jobs_over_limit", "Starts postponed because the job was over a limit.", ("actor",)
 )

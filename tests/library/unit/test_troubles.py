@@ -43,6 +43,13 @@ NIGHTLY = PeriodicJob(
 )
 
 
+def test_an_actor_that_does_not_use_its_transaction_is_named():
+    assert problems.judge_unused_once([], HOUR) is None
+    found = problems.judge_unused_once(["sync", "charge"], HOUR)
+    assert "sync, charge with once=True did not use" in found.message
+    assert found.link == PageLink("/jobs?actor=sync", "Jobs of sync")
+
+
 def test_rabbitmq_that_takes_no_messages():
     found = problems.judge_alarms("There are alarms in effect in the cluster: memory")
 

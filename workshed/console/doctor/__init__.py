@@ -60,6 +60,7 @@ CHECKS = (
     Check("relay", jobs.check_relay, needs=MIGRATIONS),
     Check("periodic jobs", jobs.check_periodic, needs=MIGRATIONS),
     Check("dead jobs", jobs.check_dead_jobs, needs=MIGRATIONS),
+    Check("once", jobs.check_once, needs=MIGRATIONS),
     Check("retention", jobs.check_retention, needs=MIGRATIONS),
     Check("paused queues", queues.check_paused, needs=MIGRATIONS),
     Check("RabbitMQ", rabbitmq.check_reachable, reads=("broker_url",)),

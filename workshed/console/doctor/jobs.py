@@ -8,6 +8,7 @@ from workshed.console.formatting import format_duration, format_job_count
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, ok, warning
 from workshed.database.postgres import database_now
+from workshed.jobs.control import queues
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.maintenance import retention
 from workshed.jobs.outbox import claims, relays
@@ -17,6 +18,7 @@ LATE = timedelta(seconds=10)
 SHOWN_GROUPS = 3
 BEHIND = timedelta(days=1)
 """Relays delete expired records every hour."""
+A_DAY = timedelta(days=1)
 OVERDUE = timedelta(seconds=30)
 """A relay looks for missed runs every 5 s."""
 
@@ -61,6 +63,13 @@ def check_dead_jobs(here: DoctorContext) -> Iterator[Finding]:
     more = ", …" if len(groups) > SHOWN_GROUPS else ""
     said = f"dead: {format_job_count(sum(one.count for one in groups))} ({most}{more})"
     yield warning(said, "workshed dead list --group")
+
+
+def check_once(here: DoctorContext) -> Iterator[Finding]:
+    """Check that jobs with `once=True` write in their transaction."""
+    with here.connect() as conn:
+        found = problems.judge_unused_once(queues.list_unused_once(conn, A_DAY), A_DAY)
+    yield found or ok("once: jobs with once=True have used their transaction")
 
 
 def check_retention(here: DoctorContext) -> Iterator[Finding]:

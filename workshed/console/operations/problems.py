@@ -95,6 +95,18 @@ def judge_pauses(found: Iterable[KnownQueue], now: datetime) -> list[Finding]:
     ]
 
 
+def judge_unused_once(actors: Sequence[str], span: timedelta) -> Finding | None:
+    """Judge which actors have `once=True`, but did not use its transaction within `span`."""
+    if not actors:
+        return None
+    said = (
+        f"{', '.join(actors)} with once=True did not use the transaction of the job in the last "
+        f"{format_duration(span)}: what is written on another connection may happen twice"
+    )
+    fix = "write through db.transaction() or job_session(), or leave out once=True"
+    return warning(said, fix, PageLink(f"/jobs?actor={quote(actors[0])}", f"Jobs of {actors[0]}"))
+
+
 def judge_dropped(runs: int, span: timedelta) -> Finding | None:
     """Judge how many runs the history lacks; its figures are too low by that number."""
     if not runs:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.value_class import value_class
@@ -62,6 +62,22 @@ def list_actors(conn: Connection) -> list[KnownActor]:
     query = "SELECT name, queue, has_key, parameters, redact FROM workshed.actors ORDER BY name"
     with conn.cursor(row_factory=class_row(KnownActor)) as cur:
         return cur.execute(query).fetchall()
+
+
+def note_unused_once(conn: Connection, actor: str) -> None:
+    """Note that a job of an actor with `once=True` has ended without using its transaction."""
+    query = "UPDATE workshed.actors SET once_unused_at = workshed.now() WHERE name = %s"
+    conn.execute(query, (actor,))
+
+
+def list_unused_once(conn: Connection, within: timedelta) -> list[str]:
+    """Return the actors of which that was noted lately, in order of name."""
+    query = """
+        SELECT name FROM workshed.actors
+         WHERE once_unused_at > workshed.now() - %s
+         ORDER BY 1
+    """
+    return [name for (name,) in conn.execute(query, (within,))]
 
 
 def pause_queue(conn: Connection, name: str) -> bool:

@@ -1,8 +1,11 @@
 """Commit what a job writes once, however often the job is delivered."""
 
 import functools
+import logging
 import threading
+import time
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 import dramatiq
@@ -11,10 +14,16 @@ from dramatiq.middleware import Middleware
 
 from workshed import db
 from workshed.database.postgres import Connection
+from workshed.jobs.control import queues
 from workshed.jobs.idempotency import once_keys
+from workshed.metrics import meters
 from workshed.middleware.job import SUCCEEDED, DuplicateDelivery, Job, Outcome
 
+logger = logging.getLogger(__name__)
+
 Function = Callable[..., Any]
+
+REPORT_EVERY_S = 3_600.0
 
 
 @runtime_checkable
@@ -38,6 +47,8 @@ class OncePerMessage(Middleware):
 
     def __init__(self) -> None:
         self._current = threading.local()
+        self._reported_at: dict[str, float] = {}
+        """When this process last reported each actor, by `time.monotonic`."""
 
     @property
     def actor_options(self) -> set[str]:
@@ -67,9 +78,11 @@ class OncePerMessage(Middleware):
                 return function(*args, **kwargs)
             result, outcome = None, SUCCEEDED
             try:
-                with db.transaction() as conn, db.join_transaction(conn):
+                with db.transaction() as conn, db.join_transaction(conn) as joined:
                     if once_keys.claim_key(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
+                        if not joined.is_used:
+                            self._report_unused(conn, scope)
                     else:
                         outcome = Outcome("duplicate", "a copy of it was done")
                     broker.write_outcome(conn, job, SUCCEEDED)
@@ -79,3 +92,17 @@ class OncePerMessage(Middleware):
             return result
 
         return once
+
+    def _report_unused(self, conn: Connection, actor: str) -> None:
+        """Count a job that wrote nothing in its transaction, and report its actor once an hour."""
+        meters.ONCE_UNUSED.add(actor)
+        if time.monotonic() < self._reported_at.get(actor, -inf) + REPORT_EVERY_S:
+            return
+        self._reported_at[actor] = time.monotonic()
+        queues.note_unused_once(conn, actor)
+        logger.warning(
+            "%s has once=True, but did not use its transaction: what it writes on a connection of "
+            "its own, for example an ORM's, may happen twice. Write through db.transaction() or "
+            "job_session() of workshed.contrib.sqlalchemy, or leave out once=True",
+            actor,
+        )

@@ -210,3 +210,55 @@ def test_called_directly_it_is_a_plain_function(charge, database, effects):
 def test_a_string_instead_of_true_is_refused(actor):
     with pytest.raises(ValueError, match="once='yes'"):
         actor(queue_name="default", once="yes")(lambda: None)
+
+
+@pytest.fixture
+def unused(caplog, rows, counted):
+    """`unused("report")`: how many jobs of an actor were counted, logged, and noted."""
+
+    def find(name):
+        logged = [one for one in caplog.messages if one.startswith(f"{name} has once=True, but")]
+        noted = (
+            "SELECT count(*) FROM workshed.actors WHERE name = %s AND once_unused_at IS NOT NULL"
+        )
+        return counted("once_unused_total", actor=name), len(logged), rows(noted, name)[0][0]
+
+    return find
+
+
+def test_a_job_that_does_not_use_its_transaction_is_reported(
+    actor, working, database, effects, eventually, unused
+):
+    """What it writes on a connection of its own may happen twice."""
+
+    @actor(queue_name="default", once=True)
+    def report(number):
+        with psycopg.connect(database) as conn:
+            conn.execute("INSERT INTO effects VALUES (%s)", (number,))
+
+    counted, _, _ = unused("report")
+    with working("default"):
+        for number in (1, 2, 3):
+            report.send(number)
+        eventually(lambda: unused("report")[0] == counted + 3)
+
+    assert effects() == [1, 2, 3]
+    assert unused("report")[1:] == (1, 1)
+
+
+def test_a_job_that_writes_or_sends_in_its_transaction_is_not_reported(
+    charge, actor, working, effects, rows, eventually, unused
+):
+    @actor(queue_name="default", once=True)
+    def pass_on(number):
+        charge.send(number)
+
+    before = unused("charge")[0], unused("pass_on")[0]
+    with working("default"):
+        pass_on.send(1)
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE actor = 'charge'"))
+        charge.send(2)
+        eventually(lambda: effects() == [2])
+
+    assert unused("charge") == (before[0], 0, 0)
+    assert unused("pass_on") == (before[1], 0, 0)

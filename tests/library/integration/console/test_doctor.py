@@ -543,6 +543,19 @@ def test_a_relay_that_is_late(examined, healthy, store):
     assert "the oldest due job has waited for 1h" in found.message
 
 
+def test_an_actor_that_does_not_use_its_transaction(examined, healthy, conn):
+    queues.declare_actors(conn, [queues.KnownActor("sync", "default")])
+    assert only(examined()["once"]).level == "ok"
+    queues.note_unused_once(conn, "sync")
+
+    found = only(examined()["once"])
+
+    assert found.level == "warning"
+    assert found.message.startswith("sync with once=True did not use the transaction of the job")
+    conn.execute("UPDATE workshed.actors SET once_unused_at = workshed.now() - interval '2 days'")
+    assert only(examined()["once"]).level == "ok"
+
+
 def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
     query = (
         "UPDATE workshed.pruned SET done_at = workshed.now() - interval '3 days' "

@@ -31,6 +31,7 @@ from workshed.settings import settings
 from workshed.transport.relay.queue_age import estimate_age, has_waiting_jobs
 
 AN_HOUR = timedelta(hours=1)
+A_DAY = timedelta(days=1)
 OVERDUE = timedelta(minutes=1)
 throughput_cache: TtlCache[Throughput] = TtlCache(kept_s=2.0)
 """Shared by all viewers: the runs are measured once per refresh interval of a live page."""
@@ -54,6 +55,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
             problems.judge_unattended((one["name"] for one in waits if one["waits"]), at_work),
             problems.judge_clock(by_calendar, ask.now, OVERDUE),
             problems.judge_pauses(known, ask.now),
+            problems.judge_unused_once(queues.list_unused_once(conn, A_DAY), A_DAY),
             problems.judge_dropped(runs.count_dropped(conn, AN_HOUR), AN_HOUR),
             problems.judge_deaths(_count_dead(conn, AN_HOUR), MOST_COUNTED, AN_HOUR),
         ),
