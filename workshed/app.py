@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,6 @@ from typing import Any
 
 from workshed.errors import SettingsError
 from workshed.queues import Queue
-from workshed.value_class import frozen_class
 
 APP_VARIABLE = "WORKSHED_APP"
 """Not in `settings`, so that the command line can list its commands without reading them all."""
@@ -20,7 +19,7 @@ PROJECT_FILE = "pyproject.toml"
 PROJECT_KEY = "`app` of [tool.workshed]"
 
 
-@frozen_class
+@dataclass(frozen=True, kw_only=True)
 class App:
     """An application: its queues, and what it adds to the processes of Workshed.
 
@@ -30,7 +29,6 @@ class App:
     Every process imports the object's module, so that module should import nothing else of yours.
     """
 
-    _: KW_ONLY
     queues: tuple[Queue, ...] = (Queue("default"),)
     """Queues, with weights and kinds, that are declared before any actor is imported."""
     settings: str | None = None
@@ -73,7 +71,7 @@ def get_app() -> App:
     """
     if name := os.environ.get(APP_VARIABLE):
         return _load_app(name, f"{APP_VARIABLE}={name}")
-    if name := _read_app_name(Path(PROJECT_FILE)):
+    if name := read_app_name(Path(PROJECT_FILE)):
         return _load_app(name, f"{PROJECT_KEY} in {PROJECT_FILE}, {name!r}")
     return App()
 
@@ -122,7 +120,7 @@ def load_module(name: str) -> ModuleType:
     )
 
 
-def _read_app_name(file: Path) -> str | None:
+def read_app_name(file: Path) -> str | None:
     """Return the `app` that a project file names, or `None` if there is no file or no such key."""
     try:
         text = file.read_text("utf-8")

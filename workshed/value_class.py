@@ -40,7 +40,9 @@ def frozen_class(cls: Class) -> Class:
     Its `__init__` is never compiled, so it is for classes with few instances.
     """
     methods = (__eq__, __hash__, __repr__, __setattr__, __delattr__, __setstate__)
-    return _make(cls, *methods, compile_after=None)
+    made = _make(cls, *methods, compile_after=None)
+    made.__dataclass_params__.frozen = True  # so that frozen dataclasses can inherit from it
+    return made
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -65,7 +67,7 @@ def _make(
     count = 0
 
     def __init__(self: Any, *args: Any, **named: Any) -> None:  # noqa: N807
-        """Set the fields; after some instances, let a compiled function do so instead."""
+        """Set the fields."""
         nonlocal count
         count += 1
         if compile_after is not None and count >= compile_after:
@@ -74,20 +76,22 @@ def _make(
         elif not _set_fields(self, fields(made), args, named):
             _compile_init(made)(self, *args, **named)  # It raises the error of a wrong call.
 
-    made.__init__, made.__signature__ = __init__, _SIGNATURE
+    made.__init__, made.__signature__ = __init__, _Signature(made)
     return cast("Class", made)
 
 
 class _Signature:
     """Gives `help` and editors the arguments of the compiled `__init__`."""
 
-    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def __get__(self, instance: object, owner: Any) -> inspect.Signature:
         """Return the signature of a call of the class."""
+        if instance is not None or owner.__init__ is not self._cls.__init__:
+            raise AttributeError("__signature__")  # that of the instance, or of a subclass
         found = inspect.signature(_compile_init(owner))
         return found.replace(parameters=list(found.parameters.values())[1:])
-
-
-_SIGNATURE = _Signature()
 
 
 def _set_fields(
@@ -151,17 +155,22 @@ def _values(self: Any) -> tuple[Any, ...]:
     return tuple(getattr(self, each.name) for each in fields(self) if each.compare)
 
 
-def __setattr__(_self: Any, name: str, _value: object) -> None:  # noqa: N807
-    """Raise `FrozenInstanceError`."""
-    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+def __setattr__(self: Any, name: str, value: object) -> None:  # noqa: N807
+    """Raise `FrozenInstanceError` for a field; a subclass may have other attributes."""
+    if name in self.__dataclass_fields__:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+    object.__setattr__(self, name, value)
 
 
-def __delattr__(_self: Any, name: str) -> None:  # noqa: N807
-    """Raise `FrozenInstanceError`."""
-    raise FrozenInstanceError(f"cannot delete field {name!r}")
+def __delattr__(self: Any, name: str) -> None:  # noqa: N807
+    """Raise `FrozenInstanceError` likewise."""
+    if name in self.__dataclass_fields__:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+    object.__delattr__(self, name)
 
 
-def __setstate__(self: Any, state: tuple[None, dict[str, Any]]) -> None:  # noqa: N807
+def __setstate__(self: Any, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:  # noqa: N807
     """Set the fields of a copy, which `copy` and `pickle` would assign."""
-    for name, value in state[1].items():
+    others, values = state
+    for name, value in {**(others or {}), **values}.items():
         object.__setattr__(self, name, value)

@@ -100,6 +100,7 @@ class Gauge(Metric):
     """Shows a current value."""
 
     kind = "gauge"
+    mode: Mode = "livesum"
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class Histogram(Metric):
     """Measures how long something takes."""
 
     kind = "histogram"
+    buckets: tuple[float, ...] = BUCKETS_S
 
     def __init__(
         self,
@@ -212,7 +214,8 @@ def keep_in_memory() -> None:
 
 def read_own() -> "list[Sample]":
     """Return what this process keeps in memory."""
-    return [] if _state.store is None else _state.store.read()
+    store = _state.store  # another thread may drop it meanwhile
+    return [] if store is None else store.read()
 
 
 def disable_after_error(err: Exception) -> None:
