@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -174,13 +174,17 @@ def transaction() -> "Generator[Connection]":
     joined = _joined_transaction.get()
     if joined is None:
         with _borrow_connection() as conn:
-            _limit_statements(conn)
+            limit_statements(conn)
             yield conn
         return
     joined.is_used = True
-    with savepoint(joined.conn):
-        _limit_statements(joined.conn)
-        yield joined.conn
+    try:
+        with savepoint(joined.conn):
+            limit_statements(joined.conn)
+            yield joined.conn
+    except BaseException:
+        joined.undone_blocks += 1
+        raise
 
 
 @contextmanager
@@ -216,7 +220,7 @@ def snapshot() -> "Generator[Connection]":
     with _borrow_connection() as conn:
         # For this transaction only, so that nothing has to be reset before the next one.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        _limit_statements(conn)
+        limit_statements(conn)
         yield conn
 
 
@@ -261,7 +265,7 @@ def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleC
             connections.putconn(conn)
 
 
-def _limit_statements(conn: "Connection") -> None:
+def limit_statements(conn: "Connection") -> None:
     """Set `statement_timeout` from this thread's time limit, until the transaction ends.
 
     A shorter `statement_timeout` of the server, role or URL stays. This costs a round trip, but
@@ -287,6 +291,38 @@ class JoinedTransaction:
         self.conn = conn
         self.is_used = False
         """Whether there was one."""
+        self.undone_blocks = 0
+        """How many of them were rolled back, and with each the settings of its transaction."""
+        self.after_commit: list[Callable[[], object]] = []
+        """Functions to call once the transaction has committed."""
+
+    def run_after_commit(self) -> None:
+        """Call these functions; an error is logged, because it can undo nothing."""
+        for function in self.after_commit:
+            try:
+                function()
+            except Exception:
+                logger.exception("%r failed after the commit", function)
+
+
+Lender = Callable[[JoinedTransaction], AbstractContextManager[None]]
+"""Lets an ORM write in a transaction, inside the block."""
+
+_lenders: list[Lender] = []
+
+
+def add_lender(lender: Lender) -> None:
+    """Let an ORM write in the transaction of each job with `once=True`."""
+    _lenders.append(lender)
+
+
+@contextmanager
+def lend_transaction(joined: JoinedTransaction) -> Generator[None]:
+    """Let all ORMs that have a lender write in a transaction."""
+    with ExitStack() as stack:
+        for lender in _lenders:
+            stack.enter_context(lender(joined))
+        yield
 
 
 @contextmanager

@@ -103,7 +103,10 @@ def judge_unused_once(actors: Sequence[str], span: timedelta) -> Finding | None:
         f"{', '.join(actors)} with once=True did not use the transaction of the job in the last "
         f"{format_duration(span)}: what is written on another connection may happen twice"
     )
-    fix = "write through db.transaction() or job_session(), or leave out once=True"
+    fix = (
+        "write through db.transaction(), job_session() or workshed.contrib.django, or leave out "
+        "once=True"
+    )
     return warning(said, fix, PageLink(f"/jobs?actor={quote(actors[0])}", f"Jobs of {actors[0]}"))
 
 

@@ -52,7 +52,8 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
          ORDER BY 1  -- all processes lock in one order
         ON CONFLICT (name) DO UPDATE
            SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
-               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = workshed.now()
+               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = workshed.now(),
+               once_unused_at = NULL  -- the program may have changed
     """
     conn.execute(query, (to_jsonb([asdict(actor) for actor in actors]),))
 

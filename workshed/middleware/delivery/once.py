@@ -49,6 +49,8 @@ class OncePerMessage(Middleware):
         self._current = threading.local()
         self._reported_at: dict[str, float] = {}
         """When this process last reported each actor, by `time.monotonic`."""
+        self._using: set[str] = set()
+        """Actors of which a job has used its transaction."""
 
     @property
     def actor_options(self) -> set[str]:
@@ -80,12 +82,17 @@ class OncePerMessage(Middleware):
             try:
                 with db.transaction() as conn, db.join_transaction(conn) as joined:
                     if once_keys.claim_key(conn, scope, job.message_id, job.message_id):
-                        result = function(*args, **kwargs)
-                        if not joined.is_used:
-                            self._report_unused(conn, scope)
+                        with db.lend_transaction(joined):
+                            result = function(*args, **kwargs)
+                        if joined.is_used:
+                            self._using.add(scope)
+                        else:
+                            report = functools.partial(self._report_unused, scope)
+                            joined.after_commit.append(report)
                     else:
                         outcome = Outcome("duplicate", "a copy of it was done")
                     broker.write_outcome(conn, job, SUCCEEDED)
+                joined.run_after_commit()
             except DuplicateDelivery as copy:
                 outcome = Outcome("duplicate", f"{copy}; what this one wrote is undone")
             job.outcome = outcome
@@ -93,16 +100,22 @@ class OncePerMessage(Middleware):
 
         return once
 
-    def _report_unused(self, conn: Connection, actor: str) -> None:
-        """Count a job that wrote nothing in its transaction, and report its actor once an hour."""
+    def _report_unused(self, actor: str) -> None:
+        """Count a job that wrote nothing in its transaction, and report its actor once an hour.
+
+        Another job of the actor may have had something to write; then this is no mistake.
+        """
         meters.ONCE_UNUSED.add(actor)
-        if time.monotonic() < self._reported_at.get(actor, -inf) + REPORT_EVERY_S:
+        now = time.monotonic()
+        if actor in self._using or now < self._reported_at.get(actor, -inf) + REPORT_EVERY_S:
             return
-        self._reported_at[actor] = time.monotonic()
-        queues.note_unused_once(conn, actor)
+        self._reported_at[actor] = now
         logger.warning(
             "%s has once=True, but did not use its transaction: what it writes on a connection of "
-            "its own, for example an ORM's, may happen twice. Write through db.transaction() or "
-            "job_session() of workshed.contrib.sqlalchemy, or leave out once=True",
+            "its own, for example an ORM's, may happen twice. Write through db.transaction(), "
+            "job_session() of workshed.contrib.sqlalchemy or Django's ORM with "
+            "workshed.contrib.django, or leave out once=True",
             actor,
         )
+        with db.autocommit_statement() as conn:
+            queues.note_unused_once(conn, actor)

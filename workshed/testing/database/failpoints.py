@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from workshed.testing.fake_broker import SimulatedCrash
 
 LONGEST_NAME = 72
-TIME_LIMIT = "SELECT set_config('statement_timeout'"
-"""The first statement of `db.transaction`, which is not a failpoint of the job."""
+NOT_OF_JOB = (
+    "SELECT set_config('statement_timeout'",  # the first statement of `db.transaction`
+    "UPDATE workshed.actors SET once_unused_at",  # a report of `once=True`, once an hour
+)
+"""Beginnings of statements that are not failpoints of the job."""
 
 
 class Failpoints:
@@ -63,7 +66,7 @@ class Failpoints:
 def name_statement(statement: str) -> str | None:
     """Name a statement by its beginning, on one line; `None` if it is not the job's own."""
     words = " ".join(statement.split())
-    if words.startswith(TIME_LIMIT):
+    if words.startswith(NOT_OF_JOB):
         return None
     short = words if len(words) <= LONGEST_NAME else f"{words[:LONGEST_NAME].rstrip()}…"
     return f"`{short}`"
