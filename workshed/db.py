@@ -308,19 +308,19 @@ class JoinedTransaction:
 Lender = Callable[[JoinedTransaction], AbstractContextManager[None]]
 """Lets an ORM write in a transaction, inside the block."""
 
-_lenders: list[Lender] = []
+_lenders: dict[str, Lender] = {}
 
 
-def add_lender(lender: Lender) -> None:
-    """Let an ORM write in the transaction of each job with `once=True`."""
-    _lenders.append(lender)
+def add_lender(orm: str, lender: Lender) -> None:
+    """Let an ORM write in the transaction of each job with `once=True`; one lender for each."""
+    _lenders[orm] = lender
 
 
 @contextmanager
 def lend_transaction(joined: JoinedTransaction) -> Generator[None]:
     """Let all ORMs that have a lender write in a transaction."""
     with ExitStack() as stack:
-        for lender in _lenders:
+        for lender in _lenders.values():
             stack.enter_context(lender(joined))
         yield
 

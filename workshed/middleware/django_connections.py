@@ -3,6 +3,7 @@
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -39,6 +40,10 @@ class DjangoConnections(Middleware):
     *Order:* before anything wraps the function; no hook above it uses Django.
     """
 
+    def __init__(self) -> None:
+        self._state = threading.local()
+        """`outer`: identities of the connections that were in a transaction before the job."""
+
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Wrap an async actor, so that it closes the connections that Django opens for it."""
         if getattr(actor.fn, "__code__", None) is ASYNC_WRAPPER_CODE:
@@ -46,6 +51,7 @@ class DjangoConnections(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close unusable connections, and let Django check the others on first use."""
+        self._state.outer = {id(each) for each in list_connections() if each.in_atomic_block}
         renew_connections()
 
     def after_process_message(
@@ -57,10 +63,12 @@ class DjangoConnections(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Close the connections that Django would close after a request."""
+        drop_unfinished(self._state.__dict__.pop("outer", set()))
         renew_connections()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close them likewise after a job that was skipped by a check or by itself."""
+        drop_unfinished(self._state.__dict__.pop("outer", set()))
         renew_connections()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
@@ -85,6 +93,22 @@ def renew_connections() -> None:
                 connection.health_check_enabled = True
         except Exception:
             logger.exception("Could not check Django's connection %r", connection.alias)
+
+
+def drop_unfinished(outer: set[int]) -> None:
+    """Drop connections that a job has left in a transaction, except in an `outer` one.
+
+    A time limit that strikes while `transaction.atomic` begins or ends leaves Django's connection
+    in this state for good: all that later jobs of the thread write would never be committed.
+    """
+    for connection in list_connections():
+        if connection.in_atomic_block and id(connection) not in outer:
+            logger.warning("Dropped Django's connection %r, left in atomic()", connection.alias)
+            try:
+                connection.close()
+            except Exception:
+                logger.exception("Could not close Django's connection %r", connection.alias)
+            del sys.modules["django.db"].connections[connection.alias]
 
 
 def close_connections() -> None:

@@ -139,13 +139,26 @@ class FakeBroker(ExecutingBroker):
 
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Store a message, due now or after `delay` milliseconds."""
+        if (conn := self.open_transaction()) is not None:
+            return self._send_with(conn, [message], delay)[0]
         return self._store_delayed(message, delay or 0)
 
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
         """Store messages, all of them or none."""
+        if (conn := self.open_transaction()) is not None:
+            return self._send_with(conn, messages, None)
         batch = list(messages)
         with db.transaction() as conn, db.join_transaction(conn):
             return [self.enqueue(message) for message in batch]
+
+    def _send_with(
+        self, conn: Any, messages: Iterable[Message], delay: int | None
+    ) -> list[Message]:
+        """Store messages in a transaction of Django, whose commit is then one of the kit."""
+        sent = self.send_on(conn, messages, delay=delay)
+        if announce := getattr(db.get_pool(), "on_commit", None):
+            conn.on_commit(announce)
+        return sent
 
     async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
         """Store a message."""
@@ -239,6 +252,7 @@ def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
     names = ("actors", "queues", "declared_queues", "actor_options", "added_options")
     for name in (*names, "_signatures", "_parameter_names", "_checks", "_added_queues"):
         setattr(new, name, getattr(other, name))
+    new.find_transaction = other.find_transaction
 
 
 @contextmanager

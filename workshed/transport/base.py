@@ -15,6 +15,7 @@ from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
 from workshed import db, logs
+from workshed.database.adapters import SyncConnection, run_on
 from workshed.database.postgres import Connection, Statement
 from workshed.errors import DuplicateJobError, SettingsError, WorkshedError
 from workshed.jobs.control.queues import KnownActor
@@ -63,6 +64,9 @@ RAISING_HOOKS = frozenset({"before_enqueue", "before_declare_actor", "before_wor
 PIPED_RESULT = object()
 """Stands for the result of the previous step of a pipeline, which is not known yet."""
 
+ORIGIN = "transaction"
+"""Option of messages that were sent in a transaction of the application."""
+
 ROWS_PER_STATEMENT = 500
 """Most rows that one statement stores."""
 
@@ -85,6 +89,9 @@ class WorkshedBroker(Broker):
         self._hooks: dict[str, list[Any]] = {}
         self.actor_defaults = ActorDefaults()
         """What `defaults` has set."""
+        self.find_transaction: Callable[[], SyncConnection | None] = lambda: None
+        """Returns the connection of a transaction that this thread has open, which plain sends are
+        to join; set for frameworks that keep one per thread."""
         self.added_options: set[str] = set()
         """Options that an application's middleware adds to every actor and every message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
@@ -275,6 +282,8 @@ class WorkshedBroker(Broker):
 
         Raises like `enqueue`, and `WorkshedError` for a time without a time zone.
         """
+        if (own := self.open_transaction()) is not None:
+            return self.send_on(own, [message], at=at)[0]
         reason = schedule.choose_reason(None, at)
         with db.transaction() as conn:
             return self.store(conn, message, delay=timedelta(), at=at, reason=reason)
@@ -339,6 +348,24 @@ class WorkshedBroker(Broker):
                 holder = yield unique.insert_with_key_statement(row, claim, delay, at, later)
             sent.append(self.finish_send(message, delay, holder))
         return sent
+
+    def send_on(
+        self,
+        conn: SyncConnection,
+        messages: Iterable[dramatiq.Message[Any]],
+        *,
+        delay: int | None = None,
+        at: datetime | None = None,
+    ) -> list[dramatiq.Message[Any]]:
+        """Store messages in a transaction of the application; `delay` in milliseconds."""
+        span = timedelta(milliseconds=delay or 0)
+        reason = schedule.choose_reason(span if delay else None, at)
+        own = [message.copy(options={"origin": ORIGIN}) for message in messages]
+        return run_on(conn, self.outbox_statements(own, span, at, reason))
+
+    def open_transaction(self) -> SyncConnection | None:
+        """Return the application's transaction; `None` in a job with `once=True`, which has one."""
+        return self.find_transaction() if db.joined_connection() is None else None
 
     def prepare_row(
         self,

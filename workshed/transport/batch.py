@@ -24,6 +24,7 @@ from workshed.jobs.batches import progress as batch_rows
 from workshed.jobs.batches.batches import BatchEvent
 from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.outbox.schedule import OutboxRow, choose_reason
+from workshed.transport.base import ORIGIN
 from workshed.transport.build import get_broker
 from workshed.transport.messages.envelope import encode_message
 from workshed.transport.publishing.outgoing import (
@@ -35,7 +36,6 @@ from workshed.transport.publishing.outgoing import (
 BatchCallback = Message | dramatiq.Actor[..., Any] | None
 """A callback: a message, or an actor that is sent the ID of the batch."""
 
-ORIGIN = "transaction"
 NO_DELAY = timedelta()
 
 

@@ -117,6 +117,8 @@ class RabbitMQBroker(ExecutingBroker):
         ID.
         """
         refuse_while_finalizing()
+        if (conn := self.open_transaction()) is not None:
+            return self.send_on(conn, [message], delay=delay)[0]
         return run_blocking(self._enqueue(message, delay, BlockingWait()))
 
     def enqueue_at(self, message: dramatiq.Message[R], at: datetime) -> dramatiq.Message[R]:
@@ -142,6 +144,8 @@ class RabbitMQBroker(ExecutingBroker):
         Raises `PartialSendError`, which lists the messages that are durable and those that are not.
         """
         refuse_while_finalizing()
+        if (conn := self.open_transaction()) is not None:
+            return self.send_on(conn, messages)
         batch = list(messages)
         for message in batch:
             self.check_message(message)

@@ -16,6 +16,7 @@ from workshed.database.adapters import (
 from workshed.database.postgres import Statement
 from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule as rows
+from workshed.transport.base import ORIGIN
 from workshed.transport.build import get_broker
 
 __all__ = ["cancel", "find", "move", "run_now", "send", "send_many"]
@@ -24,8 +25,6 @@ cancel = cancellations.cancel
 run_now = rows.run_now
 move = rows.move_job
 find = rows.list_scheduled
-
-ORIGIN = "transaction"
 
 R = TypeVar("R")
 Message = dramatiq.Message[R]

@@ -120,6 +120,7 @@ def as_on_macos(broker, tmp_path, environment, empty_database_url):
         migrate.apply_pending(conn, ("workshed",))
     env = {**os.environ, **environment, "WORKSHED_DATABASE_URL": empty_database_url}
     env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), env["PYTHONPATH"]])
+    env["DJANGO_SETTINGS_MODULE"] = "django.conf.global_settings"  # one module needs settings
     return lambda *words: run(sys.executable, *words, cwd=tmp_path, env=env)
 
 

@@ -73,6 +73,7 @@ PARTS = {
     "workshed.middleware.observability.tracing": "otel",
     "workshed.secret_keys": "server",
     "workshed.contrib.cli": "server",
+    "workshed.contrib.django": "django",
     "workshed.contrib.mail": "mail",
     "workshed.contrib.mail.check": "server",
     "workshed.contrib.mail.page": "server",
@@ -87,7 +88,7 @@ PARTS = {
 EXTRAS = {*PARTS.values()}
 TOGETHER = (
     ("server",),
-    ("mail", "otel", "s3", "sentry", "sqlalchemy", "test"),
+    ("django", "mail", "otel", "s3", "sentry", "sqlalchemy", "test"),
     ("dev",),
 )
 PAGE = "docs/installing.md"
@@ -186,7 +187,8 @@ def test_every_module_imports_with_the_extra_that_it_needs(extras, with_extras):
 
 def modules_of(env, *packages):
     """Import all modules; return what each one lacks."""
-    return json.loads(env.run("python", "-c", LOOK, *packages, WORKSHED_APP=""))
+    variables = {"WORKSHED_APP": "", "DJANGO_SETTINGS_MODULE": "django.conf.global_settings"}
+    return json.loads(env.run("python", "-c", LOOK, *packages, **variables))
 
 
 def part_of(name):

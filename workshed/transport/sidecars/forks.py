@@ -24,11 +24,13 @@ class SidecarFork(Middleware):
     def __init__(self, *, wanted: bool = True) -> None:
         """Ask for no fork unless `wanted`."""
         self._is_enabled = wanted
+        self.run = run_sidecars
+        """The function that the fork runs, which dramatiq finds by its module and name."""
 
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [run_sidecars] if self._is_enabled else []
+        return [self.run] if self._is_enabled else []
 
 
 def run_sidecars() -> int:

@@ -68,7 +68,7 @@ def test_its_extras_are_all_that_the_service_can_use():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     extras = set(re.findall(r"--extra (\w+)", STAGES[0]))
-    unused = {"dev", "sqlalchemy", "test"}  # the service writes through psycopg
+    unused = {"dev", "django", "sqlalchemy", "test"}  # the service writes through psycopg
     assert extras == set(project["optional-dependencies"]) - unused
     # An image with `heic` would be under the GPL.
     assert re.findall(r"--group (\w+)", STAGES[0]) == ["service"]

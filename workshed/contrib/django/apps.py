@@ -1,0 +1,54 @@
+"""The Django application."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+from django.db.models.signals import pre_migrate
+from django.utils.module_loading import autodiscover_modules
+
+from workshed import db
+from workshed.contrib.django import (
+    configuration,
+    created_databases,
+    migrations,
+    sidecars,
+    transactions,
+)
+from workshed.transport.build import get_broker
+from workshed.transport.sidecars.forks import SidecarFork
+
+
+class WorkshedConfig(AppConfig):
+    """Configures Workshed from Django's settings, and imports the module `jobs` of each app."""
+
+    name = "workshed.contrib.django"
+    label = "workshed"
+    verbose_name = "Workshed"
+
+    def __init__(self, *args: Any) -> None:
+        """Export the settings and build the broker, before models or apps declare actors."""
+        super().__init__(*args)
+        configuration.export_settings()
+        broker = get_broker()
+        for middleware in broker.middleware:
+            if isinstance(middleware, SidecarFork):
+                middleware.run = sidecars.run_sidecars
+        alias = configuration.database_alias()
+        if alias is not None and configuration.is_postgresql(alias):
+            db.add_lender("django", transactions.Lender(alias))
+            if configuration.joins_transactions():
+                broker.find_transaction = transactions.TransactionFinder(alias)
+
+    def ready(self) -> None:
+        """Let `migrate` create the tables, follow Django's tests, and import the actors."""
+        checks.register(find_problems)
+        created_databases.follow_tests()
+        pre_migrate.connect(migrations.apply_workshed_migrations, sender=self)
+        autodiscover_modules("jobs")
+
+
+def find_problems(**_: Any) -> list[checks.CheckMessage]:
+    """Report what is wrong with the settings, as a system check of Django."""
+    found = configuration.find_problem()
+    return [] if found is None else [checks.Error(found, id="workshed.E001")]

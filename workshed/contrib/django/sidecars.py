@@ -1,0 +1,10 @@
+"""What a plain `dramatiq` master runs beside its workers, in a process that loads no Django."""
+
+from workshed.contrib.django import configuration
+from workshed.transport.sidecars import forks
+
+
+def run_sidecars() -> int:
+    """Do as `workshed.transport.sidecars.forks.run_sidecars`, with the settings of the project."""
+    configuration.export_settings()
+    return forks.run_sidecars()
