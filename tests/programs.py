@@ -63,6 +63,26 @@ class Worker:
         self.process.wait(60)
 
 
+@contextlib.contextmanager
+def started_programs(folder, environment):
+    """`start("-m", "dramatiq", …)`: a program of this Python that runs until the block ends."""
+    started = []
+
+    def start(*words, **variables):
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=folder, env={**environment, **variables}
+        )
+        started.append(process)
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(90)
+
+
 @pytest.fixture
 def environment(database, vhost, mail_server, tmp_path):
     """Environment variables with which a process finds the servers of this test."""

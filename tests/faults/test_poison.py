@@ -82,9 +82,9 @@ def alive(two_workers, start_one):
     "poison",
     number=6,
     fails_by="stuck",
-    fault="50 jobs that kill their worker by os._exit and SIGSEGV, freeze it, take all its memory, "
-    "exit, interrupt, and call themselves for ever",
-    load="5 000 jobs beside them",
+    fault="50 jobs that end their worker by os._exit or SIGSEGV, block it, use up its memory, "
+    "raise SystemExit or KeyboardInterrupt, or recurse without end",
+    load="5 000 other jobs",
     remedy=Remedy(
         "workshed/middleware/delivery/deduplication.py",
         "    if past.started and not job.isolated:",

@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests import pages
+from tests.programs import started_programs
 
 PAGE = pages.files("docs/django.md")
 COMMANDS = pages.block("docs/django.md", "$ python manage.py migrate")
@@ -186,20 +187,10 @@ def manage(project, variables, tmp_path):
 @pytest.fixture
 def start(project, variables, tmp_path):
     """`start("manage.py", "workshed", "worker")`: a program that runs until the test has ended."""
-    started = []
-
-    def start(*words, **more):
-        words = [str(project / word) if word == "manage.py" else word for word in words]
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=tmp_path, env={**variables, **more}
+    with started_programs(tmp_path, variables) as start:
+        yield lambda program, *words, **more: start(
+            str(project / program) if program == "manage.py" else program, *words, **more
         )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(90)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.programs import CLOCK
+from tests.programs import CLOCK, started_programs
 
 NAMES = ("brokers", "console", "middleware", "shop")
 IMPORTS = """
@@ -70,19 +70,8 @@ def project(no_app, tmp_path, conn):
 @pytest.fixture
 def start(project, environment, broker):
     """`start("dramatiq", "actors")`: a program of this Python in the folder of the application."""
-    started = []
-
-    def start(*words):
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=project, env={**os.environ, **environment}
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(90)
+    with started_programs(project, {**os.environ, **environment}) as start:
+        yield start
 
 
 @pytest.mark.parametrize("program", ["dramatiq", "workshed"])

@@ -1,4 +1,4 @@
-"""What a plain `dramatiq` master runs beside its workers, in a process that loads no Django."""
+"""The fork of a plain `dramatiq` master, which needs the settings of the project and no app."""
 
 from workshed.contrib.django import configuration
 from workshed.transport.sidecars import forks

@@ -192,6 +192,22 @@ def publish(broker):
 
 
 @pytest.fixture
+def publish_twice(working, publish, eventually, counted):
+    """`publish_twice(message, done)`: run a job until `done()`, then a copy that is a duplicate."""
+
+    def publish_twice(message, done):
+        labels = {"actor": message.actor_name, "queue": "default", "outcome": "duplicate"}
+        before = counted("jobs_total", **labels)
+        with working("default", threads=1):
+            publish(message)
+            eventually(done)
+            publish(message, possible_duplicate=True)
+            eventually(lambda: counted("jobs_total", **labels) == before + 1)
+
+    return publish_twice
+
+
+@pytest.fixture
 def failing(connect):
     """`with failing("workshed.completed_generations"):` each write fails as in a deadlock."""
     conn = connect(autocommit=True)
