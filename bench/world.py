@@ -188,7 +188,7 @@ class World:
         """
         environment = self.environment(peer, **env) | {MARKS_VARIABLE: str(marks.path)}
         if gated:
-            environment[GATE_VARIABLE] = str(marks.gate)
+            environment[GATE_VARIABLE] = str(marks.gate.path)
         self._workers += 1
         log = self.folder / f"worker-{self._workers}.log"
         return ProcessTree([*within, *worker_command(peer, processes, threads)], environment, log)

@@ -3,9 +3,9 @@
 Separate from `bench.marks`, because each module counts in a program that only sends.
 """
 
+import fcntl
 import os
 import struct
-import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,6 @@ from pathlib import Path
 PAIR = struct.Struct("<qq")
 MARKS_VARIABLE = "BENCH_MARKS"
 GATE_VARIABLE = "BENCH_GATE"
-POLL_S = 0.005
-gate_lock = threading.Lock()
 
 
 def record_start(sent_ns: int) -> None:
@@ -25,11 +23,11 @@ def record_start(sent_ns: int) -> None:
 
 @cache
 def _wait_for_gate() -> None:
-    """Block the first jobs of a process until a file exists, so that no boot is measured."""
-    gate = os.environ.get(GATE_VARIABLE)
-    with gate_lock:  # one thread polls, the others wait for it
-        while gate is not None and not Path(gate).exists():
-            time.sleep(POLL_S)
+    """Block the first jobs of a process until `bench.marks.Gate` opens."""
+    path = os.environ.get(GATE_VARIABLE)
+    if path is not None:
+        with Path(path).open("rb") as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
 
 
 @cache

@@ -102,7 +102,7 @@ def measure_drain(
     pause_between_rounds()
     with world.run_worker(peer, processes, threads, gated=True, **env) as (tree, marks):
         tree.wait_until_idle(WITHIN_S)
-        marks.gate.touch()
+        marks.gate.open()
         tree.wait_until(lambda: marks.count >= count * WARM_UP_SHARE, WITHIN_S)
         before, began = tree.cpu_s(), marks.count
         tree.wait_until(lambda: marks.count >= count, WITHIN_S)

@@ -77,6 +77,6 @@ def measure_drain(
         ]
         for tree in trees:
             tree.wait_until_idle(WITHIN_S)
-        marks.gate.touch()
+        marks.gate.open()
         trees[0].wait_until(lambda: marks.count >= count, WITHIN_S)
     return marks.rate()
