@@ -1,13 +1,20 @@
-"""Texts and data about dead jobs, for commands and pages."""
+"""Dead jobs: how they are shown, retried and discarded."""
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from workshed.console.formatting import format_job_count
 from workshed.console.operations.message_body import body_as_json
+from workshed.console.operations.operation import UNKNOWN, Operation, Preview
 from workshed.console.text import one_line_error
-from workshed.jobs.dead.dead_jobs import DeadJob
+from workshed.database.postgres import Connection
+from workshed.jobs.dead import dead_jobs, retry_preview
+from workshed.jobs.dead.dead_jobs import DeadJob, UnreadableJobError
 from workshed.jobs.dead.retry_preview import RetryPreview
+from workshed.transport.messages.envelope import decode_message
+
+NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
 
 
 def waits_text(prospect: RetryPreview) -> str:
@@ -37,3 +44,57 @@ def death_reason(row: DeadJob) -> str:
 def as_data(row: DeadJob) -> dict[str, Any]:
     """Return a dead job for JSON output."""
     return asdict(row) | body_as_json(row.body)
+
+
+def _find_in_order(_: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Return all ids, in the order in which they are retried; a missing one is no error."""
+    return {message_id: message_id for message_id in ids}
+
+
+def _retry_job(conn: Connection, message_id: str) -> str:
+    return "retried" if dead_jobs.retry_job(conn, message_id, decode_message) else UNKNOWN
+
+
+def _preview_retry(conn: Connection, ids: Mapping[str, str]) -> Preview:
+    prospect = retry_preview.preview_retry(conn, list(ids), decode_message)
+    notes = (waits_text(prospect), unreadable_text(prospect.unreadable))
+    return Preview(prospect.jobs, " ".join(filter(None, notes)))
+
+
+def _preview_discard(conn: Connection, ids: Mapping[str, str]) -> Preview:
+    count = dead_jobs.count_dead_ids(conn, list(ids))
+    return Preview(count, f"{'It' if count == 1 else 'They'} can then no longer be retried.")
+
+
+RETRY = Operation(
+    "dead.retry",
+    "message_id",
+    _find_in_order,
+    _retry_job,
+    changed={"retried": ""},
+    verb="Retry",
+    past="retried",
+    preview=_preview_retry,
+    refusals={UnreadableJobError: "cannot be read"},
+    missing=NONE_DEAD,
+)
+RETRY_BATCH = replace(RETRY, name="batches.retry")
+
+
+def discard(reason: str) -> Operation[str]:
+    """Return the operation that deletes dead jobs; their attempts record the discard and why."""
+
+    def discard_job(conn: Connection, message_id: str) -> str:
+        return "discarded" if dead_jobs.discard_job(conn, message_id, reason) else UNKNOWN
+
+    return Operation(
+        "dead.discard",
+        "message_id",
+        _find_in_order,
+        discard_job,
+        changed={"discarded": ""},
+        verb="Discard",
+        past="discarded",
+        preview=_preview_discard,
+        missing=NONE_DEAD,
+    )

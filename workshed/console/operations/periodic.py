@@ -107,22 +107,20 @@ def _resume_job(conn: Connection, job: PeriodicJob) -> str:
         raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
 
 
-RUN = Operation("periodic.run", "name", _find_jobs, _run_job, changed=("sent as",))
+RUN = Operation("periodic.run", "name", _find_jobs, _run_job, changed={"sent as": ""})
 PAUSE = Operation(
     "periodic.pause",
     "name",
     _find_jobs,
     _pause_job,
-    changed=("paused",),
+    changed={"paused": "Runs due during the pause are skipped; jobs already sent still run."},
     unchanged=("was paused",),
-    effect="Runs due during the pause are skipped; jobs already sent still run.",
 )
 RESUME = Operation(
     "periodic.resume",
     "name",
     _find_jobs,
     _resume_job,
-    changed=("resumed",),
+    changed={"resumed": "The next run is at the next scheduled time."},
     unchanged=("was not paused",),
-    effect="The next run is at the next scheduled time.",
 )

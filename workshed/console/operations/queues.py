@@ -1,13 +1,21 @@
-"""The state of each queue: its declaration, and the counts of RabbitMQ and PostgreSQL."""
+"""Queues: their states, and how to pause, resume and purge them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from workshed.console.errors import NotFoundError
+from workshed.console.formatting import format_job_count
 from workshed.console.operations import scheduled as waiting
-from workshed.console.operations.environment import list_queue_names, register_queues
-from workshed.console.operations.operation import Operation
+from workshed.console.operations.environment import (
+    check_queues,
+    list_queue_names,
+    register_queues,
+)
+from workshed.console.operations.operation import Operation, OperationResult, Preview
 from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
 from workshed.console.rabbitmq.management_api import ManagementApi
+from workshed.console.rabbitmq.purge import PurgeCounts
+from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
@@ -119,16 +127,61 @@ PAUSE = Operation(
     "queue",
     _find_queues,
     _pause_queue,
-    changed=("paused",),
+    changed={"paused": "Within 2 s, workers start no more of its jobs; running jobs finish."},
     unchanged=("was paused",),
-    effect="Within 2 s, workers start no more of its jobs; running jobs finish.",
 )
 RESUME = Operation(
     "queues.resume",
     "queue",
     _find_queues,
     _resume_queue,
-    changed=("resumed",),
+    changed={"resumed": "Takes effect within 2 s."},
     unchanged=("was not paused",),
-    effect="Takes effect within 2 s.",
 )
+
+
+@value_class
+class QueuePurge:
+    """A purge of a queue, which ends each job in a transaction of its own."""
+
+    queue: str
+    ready: int
+    count: int
+    """Jobs to discard: all that are ready, unless fewer are allowed at once."""
+    stored: int
+    """Jobs that wait in PostgreSQL, and stay."""
+
+    @property
+    def preview(self) -> Preview:
+        """What it would do."""
+        what = f"{format_job_count(self.count)} of {self.queue}"
+        notes = "Each is recorded as cancelled, its key is released, its batch goes on."
+        return Preview(self.count, f"{notes} This cannot be undone.{self._rest}", what)
+
+    def result(self, done: PurgeCounts, trouble: str = "") -> OperationResult:
+        """Return what it did so far; `trouble` says why it has ended early."""
+        said = f"{format_job_count(done.ended)} of {self.queue} discarded."
+        if done.unreadable:
+            said += f" {done.unreadable} could not be read and are dead."
+        return OperationResult(f"{said}{self._rest}{trouble}", done.count, {"queue": self.queue})
+
+    @property
+    def _rest(self) -> str:
+        left = self.ready - self.count
+        more = f" Still ready there: {format_job_count(left)}; purge again." if left else ""
+        return more + (
+            f" Left in PostgreSQL: {format_job_count(self.stored)}." if self.stored else ""
+        )
+
+
+def plan_purge(
+    conn: Connection, broker: RabbitMQBroker, name: str, most: int | None = None
+) -> QueuePurge:
+    """Plan a purge of at most `most` jobs; raises `NotFoundError`."""
+    check_queues(conn, [name])
+    found = fetch_depths(broker.urls, [name], prefix=broker.prefix)
+    if name not in found:
+        raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
+    ready = found[name].ready
+    count = ready if most is None else min(ready, most)
+    return QueuePurge(name, ready, count, waiting.count_by_queue(conn).get(name, 0))

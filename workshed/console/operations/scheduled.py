@@ -11,6 +11,7 @@ from workshed.jobs.outbox.schedule import Reason
 from workshed.value_class import value_class
 
 State = Literal["scheduled", "on its way", "sent"]
+NONE_WAITING = "None of these waits any longer: they were sent, or another operator cancelled them."
 REASONS: Mapping[Reason, str] = {
     "transactional": "sent",
     "delayed": "sent for later",
@@ -63,7 +64,7 @@ def count_by_queue(conn: Connection) -> dict[str, int]:
     return dict(conn.execute(query).fetchall())
 
 
-def _find_any(_: Connection, ids: Sequence[str]) -> dict[str, str]:
+def find_sorted(_: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return all ids, sorted, because jobs are locked in that order; a missing one is no error."""
     return {message_id: message_id for message_id in sorted(ids)}
 
@@ -71,10 +72,11 @@ def _find_any(_: Connection, ids: Sequence[str]) -> dict[str, str]:
 RUN = Operation(
     "scheduled.run",
     "message_id",
-    _find_any,
+    find_sorted,
     schedule.run_now,
-    changed=("moved",),
+    changed={"moved": "Due now."},
     unchanged=("on its way",),
+    missing=NONE_WAITING,
 )
 
 
@@ -84,4 +86,12 @@ def move_to(due_at: datetime) -> Operation[str]:
     def move(conn: Connection, message_id: str) -> str:
         return schedule.move_job(conn, message_id, due_at)
 
-    return Operation("scheduled.move", "message_id", _find_any, move, changed=("moved",))
+    return Operation(
+        "scheduled.move",
+        "message_id",
+        find_sorted,
+        move,
+        changed={"moved": f"Due at {due_at:%Y-%m-%d %H:%M:%S %Z}."},
+        missing=NONE_WAITING,
+        more_details={"to": due_at},
+    )

@@ -1,9 +1,13 @@
-"""The keys of unique jobs, held while a job is alive or while it runs."""
+"""The keys of unique jobs, held while a job is alive or while it runs; and their release."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
+from workshed.console.errors import ManagementError
+from workshed.console.operations.operation import UNKNOWN, Operation, Preview
+from workshed.console.rabbitmq.management_api import ManagementApi
 from workshed.database.postgres import Connection
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import HeldLock
@@ -26,6 +30,15 @@ class HeldKey:
         return self.row.acquired_at, self.row.key
 
 
+@value_class
+class Orphans:
+    """Locks without a job, and the number of locks that could not be judged."""
+
+    locks: list[UniqueLock]
+    unjudged: int
+    """Their queues hold messages, which may include their jobs."""
+
+
 def list_held_keys(
     conn: Connection,
     *,
@@ -44,3 +57,68 @@ def list_held_keys(
 def as_data(key: HeldKey) -> dict[str, Any]:
     """Return a key for JSON output."""
     return asdict(key.row) | {"kind": key.kind}
+
+
+def find_orphans(conn: Connection, api: ManagementApi | None) -> Orphans:
+    """Find the locks whose job is neither in PostgreSQL nor in a queue of RabbitMQ.
+
+    A job is always in one of the two: its row is deleted only after RabbitMQ has confirmed it, and
+    its message is acked only after its outcome is stored. So a lock that has no row both before and
+    after its queue was seen empty has no job. Raises `ManagementError`.
+    """
+    if api is None:
+        raise ManagementError("this needs RabbitMQ's management API: set WORKSHED_MANAGEMENT_URL")
+    before = unique.list_locks_without_row(conn)
+    totals = {name: one.get("messages", 0) for name, one in api.queues().items()}
+    after = {
+        (lock.key, lock.message_id, lock.generation) for lock in unique.list_locks_without_row(conn)
+    }
+    without = [lock for lock in before if (lock.key, lock.message_id, lock.generation) in after]
+    found = [lock for lock in without if not totals.get(lock.queue)]
+    return Orphans(found, len(without) - len(found))
+
+
+@value_class
+class KeyHolder:
+    """A key, and the job that held it when the user chose it; `None` if no job did."""
+
+    key: str
+    message_id: str | None
+
+
+def _find_holders(conn: Connection, keys: Sequence[str]) -> dict[str, KeyHolder]:
+    """Return keys with the jobs that hold them now."""
+    locks = ((key, unique.get_unique_lock(conn, key)) for key in keys)
+    return {key: KeyHolder(key, None if lock is None else lock.message_id) for key, lock in locks}
+
+
+def _release_key(conn: Connection, holder: KeyHolder) -> str:
+    """Release a key if the same job still holds it; a retry since then makes no difference."""
+    lock = unique.get_unique_lock(conn, holder.key)
+    if lock is None:
+        return UNKNOWN
+    if lock.message_id != holder.message_id:
+        return "now held by another job"
+    return "released" if unique.release_key(conn, lock) else UNKNOWN
+
+
+def _preview_release(conn: Connection, found: Mapping[str, KeyHolder]) -> Preview:
+    locks = [(holder, unique.get_unique_lock(conn, holder.key)) for holder in found.values()]
+    count = sum(lock is not None and lock.message_id == holder.message_id for holder, lock in locks)
+    return Preview(
+        count, "A job that is still running may then overlap with the next one that gets its key."
+    )
+
+
+RELEASE = Operation(
+    "unique.release",
+    "key",
+    _find_holders,
+    _release_key,
+    changed={"released": ""},
+    verb="Release",
+    past="released",
+    preview=_preview_release,
+    missing="None of these is held any longer: their jobs ended, or another operator was first.",
+    identify=lambda _, holder: [holder.key, holder.message_id],
+)

@@ -59,16 +59,16 @@ QUIET = Operation(
     "worker",
     _find_workers,
     _quiet_worker,
-    changed=("quiet",),
+    changed={
+        "quiet": "Within 3 s it starts no more jobs; running jobs finish, the others are requeued."
+    },
     unchanged=("was quiet",),
-    effect="Within 3 s it starts no more jobs; running jobs finish, the others are requeued.",
 )
 RESUME = Operation(
     "workers.resume",
     "worker",
     _find_workers,
     _resume_worker,
-    changed=("resumed",),
+    changed={"resumed": "Takes effect within 3 s."},
     unchanged=("was not quiet",),
-    effect="Takes effect within 3 s.",
 )

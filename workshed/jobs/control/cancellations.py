@@ -77,6 +77,20 @@ def _cancel_steps(message_id: str) -> Steps[CancelResult]:
     return "deleted"
 
 
+def count_cancellable(conn: Connection, message_ids: Sequence[str]) -> tuple[int, int]:
+    """Return how many of these messages `cancel` would delete, and how many others have a row."""
+    query = """
+        SELECT count(*) FILTER (WHERE waits), count(*) FILTER (WHERE NOT waits)
+          FROM (SELECT bool_and(claimed_by IS NULL AND sent_at IS NULL AND NOT possible_duplicate
+                                AND reason <> 'outbox_lease') AS waits
+                  FROM workshed.schedule
+                 WHERE message_id = ANY (%s)
+                 GROUP BY message_id) AS found
+    """
+    [(deleted, others)] = conn.execute(query, (list(message_ids),))
+    return int(deleted), int(others)
+
+
 def is_cancelled(conn: Connection, message_id: str) -> bool:
     """Return whether a message was cancelled."""
     query = "SELECT FROM workshed.cancellations WHERE message_id = %s"

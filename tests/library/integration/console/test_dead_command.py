@@ -262,16 +262,19 @@ def test_without_a_terminal_yes_is_required(workshed, bury, conn, verb):
     assert ids(conn) == {"a"}
 
 
-@pytest.mark.parametrize(("verb", "done"), [("retry", "retried"), ("discard", "discarded")])
+@pytest.mark.parametrize(
+    ("verb", "done", "notes"),
+    [("retry", "retried", ""), ("discard", "discarded", "It can then no longer be retried.\n")],
+)
 def test_a_dry_run_shows_exactly_what_would_happen_and_changes_nothing(
-    workshed, bury, conn, verb, done
+    workshed, bury, conn, verb, done, notes
 ):
     bury("a")
 
     tried = workshed("dead", verb, "a", "--dry-run")
 
     assert (tried.code, tried.out) == (0, f"a  would be {done}\n")
-    assert tried.err == f"1 job would be {done}.\n"
+    assert tried.err == f"{notes}1 job would be {done}.\n"
     assert ids(conn) == {"a"}
     assert schedule.list_scheduled(conn) == []
     assert attempts.list_job_attempts(conn, "a") == []

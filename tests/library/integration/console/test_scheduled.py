@@ -238,7 +238,7 @@ def test_all_matching_jobs_are_cancelled_and_counted(workshed, store, conn):
     done = workshed("scheduled", "cancel", "--all", "--actor", "greet", "--yes")
 
     assert (done.code, done.out) == (0, "a  deleted\nb  deleted\n")
-    assert done.err == "2 jobs were cancelled.\n"
+    assert done.err == "2 jobs cancelled.\n"
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["c"]
     assert cancel_rules.list_rules(conn) == []
 

@@ -158,13 +158,13 @@ def test_dead_jobs_of_a_batch_are_retried_after_a_confirmation(operator, make_ba
     dies("b", body=b"not JSON")
 
     asked = operator.post("/batches/retry", {"id": batch}).text
-    assert f"This would retry 2 jobs of batch {batch}." in asked
+    assert "This would retry 1 job. 1 job cannot be read and stays dead." in asked
     assert progress.get_progress(conn, batch).dead == 2
     assert audit.list_entries(conn) == []
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
-    assert said == "1 retried, 1 unreadable and still dead."
+    assert said == "a: retried; b: cannot be read."
     assert progress.get_progress(conn, batch).dead == 1
     assert {row.message_id: row.reason for row in schedule.list_scheduled(conn)}["a"] == "redriven"
     [entry] = audit.list_entries(conn)
@@ -181,7 +181,7 @@ def test_the_page_says_how_many_of_many_dead_jobs_are_left(
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
-    assert said == "1 retried. 1 more remain for another click."
+    assert said == "a: retried. 1 more remains for another click."
     assert progress.get_progress(conn, batch).dead == 1
 
 
@@ -204,7 +204,7 @@ def test_a_batch_is_cancelled_after_a_confirmation(operator, make_batch, conn):
 
     said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
 
-    assert said.startswith("Batch cancelled; 2 jobs had not ended.")
+    assert said.startswith(f"{batch}: cancelled; 2 jobs had not ended.")
     assert progress.get_progress(conn, batch).state == "cancelling"
     assert audit.list_entries(conn)[0].count == 2
     assert "never: the batch was cancelled" in operator.get(f"/batch?id={batch}").text

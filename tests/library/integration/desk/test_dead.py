@@ -275,7 +275,7 @@ def test_a_single_job_is_retried_without_a_question(operator, bury, conn):
 
     said = operator.done("/dead/retry", [("id", "b"), ("one", "a"), ("back", "/dead?actor=greet")])
 
-    assert said == "1 job retried."
+    assert said == "a: retried."
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["a"]
     assert ids(conn) == {"b"}
     [entry] = audit.list_entries(conn)
@@ -293,10 +293,10 @@ def test_a_group_is_retried_after_a_confirmation(operator, bury, conn):
     assert said == "This would retry 3 jobs."
     assert len(ids(conn)) == 4
     assert (schedule.list_scheduled(conn), audit.list_entries(conn)) == ([], [])
-    assert operator.done("/dead/retry", again) == "3 jobs retried."
+    assert operator.done("/dead/retry", again) == "a: retried; b: retried; c: retried."
     assert ids(conn) == {"other"}
     [entry] = audit.list_entries(conn)
-    assert entry.details == {"error": "ConnectionRefusedError", "actor": "greet"}
+    assert entry.details == {"all": True, "error": "ConnectionRefusedError", "actor": "greet"}
 
 
 def test_a_group_is_retried_by_its_exact_names(operator, bury, conn):
@@ -319,7 +319,7 @@ def test_a_group_is_retried_in_the_queues_that_the_page_has_shown(operator, bury
     said, again = asked(operator.post("/dead/retry", group["query"] | {"every": "yes"}))
 
     assert said == f"This would retry {group['count']} jobs."
-    assert operator.done("/dead/retry", again) == "2 jobs retried."
+    assert operator.done("/dead/retry", again) == "a: retried; b: retried."
     assert ids(conn) == {"c"}
 
 
@@ -397,9 +397,7 @@ def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
     said, again = asked(operator.post("/dead/retry", chosen))
 
     assert said == "This would retry 1 job. 1 job cannot be read and stays dead."
-    assert operator.done("/dead/retry", again) == (
-        "1 job retried. 1 job cannot be read and stays dead. 1 job was no longer dead."
-    )
+    assert operator.done("/dead/retry", again) == ("a: retried; b: cannot be read; gone: unknown.")
     assert ids(conn) == {"b"}
     refused = operator.post("/dead/retry", {"one": "b"})
     assert refused.status_code == 409
@@ -414,7 +412,9 @@ def test_only_a_limited_number_is_retried_at_once(operator, bury, conn, monkeypa
     said, again = asked(operator.post("/dead/retry", GROUP))
 
     assert said == "This would retry 2 jobs. 1 more remains for another click."
-    assert operator.done("/dead/retry", again).startswith("2 jobs retried. 1 more remains")
+    assert operator.done("/dead/retry", again) == (
+        "a: retried; b: retried. 1 more remains for another click."
+    )
     assert ids(conn) == {"c"}
 
 
@@ -441,7 +441,7 @@ def test_a_single_job_is_discarded_after_a_confirmation(operator, bury, conn):
 
     assert said == "This would discard 1 job. It can then no longer be retried."
     assert ids(conn) == {"a"}
-    assert operator.done("/dead/discard", again) == "1 job discarded."
+    assert operator.done("/dead/discard", again) == "a: discarded."
     assert ids(conn) == set()
     [attempt] = attempts.list_job_attempts(conn, "a")
     assert (attempt.outcome, attempt.reason) == ("discarded", "by olga on the console")

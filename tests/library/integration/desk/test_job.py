@@ -285,19 +285,19 @@ def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
 
     said = operator.done("/job/run", {"id": "a"})
 
-    assert said == "a is due now."
+    assert said == "a: moved. Due now."
     assert operator.json("/job?id=a")["state"] == "scheduled"
     assert conn.execute("SELECT due_at <= workshed.now() FROM workshed.schedule").fetchone() == (
         True,
     )
-    assert audit() == [("job.run", 1)]
+    assert audit() == [("scheduled.run", 1)]
 
 
 def test_a_job_on_its_way_is_left_alone(operator, store, audit):
     store("a", reason="outbox_lease")
 
-    assert operator.done("/job/run", {"id": "a"}) == "a is already on its way."
-    assert audit() == [("job.run", 0)]
+    assert operator.done("/job/run", {"id": "a"}) == "a: on its way."
+    assert audit() == [("scheduled.run", 0)]
 
 
 def test_a_cancel_asks_first(operator, store, conn, audit):
@@ -317,7 +317,7 @@ def test_a_cancelled_job_is_deleted(operator, store, conn, audit):
 
     said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
 
-    assert said == "a is cancelled. It is deleted and will not run."
+    assert said == "a: deleted."
     assert schedule.list_scheduled(conn) == []
     assert operator.json("/job?id=a")["state"] == "cancelled"
     assert audit() == [("job.cancel", 1)]
@@ -350,9 +350,9 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
 
     said = operator.done("/job/retry", {"id": "a"})
 
-    assert said == "a is being retried."
+    assert said == "a: retried."
     assert operator.json("/job?id=a")["state"] == "scheduled"
-    assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("job.retry", 1)])
+    assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("dead.retry", 1)])
 
 
 @pytest.mark.parametrize("action", ["run", "retry"])
@@ -360,7 +360,7 @@ def test_a_job_that_is_gone_by_now_is_reported(operator, action, audit):
     answer = operator.post(f"/job/{action}", {"id": "a"})
 
     assert answer.status_code == 404
-    assert "no longer" in answer.text
+    assert "any longer" in answer.text
     assert audit() == []
 
 

@@ -203,9 +203,9 @@ def test_a_purge_first_asks_and_says_how_many(operator, send, store, rabbitmq, c
     answer = operator.post("/queues/purge", {"name": "emails"})
 
     assert answer.status_code == 200
-    assert "This would discard 2 jobs that RabbitMQ has ready in emails" in answer.text
+    assert "This would discard 2 jobs of emails. Each is recorded as cancelled" in answer.text
     assert "Left in PostgreSQL: 1 job" in answer.text
-    assert "Discard 2 jobs</button>" in answer.text
+    assert "Discard 2 jobs of emails</button>" in answer.text
     eventually(lambda: rabbitmq.depth("emails") == 2)
     assert audit.list_entries(conn) == []
 

@@ -161,7 +161,7 @@ def test_an_id_that_cannot_be_displayed_is_sent_back_unchanged(operator, store, 
     button = re.search(r'/scheduled/run" name="id" value="([^"]+)"', text)[1]
 
     assert box == button == odd
-    assert operator.done("/scheduled/run", {"id": box}).endswith(": moved.")
+    assert operator.done("/scheduled/run", {"id": box}).endswith(": moved. Due now.")
 
 
 def test_a_reader_has_no_buttons(reader, store):
@@ -186,7 +186,7 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
 
-    assert said == "Jobs: 2 moved, 1 unknown, 1 on its way."
+    assert said == "Jobs: 2 moved, 1 unknown, 1 on its way. Due now."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
@@ -258,7 +258,10 @@ def test_a_cancel_asks_first_and_says_what_would_happen_to_each_job(operator, st
     asked = operator.post("/scheduled/cancel", [("id", "a"), ("id", "taken"), ("id", "gone")])
 
     assert asked.status_code == 200
-    assert "This would cancel 2 jobs: 1 deleted, 1 no longer waiting, 1 on the way," in asked.text
+    assert (
+        "This would cancel 2 jobs. 1 job would be deleted. "
+        "1 job would be skipped when started, or asked to stop."
+    ) in asked.text
     assert 'name="id" value="taken"' in asked.text
     assert len(schedule.list_scheduled(conn)) == 2
     assert not cancellations.is_cancelled(conn, "taken")
@@ -271,14 +274,15 @@ def test_a_confirmed_cancel_is_done(operator, store, conn):
 
     said = operator.done("/scheduled/cancel", {"id": "a", "sure": "yes"})
 
-    assert said == "Cancelled: 1 deleted."
+    assert said == "a: deleted."
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["b"]
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.details) == ("scheduled.cancel", 1, {"ids": ["a"]})
 
 
 def test_a_cancel_of_jobs_that_no_longer_wait_asks_nothing(operator, conn):
-    said = operator.done("/scheduled/cancel", {"id": "gone"})
+    answer = operator.post("/scheduled/cancel", {"id": "gone"})
 
-    assert said == "Cancelled: 1 no longer waiting."
+    assert answer.status_code == 404
+    assert "None of these waits any longer" in answer.text
     assert not cancellations.is_cancelled(conn, "gone")

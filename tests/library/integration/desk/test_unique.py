@@ -158,7 +158,7 @@ def test_a_key_is_released_after_a_confirmation(operator, lock, conn):
 
     said = operator.done("/unique/release", {"id": box, "sure": "yes"})
 
-    assert said == "Keys: 1 released."
+    assert said == "resize:a: released."
     assert unique.get_unique_lock(conn, "resize:a") is None
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count) == ("unique.release", 1)
@@ -170,7 +170,7 @@ def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):
     box = marked(operator, "resize:a")
     unique.move_locks(conn, "a", 3)
 
-    assert operator.done("/unique/release", {"id": box, "sure": "yes"}) == "Keys: 1 released."
+    assert operator.done("/unique/release", {"id": box, "sure": "yes"}) == "resize:a: released."
 
 
 def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
@@ -181,7 +181,7 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
 
     said = operator.done("/unique/release", {"id": box})
 
-    assert said == "Keys: 1 now held by another job."
+    assert said == "resize:a: now held by another job."
     assert unique.get_unique_lock(conn, "resize:a").message_id == "later"
 
 

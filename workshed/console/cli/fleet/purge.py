@@ -5,20 +5,18 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import completion
-from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.bulk import record_result
 from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
 from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
-from workshed.console.errors import NotFoundError
 from workshed.console.formatting import format_job_count
-from workshed.console.operations import scheduled
-from workshed.console.operations.environment import check_queues, open_database, require_rabbitmq
+from workshed.console.operations.environment import open_database, require_rabbitmq
+from workshed.console.operations.queues import plan_purge
 from workshed.console.rabbitmq import purge as purging
-from workshed.console.rabbitmq.queue_depths import fetch_depths
 
 
-def purge(
+def purge_queue(
     name: Annotated[
         str,
         typer.Argument(
@@ -38,36 +36,30 @@ def purge(
     """
     broker = require_rabbitmq()
     with open_database() as conn:
-        check_queues(conn, [name])
-        found = fetch_depths(broker.urls, [name], prefix=broker.prefix)
-        if name not in found:
-            raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
-        count = found[name].ready
+        purge = plan_purge(conn, broker, name)
         done = purging.PurgeCounts()
-        if count and not dry_run:
-            require_confirmation(f"Discard {format_job_count(count)} of {name}", yes=yes)
+        if purge.count and not dry_run:
+            if not yes:
+                print_message(purge.preview.notes)
+            require_confirmation(f"Discard {purge.preview.what}", yes=yes)
             try:
-                with show_progress(count) as step:
-                    purging.purge_queue(broker, conn, name, count, done, step)
+                with show_progress(purge.count) as step:
+                    purging.purge_queue(broker, conn, name, purge.count, done, step)
             finally:
-                bad = done.unreadable
-                unreadable = f" {bad} could not be read and are dead." if bad else ""
-                said = f"{format_job_count(done.ended)} of {name} discarded.{unreadable}"
-                record_action(conn, "queues.purge", {"queue": name}, count=done.count, said=said)
-        left = scheduled.count_by_queue(conn).get(name, 0)
+                record_result(conn, "queues.purge", purge.result(done))
     if as_json:
-        told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}
-        print_json(told)
+        told = {"queue": name, "found": purge.ready, "purged": done.ended}
+        print_json(told | {"unreadable": done.unreadable})
     else:
-        print(count if dry_run else done.ended)
+        print(purge.count if dry_run else done.ended)
     print_message(
-        f"{format_job_count(count)} would be discarded."
+        f"{format_job_count(purge.count)} would be discarded."
         if dry_run
         else f"{format_job_count(done.ended)} discarded."
     )
     if done.unreadable:
         print_message(f"{done.unreadable} could not be read and are dead; see `workshed dead`.")
-    if left:
+    if purge.stored:
         print_message(
-            f"{left} more in PostgreSQL: `workshed scheduled cancel --all --queue {name}`."
+            f"{purge.stored} more in PostgreSQL: `workshed scheduled cancel --all --queue {name}`."
         )

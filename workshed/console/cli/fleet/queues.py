@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.fleet.purge import purge
+from workshed.console.cli.fleet.purge import purge_queue
 from workshed.console.cli.terminal import completion, output
 from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
@@ -116,4 +116,4 @@ def resume(names: Names, *, as_json: Json = False) -> None:
         run_operation(conn, RESUME, names, as_json=as_json)
 
 
-queues.command()(purge)
+queues.command("purge")(purge_queue)

@@ -5,18 +5,14 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
-from workshed.console.cli.terminal.confirm import require_confirmation
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Limit, Yes
 from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import open_database, open_management
-from workshed.console.operations.orphans import find_orphans
-from workshed.console.operations.unique import HeldKey, as_data
+from workshed.console.operations.unique import RELEASE, HeldKey, as_data, find_orphans
 from workshed.database.postgres import database_now
-from workshed.jobs.locks import unique as locks
 
 unique = typer.Typer(
     cls=ListByDefault,
@@ -78,18 +74,5 @@ def release(
     keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
     """Release unique keys. A job that is still running may then overlap with the next."""
-    done = "would be released" if dry_run else "released"
     with open_database() as conn:
-        held = {key: lock for key in keys if (lock := locks.get_unique_lock(conn, key)) is not None}
-        if held and not dry_run:
-            number = "1 key" if len(held) == 1 else f"{len(held)} keys"
-            require_confirmation(f"Release {number}, although their jobs may still run", yes=yes)
-
-        def one(key: str) -> str:
-            lock = held.get(key)
-            if lock is None:
-                return UNKNOWN
-            return done if dry_run or locks.release_key(conn, lock) else "now held by another job"
-
-        deed = None if dry_run else AuditedAction(conn, "unique.release", (done,))
-        for_each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")
+        run_operation(conn, RELEASE, keys, as_json=as_json, yes=yes, dry_run=dry_run)

@@ -4,23 +4,20 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.jobs.dead_bulk import BulkSelection, apply_action, retry_action
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import record_action
-from workshed.console.cli.terminal.confirm import require_confirmation
+from workshed.console.cli.terminal.bulk import confirm_operation, record_result, run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.formatting import format_ago, format_job_count
-from workshed.console.operations.batches import as_data, require_batch
-from workshed.console.operations.batches import cancel_batch as let_none_start
+from workshed.console.operations.batches import CANCEL, NONE_DEAD, as_data, require_batch
+from workshed.console.operations.dead_jobs import RETRY_BATCH
 from workshed.console.operations.environment import open_database
 from workshed.database.postgres import database_now
 from workshed.jobs.batches import progress as rows
 from workshed.jobs.batches.progress import BatchProgress
 from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
-from workshed.jobs.dead import dead_jobs as dead
 
 batches = typer.Typer(
     cls=ListByDefault,
@@ -124,15 +121,20 @@ def retry(
     with open_database() as conn:
         found = require_batch(conn, batch)
         ids = rows.list_dead_ids(conn, found.id)
-    if not ids:
-        if as_json:
-            print_json([])
-        print_message("None of its jobs are dead.")
-        return
-    chosen = BulkSelection(ids, dead.ANY, every=False, details={"batch": found.id})
-    apply_action(
-        retry_action("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json
-    )
+        if ids:
+            run_operation(
+                conn,
+                RETRY_BATCH,
+                ids,
+                as_json=as_json,
+                yes=yes,
+                dry_run=dry_run,
+                details={"batch": found.id},
+            )
+            return
+    if as_json:
+        print_json([])
+    print_message(NONE_DEAD)
 
 
 @batches.command()
@@ -144,21 +146,13 @@ def cancel(
     `on_complete` is sent when all jobs have ended; `on_success` is never sent.
     """
     with open_database() as conn:
-        found = require_batch(conn, batch)
+        unfinished = CANCEL.find(conn, [batch])
+        confirm_operation(conn, CANCEL, unfinished, yes=yes, dry_run=dry_run)
+        [found] = unfinished.values()
         if not dry_run:
-            require_confirmation(
-                f"Cancel batch {found.id} with {format_job_count(found.pending)} that have not "
-                "ended",
-                yes=yes,
-            )
             with conn.transaction():
-                let_none_start(conn, found)
-                if found.cancelled_at is None:
-                    count = found.pending or 1  # a batch without jobs yet counts as one
-                    said = f"Batch cancelled; {format_job_count(found.pending)} had not ended."
-                    record_action(
-                        conn, "batches.cancel", {"batch": found.id}, count=count, said=said
-                    )
+                result = CANCEL.perform(conn, unfinished, {"batch": found.id})
+                record_result(conn, CANCEL.name, result)
             with show_progress(found.pending) as step:
                 while some := cancel_waiting_jobs(conn, CANCEL_CHUNK, found.id):
                     for _ in some:

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.audit import AuditedAction, filter_details, record_action
-from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
-from workshed.console.cli.terminal.confirm import require_confirmation
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.bulk import confirm_operation, run_operation
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
@@ -20,15 +19,12 @@ from workshed.console.cli.terminal.options import (
 )
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.cli.terminal.suggestions import warn_unknown_filter
-from workshed.console.formatting import format_job_count
+from workshed.console.operations.cancel import CANCEL_ANY, CANCEL_STORED
 from workshed.console.operations.environment import open_database
-from workshed.console.operations.scheduled import get_scheduled
+from workshed.console.operations.operation import filter_details
 from workshed.database.postgres import Connection
-from workshed.jobs.control import cancel_rules, cancellations
-from workshed.jobs.control import cancel_rules as rows
+from workshed.jobs.control import cancel_rules
 from workshed.jobs.control.cancel_rules import JobFilter
-
-CANCEL_ANSWERS = ("deleted", "will be skipped", "told to stop", "would be cancelled")
 
 
 def cancel(  # noqa: PLR0913 -- an option each
@@ -54,33 +50,29 @@ def cancel(  # noqa: PLR0913 -- an option each
     anyway. --all --sent creates a rule that cancels every matching job sent
     before now, wherever it is.
     """
-    which = rows.JobFilter(actor, queue, tag, older_than)
+    which = JobFilter(actor, queue, tag, older_than)
     require_selection(ids or [], which, every=every, sent=sent)
     with open_database() as conn:
-        wanted = rows.list_waiting_ids(conn, which) if every else ids or []
+        wanted = cancel_rules.list_waiting_ids(conn, which) if every else ids or []
         if not wanted:
             warn_unknown_filter(conn, actor=actor, queue=queue)
-        known = {one for one in wanted if every or sent or get_scheduled(conn, one)}
-        rule = every and sent
-        if (known or rule) and not dry_run:
-            also = ", and all matching jobs on RabbitMQ" if rule else ""
-            require_confirmation(f"Cancel {format_job_count(len(known))}{also}", yes=yes)
-        if rule:  # first, so that the rule covers rows that a relay claims meanwhile
+        operation = CANCEL_ANY if every or sent else CANCEL_STORED
+        if every and sent:
+            also = ", and all matching jobs on RabbitMQ"
+            found = operation.find(conn, wanted)
+            confirm_operation(conn, operation, found, yes=yes or dry_run, also=also)
+            # First, so that the rule covers rows that a relay claims meanwhile.
             print_message(add_rule(conn, which, dry_run=dry_run))
-
-        def one(message_id: str) -> str:
-            if message_id not in known or dry_run:
-                return "would be cancelled" if message_id in known else UNKNOWN
-            with conn.transaction():
-                return cancellations.cancel(conn, message_id)
-
-        about = filter_details(which) if every else None
-        deed = None if dry_run else AuditedAction(conn, "scheduled.cancel", CANCEL_ANSWERS, about)
-        for_each(wanted, one, good=CANCEL_ANSWERS, deed=deed, as_json=as_json)
-        if every:
-            print_message(
-                f"{format_job_count(len(wanted))} {'would be' if dry_run else 'were'} cancelled."
-            )
+        run_operation(
+            conn,
+            operation,
+            wanted,
+            as_json=as_json,
+            yes=yes or (every and sent),
+            dry_run=dry_run,
+            details=filter_details(which) if every else None,
+            is_filtered=every,
+        )
 
 
 def require_selection(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:

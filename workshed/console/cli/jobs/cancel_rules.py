@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.terminal import output
-from workshed.console.cli.terminal.audit import AuditedAction
-from workshed.console.cli.terminal.bulk import UNKNOWN, for_each
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.formatting import format_ago
+from workshed.console.operations.cancel import DELETE_RULES
 from workshed.console.operations.environment import open_database
 from workshed.database.postgres import database_now
 from workshed.jobs.control import cancel_rules as rows
@@ -49,10 +49,4 @@ def delete(
     Takes effect within 2 s.
     """
     with open_database() as conn:
-
-        def one(number: str) -> str:
-            return "deleted" if rows.delete_rule(conn, int(number)) else UNKNOWN
-
-        ids, good = [str(number) for number in numbers], ("deleted",)
-        deed = AuditedAction(conn, "scheduled.rules.delete", good)
-        for_each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")
+        run_operation(conn, DELETE_RULES, [str(number) for number in numbers], as_json=as_json)

@@ -4,12 +4,8 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.jobs.dead_bulk import (
-    BulkSelection,
-    DeadAction,
-    apply_action,
-    retry_action,
-)
+from workshed.console.cli.jobs.dead_bulk import BulkSelection, run_selected
+from workshed.console.cli.terminal.audit import describe_user
 from workshed.console.cli.terminal.options import (
     ActorName,
     All,
@@ -22,7 +18,8 @@ from workshed.console.cli.terminal.options import (
     Since,
     Yes,
 )
-from workshed.jobs.dead import dead_jobs
+from workshed.console.operations import dead_jobs
+from workshed.jobs.dead.dead_jobs import DeadFilter
 
 
 def retry(  # noqa: PLR0913 -- an option each
@@ -43,12 +40,8 @@ def retry(  # noqa: PLR0913 -- an option each
     Jobs that cannot be read stay dead (exit code 1). Jobs that only an older
     worker could not read are retried.
     """
-    chosen = BulkSelection(
-        ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
-    )
-    apply_action(
-        retry_action("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json
-    )
+    chosen = BulkSelection(ids or [], DeadFilter(queue, actor, error, since, error_location), every)
+    run_selected(dead_jobs.RETRY, chosen, yes=yes or not every, dry_run=dry_run, as_json=as_json)
 
 
 def discard(  # noqa: PLR0913 -- an option each
@@ -61,20 +54,14 @@ def discard(  # noqa: PLR0913 -- an option each
     error_location: LocationName = None,
     since: Since = None,
     reason: Annotated[
-        str, typer.Option(help="Stored with the attempts of the job.")
-    ] = "by an operator",
+        str | None,
+        typer.Option(help="Stored with the attempts of the job; default: your name and host."),
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Delete dead jobs, by id or --all that match; the discard and its reason stay recorded."""
-    chosen = BulkSelection(
-        ids or [], dead_jobs.DeadFilter(queue, actor, error, since, error_location), every
-    )
-    fate = DeadAction(
-        "dead.discard",
-        "Discard",
-        "discarded",
-        lambda conn, one: dead_jobs.discard_job(conn, one, reason),
-    )
-    apply_action(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+    chosen = BulkSelection(ids or [], DeadFilter(queue, actor, error, since, error_location), every)
+    discard_all = dead_jobs.discard(f"by {describe_user()}" if reason is None else reason)
+    run_selected(discard_all, chosen, yes=yes, dry_run=dry_run, as_json=as_json)

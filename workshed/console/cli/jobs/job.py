@@ -10,25 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from workshed.console.cli.jobs import follow as following
-from workshed.console.cli.jobs.cancel import CANCEL_ANSWERS
-from workshed.console.cli.terminal.audit import record_action
-from workshed.console.cli.terminal.bulk import for_each
-from workshed.console.cli.terminal.confirm import require_confirmation
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
 from workshed.console.cli.terminal.output import print_fields, print_json, print_message
 from workshed.console.errors import NotFoundError
 from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations import timeline
+from workshed.console.operations.cancel import CANCEL_ONE
 from workshed.console.operations.environment import open_database
 from workshed.console.operations.history import run_as_call
 from workshed.console.operations.message_body import body_as_json, body_as_text
 from workshed.console.operations.timeline import KnownJob
 from workshed.console.text import escape_control
 from workshed.database.postgres import Connection, database_now
-from workshed.errors import WorkshedError
 from workshed.jobs.control import cancellations
-from workshed.jobs.control.cancellations import CancelResult
-from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history.attempts import Attempt
 
 
@@ -101,26 +96,19 @@ def cancel(
     """
     message_id: str = context.obj
     with open_database() as conn:
-        if dead_jobs.get_dead_job(conn, message_id):
-            raise WorkshedError(
-                f"{message_id} is dead and will not run; `workshed dead discard` deletes it"
-            )
-        if not dry_run:
-            require_confirmation(f"Cancel {message_id}", yes=yes)
-
-        def one(message_id: str) -> str:
-            if dry_run:
-                return "would be cancelled"
-            with conn.transaction():
-                answer = cancellations.cancel(conn, message_id)
-                said = f"{message_id} is cancelled: {answer}."
-                record_action(conn, "job.cancel", {"id": message_id}, said=said)
-            return wait_until_notified(conn, message_id, answer)
-
-        for_each([message_id], one, good=CANCEL_ANSWERS, deed=None, as_json=as_json)
+        run_operation(
+            conn,
+            CANCEL_ONE,
+            [message_id],
+            as_json=as_json,
+            yes=yes,
+            dry_run=dry_run,
+            details={"id": message_id},
+            finish=lambda message_id, answer: wait_until_notified(conn, message_id, answer),
+        )
 
 
-def wait_until_notified(conn: Connection, message_id: str, answer: CancelResult) -> CancelResult:
+def wait_until_notified(conn: Connection, message_id: str, answer: str) -> str:
     """Wait for the worker that runs the job to see the cancellation; return the answer then."""
     until = time.monotonic() + NOTIFY_TIMEOUT_S
     while answer == "will be skipped" and time.monotonic() < until:

@@ -1,77 +1,135 @@
-"""Apply an action to each of several objects, and print the results."""
+"""Run an operation on each of several objects, and print the answers."""
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from workshed.console.cli.terminal.audit import AuditedAction
+from workshed.console.cli.terminal.audit import record_action
+from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.errors import NotFoundError, PartialFailureError
-from workshed.console.operations.operation import Operation, Target
+from workshed.console.operations.operation import (
+    UNKNOWN,
+    Operation,
+    OperationResult,
+    Target,
+    count_objects,
+)
 from workshed.console.text import escape_control
 from workshed.database.postgres import Connection
+from workshed.errors import WorkshedError
 
-UNKNOWN = "unknown"
 
-
-def for_each(
-    ids: Sequence[str],
-    do: Callable[[str], str],
+def run_operation(  # noqa: PLR0913 -- an option of a command each
+    conn: Connection,
+    operation: Operation[Target],
+    names: Sequence[str],
     *,
-    good: Collection[str],
-    deed: AuditedAction | None,
     as_json: bool,
-    kind: str = "message_id",
-) -> list[str]:
-    """Call `do` with each id and print its answer; return the answers if all are `good`.
+    yes: bool = False,
+    dry_run: bool = False,
+    details: Mapping[str, Any] | None = None,
+    is_filtered: bool = False,
+    finish: Callable[[str, str], str] = lambda _, answer: answer,
+) -> None:
+    """Run an operation on the named objects, each in its own transaction, and print the answers.
 
-    `kind` is the JSON key of the ids. `deed` is recorded in the audit, also when this is
-    interrupted; `None` if nothing changes or the caller records it.
+    Asks for confirmation, if the operation needs one. A dry run rolls each object back. `details`
+    replace the ids in the audit; `is_filtered`: a filter has selected the objects, so that those
+    which are gone by now are no mistake. `finish` gets the id and the answer of each object after
+    its commit, and returns what is printed.
 
-    Raises `NotFoundError` if an id is unknown, `PartialFailureError` if another answer is not
-    `good`.
+    Raises `NotFoundError` if an object is unknown, `PartialFailureError` if another one failed.
     """
-    ids = list(dict.fromkeys(ids))
+    found = operation.find(conn, names)
+    confirm_operation(conn, operation, found, yes=yes, dry_run=dry_run)
     answers: dict[str, str] = {}
+    shown: dict[str, str] = {}
+
+    def report(err: WorkshedError) -> None:
+        if not is_filtered:
+            print_message(str(err))
+
+    def record(done: Mapping[str, str]) -> None:
+        if not dry_run:
+            result = operation.result(found, done, details)
+            rest = f" Interrupted; {len(found)} were requested." if len(done) < len(found) else ""
+            record_result(conn, operation.name, replace(result, message=result.message + rest))
+
     try:
         # On a terminal, the printed lines already show the progress.
-        with show_progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
-            for message_id in ids:
-                answers[message_id] = do(message_id)
+        with show_progress(len(found), quiet=sys.stdout.isatty() and not as_json) as step:
+            for name, target in found.items():
+                with conn.transaction(force_rollback=dry_run):
+                    answer = operation.answer(conn, target, report)
+                    if len(found) == 1:
+                        record({name: answer})
+                answers[name] = answer
+                is_tried = dry_run and operation.has_changed(answer)
+                shown[name] = f"would be {operation.past}" if is_tried else finish(name, answer)
                 if not as_json:
-                    print(f"{escape_control(message_id)}  {answers[message_id]}", flush=True)
+                    print(f"{escape_control(name)}  {shown[name]}", flush=True)
                 step()
     finally:
-        if deed is not None:
-            deed.record(answers, len(ids), kind)
+        if len(found) > 1:  # also if this is interrupted
+            record(answers)
     if as_json:
-        print_json([{kind: one, "answer": answer} for one, answer in answers.items()])
-    bad = {one: answer for one, answer in answers.items() if answer not in good}
-    unknown = [one for one, answer in bad.items() if answer == UNKNOWN]
+        print_json([{operation.kind: name, "answer": answer} for name, answer in shown.items()])
+    _raise_for_failures(operation, answers, is_filtered=is_filtered)
+    _print_summary(operation, answers.values(), shown.values(), dry_run=dry_run)
+
+
+def confirm_operation(
+    conn: Connection,
+    operation: Operation[Target],
+    found: Mapping[str, Target],
+    *,
+    yes: bool,
+    dry_run: bool = False,
+    also: str = "",
+) -> None:
+    """Say what an operation would do, and ask, unless nothing would change or `yes` is given.
+
+    `also` is done in addition, whatever the operation changes.
+    """
+    if operation.preview is None or (yes and not dry_run):
+        return
+    preview = operation.preview(conn, found)
+    if preview.notes and preview.count:
+        print_message(preview.notes)
+    if (preview.count or also) and not dry_run:
+        require_confirmation(f"{operation.confirm_text(preview)}{also}", yes=False)
+
+
+def _print_summary(
+    operation: Operation[Target], answers: Collection[str], shown: Collection[str], *, dry_run: bool
+) -> None:
+    if operation.past:
+        done = count_objects(operation.kind, sum(map(operation.has_changed, answers)))
+        print_message(f"{done} {'would be ' if dry_run else ''}{operation.past}.")
+    if effects := operation.describe_effects(shown):
+        print_message(effects)
+
+
+def record_result(conn: Connection, action: str, result: OperationResult) -> None:
+    """Write the audit entry of an operation."""
+    record_action(conn, action, result.details, count=result.count, said=result.message)
+
+
+def _raise_for_failures(
+    operation: Operation[Target], answers: Mapping[str, str], *, is_filtered: bool
+) -> None:
+    good = {*operation.unchanged, *([UNKNOWN] if is_filtered else [])}
+    bad = {
+        name: answer
+        for name, answer in answers.items()
+        if answer not in good and not operation.has_changed(answer)
+    }
+    unknown = [name for name, answer in bad.items() if answer == UNKNOWN]
     if unknown:
         raise NotFoundError(f"unknown: {', '.join(unknown)}")
     if bad:
         why = ", ".join(sorted(set(bad.values())))
         raise PartialFailureError(f"{len(bad)} of {len(answers)} not done: {why}")
-    return list(answers.values())
-
-
-def run_operation(
-    conn: Connection, operation: Operation[Target], names: Sequence[str], *, as_json: bool
-) -> None:
-    """Run an operation on the named objects and print the answers; raises like `for_each`."""
-    found = operation.find(conn, names)
-    changed: set[str] = set()
-    good = {*operation.unchanged}
-
-    def one(name: str) -> str:
-        answer = operation.run(conn, found[name])
-        if operation.has_changed(answer):
-            changed.add(answer)
-            good.add(answer)
-        return answer
-
-    deed = AuditedAction(conn, operation.name, changed)
-    for_each(list(found), one, good=good, deed=deed, as_json=as_json, kind=operation.kind)
-    if operation.effect:
-        print_message(operation.effect)

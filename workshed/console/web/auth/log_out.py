@@ -27,7 +27,6 @@ LOG_OUT = Operation(
     "user",
     _find_users,
     _log_out,
-    changed=("ended",),
+    changed={"ended": "Within 5 s every console refuses their cookies, and open live pages end."},
     unchanged=("not logged in",),
-    effect="Within 5 s every console refuses their cookies, and open live pages end.",
 )

@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
-from workshed.console.formatting import format_job_count
-from workshed.console.operations.batches import as_data, refuse_ended, require_batch
-from workshed.console.operations.batches import cancel_batch as let_none_start
+from workshed.console.operations.batches import CANCEL, NONE_DEAD, as_data, require_batch
+from workshed.console.operations.dead_jobs import RETRY_BATCH
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import (
     ROWS,
@@ -18,13 +17,10 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import apply_each, describe_results
+from workshed.console.web.view.selection import confirm_and_run
 from workshed.console.web.view.templates import format_query
-from workshed.database.postgres import Connection
 from workshed.jobs.batches import progress
 from workshed.jobs.batches.progress import BatchJobState, BatchProgress
-from workshed.jobs.dead import dead_jobs
-from workshed.transport.messages.envelope import decode_message
 
 PATH, ONE = "/batches", "/batch"
 MOST_COUNTED = 1_000
@@ -77,58 +73,26 @@ def load_batch(ask: PageRequest) -> Mapping[str, Any]:
 def retry_batch(deed: ActionRequest) -> ActionResult:
     """Retry the dead jobs of a batch, after confirmation."""
     batch = require_batch(deed.conn, deed.form.one("id"))
-    back, about = ONE + format_query({"id": batch.id}), {"batch": batch.id}
+    back, details = ONE + format_query({"id": batch.id}), {"batch": batch.id}
     ids = progress.list_dead_ids(deed.conn, batch.id, MOST_PER_CLICK)
-    left = (
-        f" {batch.dead - len(ids)} more remain for another click."
-        if batch.dead > MOST_PER_CLICK
-        else ""
-    )
     if not ids:
-        return ActionResult("None of its jobs are dead.", 0, about, back)
-    if not deed.form.has("sure"):
-        said = f"This would retry {format_job_count(len(ids))} of batch {batch.id}.{left}"
-        asks = [("id", batch.id), ("sure", "yes")]
-        return ActionResult(
-            said, len(ids), about, back, asks, f"Retry {format_job_count(len(ids))}"
-        )
-    fates = apply_each(ids, lambda one: _retry_dead_job(deed.conn, one))
-    return ActionResult(f"{describe_results(fates)}.{left}", fates.get("retried", 0), about, back)
-
-
-def cancel_batch_action(deed: ActionRequest) -> ActionResult:
-    """Cancel a batch, after confirmation; a relay deletes its waiting jobs."""
-    batch = require_batch(deed.conn, deed.form.one("id"))
-    back, about = ONE + format_query({"id": batch.id}), {"batch": batch.id}
-    open_jobs = format_job_count(batch.pending)
-    refuse_ended(batch)
-    if not deed.form.has("sure"):
-        said = (
-            f"This would cancel batch {batch.id} with {open_jobs} that have not ended: waiting "
-            "jobs are deleted, running jobs are asked to stop. on_success is then never sent."
-        )
-        asks = [("id", batch.id), ("sure", "yes")]
-        return ActionResult(said, batch.pending, about, back, asks, "Cancel the batch")
-    let_none_start(deed.conn, batch)
-    said = (
-        f"Batch cancelled; {open_jobs} had not ended. A relay deletes waiting jobs, "
-        "and running jobs are asked to stop."
+        return ActionResult(NONE_DEAD, 0, details, back)
+    left = batch.dead - len(ids)
+    return confirm_and_run(
+        deed, RETRY_BATCH, ids, back, [("id", batch.id)], details=details, remaining=left
     )
-    return ActionResult(said, batch.pending, about, back)
+
+
+def cancel_batch(deed: ActionRequest) -> ActionResult:
+    """Cancel a batch, after confirmation; a relay deletes its waiting jobs."""
+    batch = require_batch(deed.conn, deed.form.one("id")).id
+    back = ONE + format_query({"id": batch})
+    return confirm_and_run(deed, CANCEL, [batch], back, [("id", batch)], details={"batch": batch})
 
 
 def _row(batch: BatchProgress) -> dict[str, Any]:
     counts = (batch.pending, batch.succeeded, batch.discarded, batch.cancelled, batch.dead)
     return as_data(batch) | {"is_counted": max(counts) <= MOST_COUNTED}
-
-
-def _retry_dead_job(conn: Connection, message_id: str) -> str:
-    try:
-        return (
-            "retried" if dead_jobs.retry_job(conn, message_id, decode_message) else "no longer dead"
-        )
-    except dead_jobs.UnreadableJobError:
-        return "unreadable and still dead"
 
 
 PAGES: tuple[Page, ...] = (
@@ -137,5 +101,5 @@ PAGES: tuple[Page, ...] = (
 )
 ACTIONS: tuple[Action, ...] = (
     Action("/batches/retry", "batches.retry", retry_batch),
-    Action("/batches/cancel", "batches.cancel", cancel_batch_action),
+    Action("/batches/cancel", "batches.cancel", cancel_batch),
 )

@@ -1,12 +1,12 @@
 """Retry and discard dead jobs: one, the selected ones, or a group."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from workshed.console.errors import NotFoundError
-from workshed.console.formatting import format_job_count
 from workshed.console.operations import dead_jobs
+from workshed.console.operations.operation import Operation, filter_details
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view import known_names, responses
 from workshed.console.web.view.page import (
@@ -15,19 +15,17 @@ from workshed.console.web.view.page import (
     BadQueryError,
     parse_span,
 )
+from workshed.console.web.view.selection import confirm_and_run
 from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs as dead
-from workshed.jobs.dead import retry_preview
-from workshed.jobs.dead.dead_jobs import DeadFilter, UnreadableJobError
+from workshed.jobs.dead.dead_jobs import DeadFilter
 from workshed.jobs.names import Names
-from workshed.transport.messages.envelope import decode_message
 from workshed.value_class import value_class
 
 MOST_PER_CLICK = 5_000
 """Jobs per click; all are in one transaction."""
 FILTERS = ("queue", "actor", "error", "since", "error_location")
-NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
 
 
 @value_class
@@ -35,69 +33,38 @@ class DeadSelection:
     """The jobs that a form selects."""
 
     ids: Sequence[str]
-    details: Mapping[str, Any]
-    """For the audit."""
     repeat_fields: Sequence[tuple[str, str]]
     """The form fields that select the same jobs, and none that has died since."""
     back: str
+    details: Mapping[str, Any] | None = None
+    """The filter that selected them, for the audit."""
     remaining: int = 0
     """How many more match, beyond those of one click."""
 
-    @property
-    def is_one(self) -> bool:
-        """Tell whether the user has selected exactly one job."""
-        return "ids" in self.details and len(self.ids) == 1
-
-    @property
-    def rest_sentence(self) -> str:
-        """Say how many jobs remain."""
-        verb = "remains" if self.remaining == 1 else "remain"
-        return f"{self.remaining} more {verb} for another click." if self.remaining else ""
-
-    def ask_to_confirm(self, said: str, count: int, verb: str) -> ActionResult:
-        """Return a result that asks for confirmation."""
-        again = [*self.repeat_fields, ("back", self.back), ("sure", "yes")]
-        button = f"{verb} {format_job_count(count)}"
-        return ActionResult(said, count, self.details, self.back, confirm=again, button=button)
+    def run(self, deed: ActionRequest, operation: Operation[str]) -> ActionResult:
+        """Run an operation on these jobs, after confirmation."""
+        again = [*self.repeat_fields, ("back", self.back)]
+        return confirm_and_run(
+            deed,
+            operation,
+            self.ids,
+            self.back,
+            again,
+            details=self.details,
+            remaining=self.remaining,
+        )
 
 
 def retry_dead(deed: ActionRequest) -> ActionResult:
-    """Retry dead jobs; those that cannot be read stay dead."""
+    """Retry dead jobs; a single one without confirmation."""
     chosen = select_dead(deed)
-    if not (deed.form.has("sure") or chosen.is_one):
-        return _preview_retry(deed, chosen)
-    done = unreadable = 0
-    for message_id in chosen.ids:
-        try:
-            done += dead.retry_job(deed.conn, message_id, decode_message)
-        except UnreadableJobError:
-            if chosen.is_one:
-                raise
-            unreadable += 1
-    if not done:
-        raise NotFoundError(dead_jobs.unreadable_text(unreadable) or NONE_DEAD)
-    gone = _gone_sentence(len(chosen.ids) - done - unreadable)
-    said = _join_sentences(
-        f"{format_job_count(done)} retried.",
-        dead_jobs.unreadable_text(unreadable),
-        gone,
-        chosen.rest_sentence,
-    )
-    return ActionResult(said, done, chosen.details, chosen.back)
+    is_one = chosen.details is None and len(chosen.ids) == 1
+    return chosen.run(deed, replace(dead_jobs.RETRY, preview=None) if is_one else dead_jobs.RETRY)
 
 
 def discard_dead(deed: ActionRequest) -> ActionResult:
     """Delete dead jobs; their attempts record the discard and the user."""
-    chosen = select_dead(deed)
-    if not deed.form.has("sure"):
-        return _preview_discard(deed, chosen)
-    reason = f"by {deed.who.name} on the console"
-    done = sum(dead.discard_job(deed.conn, message_id, reason) for message_id in chosen.ids)
-    if not done:
-        raise NotFoundError(NONE_DEAD)
-    gone = _gone_sentence(len(chosen.ids) - done)
-    said = _join_sentences(f"{format_job_count(done)} discarded.", gone, chosen.rest_sentence)
-    return ActionResult(said, done, chosen.details, chosen.back)
+    return select_dead(deed).run(deed, dead_jobs.discard(f"by {deed.who.name} on the console"))
 
 
 def select_dead(deed: ActionRequest) -> DeadSelection:
@@ -113,7 +80,7 @@ def select_dead(deed: ActionRequest) -> DeadSelection:
         raise WorkshedError(
             f"{len(ids)} jobs are selected; at most {MOST_PER_CLICK} are allowed at once."
         )
-    return DeadSelection(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
+    return DeadSelection(ids, [("id", message_id) for message_id in ids], back)
 
 
 def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
@@ -133,7 +100,7 @@ def _select_group(deed: ActionRequest, back: str) -> DeadSelection:
         dead.count_dead_jobs(deed.conn, which) - MOST_PER_CLICK if len(ids) == MOST_PER_CLICK else 0
     )
     again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
-    return DeadSelection(ids, fields, again, back, left)
+    return DeadSelection(ids, again, back, filter_details(which), left)
 
 
 def _match_queue(conn: Connection, text: str | None) -> Names:
@@ -141,42 +108,6 @@ def _match_queue(conn: Connection, text: str | None) -> Names:
     if text is None or not text.endswith(known_names.ALL):
         return text
     return known_names.match_names(text, known_names.list_queue_names(conn)).names
-
-
-def _preview_retry(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
-    prospect = retry_preview.preview_retry(deed.conn, chosen.ids, decode_message)
-    if not prospect.jobs:
-        raise NotFoundError(dead_jobs.unreadable_text(prospect.unreadable) or NONE_DEAD)
-    said = _join_sentences(
-        f"This would retry {format_job_count(prospect.jobs)}.",
-        dead_jobs.waits_text(prospect),
-        dead_jobs.unreadable_text(prospect.unreadable),
-        chosen.rest_sentence,
-    )
-    return chosen.ask_to_confirm(said, prospect.jobs, "Retry")
-
-
-def _preview_discard(deed: ActionRequest, chosen: DeadSelection) -> ActionResult:
-    count = dead.count_dead_ids(deed.conn, chosen.ids)
-    if not count:
-        raise NotFoundError(NONE_DEAD)
-    for_good = (
-        "It can then no longer be retried." if count == 1 else "They can then no longer be retried."
-    )
-    said = _join_sentences(
-        f"This would discard {format_job_count(count)}.", for_good, chosen.rest_sentence
-    )
-    return chosen.ask_to_confirm(said, count, "Discard")
-
-
-def _gone_sentence(number: int) -> str:
-    if not number:
-        return ""
-    return f"{format_job_count(number)} {'was' if number == 1 else 'were'} no longer dead."
-
-
-def _join_sentences(*said: str) -> str:
-    return " ".join(filter(None, said))
 
 
 def _parse_until(form: ActionForm) -> datetime | None:

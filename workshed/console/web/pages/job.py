@@ -1,13 +1,17 @@
 """Job: everything known about one job, wherever it is; cancel, retry or run it now."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from workshed.console.errors import NotFoundError
-from workshed.console.formatting import format_duration
 from workshed.console.operations import history, message_body, relations, resend_as_code, timeline
 from workshed.console.operations.attempts import list_attempts
+from workshed.console.operations.cancel import CANCEL_ONE
+from workshed.console.operations.dead_jobs import RETRY
+from workshed.console.operations.operation import Operation
+from workshed.console.operations.scheduled import RUN
 from workshed.console.operations.timeline import KnownJob
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import (
@@ -18,16 +22,12 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.database.postgres import database_now
-from workshed.errors import WorkshedError
+from workshed.console.web.view.selection import confirm_and_run
 from workshed.jobs import traces
 from workshed.jobs.batches import progress
-from workshed.jobs.control import cancellations
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.outbox import schedule
 from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
-from workshed.transport.messages.envelope import decode_message
 
 UNKNOWN = (
     timeline.UNKNOWN
@@ -35,11 +35,6 @@ UNKNOWN = (
     "it starts."
 )
 ENDED_OUTCOMES = tuple(kind for kind in FINAL if kind != "dead")
-ANSWERS: Mapping[cancellations.CancelResult, str] = {
-    "deleted": "It is deleted and will not run.",
-    "will be skipped": "It is skipped when it starts, or asked to stop within 2 s if it runs.",
-    "told to stop": "It was asked to stop.",
-}
 
 
 def load_job_page(ask: PageRequest) -> Mapping[str, Any]:
@@ -135,40 +130,26 @@ def _fill_link(address: str, name: str, value: str | None) -> str | None:
 
 def cancel_job(deed: ActionRequest) -> ActionResult:
     """Cancel a job, so that it does not run, or not again; after confirmation."""
-    message_id, back = _job_of_form(deed)
-    if dead_jobs.get_dead_job(deed.conn, message_id):
-        raise WorkshedError(f"{message_id} is dead and will not run; discard it instead.")
-    if not deed.form.has("sure"):
-        return ActionResult(
-            message=f"This would cancel {message_id}. {_describe_cancel(deed, message_id)}",
-            count=1,
-            back=back,
-            confirm=[("id", message_id), ("sure", "yes")],
-            button="Cancel this job",
-        )
-    answer = cancellations.cancel(deed.conn, message_id)
-    return ActionResult(
-        f"{message_id} is cancelled. {ANSWERS[answer]}", 1, {"id": message_id}, back
-    )
+    message_id, _ = _job_of_form(deed)
+    return _run_operation(deed, CANCEL_ONE, details={"id": message_id})
 
 
 def run_job_now(deed: ActionRequest) -> ActionResult:
     """Make a waiting job due now."""
-    message_id, back = _job_of_form(deed)
-    answer = schedule.run_now(deed.conn, message_id)
-    if answer == "unknown":
-        raise NotFoundError(f"{message_id} is no longer waiting.")
-    if answer == "on its way":
-        return ActionResult(f"{message_id} is already on its way.", 0, {"id": message_id}, back)
-    return ActionResult(f"{message_id} is due now.", 1, {"id": message_id}, back)
+    return _run_operation(deed, RUN)
 
 
-def retry_job_action(deed: ActionRequest) -> ActionResult:
+def retry_job(deed: ActionRequest) -> ActionResult:
     """Retry a dead job, from attempt 1."""
+    return _run_operation(deed, replace(RETRY, preview=None))
+
+
+def _run_operation(
+    deed: ActionRequest, operation: Operation[str], details: Mapping[str, Any] | None = None
+) -> ActionResult:
     message_id, back = _job_of_form(deed)
-    if not dead_jobs.retry_job(deed.conn, message_id, decode_message):
-        raise NotFoundError(f"{message_id} is no longer dead.")
-    return ActionResult(f"{message_id} is being retried.", 1, {"id": message_id}, back)
+    again = [("id", message_id)]
+    return confirm_and_run(deed, operation, [message_id], back, again, details=details)
 
 
 def _job_of_form(deed: ActionRequest) -> tuple[str, str]:
@@ -179,22 +160,9 @@ def _job_of_form(deed: ActionRequest) -> tuple[str, str]:
     return message_id, f"/job{templates.format_query({'id': message_id})}"
 
 
-def _describe_cancel(deed: ActionRequest, message_id: str) -> str:
-    """Describe what a cancellation would do."""
-    known = timeline.load_job(deed.conn, message_id)
-    if known.state == "scheduled" and known.waiting is not None:
-        now = database_now(deed.conn)
-        late = known.waiting.due_at <= now
-        when = "is due" if late else f"is due in {format_duration(known.waiting.due_at - now)}"
-        return f"It is waiting and {when}; it would be deleted."
-    if known.state == "running":
-        return "It is running; it would be asked to stop within 2 s."
-    return "It may be on RabbitMQ or running; it would be skipped when it starts, or asked to stop."
-
-
 PAGES: tuple[Page, ...] = (Page("/job", "Job", "job.html", load_job_page, is_live=True),)
 ACTIONS: tuple[Action, ...] = (
     Action("/job/cancel", "job.cancel", cancel_job),
-    Action("/job/run", "job.run", run_job_now),
-    Action("/job/retry", "job.retry", retry_job_action),
+    Action("/job/run", RUN.name, run_job_now),
+    Action("/job/retry", RETRY.name, retry_job),
 )

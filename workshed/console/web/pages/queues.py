@@ -5,18 +5,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from workshed.console.errors import NotFoundError
-from workshed.console.formatting import format_job_count
 from workshed.console.operations import queues as queue_states
-from workshed.console.operations import scheduled
-from workshed.console.operations.environment import check_queues, require_rabbitmq
+from workshed.console.operations.environment import require_rabbitmq
 from workshed.console.operations.queues import QueueCounts, QueueState
 from workshed.console.rabbitmq import purge as purging
-from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
-from workshed.console.web.view.selection import run_operation
+from workshed.console.web.view.selection import create_action
 from workshed.errors import WorkshedError
 from workshed.jobs.control import workers
 from workshed.settings import settings
@@ -63,41 +59,18 @@ def oldest_job(
     return {"waits": waits, "oldest": oldest}
 
 
-def pause_queue(deed: ActionRequest) -> ActionResult:
-    """Pause a queue."""
-    return run_operation(deed, queue_states.PAUSE, "name", BACK)
-
-
-def resume_queue(deed: ActionRequest) -> ActionResult:
-    """Resume a paused queue."""
-    return run_operation(deed, queue_states.RESUME, "name", BACK)
-
-
 def purge_queue(deed: ActionRequest) -> ActionResult:
     """Discard the ready jobs of a queue, after confirmation."""
     broker, name = require_rabbitmq(), deed.form.one("name")
-    check_queues(deed.conn, [name])
-    found = fetch_depths(broker.urls, [name], prefix=broker.prefix)
-    if name not in found:
-        raise NotFoundError(f"RabbitMQ has no queue {name!r} yet.")
-    count = min(found[name].ready, MOST_PER_CLICK)
-    left = describe_rest(
-        found[name].ready - count, scheduled.count_by_queue(deed.conn).get(name, 0)
-    )
-    if count and not deed.form.has("sure"):
-        said = (
-            f"This would discard {format_job_count(count)} that RabbitMQ has ready in {name}. "
-            "Each is recorded "
-            f"as cancelled, its key is released, its batch goes on. This cannot be undone.{left}"
-        )
+    purge = queue_states.plan_purge(deed.conn, broker, name, MOST_PER_CLICK)
+    if purge.count and not deed.form.has("sure"):
+        text = f"Discard {purge.preview.what}"
+        said = f"This would d{text[1:]}. {purge.preview.notes}"
         asks = [("name", name), ("sure", "yes")]
-        return ActionResult(
-            said, count, back=BACK, confirm=asks, button=f"Discard {format_job_count(count)}"
-        )
-    done = purging.PurgeCounts()
+        return ActionResult(said, purge.count, back=BACK, confirm=asks, button=text)
+    done, trouble = purging.PurgeCounts(), ""
     try:
-        purging.purge_queue(broker, deed.conn, name, count, done)
-        trouble = ""
+        purging.purge_queue(broker, deed.conn, name, purge.count, done)
     except WorkshedError as err:  # jobs that ended before it stay ended, and are recorded
         if not done.count:
             raise
@@ -105,22 +78,15 @@ def purge_queue(deed: ActionRequest) -> ActionResult:
     finally:
         cache.status_cache.clear()
         counts_cache.clear()
-    unread = f" {done.unreadable} could not be read and are dead." if done.unreadable else ""
-    said = f"{format_job_count(done.ended)} of {name} discarded.{unread}{left}{trouble}"
-    return ActionResult(said, done.count, {"queue": name}, BACK)
-
-
-def describe_rest(ready: int, stored: int) -> str:
-    """Say what remains after a purge."""
-    more = f" Still ready there: {format_job_count(ready)}; purge again." if ready else ""
-    return f"{more} Left in PostgreSQL: {format_job_count(stored)}." if stored else more
+    result = purge.result(done, trouble)
+    return ActionResult(result.message, result.count, result.details, BACK)
 
 
 PAGES: tuple[Page, ...] = (
     Page(BACK, "Queues", "queues.html", load_queues, group="Jobs", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/queues/pause", "queues.pause", pause_queue),
-    Action("/queues/resume", "queues.resume", resume_queue),
+    create_action("/queues/pause", queue_states.PAUSE, "name", BACK),
+    create_action("/queues/resume", queue_states.RESUME, "name", BACK),
     Action("/queues/purge", "queues.purge", purge_queue, is_transactional=False),
 )

@@ -1,15 +1,15 @@
 """Scheduled: waiting jobs; run, move or cancel them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import typer
 
 from workshed.console import formatting
-from workshed.console.formatting import format_job_count
 from workshed.console.operations import scheduled
+from workshed.console.operations.cancel import CANCEL_STORED
 from workshed.console.operations.message_body import body_as_call, body_as_json
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.web.auth.csrf import ActionForm
@@ -25,26 +25,13 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import (
-    apply_each,
-    confirmed_fields,
-    describe_results,
-    return_url,
-    run_operation,
-    selected_ids,
-)
+from workshed.console.web.view.selection import create_action, run_operation
 from workshed.database.postgres import database_now
-from workshed.jobs.control import cancellations
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import ScheduledJob
 
 PATH = "/scheduled"
 NAMES: NameSources = {"actor": known_names.list_actor_names}
-RESULT_TEXTS = {
-    "on its way": "already on the way",
-    "unknown": "no longer waiting",
-    "will be skipped": "on the way, skipped when started",
-}
 
 
 def load_scheduled(ask: PageRequest) -> Mapping[str, Any]:
@@ -75,41 +62,10 @@ def load_scheduled_form(ask: PageRequest) -> Mapping[str, Any]:
     }
 
 
-def run_scheduled(deed: ActionRequest) -> ActionResult:
-    """Make jobs due now."""
-    return run_operation(deed, scheduled.RUN, "id", PATH)
-
-
 def move_scheduled(deed: ActionRequest) -> ActionResult:
     """Change the due time of jobs."""
     to = _new_due_time(deed.form, database_now(deed.conn))
-    done = run_operation(deed, scheduled.move_to(to), "id", PATH)
-    said = f"{done.message} Due at {to:%Y-%m-%d %H:%M:%S} UTC."
-    return replace(done, message=said, details={**done.details, "to": to})
-
-
-def cancel_scheduled(deed: ActionRequest) -> ActionResult:
-    """Cancel jobs, after confirmation."""
-    ids, conn = selected_ids(deed.form, "id"), deed.conn
-
-    def one(message_id: str) -> str:
-        return (
-            cancellations.cancel(conn, message_id)
-            if scheduled.get_scheduled(conn, message_id)
-            else "unknown"
-        )
-
-    is_sure = deed.form.has("sure")
-    with conn.transaction(force_rollback=not is_sure):
-        fates = apply_each(ids, one)
-    count = len(ids) - fates.get("unknown", 0)
-    asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
-    said = (
-        f"{'Cancelled' if asks is None else f'This would cancel {format_job_count(count)}'}: "
-        f"{_describe_fates(fates)}."
-    )
-    button = f"Cancel {format_job_count(count)}"
-    return ActionResult(said, count, {"ids": ids}, return_url(deed.form, PATH), asks, button)
+    return run_operation(deed, scheduled.move_to(to), "id", PATH)
 
 
 def _row(row: ScheduledJob) -> dict[str, Any]:
@@ -122,12 +78,6 @@ def _row(row: ScheduledJob) -> dict[str, Any]:
         "why": scheduled.REASONS.get(row.reason, row.reason),
         "state": "on its way" if is_on_its_way else "scheduled",
     }
-
-
-def _describe_fates(fates: Mapping[str, int]) -> str:
-    return describe_results(
-        {RESULT_TEXTS.get(fate, fate): number for fate, number in fates.items()}
-    )
 
 
 def _new_due_time(form: ActionForm, now: datetime) -> datetime:
@@ -164,7 +114,7 @@ PAGES: tuple[Page, ...] = (
     ),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/scheduled/run", "scheduled.run", run_scheduled),
+    create_action("/scheduled/run", scheduled.RUN, "id", PATH),
     Action("/scheduled/move", "scheduled.move", move_scheduled),
-    Action("/scheduled/cancel", "scheduled.cancel", cancel_scheduled),
+    create_action("/scheduled/cancel", CANCEL_STORED, "id", PATH),
 )

@@ -15,7 +15,7 @@ from workshed.console.web.view.page import (
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import run_operation
+from workshed.console.web.view.selection import create_action
 from workshed.jobs.control import console_sessions
 from workshed.jobs.control.console_sessions import SessionRow
 
@@ -82,11 +82,6 @@ def end_other_sessions(deed: ActionRequest) -> ActionResult:
     )
 
 
-def log_out_user(deed: ActionRequest) -> ActionResult:
-    """End all sessions of a user."""
-    return run_operation(deed, LOG_OUT, "user", BACK)
-
-
 def has_sessions() -> bool:
     """Return whether users log in with a password here."""
     return bool(users.configured_users())
@@ -105,5 +100,5 @@ PAGES: tuple[Page, ...] = (
 ACTIONS: tuple[Action, ...] = (
     Action("/sessions/end", "console.logout", end_session, is_personal=True),
     Action("/sessions/end-others", "console.logout", end_other_sessions, is_personal=True),
-    Action("/sessions/log-out", LOG_OUT.name, log_out_user),
+    create_action("/sessions/log-out", LOG_OUT, "user", BACK),
 )

@@ -1,33 +1,24 @@
 """Unique: the keys of unique jobs and their holders; release a key whose job is lost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from workshed.console.operations import unique as keys
 from workshed.console.operations.environment import open_management
-from workshed.console.operations.orphans import find_orphans
-from workshed.console.operations.unique import HeldKey
+from workshed.console.operations.unique import HeldKey, KeyHolder, find_orphans
 from workshed.console.web.view import cursor, known_names, name_filters
 from workshed.console.web.view.name_filters import NameSources
 from workshed.console.web.view.page import (
     ROWS,
     Action,
-    ActionRequest,
-    ActionResult,
     Page,
     PageRequest,
 )
-from workshed.console.web.view.selection import (
-    apply_each,
-    confirmed_fields,
-    describe_results,
-    return_url,
-    selected_ids,
-)
+from workshed.console.web.view.selection import create_action
 from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs.locks import unique
 from workshed.jobs.names import Names, to_name_array
 
 PATH = "/unique"
@@ -64,25 +55,6 @@ def load_keys_form(ask: PageRequest) -> Mapping[str, Any]:
     return name_filters.describe_fields(ask, NAMES)
 
 
-def release_keys(deed: ActionRequest) -> ActionResult:
-    """Release keys, after confirmation."""
-    ids = selected_ids(deed.form, "id")
-    is_sure = deed.form.has("sure")
-    with deed.conn.transaction(force_rollback=not is_sure):
-        fates = apply_each(ids, lambda one: _release_key(deed.conn, one))
-    count = fates.get("released", 0)
-    asks = None if is_sure or not count else confirmed_fields(deed.form, "id")
-    number = "1 key" if count == 1 else f"{count} keys"
-    said = f"Keys: {describe_results(fates)}."
-    if asks is not None:
-        said = (
-            f"This would release {number}. A job that is still running may then overlap with the "
-            "next one that gets its key."
-        )
-    about = {"keys": [list(cursor.parse_cursor(one, (str, str))) for one in ids]}
-    return ActionResult(said, count, about, return_url(deed.form, PATH), asks, f"Release {number}")
-
-
 def _load_orphans(
     ask: PageRequest, actor: Names, after: KeyPosition | None
 ) -> tuple[list[HeldKey], int | None, str | None]:
@@ -112,18 +84,15 @@ def _row(key: HeldKey, *, is_orphaned: bool | None) -> dict[str, Any]:
     return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
 
 
-def _release_key(conn: Connection, marked: str) -> str:
-    """Release a key if the job that was shown with it still holds it."""
-    key, message_id = cursor.parse_cursor(marked, (str, str))
-    lock = unique.get_unique_lock(conn, key)
-    if lock is None:
-        return "no longer held"
-    if lock.message_id != message_id:
-        return "now held by another job"
-    return "released" if unique.release_key(conn, lock) else "no longer held"
+def _find_marked(_: Connection, marked: Sequence[str]) -> dict[str, KeyHolder]:
+    """Return keys with the jobs that were shown with them."""
+    holders = [KeyHolder(*cursor.parse_cursor(one, (str, str))) for one in sorted(marked)]
+    return {holder.key: holder for holder in holders}
 
 
 PAGES: tuple[Page, ...] = (
     Page(PATH, "Unique", "unique.html", load_keys, group="Tools", load_form=load_keys_form),
 )
-ACTIONS: tuple[Action, ...] = (Action("/unique/release", "unique.release", release_keys),)
+ACTIONS: tuple[Action, ...] = (
+    create_action("/unique/release", replace(keys.RELEASE, find=_find_marked), "id", PATH),
+)

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from workshed.console.operations.workers import QUIET, RESUME
-from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
-from workshed.console.web.view.selection import run_operation
+from workshed.console.web.view.page import Action, Page, PageRequest
+from workshed.console.web.view.selection import create_action
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import Worker
 from workshed.jobs.outbox import relays
@@ -35,20 +35,10 @@ def describe_running_job(job: dict[str, Any], now: datetime) -> dict[str, Any]:
     return {**job, "runs_since": since, "runs_for": now - since}
 
 
-def quiet_worker(deed: ActionRequest) -> ActionResult:
-    """Quiet a worker, so that it starts no more jobs."""
-    return run_operation(deed, QUIET, "id", BACK)
-
-
-def resume_worker(deed: ActionRequest) -> ActionResult:
-    """Let a quiet worker start jobs again."""
-    return run_operation(deed, RESUME, "id", BACK)
-
-
 PAGES: tuple[Page, ...] = (
     Page(BACK, "Workers", "workers.html", load_workers, group="Tools", is_live=True),
 )
 ACTIONS: tuple[Action, ...] = (
-    Action("/workers/quiet", "workers.quiet", quiet_worker),
-    Action("/workers/resume", "workers.resume", resume_worker),
+    create_action("/workers/quiet", QUIET, "id", BACK),
+    create_action("/workers/resume", RESUME, "id", BACK),
 )

@@ -1,15 +1,11 @@
 """The selected rows of a list, and the page of the list to return to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from workshed.console.operations.operation import (
-    Operation,
-    Target,
-    id_details,
-    summarize_answers,
-)
+from workshed.console.operations.operation import Operation, Target
 from workshed.console.web.auth.csrf import ActionForm
-from workshed.console.web.view.page import ActionRequest, ActionResult, BadQueryError
+from workshed.console.web.view.page import Action, ActionRequest, ActionResult, BadQueryError
 
 QUERY = "query"
 """The form field with the query of the list."""
@@ -18,16 +14,52 @@ MOST_PER_CLICK = 1_000
 for some 6 000 locks."""
 
 
+def create_action(path: str, operation: Operation[Target], field: str, page: str) -> Action:
+    """Return the action that runs an operation on the rows selected in `page`."""
+
+    def run(deed: ActionRequest) -> ActionResult:
+        return run_operation(deed, operation, field, page)
+
+    return Action(path, operation.name, run)
+
+
 def run_operation(
     deed: ActionRequest, operation: Operation[Target], field: str, path: str
 ) -> ActionResult:
     """Run an operation on the objects selected in the form's `field`; `path`: the page to show."""
-    found = operation.find(deed.conn, selected_ids(deed.form, field))
-    answers = {name: operation.run(deed.conn, one) for name, one in found.items()}
-    changed = [name for name, answer in answers.items() if operation.has_changed(answer)]
-    said = f"{summarize_answers(operation.kind, answers)} {operation.effect if changed else ''}"
-    details = id_details(operation.kind, changed)
-    return ActionResult(said.rstrip(), len(changed), details, return_url(deed.form, path))
+    names = selected_ids(deed.form, field)
+    same = [(name, value) for name in (field, QUERY) for value in deed.form.all(name)]
+    return confirm_and_run(deed, operation, names, return_url(deed.form, path), same)
+
+
+def confirm_and_run(
+    deed: ActionRequest,
+    operation: Operation[Target],
+    names: Sequence[str],
+    back: str,
+    repeat_fields: Sequence[tuple[str, str]],
+    *,
+    details: Mapping[str, Any] | None = None,
+    remaining: int = 0,
+) -> ActionResult:
+    """Run an operation, or ask for confirmation if it needs one and would change something.
+
+    `repeat_fields` select the same objects again, `details` replace the ids in the audit, and
+    `remaining` objects are left for another click.
+    """
+    verb = "remains" if remaining == 1 else "remain"
+    rest = f"{remaining} more {verb} for another click." if remaining else ""
+    found = operation.find(deed.conn, names)
+    if operation.preview is not None and not deed.form.has("sure"):
+        preview = operation.preview(deed.conn, found)
+        if preview.count:
+            text = operation.confirm_text(preview)
+            said = _join_sentences(f"This would {text[0].lower()}{text[1:]}.", preview.notes, rest)
+            again = [*repeat_fields, ("sure", "yes")]
+            return ActionResult(said, preview.count, back=back, confirm=again, button=text)
+    result = operation.perform(deed.conn, found, details)
+    said = _join_sentences(result.message, rest)
+    return ActionResult(said, result.count, result.details, back)
 
 
 def selected_ids(form: ActionForm, field: str, most: int = MOST_PER_CLICK) -> list[str]:
@@ -46,21 +78,5 @@ def return_url(form: ActionForm, path: str) -> str:
     return path + query if query.startswith("?") else path
 
 
-def confirmed_fields(form: ActionForm, field: str) -> list[tuple[str, str]]:
-    """Return the form fields that repeat the selection once the user confirms."""
-    same = [(name, value) for name in (field, QUERY) for value in form.all(name)]
-    return [*same, ("sure", "yes")]
-
-
-def describe_results(fates: Mapping[str, int]) -> str:
-    """Format results with their counts: `2 moved, 1 on its way`."""
-    return ", ".join(f"{number} {fate}" for fate, number in fates.items() if number)
-
-
-def apply_each(ids: list[str], do: Callable[[str], str]) -> dict[str, int]:
-    """Call `do` with each id and count the results; sorted, because callers lock in that order."""
-    fates: dict[str, int] = {}
-    for one in sorted(ids):
-        fate = do(one)
-        fates[fate] = fates.get(fate, 0) + 1
-    return fates
+def _join_sentences(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
