@@ -46,6 +46,8 @@ class Job:
     """When its actor started, Unix s; `None` while or where it does not run."""
     duration_s: float | None = None
     """How long its actor ran, in seconds."""
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    """What its actor is called with, if the annotations differ from the message's plain JSON."""
     secrets: tuple[str, ...] = ()
     """Texts to hide wherever the job is shown, the longest first."""
 

@@ -9,6 +9,7 @@ import dramatiq
 
 from workshed.testing import text
 from workshed.testing.enqueued import EnqueuedJob
+from workshed.transport.errors import InvalidArgumentError
 from workshed.value_class import value_class
 
 Actor = dramatiq.Actor[..., Any]
@@ -45,13 +46,22 @@ class ExpectedJob:
     def _argument_differences(self, job: EnqueuedJob, wanted: Mapping[str, Any]) -> list[str]:
         try:
             theirs = name_arguments(self.actor, job.message.args, job.message.kwargs)
-        except TypeError as err:  # sent by SQL, which knows no signatures
+            decoded = self._decode(job)
+        except (TypeError, InvalidArgumentError) as err:  # sent by SQL, which may not fit
             return [str(err)]
         return [
-            f"{name} is {theirs[name]!r}"
+            f"{name} is {decoded[name]!r}"
             for name, value in wanted.items()
-            if not value == theirs[name]  # noqa: SIM201 -- a matcher may have no `!=`
+            # In its plain JSON form, or as the actor gets it.
+            if not (value == theirs[name] or value == decoded[name])
         ]
+
+    def _decode(self, job: EnqueuedJob) -> dict[str, Any]:
+        """Return the arguments that the actor will get."""
+        arguments = getattr(self.actor, "arguments", None)
+        if arguments is None:
+            return name_arguments(self.actor, job.message.args, job.message.kwargs)
+        return name_arguments(self.actor, *arguments.decode(job.message))
 
     def split(self, jobs: Sequence[EnqueuedJob]) -> tuple[list[EnqueuedJob], list[EnqueuedJob]]:
         """Split the actor's jobs into those that match and the rest, the closest first."""

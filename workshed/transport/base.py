@@ -3,7 +3,7 @@
 import inspect
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, Unpack
@@ -32,8 +32,11 @@ from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.queues import Queue
 from workshed.transport import direct
 from workshed.transport.actor_defaults import ActorDefaults
-from workshed.transport.argument_checks import Checks, build_checks
+from workshed.transport.arguments.checks import Checks, build_checks
+from workshed.transport.arguments.shape import describe_arguments
+from workshed.transport.arguments.versions import FIRST_VERSION, VERSION, actor_version
 from workshed.transport.errors import (
+    ArgumentTypeError,
     InvalidArgumentError,
     InvalidOptionError,
     UndeclaredQueueError,
@@ -273,7 +276,10 @@ class WorkshedBroker(Broker):
             self._check_piped(piped)
             options = piped["options"]
         self._check_priority(message)
-        self._check_arguments(message.actor_name, self._arguments(message))
+        if self._is_current(message.actor_name, message.options):
+            self._check_arguments(message.actor_name, self._arguments(message))
+        else:
+            refuse_inexact_value([*message.args, message.kwargs], message.actor_name)
         refuse_large_arguments(message)
         refuse_invalid_fields(message)
 
@@ -424,6 +430,11 @@ class WorkshedBroker(Broker):
                 f"{message.actor_name}: broker_priority {priority}: the queue {queue!r} {has}"
             )
 
+    def _is_current(self, name: str, options: Mapping[str, Any]) -> bool:
+        """Return whether arguments have the actor's own version; a worker upgrades others first."""
+        arguments = getattr(self.actors.get(name), "arguments", None)
+        return arguments is None or arguments.version == options.get(VERSION, FIRST_VERSION)
+
     def _check_arguments(self, actor: str, arguments: dict[str, object]) -> None:
         """Refuse arguments that JSON would change, or that do not fit the actor's annotations."""
         checks = self._checks.get(actor, {})
@@ -432,7 +443,8 @@ class WorkshedBroker(Broker):
                 continue
             refuse_inexact_value(value, f"{actor}: argument {name}")
             if (check := checks.get(name)) is not None and (problem := check(value)):
-                raise InvalidArgumentError(f"{actor}: argument {name}: {problem}")
+                field = name + problem.path
+                raise ArgumentTypeError(actor, field, problem.given, problem.expected)
 
     def _check_piped(self, piped: dict[str, Any]) -> None:
         """Refuse a later step of a pipeline that its arguments and the result do not fit."""
@@ -440,6 +452,8 @@ class WorkshedBroker(Broker):
         if actor is not None:
             signature = self._signatures.get(actor.actor_name)
         if actor is None or signature is None:  # it belongs to another program
+            return
+        if not self._is_current(actor.actor_name, piped["options"]):
             return
         ignores = piped["options"].get("pipe_ignore", actor.options.get("pipe_ignore", False))
         result = () if ignores else (PIPED_RESULT,)
@@ -478,6 +492,8 @@ def describe_actors(broker: WorkshedBroker) -> list[KnownActor]:
             has_key=(rule := actor.options.get("unique")) is not None and rule.locks_on_enqueue,
             parameters=positional_parameters(actor.fn),
             redact=actor.options.get("redact", ()),
+            arguments=describe_arguments(actor.fn, getattr(actor, "arguments", None)),
+            arguments_version=actor_version(actor),
         )
         for actor in broker.actors.values()
     ]

@@ -8,6 +8,7 @@ from workshed.middleware.retrying.retries import retry_queues
 from workshed.settings import Settings
 from workshed.third_party_programs.dramatiq_master import wait_until_registered
 from workshed.transport.amqp.connection import ReconnectingConnection
+from workshed.transport.arguments.versions import VERSION, actor_version, read_version
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
 from workshed.transport.consuming.delivery import Delivery
@@ -71,7 +72,18 @@ class Consumption:
         self.execution.work.put_all(items)
 
     def _find_unrunnable(self, delivery: Delivery) -> Callable[[], None] | None:
-        option = find_unknown_option(delivery.job.message, self._broker.added_options)
-        if delivery.actor_name in self._broker.actors and option is None:
-            return None
-        return lambda: self.execution.handle_unknown_actor(delivery, option)
+        what = self._find_unknown(delivery)
+        return None if what is None else lambda: self.execution.handle_unknown_actor(delivery, what)
+
+    def _find_unknown(self, delivery: Delivery) -> str | None:
+        """Return what a newer release may know of a job, and this one does not."""
+        message = delivery.job.message
+        option = find_unknown_option(message, self._broker.added_options)
+        if option is not None:
+            return f"option {option!r:.50}"
+        actor = self._broker.actors.get(delivery.actor_name)
+        if actor is None:
+            return f"actor {delivery.actor_name!r}"
+        if VERSION in message.options and read_version(message) > actor_version(actor):
+            return f"version {read_version(message)} of the arguments of {actor.actor_name!r}"
+        return None

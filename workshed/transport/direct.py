@@ -32,9 +32,14 @@ def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwarg
     Raises `InvalidArgumentError`, and what the actor raises.
     """
     broker: _MessageChecker = actor.broker  # type: ignore[assignment]  # ours, as `declare_actor` adds this
-    broker.check_message(actor.message(*args, **kwargs))
+    message = actor.message(*args, **kwargs)
+    broker.check_message(message)
+    arguments = getattr(actor, "arguments", None)
     try:
-        return actor.fn(*args, **kwargs)
+        if arguments is None:
+            return actor.fn(*args, **kwargs)
+        placed, named = arguments.decode(message)  # as a worker passes them
+        return actor.fn(*placed, **named)
     except Exception as err:
         if not is_discarded(err, _discard_policy(actor)):
             raise

@@ -3,6 +3,8 @@
 WorkshedError
 ├── UndeclaredQueueError         the queue is not declared
 ├── InvalidArgumentError         JSON would change an argument, or it does not fit the actor
+│   └── ArgumentTypeError        its annotation declares another type (also a TypeError)
+├── AmbiguousUnionError          an annotation has types that JSON cannot tell apart (a TypeError)
 ├── InvalidOptionError           the option is unknown, or its value out of range
 ├── RefusedEncoderError          an encoder set in dramatiq does not write messages as plain JSON
 ├── StrayActorsError             actors were declared on another broker
@@ -52,6 +54,28 @@ class UndeclaredQueueError(WorkshedError):
 
 class InvalidArgumentError(WorkshedError):
     """The arguments of a job do not survive JSON exactly, or do not fit the actor."""
+
+
+class ArgumentTypeError(InvalidArgumentError, TypeError):
+    """An argument is not of the type that the actor's annotation declares."""
+
+    def __init__(self, actor: str, field: str, given: str, expected: str) -> None:
+        """Name the argument and the place in it, such as `order.lines[2].price`."""
+        super().__init__(f"{actor}: argument {field}: {given} does not fit: {expected}")
+        self.actor = actor
+        self.field = field
+        self.given = given
+        self.expected = expected
+
+
+class AmbiguousUnionError(WorkshedError, TypeError):
+    """The members of a union in an annotation have the same JSON form."""
+
+    def __init__(self, actor: str, argument: str, members: str) -> None:
+        super().__init__(
+            f"{actor}: argument {argument}: JSON cannot tell {members} apart; annotate one, or "
+            "give a union of models a discriminator"
+        )
 
 
 class InvalidOptionError(WorkshedError):

@@ -1,5 +1,6 @@
 """What brokers share whose jobs run in this process."""
 
+import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -8,10 +9,12 @@ from dramatiq.middleware import Middleware
 from workshed import db
 from workshed.database.postgres import Connection
 from workshed.jobs.outbox.schedule import Reason
-from workshed.middleware import Job, Outcome
+from workshed.middleware import Job, Outcome, OutcomeKnown
 from workshed.middleware.composition.callbacks import strip_delay
 from workshed.queues import Queue
+from workshed.transport.arguments.actor_arguments import ActorArguments
 from workshed.transport.base import WorkshedBroker
+from workshed.transport.errors import InvalidArgumentError
 from workshed.transport.publishing.outgoing import Message
 
 if TYPE_CHECKING:
@@ -37,7 +40,15 @@ class ExecutingBroker(WorkshedBroker):
 
     def _start(self, delivery: "Delivery") -> None:
         """Run the checks before a job, which may prevent it from running."""
-        self._execution.start(delivery, self._hooks_for("before_process_message"), self)
+        hooks = self._hooks_for("before_process_message")
+        arguments = getattr(self.actors[delivery.actor_name], "arguments", None)
+        if arguments is None:
+            self._execution.start(delivery, hooks, self)
+            return
+        decode = functools.partial(_decode_arguments, arguments)
+        self._execution.start(delivery, [decode, *hooks], self)
+        # Only now, because hooks get the message as it travels.
+        delivery.args, delivery.kwargs = delivery.job.arguments or (delivery.args, delivery.kwargs)
 
     def _conclude(
         self,
@@ -47,6 +58,8 @@ class ExecutingBroker(WorkshedBroker):
         exception: BaseException | None = None,
     ) -> None:
         """Store the outcome of a job before anything observes it."""
+        if delivery.job.arguments is not None:
+            delivery.args, delivery.kwargs = delivery.job.message.args, delivery.job.message.kwargs
         self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
 
     def _conclude_skip(self, delivery: "Delivery") -> None:
@@ -70,3 +83,11 @@ class ExecutingBroker(WorkshedBroker):
         reason: Reason = "delayed" if delay else "transactional"
         with db.transaction() as conn:
             return self.store(conn, message, delay=span, at=None, reason=reason)
+
+
+def _decode_arguments(arguments: ActorArguments, _broker: object, delivery: "Delivery") -> None:
+    """Decode the arguments of a job; it is dead at once if they do not fit, as no retry helps."""
+    try:
+        delivery.job.arguments = arguments.decode(delivery.job.message)
+    except InvalidArgumentError as err:
+        raise OutcomeKnown(Outcome("dead", str(err), err)) from err

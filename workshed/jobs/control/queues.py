@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.value_class import value_class
@@ -29,6 +30,10 @@ class KnownActor:
     """Its positional parameters, in order."""
     redact: Sequence[str] = ()
     """The parameters whose values are hidden."""
+    arguments: Mapping[str, Any] | None = None
+    """Names, presence and JSON types of its arguments, for `workshed.send`; `None`: unknown."""
+    arguments_version: int = 1
+    """The version of its arguments."""
 
 
 def declare_queues(conn: Connection, kinds: Mapping[str, str]) -> None:
@@ -45,14 +50,19 @@ def declare_queues(conn: Connection, kinds: Mapping[str, str]) -> None:
 def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
     """Store the actors of a program."""
     query = """
-        INSERT INTO workshed.actors (name, queue, has_key, parameters, redact)
-        SELECT name, queue, has_key, parameters, redact
+        INSERT INTO workshed.actors
+               (name, queue, has_key, parameters, redact, arguments, arguments_version)
+        SELECT name, queue, has_key, parameters, redact, NULLIF(arguments, 'null'),
+               arguments_version
           FROM jsonb_to_recordset(%s)
-            AS a (name text, queue text, has_key bool, parameters text[], redact text[])
+            AS a (name text, queue text, has_key bool, parameters text[], redact text[],
+                  arguments jsonb, arguments_version int)
          ORDER BY 1  -- all processes lock in one order
         ON CONFLICT (name) DO UPDATE
            SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
-               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = workshed.now(),
+               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact,
+               arguments = EXCLUDED.arguments, arguments_version = EXCLUDED.arguments_version,
+               seen_at = workshed.now(),
                once_unused_at = NULL  -- the program may have changed
     """
     conn.execute(query, (to_jsonb([asdict(actor) for actor in actors]),))

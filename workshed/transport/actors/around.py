@@ -34,7 +34,8 @@ def wrap_function(
         job = current_job()
         if isinstance(job, Job) and job.actor == actor:
             message = job.message
-            if message.args == args and message.kwargs == kwargs:
+            own = (message.args, message.kwargs) if job.arguments is None else job.arguments
+            if own == (args, kwargs):
                 return message
         return dramatiq.Message(queue, actor, args, kwargs, {})
 

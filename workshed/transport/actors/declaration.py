@@ -8,6 +8,8 @@ from workshed.middleware.retrying.retries import as_tuple
 from workshed.queues import Queue
 from workshed.transport.actors.around import wrap_function
 from workshed.transport.actors.typed_actor import Actor
+from workshed.transport.arguments.actor_arguments import build_arguments
+from workshed.transport.arguments.versions import FIRST_VERSION, Upgrade
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
 from workshed.transport.option_conversion import (
@@ -39,6 +41,8 @@ def actor(
     queue: str | Queue | None = None,
     name: str | None = None,
     broker: WorkshedBroker | None = None,
+    version: int = FIRST_VERSION,
+    upgrade: Upgrade | None = None,
     middleware_options: Mapping[str, Any] | None = None,
     **options: Unpack[ActorOptions],
 ) -> ActorDecorator:
@@ -49,12 +53,14 @@ def actor(
 
     `queue`: the name of a declared queue, or a `Queue`, which is declared here; by default
     `default`. `name`: the name of the actor in messages, by default the function's. `broker`: by
-    default `workshed.broker`. `middleware_options`: options that the application's own middleware
-    adds.
+    default `workshed.broker`. `version`: of its arguments; raise it when older arguments no longer
+    fit, and give `upgrade`, a function of the older version, its positional arguments and those by
+    name, which returns both in their current form. `middleware_options`: options that the
+    application's own middleware adds.
 
     Raises `ValueError` for an unknown option or a value that it cannot have,
-    `UndeclaredQueueError`, and `SettingsError` for a `Queue` that differs from an earlier one of
-    its name.
+    `UndeclaredQueueError`, `SettingsError` for a `Queue` that differs from an earlier one of its
+    name, and `AmbiguousUnionError` for an annotation whose types JSON cannot tell apart.
     """
     if unnamed is not None:
         raise TypeError("write @actor(), with parentheses")
@@ -67,6 +73,7 @@ def actor(
         queue_name = _declare_queue(target, queue or defaults.queue or DEFAULT_QUEUE)
         _check_priority(target, actor_name, queue_name, found.get("priority", 0))
         found |= check_middleware_options(actor_name, target.added_options, middleware_options)
+        arguments = build_arguments(actor_name, fn, version, upgrade)
         hooks = as_tuple(found.pop("around_perform", ()))
         if hooks:
             fn = wrap_function(fn, hooks, actor=actor_name, queue=queue_name)
@@ -77,6 +84,7 @@ def actor(
             priority=0,
             broker=target,
             options=found,
+            arguments=arguments,
         )
         defaults.declared.append(actor_name)
         return declared

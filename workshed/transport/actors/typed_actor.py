@@ -17,6 +17,7 @@ from workshed.transport.actors.configured_actor import (
     JobSettings,
 )
 from workshed.transport.actors.typed_messages import Message, PipedMessage
+from workshed.transport.arguments.actor_arguments import ActorArguments
 from workshed.transport.option_conversion import check_middleware_options, to_message_options
 
 P = ParamSpec("P")
@@ -29,9 +30,17 @@ T = TypeVar("T")
 class Actor(dramatiq.Actor[P, R]):
     """A function that can be sent as a job: a `dramatiq.Actor` with typed `set` and `piped`."""
 
-    def __init__(self, fn: Callable[P, R], *, options: dict[str, Any], **others: Any) -> None:
-        """Declare it on its broker."""
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        *,
+        options: dict[str, Any],
+        arguments: ActorArguments | None = None,
+        **others: Any,
+    ) -> None:
+        """Declare it on its broker; `arguments` are `None` if all are plain JSON."""
         self._priority: int | None = options.pop("priority", None)
+        self.arguments = arguments
         super().__init__(fn, options=options, **others)
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
@@ -41,9 +50,15 @@ class Actor(dramatiq.Actor[P, R]):
     def message_with_options(
         self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Message[R]:
-        """Build a message with dramatiq's options, in milliseconds; `set` has typed ones."""
+        """Build a message with dramatiq's options, in milliseconds; `set` has typed ones.
+
+        Raises `ArgumentTypeError` for an argument that does not fit its annotation.
+        """
         if self._priority is not None:
             options.setdefault("broker_priority", self._priority)
+        if (arguments := self.arguments) is not None:
+            args, kwargs = arguments.encode(args, kwargs or {})
+            options = {**arguments.options, **options}
         message = super().message_with_options(args=args, kwargs=kwargs, **options)
         return cast("Message[R]", message)
 

@@ -149,8 +149,8 @@ class JobExecutor:
         if delivery.is_running:
             self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
-    def handle_unknown_actor(self, delivery: Delivery, option: str | None) -> None:
-        """Store that this release does not know a job's actor, or one of its options.
+    def handle_unknown_actor(self, delivery: Delivery, what: str) -> None:
+        """Store that this release does not know `what`: a job's actor, or an option or version.
 
         It is retried for a while, because a newer release may be on its way, and then is dead.
         """
@@ -158,7 +158,6 @@ class JobExecutor:
         now_ms = int(time.time() * 1000)
         since_ms = job.message.options.get("unknown_actor_since", now_ms)
         age = timedelta(milliseconds=now_ms - since_ms)
-        what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
         reason = f"no {what} is known to this worker"
         if age >= self._unknown_actor_grace:
             outcome = Outcome("dead", f"{reason}, nor was it to any other for {age}")

@@ -15,6 +15,7 @@ from workshed.middleware.options.retry_on import MOST_GROUPS
 from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.strict_json import INTEGER_TYPES
 from workshed.transport.amqp.codec import MessageProperties
+from workshed.transport.arguments.versions import FIRST_VERSION, VERSION
 from workshed.transport.errors import (
     EnvelopeError,
     InvalidArgumentError,
@@ -232,6 +233,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "awaiting_unique_key": _true,  # another job had it at the send, so it is taken at the start
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
+    VERSION: _number(FIRST_VERSION),  # of its arguments, if they have had an upgrade
     "min_backoff": _number(0),
     "max_backoff": _number(0),
     "time_limit": _number(1),

@@ -21,6 +21,7 @@ from workshed.transport.relay.relay import Relay
 
 # Options that a sender may give; the others are set by Workshed during the life of a job.
 RANGES = {
+    "arguments_version": (1, 2**31 - 1),
     "broker_priority": (0, 255),
     "expires": (1, 253_402_300_799_999),
     "max_backoff": (0, 2**31 - 1),

@@ -108,7 +108,7 @@ def test_every_option_that_a_sender_may_give_a_message_is_a_keyword_of_set():
         *("attempt", "failures", "failing_since", "generation", "record_missing_since"),
         *("unknown_actor_since", "origin", "pipe_target", "group_completion_uuid"),
         *("group_completion_callbacks", "awaited", "due", "scheduled_for", "redriven", "batch"),
-        *("callback_of", "parent", "trace", "awaiting_unique_key"),
+        *("callback_of", "parent", "trace", "awaiting_unique_key", "arguments_version"),
     }
     wanted = {*OPTIONS} - kept_by_workshed - {"broker_priority"} | {"priority"}
     assert wanted == MessageOptions.__optional_keys__

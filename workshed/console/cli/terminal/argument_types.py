@@ -6,7 +6,7 @@ from typing import Any
 
 import dramatiq
 
-from workshed.transport.argument_checks import build_checks
+from workshed.transport.arguments.checks import build_checks
 from workshed.transport.errors import InvalidArgumentError
 
 
@@ -29,7 +29,7 @@ def check_arguments(
             quoted = ""
             if not isinstance(value, str) and checks[name](text) is None:
                 quoted = f"; for a string, write '{json.dumps(text)}'"
-            why = problem.partition(" does not fit: ")[2]
             raise InvalidArgumentError(
-                f"{actor.actor_name}: argument {name}: {text:.50} does not fit: {why}{quoted}"
+                f"{actor.actor_name}: argument {name}: {text:.50} does not fit: "
+                f"{problem.expected}{quoted}"
             )

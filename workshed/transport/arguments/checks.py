@@ -5,9 +5,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
-Check = Callable[[object], str | None]
+from workshed.transport.arguments.annotations import cached_annotations
+from workshed.transport.arguments.mismatch import Mismatch
+
+Check = Callable[[object], Mismatch | None]
 """Returns what is wrong with a value; `None` if nothing is."""
 Checks = Mapping[str, Check]
 
@@ -33,10 +36,7 @@ def build_checks(function: Callable[..., Any]) -> Checks:
     resolved, for example a name imported only for type checkers. `None` is always accepted if it is
     the default.
     """
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return {}
+    hints = cached_annotations(function)
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if (
@@ -48,7 +48,7 @@ def build_checks(function: Callable[..., Any]) -> Checks:
     return found
 
 
-def find_mismatch(value: object, hint: Any) -> str | None:
+def find_mismatch(value: object, hint: Any) -> Mismatch | None:
     """Return why the JSON form of a value does not fit an annotation; `None` if it fits.
 
     The value is never quoted, because an argument may be secret.
@@ -56,8 +56,8 @@ def find_mismatch(value: object, hint: Any) -> str | None:
     if _fits(value, hint):
         return None
     # On first use, because most programs that send jobs need no pydantic, which takes 6 MB.
-    validation = importlib.import_module("workshed.transport.json_validation")
-    found: str | None = validation.find_mismatch(value, hint)
+    validation = importlib.import_module("workshed.transport.arguments.validation")
+    found: Mismatch | None = validation.find_mismatch(value, hint)
     return found
 
 
@@ -78,5 +78,5 @@ def _fits(value: object, hint: Any) -> bool:
     return False
 
 
-def _find_problem(hint: Any, takes_none: bool, value: object) -> str | None:  # noqa: FBT001 -- bound once
+def _find_problem(hint: Any, takes_none: bool, value: object) -> Mismatch | None:  # noqa: FBT001 -- bound once
     return None if value is None and takes_none else find_mismatch(value, hint)
