@@ -33,7 +33,10 @@ def find_adapter(hint: Any) -> TypeAdapter[Any] | None:
 def describe_failure(value: object, error: ValidationError) -> Mismatch:
     """Return the first mismatch that a validation of a JSON value has found."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return locate_mismatch(value, first["loc"], first["msg"])
+    text = first["msg"]
+    if first["type"].endswith("_parsing"):
+        text = text.partition(", ")[0]  # the rest quotes a part of the value, which may be secret
+    return locate_mismatch(value, first["loc"], text)
 
 
 def _build_adapter(hint: Any) -> TypeAdapter[Any] | None:
