@@ -37,11 +37,17 @@ def evaluate_key(
     Positional arguments, keyword arguments and defaults are treated alike. Raises what the function
     raises.
     """
+    # Of actors with typed arguments, whose defaults are compared in their JSON form, too.
+    typed = getattr(actor, "arguments", None)
+    args, kwargs = (message.args, message.kwargs) if typed is None else typed.upgrade(message)
     if callable(key):
-        return key(*message.args, **message.kwargs)
-    bound = inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
+        return key(*args, **kwargs)
+    bound = inspect.signature(actor.fn).bind(*args, **kwargs)
+    given = dict(bound.arguments)
     bound.apply_defaults()
     arguments = bound.arguments
+    if typed is not None:
+        arguments = {**arguments, **typed.default_forms, **given}
     names = list(arguments) if key is None else key
     return [arguments[name] for name in names]
 

@@ -1,5 +1,6 @@
 """The arguments of one actor: encoded by `send`, decoded when a job starts."""
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,8 @@ class ActorArguments:
         self._checks = build_checks(function)
         parameters = self._signature.parameters.values()
         self._names = [one.name for one in parameters if one.kind in POSITIONAL_KINDS]
+        self.default_forms = self._encode_defaults()
+        """The defaults of typed parameters as plain JSON, for keys that are made of arguments."""
         self._rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "")
         self._rest_by_name = next(
             (one.name for one in parameters if one.kind is one.VAR_KEYWORD), ""
@@ -74,7 +77,7 @@ class ActorArguments:
 
         Raises `InvalidArgumentError`, which names the argument that does not fit.
         """
-        args, kwargs = self._upgrade_arguments(message)
+        args, kwargs = self.upgrade(message)
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as err:
@@ -87,6 +90,36 @@ class ActorArguments:
             for name, value in kwargs.items()
         }
         return placed, named
+
+    def upgrade(self, message: dramatiq.Message[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return a message's arguments, still plain JSON, in the form of this version.
+
+        Raises `InvalidArgumentError`.
+        """
+        version = read_version(message)
+        if version == self.version:
+            return message.args, message.kwargs
+        if version > self.version or self._upgrade is None:
+            raise InvalidArgumentError(
+                f"{self._actor}: its arguments have version {version}, and this release knows "
+                f"{self.version}"
+            )
+        try:
+            args, kwargs = self._upgrade(version, message.args, message.kwargs)
+        except Exception as err:
+            raise InvalidArgumentError(
+                f"{self._actor}: upgrade of its arguments from version {version} to "
+                f"{self.version} raised {type(err).__name__}"
+            ) from err
+        return tuple(args), dict(kwargs)
+
+    def _encode_defaults(self) -> Kwargs:
+        found = {}
+        for name, codec in self.codecs.items():
+            default = self._signature.parameters[name].default
+            with contextlib.suppress(MismatchError):  # of a parameter without one, or a sentinel
+                found[name] = codec.encode(default)
+        return found
 
     def _encode(self, parameter: str, field: str, value: Any) -> Any:
         codec = self.codecs.get(parameter)
@@ -123,26 +156,6 @@ class ActorArguments:
         parameter = self._signature.parameters.get(name)
         is_own = parameter is not None and parameter.kind in SINGLE_VALUE_KINDS[1:]
         return name if is_own else self._rest_by_name
-
-    def _upgrade_arguments(
-        self, message: dramatiq.Message[Any]
-    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        version = read_version(message)
-        if version == self.version:
-            return message.args, message.kwargs
-        if version > self.version or self._upgrade is None:
-            raise InvalidArgumentError(
-                f"{self._actor}: its arguments have version {version}, and this release knows "
-                f"{self.version}"
-            )
-        try:
-            args, kwargs = self._upgrade(version, message.args, message.kwargs)
-        except Exception as err:
-            raise InvalidArgumentError(
-                f"{self._actor}: upgrade of its arguments from version {version} to "
-                f"{self.version} raised {type(err).__name__}"
-            ) from err
-        return tuple(args), dict(kwargs)
 
 
 def build_arguments(

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
 import workshed
+from workshed.middleware.options.keys import render_key
 from workshed.settings import Settings
 from workshed.transport.arguments.actor_arguments import build_arguments
 from workshed.transport.arguments.shape import describe_arguments
@@ -457,6 +458,36 @@ def test_an_upgrade_that_fails_is_named(declare):
 
     with pytest.raises(InvalidArgumentError, match="from version 1 to 2 raised AttributeError"):
         actor.arguments.decode(message)
+
+
+def test_an_error_quotes_no_part_of_a_value(declare):
+    with pytest.raises(ArgumentTypeError) as refused:
+        declare(taking(UUID)).send("zebra")
+
+    assert str(refused.value).endswith("Input should be a valid UUID")
+
+
+def test_a_key_of_arguments_is_the_same_with_a_default_given_or_not(declare):
+    def job(number: int, at: datetime = NOON, price: Decimal = Decimal(1)):
+        pass
+
+    actor = declare(job)
+    sent = [(7,), (7, NOON), (7, "2026-06-01T12:00:00+02:00", Decimal(1))]
+
+    keys = {render_key("job", actor, actor.message(*args), None) for args in sent}
+
+    assert keys == {'job:[7,"2026-06-01T12:00:00+02:00","1"]'}
+
+
+def test_a_key_of_older_arguments_is_made_of_the_upgraded_ones(declare):
+    def greet(*, first: str, last: str):
+        pass
+
+    actor = declare(greet, version=2, upgrade=split_name)
+    old = actor.message(first="", last="").copy(args=("Ada Lovelace",), kwargs={})
+    del old.options["arguments_version"]
+
+    assert render_key("greet", actor, old, ["last"]) == 'greet:["Lovelace"]'
 
 
 def test_equal_sets_are_equal_json():
