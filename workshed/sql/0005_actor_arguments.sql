@@ -37,8 +37,8 @@ CREATE FUNCTION workshed.format_arguments(arguments jsonb) RETURNS text
           FROM jsonb_array_elements(arguments -> 'parameters') WITH ORDINALITY AS one (value, place)),
         'no arguments');
 
--- Return what is wrong with the arguments of a job, or NULL. No value is quoted, because it may be
--- secret.
+-- Return what is wrong with the arguments of a job, or NULL, as for an actor whose arguments are
+-- unknown. No value is quoted, because it may be secret.
 CREATE FUNCTION workshed.argument_problem(arguments jsonb, args jsonb, kwargs jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
@@ -188,8 +188,7 @@ BEGIN
     ELSIF known.has_key AND NOT options ? 'unique_key' THEN
         RAISE EXCEPTION '%: its jobs are unique, and their key is computed in Python; give it: options => {"unique_key": "…"}', actor
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF known.arguments IS NOT NULL
-          AND COALESCE((options ->> 'arguments_version')::integer, 1) = known.arguments_version THEN
+    ELSIF COALESCE((options ->> 'arguments_version')::integer, 1) = known.arguments_version THEN
         wrong := workshed.argument_problem(known.arguments, args, kwargs);
         IF wrong IS NOT NULL THEN
             RAISE EXCEPTION '%: %; it takes %',

@@ -26,6 +26,7 @@ BROUGHT = {
     "psycopg-pool": "psycopg",
     "pydantic": "pydantic-settings",
     "pydantic-core": "pydantic",
+    "typing-extensions": "pydantic",
 }
 """Distributions that we import, each with the distribution that requires it."""
 NOT_IMPORTED = {

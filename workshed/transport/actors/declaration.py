@@ -9,7 +9,7 @@ from workshed.queues import Queue
 from workshed.transport.actors.around import wrap_function
 from workshed.transport.actors.typed_actor import Actor
 from workshed.transport.arguments.actor_arguments import build_arguments
-from workshed.transport.arguments.versions import FIRST_VERSION, Upgrade
+from workshed.transport.arguments.versions import Upgrade
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
 from workshed.transport.option_conversion import (
@@ -41,7 +41,7 @@ def actor(
     queue: str | Queue | None = None,
     name: str | None = None,
     broker: WorkshedBroker | None = None,
-    version: int = FIRST_VERSION,
+    version: int = 1,
     upgrade: Upgrade | None = None,
     middleware_options: Mapping[str, Any] | None = None,
     **options: Unpack[ActorOptions],

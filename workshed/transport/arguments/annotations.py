@@ -1,6 +1,7 @@
 """Read the annotations of a function's parameters."""
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -55,9 +56,10 @@ def _carrier(name: str, annotation: Any) -> Callable[..., Any]:
 
 def _read_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     if sys.version_info >= (3, 14):
-        import annotationlib  # noqa: PLC0415 -- older Pythons have none
-
-        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+        annotationlib: Any = importlib.import_module("annotationlib")  # older Pythons have none
+        forward = annotationlib.Format.FORWARDREF
+        found: dict[str, Any] = annotationlib.get_annotations(function, format=forward)
+        return found
     return inspect.get_annotations(function)
 
 

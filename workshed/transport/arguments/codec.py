@@ -9,6 +9,7 @@ from pydantic_core import SchemaSerializer
 from workshed import strict_json
 from workshed.transport.arguments.json_kinds import SCALARS, Kinds
 from workshed.transport.arguments.mismatch import Mismatch, MismatchError, name_type
+from workshed.transport.arguments.msgspec_codec import find_msgspec_codec
 from workshed.transport.arguments.set_order import sort_sets
 from workshed.transport.arguments.unions import VALUE, schema_kinds
 from workshed.transport.arguments.validation import describe_failure, find_adapter
@@ -25,7 +26,7 @@ class ValueCodec(Protocol):
 
     @property
     def kinds(self) -> Kinds:
-        """The JSON types of the form."""
+        """The JSON types of the form, or its values if its type lists them."""
 
 
 class PydanticCodec:
@@ -50,12 +51,8 @@ class PydanticCodec:
 
     @property
     def kinds(self) -> Kinds:
-        """The JSON types of the form."""
-        found = schema_kinds(self._adapter, "validation")
-        return frozenset(
-            SCALARS.get(type(orjson.loads(kind[1:])), "array") if kind.startswith(VALUE) else kind
-            for kind in found
-        )
+        """The JSON types of the form, or its values if its type lists them."""
+        return schema_kinds(self._adapter, "validation")
 
 
 class ArgumentCodec:
@@ -69,7 +66,11 @@ class ArgumentCodec:
     @property
     def kinds(self) -> Kinds:
         """The JSON types of an argument."""
-        return self._values.kinds | {"null"} if self._takes_none else self._values.kinds
+        found = frozenset(
+            SCALARS.get(type(orjson.loads(kind[1:])), "array") if kind.startswith(VALUE) else kind
+            for kind in self._values.kinds
+        )
+        return found | {"null"} if self._takes_none else found
 
     def encode(self, value: Any) -> Any:
         """Return the JSON form of a value; a value that is such a form already stays as it is.
@@ -121,6 +122,7 @@ class ArgumentCodec:
 def build_codec(hint: Any, title: str, *, takes_none: bool) -> ArgumentCodec | None:
     """Return a codec for an annotation; `None` if no library here knows its types."""
     adapter = find_adapter(hint)
-    if adapter is None:
-        return None
-    return ArgumentCodec(PydanticCodec(adapter), title, takes_none=takes_none)
+    values: ValueCodec | None = (
+        find_msgspec_codec(hint) if adapter is None else PydanticCodec(adapter)
+    )
+    return None if values is None else ArgumentCodec(values, title, takes_none=takes_none)

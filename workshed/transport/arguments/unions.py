@@ -22,8 +22,8 @@ def find_ambiguous_union(hint: Any) -> str | None:
     """Return two members of a union that have the same JSON form; `None` if all differ.
 
     For example, `date | str`: a worker could not know which of the two was sent. Looks into
-    containers, dataclasses, typed dicts and named tuples. Pydantic models have rules of their own,
-    and so has a union with a discriminator.
+    containers, dataclasses, typed dicts and named tuples. Models of pydantic and msgspec have rules
+    of their own, and so has a union with a discriminator.
     """
     return next(_ambiguous_unions(hint, set()), None)
 
@@ -75,7 +75,9 @@ def _form_kinds(hint: Any) -> Kinds:
     if (plain := plain_kinds(hint)) is not None:
         return _with_integers(plain)
     adapter = find_adapter(hint)
-    return ANYTHING if adapter is None else _with_integers(schema_kinds(adapter, "serialization"))
+    if adapter is None:  # a struct of msgspec, which has rules of its own
+        return frozenset()
+    return _with_integers(schema_kinds(adapter, "serialization"))
 
 
 def _with_integers(kinds: Kinds) -> Kinds:
@@ -88,15 +90,16 @@ def schema_kinds(adapter: TypeAdapter[Any], mode: Any) -> Kinds:
         schema = adapter.json_schema(mode=mode)
     except PydanticInvalidForJsonSchema:
         return ANYTHING
-    return _collect_kinds(schema, schema.get("$defs", {}))
+    return collect_kinds(schema, schema.get("$defs", {}))
 
 
-def _collect_kinds(schema: Schema, definitions: Schema) -> Kinds:
+def collect_kinds(schema: Schema, definitions: Schema) -> Kinds:
+    """Return the JSON types of a JSON Schema, and its values if it lists them."""
     if "$ref" in schema:
-        return _collect_kinds(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return collect_kinds(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     for name in ("anyOf", "oneOf"):
         if name in schema:
-            found = (_collect_kinds(one, definitions) for one in schema[name])
+            found = (collect_kinds(one, definitions) for one in schema[name])
             return frozenset().union(*found)
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if values is not None:

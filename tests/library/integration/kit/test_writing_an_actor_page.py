@@ -62,8 +62,8 @@ def test_it_lists_every_option():
     named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
     message = PAGE.partition("<!-- message options -->")[2].partition("\n\n")[0]
 
-    of_actors = ActorOptions.__optional_keys__ | {"queue", "name", "middleware_options"}
-    assert sorted(named) == sorted(of_actors)
+    of_actors = {*ActorOptions.__optional_keys__, "queue", "name", "version", "upgrade"}
+    assert sorted(named) == sorted(of_actors | {"middleware_options"})
     assert all(f"`{name}`" in PAGE for name in UNSUPPORTED_OPTIONS)
     of_set = MessageOptions.__optional_keys__ | {
         "conn",
