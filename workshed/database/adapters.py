@@ -137,18 +137,19 @@ def run_in_transaction(
     adapter = adapter_for(conn)
     if adapter.is_async:
         return _run_in_transaction(adapter, conn, steps, caller)
-    _require_transaction(caller, is_open=adapter.has_transaction(conn))
+    require_transaction(caller, is_open=adapter.has_transaction(conn))
     return _run(adapter, conn, steps)
 
 
 async def _run_in_transaction(
     adapter: ConnectionAdapter, conn: object, steps: Steps[Result], caller: str
 ) -> Result:
-    _require_transaction(caller, is_open=await adapter.has_transaction(conn))
+    require_transaction(caller, is_open=await adapter.has_transaction(conn))
     return await _run_async(adapter, conn, steps)
 
 
-def _require_transaction(caller: str, *, is_open: bool) -> None:
+def require_transaction(caller: str, *, is_open: bool) -> None:
+    """Raise `OpenTransactionError`, which names the caller, unless a transaction is open."""
     if not is_open:
         raise OpenTransactionError(
             f"{caller} belongs to a transaction, and this connection has none open: begin one, for "

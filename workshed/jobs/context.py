@@ -32,6 +32,10 @@ class JobContext(Protocol):
         """The name of its actor."""
 
     @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+
+    @property
     def batch(self) -> str | None:
         """The ID of the batch it is in, or whose callback it is."""
 
@@ -98,6 +102,15 @@ def sent_at() -> datetime | None:
     """
     current = _current.get()
     return None if current is None else current.sent_at
+
+
+def attempt() -> int | None:
+    """Return the number of this attempt, from 1; a run that costs no attempt does not raise it.
+
+    `None` outside a job.
+    """
+    current = _current.get()
+    return None if current is None else current.attempt
 
 
 @overload

@@ -10,6 +10,8 @@ from workshed.contrib.mail import stored_mails
 from workshed.contrib.mail.delivery import deliver
 from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
 from workshed.contrib.mail.stored_mails import SINGLE, Draft, EmailInDoubt, HeldEmail
+from workshed.database.adapters import SyncConnection
+from workshed.database.driver_connection import driver_connection
 from workshed.database.postgres import Connection
 from workshed.duration import to_ms
 from workshed.jobs import Discard
@@ -80,14 +82,17 @@ def declare(
     return _actor
 
 
-def deliver_later(conn: Connection, draft: Draft) -> int:
+def deliver_later(conn: SyncConnection, draft: Draft) -> int:
     """Store a mail and the job that delivers it in the caller's transaction; return the mail's id.
 
     The mail is sent if that transaction commits. A mail of the same kind, person and `about` is
-    stored and sent once. Raises `MailActorMissingError`.
+    stored and sent once. `conn` is a connection of psycopg 3, Django or SQLAlchemy, or a session of
+    SQLAlchemy. Raises `MailActorMissingError`; `OpenTransactionError` on a connection of Django
+    outside `transaction.atomic()`; and `UnknownConnectionError` for any other `conn`.
     """
-    email_id = stored_mails.store(conn, draft)
-    deliver_stored(conn, email_id, priority=draft.priority)
+    driver = driver_connection(conn, "mail.deliver_later()")
+    email_id = stored_mails.store(driver, draft)
+    deliver_stored(driver, email_id, priority=draft.priority)
     return email_id
 
 

@@ -16,6 +16,8 @@ from workshed.contrib.mail.files import File
 from workshed.contrib.mail.protocol import deadline
 from workshed.contrib.mail.sender import get_sender
 from workshed.contrib.mail.servers import SendPermit
+from workshed.database.adapters import SyncConnection
+from workshed.database.driver_connection import driver_connection
 from workshed.database.postgres import Connection, class_row
 from workshed.jobs import RecordMissing, Snooze
 from workshed.pruning import delete_old_rows
@@ -227,13 +229,16 @@ def explain_hold(email_id: int, possible_duplicates: int) -> str:
     )
 
 
-def delete_of(conn: Connection, user_id: str) -> int:
+def delete_of(conn: SyncConnection, user_id: str) -> int:
     """Delete all mails of a user; return how many.
 
     Call this in the transaction that deletes the user, after that deletion, so that no mail is
     stored in between. A job that was to deliver one of the mails finds nothing and is discarded.
+    `conn` is of any kind that `deliver_later` takes.
     """
-    return conn.execute("DELETE FROM workshed_mail.emails WHERE user_id = %s", (user_id,)).rowcount
+    driver = driver_connection(conn, "mail.delete_of()")
+    query = "DELETE FROM workshed_mail.emails WHERE user_id = %s"
+    return driver.execute(query, (user_id,)).rowcount
 
 
 def list_held(conn: Connection, limit: int) -> list[EmailInDoubt]:

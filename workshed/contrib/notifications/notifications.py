@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from workshed.database.adapters import SyncConnection
+from workshed.database.driver_connection import driver_connection
 from workshed.database.postgres import Connection, class_row, to_jsonb
 from workshed.pruning import delete_old_rows
 
@@ -40,16 +42,20 @@ def channel(user_id: str) -> str:
 
 
 def notify(
-    conn: Connection, user_id: str, event: str, data: Mapping[str, Any], *, key: str
+    conn: SyncConnection, user_id: str, event: str, data: Mapping[str, Any], *, key: str
 ) -> int | None:
     """Notify a user once per key; return the number, `None` if the key was used before.
 
     The notification commits with the caller's transaction. Until then all other notifications of
     this user wait, so call this at the end of the transaction, and for several users in the order
     of their ids. `event` is a lower-case word. `user_id` is an id of the application: lock that
-    record first, so that it is not deleted before this transaction ends.
+    record first, so that it is not deleted before this transaction ends. `conn` is a connection of
+    psycopg 3, Django or SQLAlchemy, or a session of SQLAlchemy. Raises `OpenTransactionError` on a
+    connection of Django outside `transaction.atomic()`, and `UnknownConnectionError` for any other
+    `conn`.
     """
-    _lock_inbox(conn, user_id)
+    driver = driver_connection(conn, "notifications.notify()")
+    _lock_inbox(driver, user_id)
     query = """
         WITH told AS (
             INSERT INTO workshed_notifications.notifications (user_id, number, event, data, key)
@@ -68,7 +74,7 @@ def notify(
     """
     row = {"event": event, "data": to_jsonb(dict(data)), "key": key}
     values = {**row, "user_id": user_id, "channel": channel(user_id)}
-    found = conn.execute(query, values).fetchone()
+    found = driver.execute(query, values).fetchone()
     return found[0] if found else None
 
 
@@ -99,15 +105,16 @@ def last_number(conn: Connection, user_id: str) -> int:
     return found[0] if found else 0
 
 
-def delete_of(conn: Connection, user_id: str) -> int:
+def delete_of(conn: SyncConnection, user_id: str) -> int:
     """Delete all notifications of a user; return how many.
 
     Call this in the transaction that deletes the user, after that deletion, so that no notification
-    is stored in between.
+    is stored in between. `conn` is of any kind that `notify` takes.
     """
-    conn.execute("DELETE FROM workshed_notifications.inboxes WHERE user_id = %s", (user_id,))
+    driver = driver_connection(conn, "notifications.delete_of()")
+    driver.execute("DELETE FROM workshed_notifications.inboxes WHERE user_id = %s", (user_id,))
     query = "DELETE FROM workshed_notifications.notifications WHERE user_id = %s"
-    return conn.execute(query, (user_id,)).rowcount
+    return driver.execute(query, (user_id,)).rowcount
 
 
 def prune_notifications(conn: Connection, older_than: timedelta, limit: int) -> int:

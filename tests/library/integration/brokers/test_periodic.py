@@ -13,7 +13,7 @@ import time_machine
 from workshed import db
 from workshed.cronspec import cron, daily, every
 from workshed.errors import WorkshedError
-from workshed.jobs import scheduled_for, sent_at
+from workshed.jobs import Snooze, attempt, scheduled_for, sent_at
 from workshed.jobs.periodic import periodic_jobs, periodic_runs
 from workshed.middleware import Unique
 from workshed.middleware.periodic.periodic import Periodic
@@ -385,6 +385,25 @@ def test_a_job_learns_when_it_was_sent_and_so_do_its_retries(
     assert found == [message.message_datetime] * 3
     assert before - timedelta(milliseconds=1) <= found[0] <= after
     assert sent_at() is None
+
+
+def test_a_job_learns_the_number_of_its_attempt(actor, working, relaying, eventually):
+    found = []
+
+    @actor(actor_name="report", queue_name="low", min_backoff=1, max_backoff=1)
+    def report():
+        found.append(attempt())
+        if len(found) == 2:
+            raise Snooze(timedelta(milliseconds=1))
+        if len(found) < 4:
+            raise ValueError("not yet")
+
+    report.send()
+    with working("low"), relaying():
+        eventually(lambda: len(found) == 4)
+
+    assert found == [1, 2, 2, 3]
+    assert attempt() is None
 
 
 def test_a_job_that_was_sent_by_hand_has_no_planned_time(report, ran, working, eventually):
