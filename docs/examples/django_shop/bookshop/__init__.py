@@ -1,0 +1,1 @@
+"""A bookshop with Django, and its jobs."""

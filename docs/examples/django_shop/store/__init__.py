@@ -1,0 +1,1 @@
+"""Users, photos, imports, reports, suppliers and newsletters."""

@@ -1,0 +1,1 @@
+"""A bookshop with FastAPI and SQLAlchemy, and its jobs."""
