@@ -88,6 +88,7 @@ docs: setup ## Regenerate the parts of the documentation that come from the code
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
 	@$(BIN)/python -m tools.public_api
+	@$(BIN)/python -m tools.example_lines
 
 screens: setup ## Take the screenshots of the console for the README
 	@$(BIN)/workshed dev --install-only

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from tests.root import ROOT
 
-PATHS = (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md"))
+PATHS = (
+    ROOT / "README.md",
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("docs/examples/**/*.md"),
+    *ROOT.glob("deploy/**/*.md"),
+)
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,

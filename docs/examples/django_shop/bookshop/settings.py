@@ -25,4 +25,5 @@ ROOT_URLCONF = "bookshop.urls"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 SECRET_KEY = os.environ.get("SECRET_KEY", "for development only")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
 USE_TZ = True
