@@ -270,4 +270,5 @@ def test_its_nine_jobs_have_their_effects(running, rows, run_now, supplier, even
     )
     running.post("/newsletters", {"subject": "News", "text": "Hello\n"})
     eventually(lambda: len(running.mails("News")) == 120)
+    assert json.loads(running.run(workshed, "mail", "--json")) == {"servers": [], "held": []}
     assert rows("SELECT FROM workshed.dead") == []

@@ -3,6 +3,7 @@
 import pytest
 
 from store import jobs as shop
+from store import views
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,7 +17,11 @@ def test_a_user_who_signs_up_is_welcomed(jobs, client):
     jobs.assert_enqueued(shop.send_welcome_email, answer.json()["id"], queue="default")
 
 
-def test_a_request_that_fails_sends_no_job(jobs, client, ada):
+def test_a_request_that_fails_sends_no_job(jobs, client, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("after the send")
+
+    monkeypatch.setattr(views, "JsonResponse", fail)
     client.raise_request_exception = False
 
     answer = client.post(

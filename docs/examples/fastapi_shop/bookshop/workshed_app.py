@@ -1,4 +1,4 @@
-"""What the bookshop adds to Workshed: queues with weights, and tables of mail and files."""
+"""What the bookshop adds to Workshed: queues with weights, and the parts of `workshed.contrib`."""
 
 from workshed import App, Queue
 
@@ -15,5 +15,12 @@ app = App(
         "workshed_storage": "workshed.contrib.storage",
         "workshed_mail": "workshed.contrib.mail",
         "workshed_notifications": "workshed.contrib.notifications",
+    },
+    relay_tasks=("workshed.contrib.mail.relay_gauge:MailTroubleGauge",),
+    checks=("workshed.contrib.mail.check:CHECKS", "workshed.contrib.storage.check:CHECKS"),
+    pages=("workshed.contrib.mail.page",),
+    commands={
+        "mail": "workshed.contrib.cli.mail:mail",
+        "storage": "workshed.contrib.cli.storage:storage",
     },
 )

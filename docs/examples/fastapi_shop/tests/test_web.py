@@ -4,7 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bookshop import jobs as shop
-from bookshop.web import web
+from bookshop.database import SessionLocal
+from bookshop.web import begin, web
 
 
 @pytest.fixture
@@ -19,7 +20,14 @@ def test_a_user_who_signs_up_is_welcomed(jobs, client):
     jobs.assert_enqueued(shop.send_welcome_email, answer.json()["id"], queue="default")
 
 
-def test_a_request_that_fails_sends_no_job(jobs, client, ada):
+def test_a_request_that_fails_sends_no_job(jobs, client, monkeypatch):
+    def fail():
+        with SessionLocal.begin() as session:
+            yield session
+            raise RuntimeError("after the send")
+
+    monkeypatch.setitem(web.dependency_overrides, begin, fail)
+
     answer = client.post("/users", json={"name": "Ada", "email": "ada@example.org"})
 
     assert answer.status_code == 500
