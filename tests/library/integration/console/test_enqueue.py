@@ -115,7 +115,7 @@ def test_the_shipped_actors_are_imported_by_default(workshed, broker, rabbitmq):
     [
         ("stamp", "a", "2", "spots=[1, 2.5]"),
         ("stamp", '"7"', "null"),
-        ("label", '"7"', "many"),  # one of its annotations cannot be read
+        ("label", '"7"', "2"),  # one of its annotations cannot be read
     ],
 )
 def test_arguments_that_fit_the_annotations_are_sent(enqueue, words):
