@@ -11,6 +11,7 @@ from workshed import db
 from workshed.contrib.django import (
     configuration,
     created_databases,
+    defaults,
     migrations,
     sidecars,
     transactions,
@@ -31,6 +32,7 @@ class WorkshedConfig(AppConfig):
         super().__init__(*args)
         configuration.export_settings()
         broker = get_broker()
+        defaults.apply_defaults(broker)
         for middleware in broker.middleware:
             if isinstance(middleware, SidecarFork):
                 middleware.run = sidecars.run_sidecars

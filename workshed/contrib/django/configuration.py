@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 NAME = "WORKSHED"
 DATABASE = "DATABASE"
 JOIN_TRANSACTIONS = "JOIN_TRANSACTIONS"
+DEFAULTS = "DEFAULTS"
 APP = "workshed.contrib.django.app:app"
-OWN_KEYS = frozenset({"APP", DATABASE, JOIN_TRANSACTIONS})
+OWN_KEYS = frozenset({"APP", DATABASE, DEFAULTS, JOIN_TRANSACTIONS})
 """Keys that are no settings of Workshed."""
 EXPORTED = "DJANGO_WORKSHED_EXPORTED"
 """The variables that a process of the project has set, with a digest of each value: those that it
@@ -124,6 +125,16 @@ def database_alias() -> str | None:
 def joins_transactions() -> bool:
     """Return whether a plain `send` in `transaction.atomic()` is part of that transaction."""
     return bool(_given().get(JOIN_TRANSACTIONS, True))
+
+
+def actor_defaults() -> Any:
+    """Return the defaults of all actors, as the project gives them."""
+    return _given().get(DEFAULTS) or {}
+
+
+def name_key(option: str | None = None) -> str:
+    """Return the text by which an error names the defaults, or one of them."""
+    return f"{NAME}[{DEFAULTS!r}]" + ("" if option is None else f"[{option!r}]")
 
 
 def is_same_database(configured: Mapping[str, Any]) -> bool:
