@@ -188,10 +188,11 @@ class FakeBroker(ExecutingBroker):
 
     def _run_delivery(self, delivery: KitDelivery, around: AbstractContextManager[None]) -> KitRun:
         message, result = delivery.job.message, None
+        shared = self.find_test_transaction()
         actor = self.get_actor(message.actor_name)
         try:
             self.emit_before("process_message", delivery)
-            with around:
+            with nullcontext() if shared is None else shared.keep_usable(), around:
                 result = actor(*delivery.args, **delivery.kwargs)
             self.emit_after("process_message", delivery, result=result)
         except SkipMessage:
@@ -253,6 +254,7 @@ def share_actors(new: WorkshedBroker, other: WorkshedBroker) -> None:
     for name in (*names, "_signatures", "_parameter_names", "_checks", "_added_queues"):
         setattr(new, name, getattr(other, name))
     new.find_transaction = other.find_transaction
+    new.find_test_transaction = other.find_test_transaction
 
 
 @contextmanager

@@ -146,6 +146,11 @@ class Jobs(StoredJobs):
 
         Raises `KitError` if another job holds its unique key, or if the job has already run.
         """
+        if self._broker.find_test_transaction() is not None:
+            raise KitError(
+                "assert_idempotent ends connections, and with them the transaction of this test: "
+                "use @pytest.mark.django_db(transaction=True) or a TransactionTestCase"
+            )
         message = enqueued.dequeue_job(self._conn, self._send(actor, args, kwargs).message_id)
         if message is None:
             raise KitError(f"{actor.actor_name} was sent, and has already run")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 import psycopg
 from psycopg import sql
@@ -23,6 +23,7 @@ from workshed.settings import PREFIX, settings
 from workshed.testing.database import maildir, scratch
 from workshed.testing.database.clock import KitClock
 from workshed.testing.database.connections import Connections
+from workshed.testing.database.current import CurrentConnection
 from workshed.testing.errors import KitError, NeedsDatabaseError
 from workshed.testing.fake_broker import FakeBroker, replace_broker, share_actors
 from workshed.testing.guard import guard_connections
@@ -118,22 +119,30 @@ class DatabaseKit:
         for middleware in real.middleware:
             if isinstance(middleware, TimeLimit):
                 patch.setattr(middleware, "timeout_thread", NullTimeoutThread())
-        self._declare(real)
+        self._connections.find_test_transaction = real.find_test_transaction
+        conn = cast("Connection", CurrentConnection(self._conn, real.find_test_transaction))
+        self._declare(real, conn)
         fake = FakeBroker(real)
         stack.enter_context(replace_broker(real, fake))
-        clock = KitClock(self._conn)
+        clock = KitClock(conn)
         stack.callback(clock.reset)
-        made: SentJobs = kind(fake, self._conn, clock, self._connections, folder)
+        made: SentJobs = kind(fake, conn, clock, self._connections, folder)
         return made
 
     def _create_real_jobs(
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
     ) -> SentJobs:
         real = build.get_broker()
+        if real.find_test_transaction() is not None:
+            raise KitError(
+                "the worker of mode='real' does not see what this test writes, because the test "
+                "is in a transaction that it rolls back: use "
+                "@pytest.mark.django_db(transaction=True) or a TransactionTestCase"
+            )
         sending = build.build_broker(settings(), real.declared_queues)
         share_actors(sending, real)
         sending.middleware = [*real.middleware, RunRecorder(real.actors)]
-        self._declare(real)
+        self._declare(real, self._conn)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
         worker = WorkerProcess([*self._worker_modules, *modules], folder, self._other_databases)
         stack.callback(scratch.end_transactions, self._conn)
@@ -143,12 +152,12 @@ class DatabaseKit:
         made: SentJobs = kind(self._conn, worker, folder)
         return made
 
-    def _declare(self, broker: WorkshedBroker) -> None:
+    def _declare(self, broker: WorkshedBroker, conn: Connection) -> None:
         """Declare queues and actors as a worker does: a job sent by SQL names only its actor."""
         queues.declare_queues(
-            self._conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
+            conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
         )
-        queues.declare_actors(self._conn, describe_actors(broker))
+        queues.declare_actors(conn, describe_actors(broker))
 
     def _empty_tables(self, tables: list[sql.Identifier]) -> None:
         """Empty the tables; raises `KitError` if the test left a transaction open, and ends it."""
@@ -228,8 +237,18 @@ def create_kit(
         return
     with (
         scratch.scratch_database(server, worker) as url,
-        db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS) as conn,
+        open_kit(url, other_databases, worker_modules) as made,
     ):
+        yield made
+
+
+@contextmanager
+def open_kit(
+    url: str, other_databases: Sequence[str] = (), worker_modules: Sequence[str] = ()
+) -> Generator[DatabaseKit]:
+    """Use a migrated database of tests, whose tables the kit empties."""
+    with db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS) as conn:
+        scratch.prepare_database(conn)
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
         made = DatabaseKit(url, conn, other_databases, worker_modules)
         try:

@@ -95,6 +95,9 @@ class WorkshedBroker(Broker):
         self.find_transaction: Callable[[], SyncConnection | None] = lambda: None
         """Returns the connection of a transaction that this thread has open, which plain sends are
         to join; set for frameworks that keep one per thread."""
+        self.find_test_transaction: Callable[[], Any] = lambda: None
+        """Returns a connection in the transaction that a test of the framework has open in this
+        thread, and will roll back; the test kit then works in it."""
         self.added_options: set[str] = set()
         """Options that an application's middleware adds to every actor and every message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}

@@ -13,6 +13,7 @@ from workshed.contrib.django import (
     created_databases,
     defaults,
     migrations,
+    shared_connections,
     sidecars,
     transactions,
 )
@@ -41,6 +42,7 @@ class WorkshedConfig(AppConfig):
             db.add_lender("django", transactions.Lender(alias))
             if configuration.joins_transactions():
                 broker.find_transaction = transactions.TransactionFinder(alias)
+            broker.find_test_transaction = shared_connections.SharedConnectionFinder(alias)
 
     def ready(self) -> None:
         """Let `migrate` create the tables, follow Django's tests, and import the actors."""

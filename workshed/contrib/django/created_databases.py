@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.db import connections
 from django.db.backends.base.creation import BaseDatabaseCreation
 
 from workshed import db
@@ -11,15 +12,30 @@ from workshed.contrib.django import configuration
 
 FOLLOWING = "follows_workshed"
 """Marks the methods of Django that already do so."""
+_created: set[tuple[str, str]] = set()
+"""The alias and the name of each database that tests have created."""
 
 
 def follow_tests() -> None:
     """Let Workshed use the database of each process of `manage.py test`, also of `--parallel`."""
+    _wrap("create_test_db", after=_note)
     _wrap("setup_worker_connection", after=_adopt)
     _wrap("destroy_test_db", before=_leave)
 
 
+def is_created(alias: str) -> bool:
+    """Return whether tests have created the database that Django and Workshed use now."""
+    configured = connections[alias].settings_dict
+    is_ours = (alias, configured["NAME"]) in _created
+    return is_ours and configuration.is_same_database(configured)
+
+
+def _note(creation: Any) -> None:
+    _created.add((creation.connection.alias, creation.connection.settings_dict["NAME"]))
+
+
 def _adopt(creation: Any) -> None:
+    _note(creation)
     if creation.connection.alias == configuration.database_alias():
         configuration.adopt_database(creation.connection.alias)
 

@@ -27,6 +27,11 @@ def is_in_test(wrapper: Any) -> bool:
     return any(getattr(block, "_from_testcase", False) for block in wrapper.atomic_blocks)
 
 
+def has_own_block(wrapper: Any) -> bool:
+    """Return whether a connection is in an `atomic` block that is not the transaction of a test."""
+    return any(not getattr(block, "_from_testcase", False) for block in wrapper.atomic_blocks)
+
+
 class TransactionFinder:
     """Finds the transaction that a thread has open on one of Django's connections."""
 
@@ -35,15 +40,14 @@ class TransactionFinder:
         self._alias = alias
 
     def __call__(self) -> SyncConnection | None:
-        """Return Django's connection if it is in `transaction.atomic()`, and not in a `TestCase`.
+        """Return Django's connection if it is in `transaction.atomic()`.
 
-        That never commits, so a job that is part of it could not be seen.
+        The transaction of a `TestCase` is none of the application, so only a block in it counts.
         """
         for wrapper in connections.all(initialized_only=True):
             if (
                 wrapper.alias == self._alias
-                and wrapper.in_atomic_block
-                and not is_in_test(wrapper)
+                and has_own_block(wrapper)
                 and configuration.is_same_database(wrapper.settings_dict)
             ):
                 return cast("SyncConnection", wrapper)
@@ -72,6 +76,7 @@ class Lender:
         if is_in_test(own):  # a test that runs the job in its own transaction
             joined.is_used = True
             yield
+            _require_usable(own)
             return
         if not configuration.is_same_database(own.settings_dict):
             raise ImproperlyConfigured(
@@ -87,14 +92,11 @@ class Lender:
         finally:
             connections[self._alias] = own
             connection.has_ended = True
-        if lent.connection is not connection or lent.needs_rollback or not lent.in_atomic_block:
-            if lent.connection not in (connection, None):
+        if lent.connection is not connection:
+            if lent.connection is not None:
                 lent.connection.close()
-            raise TransactionManagementError(
-                "the transaction of this job is rolled back: an error of the database was caught "
-                "outside of transaction.atomic() or in atomic(savepoint=False), or the job closed "
-                "its connection or connected again"
-            ) from getattr(lent, "rollback_exc", None)
+            lent.needs_rollback = True
+        _require_usable(lent)
         joined.after_commit += [function for _, function, _ in lent.run_on_commit]
 
     def _connect(self, joined: db.JoinedTransaction, lent: Any) -> "LentConnection":
@@ -117,6 +119,16 @@ class Lender:
 
             register_type_handlers(lent)
         return connection
+
+
+def _require_usable(wrapper: Any) -> None:
+    """Raise an error if Django would roll back the transaction of a job at its end."""
+    if wrapper.needs_rollback or not wrapper.in_atomic_block:
+        raise TransactionManagementError(
+            "the transaction of this job is rolled back: an error of the database was caught "
+            "outside of transaction.atomic() or in atomic(savepoint=False), or the job closed "
+            "its connection or connected again"
+        ) from getattr(wrapper, "rollback_exc", None)
 
 
 class LentConnection:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -133,12 +133,16 @@ class Connections:
         """The failpoints of the process that borrows the connections."""
         self.on_commit: Callable[[], None] | None = None
         """Called when a transaction has committed, unless this thread is still in another."""
+        self.find_test_transaction: Callable[[], Any] = lambda: None
+        """Returns the connection to lend while a test is in a transaction of its own."""
 
     def open(self) -> None:
         """Do nothing; a pool has this method."""
 
     def getconn(self, _timeout: float | None = None) -> PooledConnection:
         """Lend a connection, without waiting for one."""
+        if (shared := self.find_test_transaction()) is not None:
+            return cast("PooledConnection", shared)
         conn = next(self._usable(), None) or self._connect()
         conn.failpoints, conn.has_committed = self.failpoints, False
         self._lent.append(conn)
@@ -146,13 +150,17 @@ class Connections:
 
     def putconn(self, conn: PooledConnection) -> None:
         """Take a connection back."""
-        self._lent.remove(conn)
+        if conn in self._lent:
+            self._lent.remove(conn)
+            self._keep(conn)
+        if conn.has_committed and self.on_commit is not None and not is_in_transaction():
+            self.on_commit()
+
+    def _keep(self, conn: PooledConnection) -> None:
         if not conn.closed:
             if conn.pgconn.transaction_status != TransactionStatus.IDLE:
                 conn.rollback()
             self._idle.append(conn)
-        if conn.has_committed and self.on_commit is not None and not is_in_transaction():
-            self.on_commit()
 
     def disconnect(self) -> list[int]:
         """Close all connections, as the end of a process does; return their backend PIDs.
@@ -168,6 +176,7 @@ class Connections:
     def reset(self) -> None:
         """Restore the initial state for the next test."""
         self.failpoints = self.on_commit = None
+        self.find_test_transaction = lambda: None
         self.reclaim()
 
     def reclaim(self) -> None:

@@ -67,11 +67,17 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
             url = _replace_database(server, name)
             with db.Connection.connect(url, autocommit=True) as conn:
                 apply_pending(conn, list_streams())
-                conn.execute(CLOCK_SQL)
-                conn.execute(IN_FLIGHT_SQL)
             yield url
         finally:
             _drop(keeper, name)
+
+
+def prepare_database(conn: Connection) -> None:
+    """Create what the kit needs in a migrated database, unless it is there."""
+    if conn.execute("SELECT to_regclass('workshed.clock')").fetchone() == (None,):
+        with conn.transaction():
+            conn.execute(CLOCK_SQL)
+            conn.execute(IN_FLIGHT_SQL)
 
 
 def list_empty_tables(conn: Connection) -> list[sql.Identifier]:
