@@ -9,6 +9,7 @@ from django.db.backends.base.creation import BaseDatabaseCreation
 
 from workshed import db
 from workshed.contrib.django import configuration
+from workshed.transport.build import get_broker
 
 FOLLOWING = "follows_workshed"
 """Marks the methods of Django that already do so."""
@@ -42,7 +43,10 @@ def _adopt(creation: Any) -> None:
 
 def _leave(creation: Any) -> None:
     """Close the connections to it, without which PostgreSQL cannot drop it."""
-    if creation.connection.alias == configuration.database_alias() and db.has_pool():
+    if creation.connection.alias != configuration.database_alias():
+        return
+    get_broker().close()  # the thread that deletes the rows of sent messages keeps a connection
+    if db.has_pool():
         db.close_pool()
 
 
