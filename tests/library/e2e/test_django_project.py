@@ -313,6 +313,14 @@ def test_its_tests_use_the_database_that_they_create(migrated, manage, project, 
     assert invoices() == []
 
 
+def test_the_tests_of_the_page_pass(manage, project):
+    for name, text in pages.files("docs/django.md", "mixin").items():
+        (project / name).write_text(text)
+    manage("makemigrations", "store")
+
+    assert "Ran 1 test" in manage("test", "store", "--noinput")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
