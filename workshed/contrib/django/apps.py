@@ -54,5 +54,8 @@ class WorkshedConfig(AppConfig):
 
 def find_problems(**_: Any) -> list[checks.CheckMessage]:
     """Report what is wrong with the settings, as a system check of Django."""
-    found = configuration.find_problem()
-    return [] if found is None else [checks.Error(found, id="workshed.E001")]
+    found = {
+        "workshed.E001": configuration.find_problem(),
+        "workshed.E002": configuration.find_console_problem(),
+    }
+    return [checks.Error(text, id=name) for name, text in found.items() if text is not None]

@@ -28,8 +28,9 @@ NAME = "WORKSHED"
 DATABASE = "DATABASE"
 JOIN_TRANSACTIONS = "JOIN_TRANSACTIONS"
 DEFAULTS = "DEFAULTS"
+CONSOLE = "CONSOLE"
 APP = "workshed.contrib.django.app:app"
-OWN_KEYS = frozenset({"APP", DATABASE, DEFAULTS, JOIN_TRANSACTIONS})
+OWN_KEYS = frozenset({"APP", CONSOLE, DATABASE, DEFAULTS, JOIN_TRANSACTIONS})
 """Keys that are no settings of Workshed."""
 EXPORTED = "DJANGO_WORKSHED_EXPORTED"
 """The variables that a process of the project has set, with a digest of each value: those that it
@@ -135,6 +136,18 @@ def actor_defaults() -> Any:
 def name_key(option: str | None = None) -> str:
     """Return the text by which an error names the defaults, or one of them."""
     return f"{NAME}[{DEFAULTS!r}]" + ("" if option is None else f"[{option!r}]")
+
+
+def console_url() -> str:
+    """Return the address of the console without a slash at its end; empty if it has none."""
+    return str(_given().get(CONSOLE) or "").rstrip("/")
+
+
+def find_console_problem() -> str | None:
+    """Say what is wrong with the address of the console, or return `None`."""
+    if not console_url() or console_url().startswith(("http://", "https://", "/")):
+        return None
+    return f"{NAME}[{CONSOLE!r}] is {console_url()!r}: write an address with http:// or https://"
 
 
 def is_same_database(configured: Mapping[str, Any]) -> bool:

@@ -46,6 +46,11 @@ class Order(models.Model):
 """
 
 
+def as_variable(database_url):
+    """Return the value of `TEST_DATABASE`, which the settings read."""
+    return json.dumps(conninfo_to_dict(database_url))
+
+
 class Site:
     """A Django project with one app, `store`, and programs that have only its environment."""
 
@@ -54,7 +59,7 @@ class Site:
         kept = {name: text for name, text in os.environ.items() if not name.startswith("WORKSHED_")}
         self.environment = {
             **kept,
-            "TEST_DATABASE": json.dumps(conninfo_to_dict(database_url)),
+            "TEST_DATABASE": as_variable(database_url),
             "AMQP_URL": broker_url,
             "DJANGO_SETTINGS_MODULE": "settings",
             "PYTHONDONTWRITEBYTECODE": "1",
