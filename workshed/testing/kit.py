@@ -92,6 +92,12 @@ class DatabaseKit:
         """
         if mode not in MODES:
             raise KitError(f"mode={mode!r} of the marker `jobs` is not one of {', '.join(MODES)}")
+        if mode == REAL and build.get_broker().find_test_transaction() is not None:
+            raise KitError(
+                "the worker of mode='real' does not see what this test writes, because the test "
+                "is in a transaction that it rolls back: use "
+                "@pytest.mark.django_db(transaction=True) or a TransactionTestCase"
+            )
         tables = self._tables
         with ExitStack() as stack:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
@@ -133,12 +139,6 @@ class DatabaseKit:
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
     ) -> SentJobs:
         real = build.get_broker()
-        if real.find_test_transaction() is not None:
-            raise KitError(
-                "the worker of mode='real' does not see what this test writes, because the test "
-                "is in a transaction that it rolls back: use "
-                "@pytest.mark.django_db(transaction=True) or a TransactionTestCase"
-            )
         sending = build.build_broker(settings(), real.declared_queues)
         share_actors(sending, real)
         sending.middleware = [*real.middleware, RunRecorder(real.actors)]

@@ -49,6 +49,16 @@ def swallow(total: int) -> None:
         pass
 
 
+@workshed.actor(max_retries=0, once=True)
+def give_up(total: int) -> None:
+    try:
+        with transaction.atomic(savepoint=False):
+            Order.objects.create(total=total)
+            raise ValueError(total)
+    except ValueError:
+        pass
+
+
 @workshed.actor(once=True)
 def announce(order_id: int) -> None:
     transaction.on_commit(lambda: Order.objects.filter(id=order_id).update(total=99))
@@ -142,7 +152,7 @@ def test_a_job_that_fails_once_keeps_the_test_usable(order, jobs):
 ROLLED_BACK = """
 import pytest
 from django.db import connection, transaction
-from store.jobs import announce, copy, note, swallow
+from store.jobs import announce, copy, give_up, note, swallow
 from store.models import Order
 from workshed import db
 from workshed.testing.errors import KitError
@@ -157,6 +167,16 @@ def test_an_error_that_the_job_has_caught_is_reported(jobs):
     swallow.send(7)
 
     with pytest.raises(transaction.TransactionManagementError, match="of its own, or use a"):
+        jobs.drain()
+
+    assert totals() == []
+
+
+@pytest.mark.django_db
+def test_a_job_that_runs_once_fails_if_django_would_roll_it_back(jobs):
+    give_up.send(7)
+
+    with pytest.raises(transaction.TransactionManagementError, match="transaction of this job is"):
         jobs.drain()
 
     assert totals() == []
@@ -220,6 +240,13 @@ def test_without_a_transaction_nothing_is_shared(jobs):
 def test_idempotence_needs_commits(jobs):
     with pytest.raises(KitError, match="transaction=True"):
         jobs.assert_idempotent(note, 1)
+
+
+@pytest.mark.django_db
+def test_a_real_worker_needs_commits(jobs_kit):
+    with pytest.raises(KitError, match="transaction=True"):
+        with jobs_kit.test(lambda: None, mode="real"):
+            pass
 
 
 @pytest.mark.django_db(transaction=True)
@@ -338,7 +365,7 @@ def pytest_of(site, *words, **variables):
 
 
 def test_functions_of_pytest_django_have_the_kit(site):
-    assert "17 passed" in pytest_of(site, "tests_pytest")
+    assert "19 passed" in pytest_of(site, "tests_pytest")
 
 
 def test_it_does_the_same_where_transactions_commit(site):
@@ -355,3 +382,12 @@ def test_classes_of_unittest_have_the_kit(site, words):
 
     assert "Ran 6 tests" in said
     assert "OK" in said
+
+
+def test_the_kit_refuses_a_database_that_no_tests_have_created(site):
+    """It would empty the tables of the application."""
+    code = "from workshed.contrib.django import testing; testing.open_created_kit().__enter__()"
+
+    said = site.manage("shell", "-c", code, code=1)
+
+    assert "Django's tests have created no database for WORKSHED['DATABASE']='default'" in said
