@@ -29,6 +29,7 @@ import importlib, json, pkgutil, sys
 from workshed.extras import MissingExtraError
 
 found = {}
+loaded_by_django = ("workshed.contrib.django.admin", "workshed.contrib.django.models")
 
 
 def look(name):
@@ -41,7 +42,7 @@ def look(name):
     else:
         found[name] = None
         for one in pkgutil.iter_modules(getattr(module, "__path__", []), f"{name}."):
-            if not one.name.endswith("__main__"):
+            if not one.name.endswith("__main__") and one.name not in loaded_by_django:
                 look(one.name)
 
 
@@ -133,6 +134,7 @@ def test_the_wheel_holds_the_library_with_its_files_and_nothing_else(wheel):
         "workshed/console/web/static/console.css",
         "workshed/console/web/static/console.js",
         "workshed/console/web/templates/desk/overview.html",
+        "workshed/contrib/django/templates/admin/workshed/unavailable.html",
         "workshed/__main__.py",
         "workshed/py.typed",
     ):

@@ -19,8 +19,9 @@ assert workshed.broker is dramatiq.get_broker()
 """
 AFTER_ALL_MODULES = """
 import importlib, inspect, pkgutil, workshed
+loaded_by_django = ("workshed.contrib.django.admin", "workshed.contrib.django.models")
 for one in pkgutil.walk_packages(workshed.__path__, "workshed.", onerror=lambda _: None):
-    if not one.name.endswith("__main__"):
+    if not one.name.endswith("__main__") and one.name not in loaded_by_django:
         importlib.import_module(one.name)
 modules = {name for name in workshed.__all__ if inspect.ismodule(getattr(workshed, name))}
 assert modules == {"schedule"}, modules
