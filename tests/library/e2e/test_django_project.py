@@ -15,6 +15,7 @@ from tests import pages
 from tests.programs import started_programs
 
 PAGE = pages.files("docs/django.md")
+TESTS_OF_PAGE = pages.files("docs/django.md", "mixin")
 COMMANDS = pages.block("docs/django.md", "$ python manage.py migrate")
 MIGRATE, WORK = [line.removeprefix("$ python ").split() for line in COMMANDS.splitlines()]
 MANAGE = """
@@ -314,7 +315,7 @@ def test_its_tests_use_the_database_that_they_create(migrated, manage, project, 
 
 
 def test_the_tests_of_the_page_pass(manage, project):
-    for name, text in pages.files("docs/django.md", "mixin").items():
+    for name, text in TESTS_OF_PAGE.items():
         (project / name).write_text(text)
     manage("makemigrations", "store")
 
