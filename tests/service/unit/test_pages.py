@@ -17,7 +17,7 @@ from workshed.metrics import meters
 from workshed.migrate import list_streams
 from workshed.roles import ROLES
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "examples").rglob("*.md")])
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text("utf-8")
     for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)

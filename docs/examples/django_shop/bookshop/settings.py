@@ -18,7 +18,7 @@ DATABASES = {
 }
 INSTALLED_APPS = ["workshed.contrib.django", "store"]
 WORKSHED = {
-    "APP": "bookshop.workshed_app:app",
+    "APP": "bookshop.job_app:app",
     "BROKER_URL": os.environ.get("BROKER_URL"),
 }
 ROOT_URLCONF = "bookshop.urls"
