@@ -1,11 +1,13 @@
 """Buffer measurements cheaply, and write them in batches."""
 
-import threading
 from collections import defaultdict, deque
 
 from workshed.metrics.metric import Metric
+from workshed.threads.background import BackgroundThread
 
 EVERY_S = 0.1
+LONGEST_PAUSE_S = 5.0
+"""After errors, for example on a full disk."""
 CLOSE_S = 5.0
 
 
@@ -19,8 +21,14 @@ class MetricBuffer:
 
     def __init__(self) -> None:
         self._pending: deque[tuple[Metric, float, tuple[str, ...]]] = deque()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread = BackgroundThread(
+            "metrics",
+            self.flush,
+            EVERY_S,
+            delay_s=EVERY_S,
+            retry_s=(EVERY_S, LONGEST_PAUSE_S),
+            is_work_left=lambda: bool(self._pending),
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -41,10 +49,4 @@ class MetricBuffer:
 
     def close(self) -> None:
         """Write the rest, and stop the thread."""
-        self._stopped.set()
-        self._thread.join(CLOSE_S)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(EVERY_S):
-            self.flush()
-        self.flush()
+        self._thread.stop(CLOSE_S)

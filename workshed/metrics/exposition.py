@@ -12,6 +12,7 @@ from workshed.health import shared_folder
 from workshed.health.http import PageAnswer, PageHandler
 from workshed.metrics import compaction, metric, samples
 from workshed.metrics.samples import Family, Labels
+from workshed.threads.background import BackgroundThread
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 TIDY_EVERY_S = 60.0
@@ -60,14 +61,9 @@ def tidy_regularly(folder: Path) -> None:
     """Start a thread that merges files of ended processes, even if nothing scrapes the page."""
 
     def tidy() -> None:
-        while True:
-            threading.Event().wait(TIDY_EVERY_S)
-            try:
-                shared_metrics(folder)
-            except Exception:
-                logger.exception("the metrics cannot be read")
+        shared_metrics(folder)
 
-    threading.Thread(target=tidy, name="metrics files", daemon=True).start()
+    BackgroundThread("metrics files", tidy, TIDY_EVERY_S, delay_s=TIDY_EVERY_S).start()
 
 
 def render(families: Iterable[Family]) -> str:

@@ -28,6 +28,7 @@ from workshed.database.postgres import Connection
 from workshed.interrupts import thread_gate
 from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest
+from workshed.threads.background import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Seats:
         self._in_use: dict[UUID, Seat] = {}
         self._free: list[Seat] = []
         self._claims: dict[UUID, timedelta] = {}
-        self._renewer: threading.Thread | None = None
+        self._renewer: BackgroundThread | None = None
 
     @contextmanager
     def use_seat(self, server: SmtpServer, most: int) -> Generator[None]:
@@ -173,23 +174,22 @@ class Seats:
     def _start_renewal(self) -> None:
         """Start the thread that renews leases, unless it runs; the caller has the lock."""
         if self._renewer is None:
-            self._renewer = threading.Thread(target=self._run, name="mail seats", daemon=True)
+            # Most mails are sent after the delay, and need no connection to PostgreSQL.
+            self._renewer = BackgroundThread(
+                "mail seats", self._renew_leases, RENEW_S, delay_s=RENEW_S, report=self._report
+            )
             self._renewer.start()
 
-    def _run(self) -> None:
-        time.sleep(RENEW_S)  # most mails are sent by then, and need no connection to PostgreSQL
-        while self._has_leases():
-            try:
-                # Not from the pool, which is closed before the last of these threads ends.
-                with db.limited_wait(), db.connect() as conn:
-                    while self._has_leases():
-                        self._renew(conn)
-                        time.sleep(RENEW_S)
-            except Exception as err:  # noqa: BLE001 -- it tries again after any error
-                logger.warning(
-                    "claims of mails are not renewed: %s; trying again", str(err).strip()
-                )
-                time.sleep(RENEW_S)
+    def _renew_leases(self) -> None:
+        if self._has_leases():
+            # Not from the pool, which is closed before the last of these threads ends.
+            with db.limited_wait(), db.connect() as conn:
+                while self._has_leases():
+                    self._renew(conn)
+                    time.sleep(RENEW_S)
+
+    def _report(self, error: Exception, _pause_s: float) -> None:
+        logger.warning("claims of mails are not renewed: %s; trying again", str(error).strip())
 
     def _has_leases(self) -> bool:
         """Return whether there is anything to renew; if not, the thread ends."""
@@ -197,6 +197,7 @@ class Seats:
             if self._renewer is None:
                 return False
             if not (self._in_use or self._free or self._claims):
+                self._renewer.stop()
                 self._renewer = None
             return self._renewer is not None
 

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from workshed import db
 from workshed.database.postgres import Connection
 from workshed.jobs.locks.run_locks import LEASE
+from workshed.threads.connected import ConnectedThread
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +26,19 @@ class LeaseRenewer:
         self._renew = renew
         self._tokens: set[UUID] = set()
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._thread: ConnectedThread | None = None
 
     def start(self) -> None:
         """Start renewing."""
-        self._over = over = threading.Event()
-        threading.Thread(target=self._run, args=[over], name="renewal", daemon=True).start()
+        self._thread = ConnectedThread(
+            "renewal", self.renew, EVERY_S, delay_s=EVERY_S, report=self._report
+        )
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop renewing."""
-        self._over.set()
+        if self._thread is not None:
+            self._thread.stop()
 
     def add(self, token: UUID) -> None:
         """Renew a lease from now on."""
@@ -54,13 +57,6 @@ class LeaseRenewer:
         if tokens and self._renew(conn, tokens) < len(tokens):
             logger.debug("a job has just ended, or has lost its lease (%s)", self._title)
 
-    def _run(self, over: threading.Event) -> None:
-        while not over.wait(EVERY_S):
-            try:
-                with db.limited_wait(), db.connect() as conn:
-                    while not over.is_set():
-                        self.renew(conn)
-                        over.wait(EVERY_S)
-            except Exception as err:  # noqa: BLE001 -- it tries again, whatever it was
-                said = str(err).strip()
-                logger.warning("%s are not renewed: %s; trying again", self._title, said)
+    def _report(self, error: Exception, _pause_s: float) -> None:
+        text = "%s are not renewed: %s; trying again"
+        logger.warning(text, self._title, str(error).strip())

@@ -8,13 +8,13 @@ import threading
 from collections import deque
 
 from workshed import db
-from workshed.backoff import jittered_backoff_s
 from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.history import run_minutes, runs
 from workshed.jobs.history.copy_format import message_id_of
 from workshed.metrics import meters
 from workshed.middleware.observability.run_tally import RunTally
+from workshed.threads.connected import ConnectedThread
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +46,18 @@ class HistoryWriter:
         self._release = release
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._recorded_count = 0
-        self._failures = 0
-        """Attempts that failed since something was written."""
         self._queue: deque[bytes] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
+        self._thread = ConnectedThread(
+            "runs",
+            self._write_queued,
+            LOOK_S,
+            on_connect=runs.add_partitions,
+            retry_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+            report=self._report,
+            is_work_left=lambda: bool(self._queue or self.unrecorded),
+        )
 
     def start(self) -> None:
         """Start writing."""
@@ -69,51 +73,25 @@ class HistoryWriter:
             self._bytes += size
             self._queue.append(row)
         if len(self._queue) >= WINDOW:
-            self._wake.set()
+            self._thread.wake()
 
     def close(self) -> None:
         """Write what is queued, if PostgreSQL accepts it now."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(CLOSE_S)
+        self._thread.stop(CLOSE_S)
 
-    def _run(self) -> None:
-        while not self._closing.is_set() or self._queue or self.unrecorded:
-            pause = 0.0
-            try:
-                with db.limited_wait(), db.connect() as conn:
-                    runs.add_partitions(conn)
-                    self._work(conn)
-            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
-                if self._closing.is_set():
-                    logger.warning("%d runs are not recorded: %s", len(self._queue), err)
-                    return
-                pause = self._next_pause_s()
-                logger.warning("runs: %s; trying again in %.2g s", str(err).strip(), pause)
-            except Exception:
-                pause = self._next_pause_s()
-                logger.exception("runs are not recorded; trying again in %.2g s", pause)
-                if self._closing.is_set():
-                    return
-            self._closing.wait(pause)
-            self._failures += 1
+    def _write_queued(self, conn: Connection) -> None:
+        while window := self._window():
+            self._write(conn, window)
+            self._remove_written(len(window))
+        self._count_unrecorded(conn)
+        self._record_dropped(conn)
 
-    def _next_pause_s(self) -> float:
-        return jittered_backoff_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-
-    def _work(self, conn: Connection) -> None:
-        """Write windows until this worker ends."""
-        while True:
-            while window := self._window():
-                self._write(conn, window)
-                self._remove_written(len(window))
-            self._count_unrecorded(conn)
-            self._record_dropped(conn)
-            self._failures = 0
-            if self._closing.is_set():
-                return
-            self._wake.wait(LOOK_S)
-            self._wake.clear()
+    def _report(self, error: Exception, pause_s: float) -> None:
+        is_outage = isinstance(error, (*db.TRANSIENT_ERRORS, DatabaseUnreachableError))
+        if is_outage and self._thread.is_stopping:
+            logger.warning("%d runs are not recorded: %s", len(self._queue), error)
+        else:
+            self._thread.log_error(error, pause_s)
 
     def _window(self) -> list[bytes]:
         """Return the next rows to write; they stay queued until they are written."""

@@ -4,7 +4,6 @@ import functools
 import importlib
 import inspect
 import logging
-import threading
 import time
 from datetime import datetime
 from math import inf
@@ -26,6 +25,7 @@ from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
+from workshed.threads.background import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Periodic(Middleware):
 
     def __init__(self) -> None:
         self._broker: Broker | None = None
-        self._over = threading.Event()
+        self._thread: BackgroundThread | None = None
         self._checked_at = inf
         self._declared_names: set[str] = set()
         self._declare_at = 0.0
@@ -117,17 +117,25 @@ class Periodic(Middleware):
         if not periodic_actors(broker):
             return
         with db.transaction() as conn:
-            known = self._declare_missing(conn, broker, set())
-        self._over = over = threading.Event()
-        if lacking := {actor.actor_name for actor in periodic_actors(broker)} - known:
+            self._declared_names = self._declare_missing(conn, broker, set())
+        names = {actor.actor_name for actor in periodic_actors(broker)}
+        if lacking := names - self._declared_names:
             logger.info("%s: not run until their tables exist", ", ".join(sorted(lacking)))
-        threading.Thread(
-            target=self._keep_registered, args=[broker, known, over], name="periodic", daemon=True
-        ).start()
+        every_s = REPORT_EVERY.total_seconds()
+        self._thread = BackgroundThread(
+            "periodic",
+            functools.partial(self._confirm_jobs, broker),
+            every_s,
+            delay_s=every_s,
+            retry_s=(PAUSE_S, PAUSE_S),
+            report=self._report,
+        )
+        self._thread.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop confirming."""
-        self._over.set()
+        if self._thread is not None:
+            self._thread.stop()
 
     def status(self) -> ProcessStatus:
         """Return the status of this clock at its last check."""
@@ -177,23 +185,19 @@ class Periodic(Middleware):
             )
             meters.PERIODIC_RUNS.add(name, "clock")
 
-    def _keep_registered(self, broker: Broker, known: set[str], over: threading.Event) -> None:
-        """Confirm every minute that a running release still has these jobs.
+    def _confirm_jobs(self, broker: Broker) -> None:
+        """Confirm that a running release still has these jobs.
 
         Also declares jobs whose tables were missing before, because a worker may start before
         `migrate`.
         """
-        pause_s = REPORT_EVERY.total_seconds()
-        while not over.wait(pause_s):
-            try:
-                with db.transaction() as conn:
-                    noted = self._declare_missing(conn, broker, known)
-                    periodic_jobs.touch_jobs(conn, noted)
-                known = noted
-                pause_s = REPORT_EVERY.total_seconds()
-            except Exception as err:  # noqa: BLE001 -- it tries again after any error
-                logger.debug("periodic jobs are not declared: %s", str(err).strip())
-                pause_s = PAUSE_S
+        with db.transaction() as conn:
+            noted = self._declare_missing(conn, broker, self._declared_names)
+            periodic_jobs.touch_jobs(conn, noted)
+        self._declared_names = noted
+
+    def _report(self, error: Exception, _pause_s: float) -> None:
+        logger.debug("periodic jobs are not declared: %s", str(error).strip())
 
     def _declare_missing(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
         """Declare jobs that are not known yet and whose tables exist; return all known names."""

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import threading
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from workshed.parent import is_orphan, master_process
+from workshed.threads.background import BackgroundThread
 
 LOOK_S = 1.0
 STUCK_S = 10.0
@@ -23,22 +23,24 @@ class ParentWatch(Middleware):
     """
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
+        self._has_sent_signal = False
+        self._thread = BackgroundThread("parent watch", self._check_parent, LOOK_S)
 
     def after_process_boot(self, broker: Broker) -> None:
         """Watch the master from now on; it may have died already."""
         if master_process():
-            threading.Thread(target=self._watch, daemon=True).start()
+            self._thread.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop watching: the worker is ending, and a second SIGTERM would interrupt its jobs."""
-        self._stopping.set()
+        self._thread.stop()
 
-    def _watch(self) -> None:
-        while not is_orphan():
-            if self._stopping.wait(LOOK_S):
-                return
-        os.kill(os.getpid(), signal.SIGTERM)
+    def _check_parent(self) -> float | None:
         # At the end of its boot it waits for the master's answer, for ever if that was killed.
-        if not self._stopping.wait(STUCK_S):
+        if self._has_sent_signal:
             os._exit(1)
+        if not is_orphan():
+            return None
+        self._has_sent_signal = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        return STUCK_S

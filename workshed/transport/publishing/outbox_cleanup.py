@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from workshed import db
-from workshed.backoff import jittered_backoff_s
 from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases
 from workshed.jobs.outbox.leases import Key
+from workshed.threads.background import BackgroundThread
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,10 @@ IDLE_S = 10.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
+CONSEQUENCE = (
+    "the rows of sent jobs; a relay will send them again, and workers will drop the duplicates"
+)
+"""What a failure means, for the log."""
 
 
 class OutboxCleaner:
@@ -48,78 +52,65 @@ class OutboxCleaner:
         # Also after a fork, because the parent writes its own marks.
         self._marks: queues.SimpleQueue[tuple[RowFate, Sequence[Key]]] = queues.SimpleQueue()
         self._start_lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._batch: CleanupBatch = {}
+        self._thread = BackgroundThread(
+            "marks",
+            self._write_marks,
+            0.0,
+            retry_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+            report=self._report,
+            is_work_left=lambda: bool(self._batch) or not self._marks.empty(),
+        )
 
     def add(self, verb: RowFate, keys: Sequence[Key]) -> None:
         """Mark rows soon, without waiting; safe from any thread."""
         if not keys:
             return
         self._marks.put((verb, keys))
-        if self._thread is None or not self._thread.is_alive():
+        if not self._thread.is_running:
             try:
                 self._start()
             except RuntimeError as err:  # from Python 3.12 on, at the end of a program
-                logger.warning(
-                    "could not delete the rows of sent jobs; a relay will send them again, and "
-                    "workers will drop the duplicates: %s",
-                    err,
-                )
+                logger.warning("could not delete %s: %s", CONSEQUENCE, err)
 
     def close(self) -> None:
         """Write pending marks, if PostgreSQL takes them now."""
         atexit.unregister(self.close)
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            self._closing.set()
+        if self._thread.is_running:
+            self._thread.stop()
             self._marks.put(("delivered", ()))  # wakes it
-            thread.join(CLOSE_S)
+            self._thread.stop(CLOSE_S)
 
     def _start(self) -> None:
         with self._start_lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._closing.clear()
-                thread = threading.Thread(target=self._run, name="marks", daemon=True)
+            if not self._thread.is_running:
                 atexit.register(self.close)
-                thread.start()
-                self._thread = thread
+                self._thread.start()
 
-    def _run(self) -> None:
-        batch: CleanupBatch = {}
-        failures = 0
-        while not self._closing.is_set() or not self._marks.empty() or batch:
-            try:
-                batch = batch or self._next_batch(None)
-                with db.limited_wait(), db.connect() as conn:
-                    while batch:
-                        write_batch(conn, batch)
-                        failures = 0
-                        batch = self._next_batch(IDLE_S)
-            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
-                if self._closing.is_set():
-                    logger.warning(
-                        "could not delete the rows of sent jobs; a relay will send them again, and "
-                        "workers will drop the duplicates: %s",
-                        err,
-                    )
-                    return
-                pause = jittered_backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-                logger.warning("PostgreSQL: %s; trying again in %.2g s", str(err).strip(), pause)
-                self._closing.wait(pause)
-                failures += 1
-            except Exception:
-                # If the thread ended here, every later row would be left to the relay.
-                logger.exception(
-                    "could not mark the rows of sent jobs; a relay will send them again, and "
-                    "workers will drop the duplicates"
-                )
-                batch = {}
+    def _write_marks(self) -> None:
+        self._batch = self._batch or self._next_batch(None)
+        if self._batch:
+            with db.limited_wait(), db.connect() as conn:
+                while self._batch:
+                    write_batch(conn, self._batch)
+                    self._thread.failures = 0
+                    self._batch = self._next_batch(IDLE_S)
+
+    def _report(self, error: Exception, pause_s: float) -> None:
+        if not isinstance(error, (*db.TRANSIENT_ERRORS, DatabaseUnreachableError)):
+            logger.error("could not mark %s", CONSEQUENCE, exc_info=error)
+            self._batch = {}  # else the next round would fail likewise
+        elif self._thread.is_stopping:
+            logger.warning("could not delete %s: %s", CONSEQUENCE, error)
+        else:
+            text = "PostgreSQL: %s; trying again in %.2g s"
+            logger.warning(text, str(error).strip(), pause_s)
 
     def _next_batch(self, idle_s: float | None) -> CleanupBatch:
         """Wait for a mark, and briefly for more; empty if none arrives within `idle_s`."""
         batch: CleanupBatch = {}
         size = 0
-        wait = 0.0 if self._closing.is_set() else idle_s
+        wait = 0.0 if self._thread.is_stopping else idle_s
         until = None
         while size < LARGEST_BATCH:
             try:
@@ -129,7 +120,7 @@ class OutboxCleaner:
             batch.setdefault(verb, []).extend(keys)
             size += len(keys)
             until = until or time.monotonic() + LONGEST_WAIT_S
-            wait = 0.0 if self._closing.is_set() else max(0.0, until - time.monotonic())
+            wait = 0.0 if self._thread.is_stopping else max(0.0, until - time.monotonic())
         return batch
 
 

@@ -1,15 +1,14 @@
 """Run background duties on schedule, with their own thread and database connection."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
 from workshed import db
 from workshed.database.postgres import Connection
-from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import claims
+from workshed.threads.connected import ConnectedThread
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +29,9 @@ class BackgroundTasks:
         self._tasks = duties
         self._join_timeout_s = leave_s
         self._due_at = [0.0] * len(duties)
-        self._stop_event = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = ConnectedThread(
+            name, self._run_due_tasks, PAUSE_S, on_connect=claims.use_indexes
+        )
 
     def __enter__(self) -> Self:
         """Start with all duties due; without duties, no thread starts."""
@@ -41,26 +41,13 @@ class BackgroundTasks:
 
     def __exit__(self, *_: object) -> None:
         """Finish the current piece of work."""
-        self._stop_event.set()
-        if self._tasks:
-            self._thread.join(self._join_timeout_s)
+        self._thread.stop(self._join_timeout_s)
 
-    def _run(self) -> None:
-        while not self._stop_event.is_set():
-            try:
-                with db.limited_wait(), db.connect() as conn:
-                    claims.use_indexes(conn)
-                    self._run_due_tasks(conn)
-            except (*db.TRANSIENT_ERRORS, DatabaseUnreachableError) as err:
-                logger.warning("%s: %s; trying again", self._thread.name, str(err).strip())
-                self._stop_event.wait(PAUSE_S)
-
-    def _run_due_tasks(self, conn: Connection) -> None:
-        while not self._stop_event.is_set():
-            for number, duty in enumerate(self._tasks):
-                if self._due_at[number] <= time.monotonic():
-                    self._due_at[number] = time.monotonic() + self._run_task(duty, conn)
-            self._stop_event.wait(max(0.0, min(self._due_at) - time.monotonic()))
+    def _run_due_tasks(self, conn: Connection) -> float:
+        for number, duty in enumerate(self._tasks):
+            if self._due_at[number] <= time.monotonic():
+                self._due_at[number] = time.monotonic() + self._run_task(duty, conn)
+        return max(0.0, min(self._due_at) - time.monotonic())
 
     def _run_task(self, duty: RelayTask, conn: Connection) -> float:
         try:

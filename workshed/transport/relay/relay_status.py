@@ -1,12 +1,12 @@
 """Report this relay's status to the process that serves the probes."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from workshed.health import status
 from workshed.health.status import ProcessStatus, StatusFile
+from workshed.threads.background import BackgroundThread
 
 
 class RelayStatusReporter:
@@ -16,27 +16,24 @@ class RelayStatusReporter:
         """Prepare the thread; without a folder, this relay serves its own probes."""
         self._folder = folder
         self._read_status = pulse
-        self._stop_event = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._file: StatusFile | None = None
+        self._has_connected = False
+        self._thread = BackgroundThread("pulse", self._report, status.EVERY_S)
 
     def __enter__(self) -> Self:
         """Start the thread if there is a folder."""
         if self._folder is not None:
+            self._file = StatusFile(self._folder)
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop reporting, because this process ends."""
-        self._stop_event.set()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        if self._folder is not None:
-            telling = StatusFile(self._folder)
-            begun = False
-            while not self._stop_event.is_set():
-                pulse = self._read_status()
-                # Until it has connected it is not reported: while it is replaced, another one runs.
-                begun = begun or not pulse.problems
-                if begun:
-                    telling(pulse)
-                self._stop_event.wait(status.EVERY_S)
+    def _report(self) -> None:
+        pulse = self._read_status()
+        # Until it has connected it is not reported: while it is replaced, another one runs.
+        self._has_connected = self._has_connected or not pulse.problems
+        if self._has_connected and self._file is not None:
+            self._file(pulse)

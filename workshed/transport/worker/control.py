@@ -1,7 +1,6 @@
 """Follow operators' commands in PostgreSQL: paused queues, cancelled jobs, quiet workers."""
 
 import logging
-import threading
 import time
 
 from workshed import db
@@ -9,6 +8,7 @@ from workshed.database.postgres import Connection
 from workshed.jobs.control import cancel_rules, cancellations, queues
 from workshed.jobs.outbox import relays
 from workshed.metrics import meters
+from workshed.threads.connected import ConnectedThread
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.worker.gauges import WorkerGauges
 from workshed.transport.worker.heartbeat import WorkerHeartbeat
@@ -33,12 +33,13 @@ class ControlPoller:
         self._gauges = WorkerGauges(execution.running_jobs, beat.process.threads)
         self._pause_state = pausing
         self._execution = execution
-        self._stop_event = threading.Event()
         self._has_answered = True
         self._answered_at = time.monotonic()
         self._xmin = 0
         self._polls_without_relay = 0
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = ConnectedThread(
+            "watch", self.poll, POLL_S, delay_s=POLL_S, report=self._report_outage
+        )
 
     def start(self) -> None:
         """Poll once, so that no job starts that was cancelled before; then start the thread."""
@@ -48,8 +49,7 @@ class ControlPoller:
 
     def stop(self) -> None:
         """End the thread, and record that this worker has ended."""
-        self._stop_event.set()
-        self._thread.join(2 * POLL_S)
+        self._thread.stop(2 * POLL_S)
         self._heartbeat.record_end()
 
     def poll(self, conn: Connection) -> None:
@@ -92,14 +92,7 @@ class ControlPoller:
         elif self.is_ready and not was_ready:
             logger.info("ready again: a relay is running")
 
-    def _run(self) -> None:
-        while not self._stop_event.wait(POLL_S):
-            try:
-                with db.limited_wait(), db.connect() as conn:
-                    while not self._stop_event.is_set():
-                        self.poll(conn)
-                        self._stop_event.wait(POLL_S)
-            except Exception as err:  # noqa: BLE001 -- it polls again after any error
-                self._has_answered = False
-                meters.POSTGRESQL_UP.set(0)
-                logger.warning("cannot read paused queues and cancellations: %s", str(err).strip())
+    def _report_outage(self, error: Exception, _pause_s: float) -> None:
+        self._has_answered = False
+        meters.POSTGRESQL_UP.set(0)
+        logger.warning("cannot read paused queues and cancellations: %s", str(error).strip())

@@ -1,11 +1,11 @@
 """Report this worker's status without asking any server, and learn whether it should be quiet."""
 
-import threading
 from pathlib import Path
 
 from workshed.health import status
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus, StatusFile
+from workshed.threads.background import BackgroundThread
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.worker.control import ControlPoller
@@ -35,8 +35,9 @@ class WorkerStatusReporter:
         self._control_poller = watch
         self._finished_count = 0
         self._memory_bytes = read_memory_bytes()
-        self._stop_event = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._is_up = False
+        self._file: StatusFile | None = None
+        self._thread = BackgroundThread("pulse", self._report, status.EVERY_S)
 
     def read_commands(self) -> None:
         """Become quiet or resume, as the supervisor wants."""
@@ -52,23 +53,19 @@ class WorkerStatusReporter:
 
     def stop(self) -> None:
         """Stop the thread."""
-        self._stop_event.set()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        while not self._consumer_connection.is_consuming(self._queues):
-            if self._stop_event.wait(BOOT_POLL_S):
-                return
-        telling = None if self._folder is None else StatusFile(self._folder)
-        up = False
-        while True:
-            self.read_commands()
-            if telling is not None:
-                telling(self._collect_status())
-            if not up:
-                up = True
-                notify_ready()
-            if self._stop_event.wait(status.EVERY_S):
-                return
+    def _report(self) -> float | None:
+        if not self._is_up and not self._consumer_connection.is_consuming(self._queues):
+            return BOOT_POLL_S
+        self.read_commands()
+        if self._folder is not None:
+            self._file = self._file or StatusFile(self._folder)
+            self._file(self._collect_status())
+        if not self._is_up:
+            self._is_up = True
+            notify_ready()
+        return None
 
     def _collect_status(self) -> ProcessStatus:
         found = [self._consumer_connection.problem, self._control_poller.problem]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dramatiq.worker import Worker
 
 from workshed.errors import EXIT_WATCHDOG
+from workshed.threads.background import BackgroundThread
 from workshed.transport.amqp.connection import ReconnectingConnection
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class Watchdog:
         self._links = links
         self._silent_checks: dict[ReconnectingConnection, tuple[int, int]] = {}
         self._exit = leave
-        self._stop_event = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread = BackgroundThread(
+            "watchdog", self._check, POLL_S, delay_s=POLL_S, is_work_left=lambda: True
+        )
 
     def start(self) -> None:
         """Check every second from now on."""
@@ -50,7 +52,7 @@ class Watchdog:
 
     def stop(self) -> None:
         """Stop checking, because threads now end as planned."""
-        self._stop_event.set()
+        self._thread.stop()
 
     def find_problem(self) -> str | None:
         """Check once; return what has stopped working, or `None`."""
@@ -65,15 +67,16 @@ class Watchdog:
                 return f"the I/O loop of the {link.name} has not run for {looks} checks"
         return None
 
-    def _run(self) -> None:
-        while not self._stop_event.wait(POLL_S):
-            reset_timer()
-            trouble = self.find_problem()
-            if trouble is not None and not self._stop_event.is_set():
-                logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
-                self._exit(EXIT_WATCHDOG)
-                break
-        faulthandler.cancel_dump_traceback_later()
+    def _check(self) -> None:
+        if self._thread.is_stopping:  # the last round
+            faulthandler.cancel_dump_traceback_later()
+            return
+        reset_timer()
+        trouble = self.find_problem()
+        if trouble is not None and not self._thread.is_stopping:
+            logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
+            self._exit(EXIT_WATCHDOG)
+            self._thread.stop()
 
 
 def reset_timer() -> None:

@@ -234,7 +234,7 @@ def test_a_writer_that_cannot_write_numbers_keeps_them_and_ends(
     rename("count_unrecorded_runs", "missing")
     recording.start()
     unrecorded(recording)
-    eventually(lambda: recording._failures >= 2)  # so that the pauses grow
+    eventually(lambda: recording._thread.failures >= 2)  # so that the pauses grow
     rename("missing", "count_unrecorded_runs")
     eventually(lambda: counts(conn) == {("note", "succeeded", ""): 1})
     rename("count_unrecorded_runs", "missing")
@@ -243,7 +243,7 @@ def test_a_writer_that_cannot_write_numbers_keeps_them_and_ends(
 
     recording.close()
 
-    assert not recording._thread.is_alive()
+    assert not recording._thread.is_running
     assert 1 <= caplog.text.count("trying again") - before <= 3
 
 

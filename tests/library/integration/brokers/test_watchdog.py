@@ -101,7 +101,7 @@ def test_the_watchdog_ignores_a_graceful_shutdown(actor, broker, working):
     with working("default") as worker:
         guard = broker._lifecycle._watchdog
 
-    assert guard._stop_event.is_set()
+    assert guard._thread.is_stopping
     assert not any(thread.is_alive() for thread in watchdog.dramatiq_threads(worker))
 
 

@@ -24,6 +24,7 @@ from workshed.console.operations.environment import (
     require_rabbitmq,
 )
 from workshed.errors import SettingsError
+from workshed.threads.background import BackgroundThread
 from workshed.transport.amqp.url import display_address
 from workshed.transport.errors import UndeclaredQueueError
 from workshed.transport.rabbitmq import RabbitMQBroker
@@ -120,20 +121,19 @@ def ending_by_signal(stopped: threading.Event) -> Generator[None]:
 @contextmanager
 def reporting(counts: Counter[Fate]) -> Generator[None]:
     """In the block, print the counts every 10 s if they have changed."""
-    over = threading.Event()
+    printed: dict[Fate, int] = {}
 
     def report() -> None:
-        said: dict[Fate, int] = {}
-        while not over.wait(REPORT_EVERY_S):
-            if said != counts:
-                said = dict(counts)
-                print_message(f"{describe(counts)} …")
+        if printed != counts:
+            printed.update(counts)
+            print_message(f"{describe(counts)} …")
 
-    threading.Thread(target=report, daemon=True).start()
+    thread = BackgroundThread("counts", report, REPORT_EVERY_S, delay_s=REPORT_EVERY_S)
+    thread.start()
     try:
         yield
     finally:
-        over.set()
+        thread.stop()
 
 
 def describe(counts: Counter[Fate]) -> str:

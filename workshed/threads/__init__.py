@@ -1,0 +1,1 @@
+"""Threads of the library that repeat their work until they are stopped."""
