@@ -1,15 +1,18 @@
 """`python -m shop campaigns`: email campaigns, from the draft to the outcome of each recipient."""
 
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
-from workshed.console.formatting import TIME_METAVAR, parse_time
+from workshed.console.formatting import TIME_METAVAR, format_ago, format_due, parse_time
+from workshed.console.text import escape_control
+from workshed.database.postgres import database_now
 
 if TYPE_CHECKING:
     from shop.campaigns import Campaign, CampaignProgress, Choice
@@ -29,9 +32,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from shop.campaign_actions import as_data
     from shop.campaigns import get_progress_of_each, list_campaigns
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
-    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         found = list_campaigns(conn, limit)
@@ -91,8 +92,6 @@ def add(
     unsubscribe_url. Text and HTML must show unsubscribe_url. All are rendered for a sample
     recipient first.
     """
-    from typing import get_args
-
     from shop.campaigns import Audience, check_templates, create
     from shop.campaigns import count_audience as recipients_of
     from workshed import db
@@ -127,7 +126,6 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     from shop.campaigns import check_templates
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import open_database
-    from workshed.console.text import escape_control
 
     with open_database("shop") as conn:
         found = check_templates(require_campaign(conn, campaign))
@@ -241,9 +239,7 @@ def show(
     from shop.campaign_actions import as_data, count_by_state, require_campaign
     from shop.campaigns import get_progress
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import format_ago, format_due
     from workshed.console.operations.environment import open_database
-    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         found = watch_campaign(conn, campaign) if watch else require_campaign(conn, campaign)
@@ -285,8 +281,6 @@ def recipients(
     as_json: Json = False,
 ) -> None:
     """List recipients with their state, and why they did not get it."""
-    from typing import get_args
-
     from shop.campaign_actions import require_campaign
     from shop.campaigns import CampaignProgress, RecipientOutcome, list_recipients
     from workshed.console.cli.terminal import output
@@ -351,8 +345,6 @@ def resume(
     With --again it is also sent to those who did not get it. Of those whose
     outcome is unknown, some may get it twice.
     """
-    from typing import get_args
-
     from actors import resume_campaign
     from shop.campaign_actions import count_by_state, require_campaign
     from shop.campaigns import ResendState, get_progress
@@ -456,8 +448,6 @@ def read_template(path: Path) -> str:
 
 def watch_campaign(conn: "Connection", campaign_id: int) -> "Campaign":
     """Wait until nothing more is sent, with a progress bar on a terminal; return the campaign."""
-    import time
-
     from rich.console import Console
     from rich.progress import (
         BarColumn,

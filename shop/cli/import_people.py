@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,8 +116,6 @@ def parse_layout(columns: list[str], name: str | None, encoding: str | None) -> 
 
 def print_preview(file: Path, layout: "Layout", *, as_json: bool) -> None:
     """Print how the file is read, and which of its rows would fail."""
-    from dataclasses import asdict
-
     from shop import imports
     from workshed.console.cli.terminal.output import print_fields, print_json, print_table
 
@@ -217,8 +216,6 @@ def write_failures(conn: "Connection", found: "Import", path: Path) -> int:
 
 def print_result(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     """Print the result of the import."""
-    from dataclasses import asdict
-
     from shop import imports
     from workshed.console.cli.terminal.output import print_fields, print_json
 

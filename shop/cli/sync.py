@@ -1,11 +1,14 @@
 """`python -m shop sync`: the synced sources."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
+from workshed.console.formatting import format_ago, format_due
+from workshed.database.postgres import database_now
 
 if TYPE_CHECKING:
     from shop.sync import SyncSource
@@ -19,11 +22,8 @@ sync = typer.Typer(
 @sync.command("list")
 def listed(*, as_json: Json = False) -> None:
     """List the sources with the age of their data; `python -m shop sync` does the same."""
-    from dataclasses import asdict
-
     from shop.sync import count_records, list_sources
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
 
     with open_database("shop") as conn:
@@ -103,13 +103,9 @@ def skipped(
     as_json: Json = False,
 ) -> None:
     """List the items of a source that cannot be synced, each with the reason."""
-    from dataclasses import asdict
-
     from shop.sync import list_skipped
     from workshed.console.cli.terminal import output
-    from workshed.console.formatting import format_ago
     from workshed.console.operations.environment import open_database
-    from workshed.database.postgres import database_now
 
     with open_database("shop") as conn:
         require_source(conn, name)
@@ -172,8 +168,6 @@ def require_source(conn: "Connection", name: str) -> None:
 
 def format_state(source: "SyncSource") -> str:
     """Format what the source is doing, or what is wrong with it."""
-    from workshed.console.formatting import format_ago, format_due
-
     held = source.circuit_open_until is not None and source.circuit_open_until > source.now
     words = []
     if source.failing_since is not None:

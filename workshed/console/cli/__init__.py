@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+from workshed import __version__
 from workshed.app import get_app as application
 from workshed.app import load_object
 from workshed.console.summary import read_summary
@@ -202,8 +203,6 @@ app = typer.Typer(
 
 def print_version(wanted: bool) -> None:
     """Print the version and exit, if wanted."""
-    from workshed import __version__
-
     if wanted:
         print(f"workshed {__version__}")
         raise typer.Exit

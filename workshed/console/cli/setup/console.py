@@ -1,17 +1,25 @@
 """`workshed console`: serve the web console."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
-from workshed.console.cli.setup.console_access import logout, token, user
-
-if TYPE_CHECKING:
-    import socket
-
-console = typer.Typer(add_completion=False, invoke_without_command=True)
+from workshed.console.cli import LazyCommands
 
 LOOPBACK = "127.0.0.1"
+
+
+class ConsoleCommands(LazyCommands):
+    """Commands about access to the console."""
+
+    def import_paths(self) -> Mapping[str, str]:
+        """Return the import path of each command, by name."""
+        names = ("user", "token", "logout")
+        return {name: f"workshed.console.cli.setup.console_access:{name}" for name in names}
+
+
+console = typer.Typer(cls=ConsoleCommands, add_completion=False, invoke_without_command=True)
 
 
 @console.callback()
@@ -43,76 +51,8 @@ def serve(
 
     WORKSHED_CONSOLE_USERS lists the users; without any, the console does not start.
     """
-    if context.invoked_subcommand:
-        return
+    if not context.invoked_subcommand:
+        # The help of the console does not need the web server, which takes long to import.
+        from workshed.console.cli.setup.console_server import serve_console
 
-    from workshed.console.cli.terminal.output import print_message
-    from workshed.console.operations.environment import import_actors
-    from workshed.console.web import create_app
-    from workshed.console.web.server.build import build_server
-    from workshed.console.web.server.clients import Proxies, require_answer
-    from workshed.settings import settings
-
-    named = settings().console_proxies if proxies is None else proxies
-    require_answer(host, named)
-    import_actors(())
-    if metrics_port is not None:
-        serve_metrics(metrics_port)
-    server = build_server(create_app(), Proxies.parse(named))
-    with open_socket(host, port) as listener:
-        print_message(f"Console http://{host}:{listener.getsockname()[1]}")
-        server.run(sockets=[listener])
-    if not server.started:
-        raise typer.Exit(1)
-
-
-def open_socket(host: str, port: int) -> "socket.socket":
-    """Open the port before anything else starts, so that a port in use is reported at once.
-
-    Raises `WorkshedError`.
-    """
-    import socket
-
-    from workshed.errors import WorkshedError
-
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as err:
-        raise WorkshedError(
-            f"cannot listen on {host}:{port}: {err.strerror}; see --host and --port"
-        ) from None
-
-
-def serve_metrics(port: int) -> None:
-    """Serve `/metrics` of this process in a thread; raises `WorkshedError` if it cannot."""
-    import threading
-
-    from workshed.console.cli.terminal.output import print_message
-    from workshed.errors import SettingsError, WorkshedError
-    from workshed.health.http import PageServer
-    from workshed.settings import settings
-
-    config = settings()
-    if not config.has_shared_metrics:
-        raise SettingsError(
-            "--metrics-port has nothing to serve: WORKSHED_METRICS is false, or the program that "
-            "set PROMETHEUS_MULTIPROC_DIR serves the metrics"
-        )
-    from workshed.metrics import exposition, metric
-
-    metric.keep_in_memory()
-    page = exposition.metrics_page(exposition.own_metrics)
-    try:
-        server = PageServer(config.metrics_host, port, {"/metrics": page})
-    except OSError as err:
-        raise WorkshedError(
-            f"cannot listen on {config.metrics_host}:{port}: {err.strerror}; see --metrics-port "
-            "and WORKSHED_METRICS_HOST"
-        ) from None
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    print_message(f"Metrics http://{config.metrics_host}:{server.server_address[1]}/metrics")
-
-
-for command in (user, token, logout):
-    console.command()(command)
+        serve_console(host, port, proxies, metrics_port)

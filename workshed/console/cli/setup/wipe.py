@@ -1,5 +1,6 @@
 """`workshed dev --reset`: delete the data of earlier runs, after confirmation."""
 
+import json
 from pathlib import Path
 
 from workshed.console.cli.terminal.confirm import require_confirmation
@@ -37,8 +38,6 @@ def print_dry_run(folder: Path, left: list[Path], *, as_json: bool) -> None:
     """Print what would be deleted."""
     if as_json:
         # One line, like all output of `dev --json`.
-        import json
-
         print(json.dumps({"state": str(folder), "files": len(left), "bytes": count_bytes(left)}))
         return
     print(f"{folder}: {format_amount(left)}")
