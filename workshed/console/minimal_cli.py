@@ -72,7 +72,7 @@ def migrate(asked: argparse.Namespace) -> int:
 
 
 def relay(_asked: argparse.Namespace) -> int:
-    """Run a relay."""
+    """Run a relay, which `migrate` does not need."""
     from workshed.transport.relay.relay import main as run
 
     return run()

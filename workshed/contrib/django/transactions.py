@@ -115,7 +115,7 @@ class Lender:
         if register := getattr(lent, "register_geometry_adapters", None):
             register(connection)
         if apps.is_installed("django.contrib.postgres"):
-            from django.contrib.postgres.signals import register_type_handlers  # noqa: PLC0415
+            from django.contrib.postgres.signals import register_type_handlers  # noqa: PLC0415 -- optional
 
             register_type_handlers(lent)
         return connection

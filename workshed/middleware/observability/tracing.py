@@ -188,11 +188,8 @@ def _ensure_provider() -> trace.TracerProvider:
     if not isinstance(found, trace.ProxyTracerProvider):
         return found
     # Imported here, because senders leave the SDK to their application.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from workshed.middleware.observability import otlp_export  # noqa: PLC0415
 
-    made = TracerProvider()
-    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    made = otlp_export.create_provider()
     trace.set_tracer_provider(made)
     return made
