@@ -15,8 +15,11 @@ class ConsoleCommands(LazyCommands):
 
     def import_paths(self) -> Mapping[str, str]:
         """Return the import path of each command, by name."""
-        names = ("user", "token", "logout")
-        return {name: f"workshed.console.cli.setup.console_access:{name}" for name in names}
+        return {
+            "user": "workshed.console.cli.setup.console_access:user",
+            "token": "workshed.console.cli.setup.console_access:token",
+            "logout": "workshed.console.cli.setup.console_logout:logout",
+        }
 
 
 console = typer.Typer(cls=ConsoleCommands, add_completion=False, invoke_without_command=True)

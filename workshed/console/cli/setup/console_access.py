@@ -1,16 +1,13 @@
-"""`workshed console user`, `token` and `logout`: who may use the web console."""
+"""`workshed console user` and `token`: who may use the web console."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_json
-from workshed.console.operations.environment import open_database
 from workshed.console.web.auth import program_tokens
-from workshed.console.web.auth.log_out import LOG_OUT
 from workshed.console.web.auth.roles import ROLES, Role
 from workshed.console.web.auth.users import format_entry, parse_users
 
@@ -50,16 +47,6 @@ def token(name: UserName, *, role: RoleName = "reader", as_json: Json = False) -
     else:
         # Not as a table, which would break a long line where the terminal ends.
         print(f"token  {made}\nentry  {entry}")
-
-
-def logout(
-    names: Annotated[list[str], typer.Argument(metavar="USER", show_default=False)],
-    *,
-    as_json: Json = False,
-) -> None:
-    """End all sessions of users of the web console; they may log in again."""
-    with open_database() as conn:
-        run_operation(conn, LOG_OUT, names, as_json=as_json)
 
 
 def check_entry(name: str, role: str) -> Role:
