@@ -31,6 +31,7 @@ PUBLIC = (
     "workshed.console.web",
     "workshed.contrib.mail",
     "workshed.contrib.notifications",
+    "workshed.contrib.sqlalchemy",
     "workshed.contrib.storage",
 )
 """The modules whose `__all__` is public; all other modules may change in any release."""

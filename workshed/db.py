@@ -1,6 +1,7 @@
 """Transactions on the connection pool of a process, which is opened after the fork."""
 
 import atexit
+import functools
 import importlib
 import logging
 import math
@@ -10,8 +11,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from workshed.database.job_thread import (
+    current_job_thread,
+    move_to_job_thread,
+    run_in_job_thread,
+)
 from workshed.database.postgres import IDLE, describe_address
 from workshed.database.waits import (
     WaitDeadline,
@@ -21,7 +27,7 @@ from workshed.database.waits import (
     limited_wait,
     remaining_wait,
 )
-from workshed.errors import DatabaseUnreachableError
+from workshed.errors import DatabaseUnreachableError, OpenTransactionError
 from workshed.interrupts import thread_gate
 from workshed.settings import settings
 
@@ -61,7 +67,9 @@ __all__ = [
     "join_transaction",
     "joined_connection",
     "limited_wait",
+    "move_to_joined_thread",
     "release_claims",
+    "run_in_job_thread",
     "savepoint",
     "separate_transaction",
     "snapshot",
@@ -69,6 +77,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LAZY_NAMES = ("TRANSIENT_ERRORS", "Connection", "InterruptibleConnection", "NoAnswerError")
 """Names of `workshed.database.pool`, which imports psycopg."""
@@ -169,7 +180,8 @@ def transaction() -> "Generator[Connection]":
     Inside a joined transaction the block is a savepoint: an exception undoes only the block, and
     the joined transaction commits later. A time limit may strike in the block, but not in the steps
     around it. PostgreSQL ends a statement that exceeds the limit by 5 s, even if this process is
-    gone.
+    gone. Raises `OpenTransactionError` in the coroutine of an actor with `once=True`, whose
+    transaction belongs to another thread: see `run_in_job_thread`.
     """
     joined = _joined_transaction.get()
     if joined is None:
@@ -177,6 +189,7 @@ def transaction() -> "Generator[Connection]":
             limit_statements(conn)
             yield conn
         return
+    _require_its_thread()
     joined.is_used = True
     try:
         with savepoint(joined.conn):
@@ -185,6 +198,17 @@ def transaction() -> "Generator[Connection]":
     except BaseException:
         joined.undone_blocks += 1
         raise
+
+
+def _require_its_thread() -> None:
+    thread = current_job_thread()
+    if thread is not None and not thread.is_current:
+        raise OpenTransactionError(
+            "the transaction of an async actor with once=True belongs to the thread of the job, "
+            "and this is another one, such as that of the event loop: write async with "
+            "async_job_session(…) of workshed.contrib.sqlalchemy, or move the block with "
+            "db.transaction() into a function and write await db.run_in_job_thread(function, …)"
+        )
 
 
 @contextmanager
@@ -345,6 +369,21 @@ def joined_connection() -> "Connection | None":
     """Return the connection whose transaction this thread has joined, if any."""
     joined = _joined_transaction.get()
     return None if joined is None else joined.conn
+
+
+def move_to_joined_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that writes in a joined transaction do so in the thread of its job.
+
+    That differs from the calling thread in an async actor with `once=True`, which sends jobs.
+    """
+
+    @functools.wraps(function)
+    def moved(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _joined_transaction.get() is None:
+            return function(*args, **kwargs)
+        return move_to_job_thread(function, *args, **kwargs)
+
+    return moved
 
 
 def connect() -> "InterruptibleConnection":

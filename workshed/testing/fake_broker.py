@@ -143,6 +143,7 @@ class FakeBroker(ExecutingBroker):
             return self._send_with(conn, [message], delay)[0]
         return self._store_delayed(message, delay or 0)
 
+    @db.move_to_joined_thread
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
         """Store messages, all of them or none."""
         if (conn := self.open_transaction()) is not None:

@@ -70,6 +70,7 @@ class ExecutingBroker(WorkshedBroker):
         """Let each middleware write its part of an outcome, in the caller's transaction."""
         self._execution.write_outcome(conn, job, outcome)
 
+    @db.move_to_joined_thread
     def _store_delayed(self, message: Message, delay: int) -> Message:
         """Store a message that is due after `delay` milliseconds, with its key if it has one.
 

@@ -66,6 +66,14 @@ with job_session() as session:
     session.add(jobs.Order(id=1000))
 jobs.copy_order.send(1000)
 """
+REORDER = """
+import sqlalchemy_async_jobs as jobs
+from workshed.contrib.sqlalchemy import job_session
+
+with job_session() as session:
+    session.add(jobs.Order(id=1000))
+jobs.reorder.send(1000)
+"""
 CANCEL_ORDER = """
 import sqlalchemy_jobs as jobs
 
@@ -86,7 +94,7 @@ def project(tmp_path, run, environment):
 def test_every_example_is_run_here():
     assert set(FILES) == {
         *("django_views.py", "orders.sql", "reminders.py"),
-        *("sqlalchemy_orders.py", "sqlalchemy_jobs.py"),
+        *("sqlalchemy_orders.py", "sqlalchemy_jobs.py", "sqlalchemy_async_jobs.py"),
     }
 
 
@@ -115,6 +123,18 @@ def test_the_jobs_of_sqlalchemy_write_once_each(
     eventually(lambda: count("workshed.runs WHERE outcome = 'succeeded'") == 3)
     # The order was copied, and then deleted once although its job was sent twice.
     assert (count("workshed.once_keys"), count("store.orders")) == (2, 1)
+
+
+def test_the_async_job_of_sqlalchemy_writes_once(
+    project, start_worker, run, environment, count, eventually
+):
+    start_worker("sqlalchemy_async_jobs", "shop_actors")
+
+    code, said = run("-c", REORDER, **environment)
+
+    assert code == 0, said
+    eventually(lambda: count("store.orders WHERE invoiced") == 1)
+    assert (count("workshed.once_keys"), count("store.orders")) == (1, 2)
 
 
 def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():

@@ -3,6 +3,7 @@
 from workshed.extras import require_extra
 
 with require_extra("sqlalchemy"):
+    from workshed.contrib.sqlalchemy.async_sessions import async_job_session
     from workshed.contrib.sqlalchemy.sessions import job_session, session_on
 
-__all__ = ["job_session", "session_on"]
+__all__ = ["async_job_session", "job_session", "session_on"]

@@ -113,8 +113,8 @@ class OncePerMessage(Middleware):
         logger.warning(
             "%s has once=True, but did not use its transaction: what it writes on a connection of "
             "its own, for example an ORM's, may happen twice. Write through db.transaction(), "
-            "job_session() of workshed.contrib.sqlalchemy or Django's ORM with "
-            "workshed.contrib.django, or leave out once=True",
+            "job_session() or async_job_session() of workshed.contrib.sqlalchemy, or Django's ORM "
+            "with workshed.contrib.django, or leave out once=True",
             actor,
         )
         with db.autocommit_statement() as conn:

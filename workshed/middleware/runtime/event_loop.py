@@ -1,11 +1,12 @@
 """The event loop on which async actors run."""
 
+import asyncio
 import functools
 import inspect
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import dramatiq
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
@@ -14,16 +15,53 @@ from dramatiq.middleware import Middleware
 from dramatiq.threading import Interrupt
 from dramatiq.worker import Worker
 
+from workshed.database.job_thread import JobThread
+
 logger = logging.getLogger(__name__)
 
 Function = Callable[..., Any]
+R = TypeVar("R")
+
+
+END_S = 1.0
+"""How long an interrupted coroutine may take to end."""
+
+
+class JobEventLoop(EventLoopThread):
+    """An event loop whose coroutines run blocking calls in the threads that wait for them."""
+
+    def run_coroutine(self, coro: Awaitable[R]) -> R:
+        """Run a coroutine on the loop, and its calls in this thread.
+
+        An interrupt of this thread cancels the coroutine, whose calls are run until it has ended.
+        """
+        if not self.loop.is_running():
+            raise RuntimeError("the event loop has stopped, because its process is ending")
+        thread = JobThread()
+
+        async def run() -> R:
+            try:
+                return await coro
+            finally:
+                thread.finish()
+
+        with thread.accept_calls():
+            future = asyncio.run_coroutine_threadsafe(run(), self.loop)
+            try:
+                thread.serve()
+                return future.result()
+            except Interrupt:
+                self.loop.call_soon_threadsafe(future.cancel)
+                thread.serve(within_s=END_S)
+                raise
 
 
 class EventLoop(Middleware):
     """Run `async def` actors on one event loop, which starts with the first of them.
 
-    A worker thread waits for each, so middleware treats async and other actors alike. dramatiq's
-    own `AsyncIO` starts a loop in every worker, even without async actors.
+    A worker thread waits for each, so middleware treats async and other actors alike, and runs its
+    blocking calls. dramatiq's own `AsyncIO` starts a loop in every worker, even without async
+    actors.
 
     *Order:* before anything wraps the function.
     """
@@ -35,11 +73,6 @@ class EventLoop(Middleware):
         """Let an async actor start the loop if there is none."""
         if not inspect.iscoroutinefunction(inspect.unwrap(actor.fn)):
             return
-        if actor.options.get("once"):
-            raise ValueError(
-                f"{actor.actor_name}: once=True of an async actor: an interrupted coroutine may go "
-                "on for a moment after its transaction has ended; use once(conn, key) inside it"
-            )
         actor.fn = self._wrap(actor.fn)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -54,15 +87,10 @@ class EventLoop(Middleware):
         def looped(*args: Any, **kwargs: Any) -> Any:
             with self._start_lock:
                 if get_event_loop_thread() is None:
-                    loop = EventLoopThread(logger)
+                    loop = JobEventLoop(logger)
                     loop.daemon = True  # it must not delay the exit of the process
                     loop.start(timeout=10)
                     set_event_loop_thread(loop)
-            try:
-                return function(*args, **kwargs)
-            except RuntimeError as err:
-                if isinstance(err.__cause__, Interrupt):  # its coroutine did not end within 1 s
-                    raise err.__cause__ from None
-                raise
+            return function(*args, **kwargs)
 
         return looped

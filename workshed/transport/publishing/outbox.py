@@ -88,6 +88,7 @@ def release_to_relay(messages: Sequence[OutgoingMessage]) -> Failures:
     return _run_in_transaction(messages, store)
 
 
+@db.move_to_joined_thread
 def insert_in_joined_transaction(messages: Sequence[OutgoingMessage]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:

@@ -458,14 +458,6 @@ def test_expired_counters_are_deleted(jobs, limiters):
 # Async actors
 
 
-def test_an_async_actor_that_runs_once_is_refused(jobs, actor):
-    async def fetch():
-        pass
-
-    with pytest.raises(ValueError, match="once=True of an async actor"):
-        actor(queue_name="default", actor_name="fetch", once=True)(fetch)
-
-
 def test_an_async_actor_runs_on_the_loop(jobs, actor):
     seen = []
 

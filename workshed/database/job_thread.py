@@ -1,0 +1,270 @@
+"""Blocking calls of a coroutine, run in the thread that waits for it.
+
+A connection of psycopg, its transaction and the interrupts of a time limit belong to one thread.
+That thread is idle while its coroutine runs on an event loop, so it runs these calls.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, ParamSpec, Self, TypeVar
+
+from workshed.errors import OpenTransactionError
+from workshed.interrupts import thread_gate
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""How often a waiting thread looks for an interrupt."""
+
+_current: "ContextVar[JobThread | None]" = ContextVar("thread of the async job", default=None)
+
+
+def current_job_thread() -> "JobThread | None":
+    """Return the thread that waits for this coroutine, if there is one."""
+    return _current.get()
+
+
+class JobThread:
+    """The current thread, while it waits for a coroutine and runs the calls of it."""
+
+    def __init__(self) -> None:
+        self.blocks: list[ThreadBlock] = []
+        """The blocks that are open."""
+        self._thread = threading.get_ident()
+        self._gate = thread_gate()
+        self._calls: queue.SimpleQueue[ThreadCall | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_finished = self._is_closed = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the thread of the caller."""
+        return threading.get_ident() == self._thread
+
+    @contextmanager
+    def accept_calls(self) -> Generator[None]:
+        """Accept calls of coroutines that are started in the block.
+
+        Afterwards each call is refused, also of a coroutine that goes on after an interrupt, so
+        that it does not reach a connection that is another job's by then.
+        """
+        token = _current.set(self)
+        try:
+            yield
+        except BaseException as err:
+            self._close(err)
+            raise
+        else:
+            self._close(None)
+        finally:
+            _current.reset(token)
+
+    def serve(self, *, within_s: float | None = None) -> bool:
+        """Run calls until `finish`; return whether that came in time.
+
+        An interrupt is raised in a call or between two of them, so that each call gets an answer.
+        """
+        until = None if within_s is None else time.monotonic() + within_s
+        with self._gate.defer():
+            while not self._is_finished:
+                if until is not None and time.monotonic() > until:
+                    return False
+                with contextlib.suppress(queue.Empty):
+                    call = self._calls.get(timeout=POLL_S)
+                    if call is not None:
+                        call.run(self._gate.allow())
+                with self._gate.allow():
+                    pass
+        return True
+
+    def finish(self) -> None:
+        """Let `serve` return; the coroutine has ended."""
+        self._is_finished = True
+        self._calls.put(None)
+
+    def submit(self, function: Callable[[], R]) -> "Future[R]":
+        """Let this thread call a function; raises `OpenTransactionError` if its job has ended."""
+        call = ThreadCall(function)
+        with self._lock:
+            if self._is_closed:
+                raise job_has_ended()
+            self._calls.put(call)
+        return call.result
+
+    def _close(self, error: BaseException | None) -> None:
+        with self._gate.defer():
+            with self._lock:
+                self._is_closed = True
+            self._refuse_waiting()
+            was_open = bool(self.blocks)
+            for block in reversed(self.blocks):
+                block.abandon(error or job_has_ended())
+        if was_open and error is None:
+            raise OpenTransactionError(
+                "the job has ended, but not the task in which it opened a session, whose writes "
+                "are undone: await its tasks, for example in an asyncio.TaskGroup"
+            )
+
+    def _refuse_waiting(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None and call.result.set_running_or_notify_cancel():
+                    call.result.set_exception(job_has_ended())
+
+
+def job_has_ended() -> OpenTransactionError:
+    """Return the error of a coroutine that goes on after its job."""
+    return OpenTransactionError("the job of this task has ended, and its transactions with it")
+
+
+class ThreadCall:
+    """A call for another thread."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.result: Future[Any] = Future()
+        self._function = function
+
+    def run(self, interruptible: AbstractContextManager[None]) -> None:
+        """Call the function and store what it returns or raises.
+
+        Raises an interrupt, which ends the job, and no other error.
+        """
+        if not self.result.set_running_or_notify_cancel():
+            return
+        try:
+            with interruptible:
+                returned = self._function()
+        except Exception as err:  # noqa: BLE001 -- it is the caller's
+            self.result.set_exception(err)
+        except BaseException as err:
+            self.result.set_exception(err)
+            raise
+        else:
+            self.result.set_result(returned)
+
+
+class ThreadBlock:
+    """Context managers that are entered and left in the thread of a job.
+
+    They are left even if the task is cancelled while they are entered, or never ends. The calls of
+    a block share one context, because blocks of several tasks may alternate in the thread.
+    """
+
+    def __init__(self, thread: JobThread) -> None:
+        self.thread = thread
+        self._context: Context = copy_context()
+        self._stack = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Begin the block."""
+        await self.call(self.thread.blocks.append, self)
+        return self
+
+    async def __aexit__(self, *error: object) -> bool:
+        """Leave all context managers."""
+        return await self.call(self._leave, *error)
+
+    async def enter(self, manager: AbstractContextManager[R]) -> R:
+        """Enter a context manager, until the end of the block."""
+        return await self.call(self._stack.enter_context, manager)
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in the thread; if the task is cancelled, wait for its end all the same.
+
+        Something that was begun is then left in order.
+        """
+        return await self._await_call(functools.partial(function, *args, **kwargs), None)
+
+    async def call_until_cancelled(
+        self, cancel: Callable[[], object], function: Callable[P, R], *args: P.args, **kw: P.kwargs
+    ) -> R:
+        """Likewise, but if the task is cancelled, call `cancel` in another thread to end it."""
+        return await self._await_call(functools.partial(function, *args, **kw), cancel)
+
+    async def _await_call(
+        self, function: Callable[[], R], cancel: Callable[[], object] | None
+    ) -> R:
+        call = self.thread.submit(lambda: self._context.run(function))
+        answer = asyncio.wrap_future(call)
+        try:
+            await asyncio.wait([answer])
+        except asyncio.CancelledError:
+            if cancel is not None and not call.cancel() and not call.done():
+                await wait_for_end(asyncio.ensure_future(asyncio.to_thread(cancel)))
+            await wait_for_end(answer)
+            raise
+        return answer.result()
+
+    def abandon(self, error: BaseException) -> None:
+        """Leave all context managers, in the thread, before the task does."""
+        try:
+            self._context.run(self._leave, type(error), error, error.__traceback__)
+        except Exception as err:
+            if err is not error:
+                logger.exception("a transaction of an async job was not left in order")
+
+    def _leave(self, *error: Any) -> bool:
+        self.thread.blocks.remove(self)
+        return bool(self._stack.__exit__(*error))
+
+
+async def wait_for_end(running: "asyncio.Future[Any]") -> None:
+    """Wait until a future is done, also if the task is cancelled again meanwhile."""
+    while not running.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    if not running.cancelled():
+        running.exception()  # otherwise asyncio reports that it was never retrieved
+
+
+@contextlib.asynccontextmanager
+async def own_thread() -> AsyncGenerator[JobThread]:
+    """Run calls outside a job in a thread of their own, until the end of the block."""
+    started: Future[JobThread] = Future()
+
+    def run() -> None:
+        thread = JobThread()
+        with thread.accept_calls():
+            started.set_result(thread)
+            thread.serve()
+
+    threading.Thread(target=copy_context().run, args=[run], daemon=True).start()
+    thread = await asyncio.wrap_future(started)
+    try:
+        yield thread
+    finally:
+        thread.finish()
+
+
+async def run_in_job_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Await a blocking function, which is called in the thread of this async job.
+
+    In an actor with `once=True`, `db.transaction()`, `job_session()` and Django's ORM write in the
+    transaction of the job there. Outside a job, the function gets any thread.
+    """
+    thread = _current.get()
+    if thread is None:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return await ThreadBlock(thread).call(function, *args, **kwargs)
+
+
+def move_to_job_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function in the thread of the job, and block this one until it has ended."""
+    thread = _current.get()
+    if thread is None or thread.is_current:
+        return function(*args, **kwargs)
+    context = copy_context()
+    return thread.submit(lambda: context.run(function, *args, **kwargs)).result()
