@@ -1,6 +1,7 @@
 """The pytest plugin. Every pytest run loads it, so it imports our modules only once needed."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from workshed.extras import require_extra
@@ -41,17 +42,34 @@ def jobs_worker_modules() -> Sequence[str]:
 
 
 @pytest.fixture(scope="session")
+def jobs_engines() -> Sequence[object]:
+    """Your engines or sessionmakers of SQLAlchemy, which then use `jobs_database`; override this.
+
+    Both kinds, synchronous and for asyncio.
+    """
+    return ()
+
+
+@pytest.fixture(scope="session")
 def jobs_kit(
     jobs_server: str | Exception,
     jobs_other_databases: Sequence[str],
     jobs_worker_modules: Sequence[str],
+    jobs_engines: Sequence[object],
     request: pytest.FixtureRequest,
 ) -> "Iterator[Kit]":
     """Share a database, and connections to it, among the tests of a process."""
     from workshed.testing.kit import create_kit
 
     worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    with create_kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules) as made:
+    with ExitStack() as stack:
+        made = stack.enter_context(
+            create_kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules)
+        )
+        if jobs_engines:
+            from workshed.testing.engines import redirect_engines
+
+            stack.enter_context(redirect_engines(jobs_engines, lambda: made.database_url))
         yield made
 
 

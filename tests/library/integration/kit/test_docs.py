@@ -40,40 +40,104 @@ def test_a_job_that_is_not_idempotent_fails_as_the_page_shows(project):
         assert line.strip() in [*said, *(line.partition(": ")[2] for line in said)]
 
 
-def test_an_engine_of_the_application_leads_to_the_database_of_the_tests(project):
+SHOP_DATABASE = """
+import sqlalchemy
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+class Base(orm.DeclarativeBase):
+    pass
+
+class Order(Base):
+    __tablename__ = "orders"
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+
+# A database that does not exist
+engine = sqlalchemy.create_engine(
+    "postgresql+psycopg2://127.0.0.1:9/shop", connect_args={"application_name": "shop"})
+SessionLocal = orm.sessionmaker(engine)
+AsyncSessionLocal = async_sessionmaker(
+    create_async_engine("postgresql+asyncpg://ada:secret@127.0.0.1:9/shop"))
+"""
+TEST_ENGINE = """
+import asyncio
+
+import pytest
+import sqlalchemy
+
+from workshed import actor, schedule
+from workshed.contrib.sqlalchemy import async_job_session
+from shop_database import AsyncSessionLocal, Order, SessionLocal, engine
+
+@actor()
+def greet(number):
+    with SessionLocal() as session:
+        assert session.get(Order, number)
+
+@actor(once=True)
+async def reorder():
+    async with async_job_session(AsyncSessionLocal) as session:
+        session.add(Order(id=2))
+
+def test_a_session_sends_in_its_transaction(jobs):
+    with SessionLocal.begin() as session:
+        session.add(Order(id=1))
+        schedule.send(session, greet.message(1))
+    assert jobs.drain() == 1
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_test_begins_with_empty_tables_and_a_loop_of_its_own(jobs, number):
+    async def place():
+        async with AsyncSessionLocal.begin() as session:
+            session.add(Order(id=1))
+            await schedule.send(session, greet.message(1))
+    asyncio.run(place())
+    jobs.assert_enqueued(greet, 1)
+
+def test_an_async_job_is_idempotent(jobs):
+    jobs.assert_idempotent(reorder)
+
+def test_the_arguments_of_the_application_stay(jobs):
+    with engine.connect() as conn:
+        assert conn.scalar(sqlalchemy.text("SHOW application_name")) == "shop"
+"""
+
+
+def test_engines_of_the_application_lead_to_the_database_of_the_tests(project):
     for example in ENGINE.items():
         project.write(*example)
+    project.write("shop_database.py", SHOP_DATABASE)
+    project.write("test_engine.py", TEST_ENGINE)
+
+    project.run().assert_outcomes(passed=5)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("'postgresql:'", "neither an engine nor a sessionmaker"),
+        ("orm.sessionmaker()", "has no engine yet"),
+    ],
+)
+def test_what_leads_nowhere_is_refused(project, target, text):
     project.write(
-        "shop_database.py",
-        """
-        import os
-        import sqlalchemy
+        "conftest.py",
+        f"""
+        import pytest
         from sqlalchemy import orm
 
-        url = sqlalchemy.make_url(os.environ["WORKSHED_DATABASE_URL"])
-        Session = orm.sessionmaker(
-            sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg")))
+        @pytest.fixture(scope="session")
+        def jobs_engines():
+            return [{target}]
         """,
     )
-    project.write(
-        "test_engine.py",
-        """
-        import dramatiq
-        from workshed import broker, schedule
-        from shop_database import Session
+    project.write("test_it.py", "def test_it(jobs): pass")
 
-        @dramatiq.actor(broker=broker)
-        def greet(number):
-            pass
+    done = project.run()
 
-        def test_it(jobs):
-            with Session.begin() as session:
-                schedule.send(session, greet.message(7))
-            jobs.assert_enqueued(greet, 7)
-        """,
-    )
-
-    project.run().assert_outcomes(passed=1)
+    done.assert_outcomes(error=1)
+    assert text in done.said
 
 
 SETTINGS = """
