@@ -115,11 +115,32 @@ def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
         ready = yield wanted
 
 
-def build_pool(
-    url: str, options: Mapping[str, Any], size: int, wait_s: float
-) -> ConnectionPool[InterruptibleConnection]:
+class CheckedPool(ConnectionPool[InterruptibleConnection]):
+    """Lends only connections that work, and replaces those that were lost."""
+
+    def getconn(self, timeout: float | None = None) -> InterruptibleConnection:
+        """Lend a connection; the next one at once where one was lost.
+
+        The pool's own check pauses for 1 s after a lost connection, and for twice as long after
+        each further one. After a restart of PostgreSQL, all idle connections are lost.
+        """
+        until = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            conn = super().getconn(max(until - time.monotonic(), 0.0))
+            try:
+                _check_connection(conn)
+            except BaseException as err:
+                conn.close()
+                self.putconn(conn)
+                if not isinstance(err, psycopg.Error):
+                    raise
+            else:
+                return conn
+
+
+def build_pool(url: str, options: Mapping[str, Any], size: int, wait_s: float) -> CheckedPool:
     """Return a pool that opens no connection yet; a borrower waits up to `wait_s` for one."""
-    return ConnectionPool(
+    return CheckedPool(
         url,
         connection_class=InterruptibleConnection,
         kwargs=dict(options),
@@ -127,7 +148,6 @@ def build_pool(
         max_size=size,
         timeout=wait_s,
         reconnect_timeout=wait_s,  # otherwise its pauses grow to minutes after an outage
-        check=_check_connection,
         configure=InterruptibleConnection.detect_pooler,
         open=False,
         name="workshed",

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -18,6 +19,13 @@ from workshed.settings import settings
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
+CONNECTIONS = 6
+CUT = """
+    SELECT pg_terminate_backend(pid)
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+       AND backend_type = 'client backend'
+"""
 LATE_S = 20
 """How much longer than planned a wait may take on a busy machine."""
 TALKING = """
@@ -71,6 +79,26 @@ def test_a_wait_for_a_connection_of_the_pool_ends_after_five_seconds(database, m
         queue_wait_s = time.monotonic() - began
 
     assert 5 <= queue_wait_s < 5 + LATE_S
+
+
+def test_a_pool_whose_connections_were_all_cut_lends_a_new_one_at_once(
+    database, connect, eventually, in_threads
+):
+    """By default a borrower pauses for 1 s after a lost connection, for 2 s after the next, and
+    gives up at the third: a restart of PostgreSQL would fail each thread of a sender once."""
+    all_open = threading.Barrier(CONNECTIONS)
+
+    def use_one(_number):
+        with db.transaction():
+            all_open.wait()
+
+    in_threads(use_one, range(CONNECTIONS), threads=CONNECTIONS)
+    others = connect(autocommit=True)
+    others.execute(CUT)
+    eventually(lambda: not others.execute(CUT).fetchall())
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_wait_for_a_silent_server_ends_after_five_seconds(deaf, monkeypatch):
