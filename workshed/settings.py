@@ -53,7 +53,11 @@ def _check_broker_urls(urls: Secret) -> None:
 def _check_database_url(url: Secret) -> None:
     if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
-    _refuse_unreadable(url.get_secret_value())
+    # libpq takes several hosts, each with its port, in the place of one.
+    parts = re.fullmatch(r"(\w+://(?:.*@)?)([^/?#]*)(.*)", url.get_secret_value(), re.DOTALL)
+    begin, hosts, end = parts.groups() if parts else ("", url.get_secret_value(), "")
+    for host in hosts.split(","):
+        _refuse_unreadable(f"{begin}{host}{end}")
 
 
 def _check_smtp_url(url: Secret) -> None:

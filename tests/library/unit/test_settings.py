@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
+from workshed.scrubbing import collect_secrets
 from workshed.settings import (
     Settings,
     settings,
@@ -142,6 +143,7 @@ def test_a_dsn_without_its_parts_is_refused_without_quoting_it(dsn, monkeypatch)
         ("WORKSHED_DATABASE_URL", "postgresql://u:100%s3cret@h/db"),
         ("WORKSHED_DATABASE_URL", "postgresql://u:s3c/ret@h/db"),
         ("WORKSHED_DATABASE_URL", "postgresql://u:s3cret@h:port/db"),
+        ("WORKSHED_DATABASE_URL", "postgresql://u:s3cret@h:5432,h:port/db"),
         ("WORKSHED_BROKER_URL", "amqp://u:s3cret/x@h"),
         ("WORKSHED_BROKER_URL", "amqp://ok@h/;amqp://u:s3cret@h:999999/"),
     ],
@@ -153,6 +155,15 @@ def test_a_url_that_would_be_misread_is_refused_without_quoting_it(name, url, mo
         settings()
 
     assert "s3c" not in str(error.value)
+
+
+def test_postgresql_may_have_several_hosts(monkeypatch):
+    """As libpq takes them: a primary and its replicas, each with its port."""
+    url = "postgresql://u:hunter2@a:5432,[::1]:5433,c/db?target_session_attrs=read-write"
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", url)
+
+    assert settings().database_url.get_secret_value() == url
+    assert "hunter2" in collect_secrets(settings())
 
 
 def test_an_unknown_zone_is_refused_with_the_one_meant(monkeypatch):
