@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ COUNTS_S = 1.0
 THREAD_DIED = r"thread \S+ has died"
 DEAD = "SELECT actor, error_class, reason, count(*) FROM workshed.dead GROUP BY 1, 2, 3"
 BEGUN = "SELECT * FROM workshed.redelivered_starts LIMIT 20"
-UNDER_A_KEY = ("once", "retried", "mailed", "charged")
+WRITERS = ("write_by_psycopg", "write_by_session", "write_by_django")
+"""The actors of `writing.py`."""
+UNDER_A_KEY = ("once", "retried", "mailed", "charged", *WRITERS)
 
 
 def pytest_itemcollected(item):
@@ -115,6 +118,11 @@ class Ledger:
         query = "SELECT kind, number, count(*) FROM effects GROUP BY 1, 2"
         return {(kind, number): times for kind, number, times in self._rows(query)}
 
+    def failed_attempts(self):
+        """Count the attempts that raised an error."""
+        query = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
+        return self._rows(query)[0][0]
+
     def done(self):
         """Return whether every sent job has had its effect."""
         return self.effects().keys() >= self.sent
@@ -143,6 +151,8 @@ class Ledger:
         if any(where.values()):
             sys.stdout.write(f"left: {where}; begun: {self._rows(BEGUN)}\n")
         repeats = {job: times - 1 for job, times in effects.items() if times > 1}
+        if repeats:
+            sys.stdout.write(f"repeated: {Counter(kind for kind, _ in repeats)}\n")
         return Result(
             lost=len(lost),
             ghost=len(effects.keys() - self.sent),
@@ -277,10 +287,15 @@ def drained(ledger, quiet):
 
 @pytest.fixture
 def harmless(judged, drained):
-    """`harmless(within_s=240)`: wait until no job is left, report, and fail if there was harm."""
+    """`harmless(within_s=240)`: wait until no job is left, report, and fail if there was harm.
 
-    def harmless(within_s=240):
-        return judged(drained(within_s))
+    Further values are notes of the report.
+    """
+
+    def harmless(within_s=240, **notes):
+        result = drained(within_s)
+        result.notes |= notes
+        return judged(result)
 
     return harmless
 

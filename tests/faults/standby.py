@@ -20,27 +20,27 @@ class Standby(PostgreSQLServer):
 
 
 @contextlib.contextmanager
-def standby(primary: PostgreSQLServer, lag_ms: int) -> Generator[Standby]:
+def standby(primary: PostgreSQLServer, lag_ms: int = 0) -> Generator[Standby]:
     """Run a replica for the duration of the block."""
     with lock_temporary_folder() as state:
         state.write_notes(**{PASSWORD_NOTE: primary.password})
         replica = Standby(state)
         replica.lag_ms = lag_ms
-        words = [
-            primary.binaries / "pg_basebackup",
-            "--dbname",
-            primary.url,
-            "--write-recovery-conf",
-        ]
-        subprocess.run(
-            [*words, "--pgdata", replica.data, "--checkpoint", "fast"],
-            env=primary.environment(),
-            check=True,
-        )
-        for path in (replica.data, *replica.data.rglob("*")):
-            server_account().make_owner(path)
+        copy_data(primary, replica)
         replica.start()
         try:
             yield replica
         finally:
             replica.stop()
+
+
+def copy_data(primary: PostgreSQLServer, replica: PostgreSQLServer) -> None:
+    """Make a server that is down a replica of another one, with a copy of its data."""
+    words = [primary.binaries / "pg_basebackup", "--dbname", primary.url, "--write-recovery-conf"]
+    subprocess.run(
+        [*words, "--pgdata", replica.data, "--checkpoint", "fast"],
+        env=primary.environment(),
+        check=True,
+    )
+    for path in (replica.data, *replica.data.rglob("*")):
+        server_account().make_owner(path)
