@@ -109,11 +109,11 @@ TABLES: dict[str, Rights] = {
         "monitor": "r",
     },
     "workshed.results": {
-        "application": "r",
+        "application": "raw",
         "worker": "raw",
         "relay": "rwd",
         "reader": "r",
-        "operator": "raw",
+        "operator": "rawd",
     },
     "workshed.run_locks": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
     "workshed.runs": {"worker": "ra", "reader": "r", "operator": "raw"},
@@ -181,10 +181,11 @@ COLUMNS: Mapping[str, Mapping[str, Rights]] = {
         },
     },
     "workshed.dead": {
+        "application": {"r": "message_id, error_class, died_at"},
         "monitor": {
             "r": "message_id, generation, attempt, queue, actor, error_class, died_at, "
             "error_location, release"
-        }
+        },
     },
 }
 """Rights on single columns, by table and role."""

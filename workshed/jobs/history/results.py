@@ -2,18 +2,23 @@
 
 from datetime import timedelta
 
-from workshed.database.postgres import Connection
+from workshed.database.postgres import Connection, Statement
 from workshed.pruning import NO_AGE, delete_old_rows
 
 
 def store_result(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
     """Store a result; it replaces an earlier one."""
+    conn.execute(*store_statement(key, body, ttl))
+
+
+def store_statement(key: str, body: bytes, ttl: timedelta) -> Statement:
+    """Return the statement of `store_result`, for other connections."""
     query = """
         INSERT INTO workshed.results (key, body, expires_at)
         VALUES (%(key)s, %(body)s, workshed.now() + %(ttl)s)
             ON CONFLICT (key) DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at
     """
-    conn.execute(query, {"key": key, "body": body, "ttl": ttl})
+    return Statement(query, {"key": key, "body": body, "ttl": ttl})
 
 
 def get_result(conn: Connection, key: str) -> bytes | None:

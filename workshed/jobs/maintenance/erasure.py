@@ -49,6 +49,7 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
 
     Runs and attempts keep the fields that say nothing about the person: time, place, duration and
     outcome. Dead jobs are discarded, because without their arguments they could not run again.
+    Stored results are deleted; they are not counted.
     """
     of_dead = list(
         _find_messages(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead")
@@ -87,10 +88,32 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """
     ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
     attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
+    _delete_results(conn, which, [*of_dead, *ids])
     waiting = _find_messages(
         conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule"
     )
     return ErasureCounts(len(ids), attempts, len(of_dead), len(set(waiting)))
+
+
+def _delete_results(conn: Connection, which: ErasureTarget, ids: list[str]) -> None:
+    """Delete the results of these jobs, and those that contain the text; keys end with the ID."""
+    query = """
+        DELETE FROM workshed.results
+         WHERE split_part(key, ':', -1) = ANY (%(ids)s)
+            OR ((%(actor)s::text IS NULL
+                 OR position(convert_to(%(actor)s::text, 'UTF8') IN body) > 0
+                 OR position(%(actor)s::text IN key) > 0)
+                AND (position(convert_to(%(quoted)s::text, 'UTF8') IN body) > 0
+                     OR position(convert_to(%(escaped)s::text, 'UTF8') IN body) > 0))
+    """
+    text = which.text
+    values = {
+        "ids": ids,
+        "actor": which.actor,
+        "quoted": None if text is None else _quote_json(text),
+        "escaped": None if text is None else json.dumps(text)[1:-1],
+    }
+    conn.execute(query, values)
 
 
 def _find_messages(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:

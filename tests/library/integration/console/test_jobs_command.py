@@ -10,7 +10,7 @@ from tests.library.integration.console.conftest import SENT
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
-from workshed.jobs.history import attempts, runs
+from workshed.jobs.history import attempts, results, runs
 from workshed.jobs.outbox import schedule
 
 
@@ -260,6 +260,8 @@ def ada(ran, conn, store):
             body=orjson.dumps(fields),
             reason="OSError",
         )
+        for key, body in ((f"django-task:{name} done", {"value": name}), (name, {"to": address})):
+            results.store_result(conn, key, orjson.dumps(body), timedelta(days=1))
         row = schedule.OutboxRow(
             f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delayed"
         )
@@ -282,6 +284,8 @@ def ada(ran, conn, store):
     [["ada@example.org"], ["--argument", "user_id=7"], ["--argument", "address=ada@example.org"]],
 )
 def test_a_persons_data_are_erased_from_all_records(workshed, conn, ada, words):
+    of_text = {"ada"} if "--argument" in words else set()  # a result does not name arguments
+
     done = workshed("erase", *words, "--yes", "--json")
 
     assert done.json == {"runs": 2, "attempts": 1, "dead": 1, "waiting": 1, "erased": True}
@@ -293,6 +297,8 @@ def test_a_persons_data_are_erased_from_all_records(workshed, conn, ada, words):
         held = conn.execute(query).fetchall()
         assert "ada@example.org" not in str(held)
         assert "bob" in str(held)
+    kept = {key for (key,) in conn.execute("SELECT key FROM workshed.results")}
+    assert kept == {"django-task:bob done", "bob", *of_text}
     assert workshed("job", "ada failed", "--json").json["state"] == "dead"
     assert workshed("job", "ada dead", "--json").json["state"] == "discarded"
     assert [row.message_id for row in dead_jobs.list_dead_jobs(conn)] == ["bob dead"]
