@@ -81,9 +81,10 @@ class Consumption:
         option = find_unknown_option(message, self._broker.added_options)
         if option is not None:
             return f"option {option!r:.50}"
-        actor = self._broker.actors.get(delivery.actor_name)
-        if actor is None:
-            return f"actor {delivery.actor_name!r}"
+        name = delivery.actor_name
+        if name not in self._broker.actors and not self._broker.is_importable(name):
+            return f"actor {name!r}"
+        actor = self._broker.actors[name]
         if VERSION in message.options and read_version(message) > actor_version(actor):
             return f"version {read_version(message)} of the arguments of {actor.actor_name!r}"
         return None
