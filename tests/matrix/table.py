@@ -9,6 +9,7 @@ UNIT = ("tests/library/unit", "tests/service/unit")
 BROKERS = "tests/library/integration/brokers"
 KIT = ("tests/library/integration/kit", "tests/service/integration/kit")
 WORKERS = "tests/library/e2e/workers"
+DJANGO = "tests/library/e2e/django_sites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ STEPS = (
     ),
     Step("kit", run(*KIT)),
     Step("workers", run(WORKERS, processes=FIVE)),
+    Step("django", run(DJANGO), part=run(DJANGO), only="3.14"),
     Step("lowest", ("tests.lowest",), only="3.11"),
     Step("demo", ("shop.demo",), part=("shop.demo",)),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),

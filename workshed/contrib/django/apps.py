@@ -1,7 +1,9 @@
 """The Django application."""
 
+import importlib
 from typing import Any
 
+import django
 from django.apps import AppConfig
 from django.core import checks
 from django.db.models.signals import pre_migrate
@@ -22,7 +24,7 @@ from workshed.transport.sidecars.forks import SidecarFork
 
 
 class WorkshedConfig(AppConfig):
-    """Configures Workshed from Django's settings, and imports the module `jobs` of each app."""
+    """Configures Workshed from Django's settings, and imports the jobs and tasks of each app."""
 
     name = "workshed.contrib.django"
     label = "workshed"
@@ -45,11 +47,14 @@ class WorkshedConfig(AppConfig):
             broker.find_test_transaction = shared_connections.SharedConnectionFinder(alias)
 
     def ready(self) -> None:
-        """Let `migrate` create the tables, follow Django's tests, and import the actors."""
+        """Let `migrate` create the tables, follow Django's tests, and import actors and tasks."""
         checks.register(find_problems)
         created_databases.follow_tests()
         pre_migrate.connect(migrations.apply_workshed_migrations, sender=self)
         autodiscover_modules("jobs")
+        if django.VERSION >= (6, 0):  # Django 5.2 has no tasks
+            found = importlib.import_module("workshed.contrib.django.task_backend.setup")
+            found.prepare_tasks(get_broker())
 
 
 def find_problems(**_: Any) -> list[checks.CheckMessage]:
