@@ -82,9 +82,11 @@ class Consumption:
         if option is not None:
             return f"option {option!r:.50}"
         name = delivery.actor_name
-        if name not in self._broker.actors and not self._broker.is_importable(name):
+        actor = self._broker.actors.get(name)
+        if actor is None and self._broker.is_importable(name):
+            actor = self._broker.actors.get(name)
+        if actor is None:
             return f"actor {name!r}"
-        actor = self._broker.actors[name]
         if VERSION in message.options and read_version(message) > actor_version(actor):
             return f"version {read_version(message)} of the arguments of {actor.actor_name!r}"
         return None
