@@ -188,8 +188,11 @@ def _ensure_provider() -> trace.TracerProvider:
     if not isinstance(found, trace.ProxyTracerProvider):
         return found
     # Imported here, because senders leave the SDK to their application.
-    from workshed.middleware.observability import otlp_export  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    made = otlp_export.create_provider()
+    made = TracerProvider()
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(made)
     return made

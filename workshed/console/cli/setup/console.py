@@ -1,28 +1,14 @@
 """`workshed console`: serve the web console."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from workshed.console.cli import LazyCommands
+from workshed.console.cli.setup.console_access import logout, token, user
 
 LOOPBACK = "127.0.0.1"
 
-
-class ConsoleCommands(LazyCommands):
-    """Commands about access to the console."""
-
-    def import_paths(self) -> Mapping[str, str]:
-        """Return the import path of each command, by name."""
-        return {
-            "user": "workshed.console.cli.setup.console_access:user",
-            "token": "workshed.console.cli.setup.console_access:token",
-            "logout": "workshed.console.cli.setup.console_logout:logout",
-        }
-
-
-console = typer.Typer(cls=ConsoleCommands, add_completion=False, invoke_without_command=True)
+console = typer.Typer(add_completion=False, invoke_without_command=True)
 
 
 @console.callback()
@@ -59,3 +45,7 @@ def serve(
         from workshed.console.cli.setup.console_server import serve_console
 
         serve_console(host, port, proxies, metrics_port)
+
+
+for command in (user, token, logout):
+    console.command()(command)

@@ -1,15 +1,14 @@
-"""`workshed console user` and `token`: who may use the web console."""
+"""`workshed console user`, `token` and `logout`: who may use the web console."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.terminal.output import print_json
-from workshed.console.web.auth import program_tokens
-from workshed.console.web.auth.roles import ROLES, Role
-from workshed.console.web.auth.users import format_entry, parse_users
+
+if TYPE_CHECKING:
+    from workshed.console.web.auth.roles import Role
 
 SHORTEST_PASSWORD = 12
 
@@ -21,6 +20,8 @@ RoleName = Annotated[
 
 def user(name: UserName, *, role: RoleName = "reader") -> None:
     """Print an entry for WORKSHED_CONSOLE_USERS; prompts for the password, or reads stdin."""
+    from workshed.console.web.auth.users import format_entry, parse_users
+
     checked_role = check_entry(name, role)
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
@@ -39,6 +40,9 @@ def token(name: UserName, *, role: RoleName = "reader", as_json: Json = False) -
     The program sends `Authorization: Bearer TOKEN`. The entry has only a hash of the token, so the
     token cannot be shown again. To revoke it, remove the entry and restart the console.
     """
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.web.auth import program_tokens
+
     checked_role = check_entry(name, role)
     made = program_tokens.create_token()
     entry = program_tokens.format_token_entry(name, checked_role, made)
@@ -49,8 +53,24 @@ def token(name: UserName, *, role: RoleName = "reader", as_json: Json = False) -
         print(f"token  {made}\nentry  {entry}")
 
 
-def check_entry(name: str, role: str) -> Role:
+def logout(
+    names: Annotated[list[str], typer.Argument(metavar="USER", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """End all sessions of users of the web console; they may log in again."""
+    from workshed.console.cli.terminal.bulk import run_operation
+    from workshed.console.operations.environment import open_database
+    from workshed.console.web.auth.log_out import LOG_OUT
+
+    with open_database() as conn:
+        run_operation(conn, LOG_OUT, names, as_json=as_json)
+
+
+def check_entry(name: str, role: str) -> "Role":
     """Return the role; raises `typer.BadParameter` for a name or role that no entry can have."""
+    from workshed.console.web.auth.roles import ROLES
+
     known = {one: one for one in ROLES}
     if role not in known:
         raise typer.BadParameter(f"--role {role!r}: choose from {', '.join(ROLES)}")

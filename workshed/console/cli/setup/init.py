@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.scaffold.service import new_service
-from workshed.errors import WorkshedError
-
 
 def init(
     name: Annotated[
@@ -22,9 +19,10 @@ def init(
     and `make test` runs its tests. The files are yours from then on: Workshed does
     not read or change them again.
     """
-    # These import rich and jinja2, which the help does not need.
     from workshed.console.cli.terminal.output import print_message
     from workshed.console.scaffold.render import render_service
+    from workshed.console.scaffold.service import new_service
+    from workshed.errors import WorkshedError
 
     service = new_service(name)
     folder = Path(name)

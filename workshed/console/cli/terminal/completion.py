@@ -15,7 +15,7 @@ import typer
 
 def complete_actors(incomplete: str) -> list[str]:
     """Return the actors that any worker has declared."""
-    return complete(incomplete, lambda lists: lists.query_names(lists.queues.list_actors))
+    return complete(incomplete, lambda lists: lists.query_names("actors"))
 
 
 def complete_imported_actors(context: typer.Context, incomplete: str) -> list[str]:
@@ -27,24 +27,17 @@ def complete_imported_actors(context: typer.Context, incomplete: str) -> list[st
 def complete_queues(incomplete: str) -> list[str]:
     """Return the queues declared here, and those that any worker has declared."""
     declared = complete(incomplete, lambda lists: lists.list_declared_queues())
-    return sorted(
-        {
-            *declared,
-            *complete(incomplete, lambda lists: lists.query_names(lists.queues.list_queues)),
-        }
-    )
+    return sorted({*declared, *complete(incomplete, lambda lists: lists.query_names("queues"))})
 
 
 def complete_workers(incomplete: str) -> list[str]:
     """Return the worker processes, as HOST:PID."""
-    return complete(incomplete, lambda lists: lists.query_names(lists.workers.list_workers))
+    return complete(incomplete, lambda lists: lists.query_names("workers"))
 
 
 def complete_periodic(incomplete: str) -> list[str]:
     """Return the periodic jobs."""
-    return complete(
-        incomplete, lambda lists: lists.query_names(lists.periodic_jobs.list_periodic_jobs)
-    )
+    return complete(incomplete, lambda lists: lists.query_names("periodic jobs"))
 
 
 def complete(incomplete: str, list_names: Callable[[Any], Iterable[str]]) -> list[str]:
