@@ -1,11 +1,11 @@
 """A thread that repeats its work until it is stopped."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass
-from weakref import WeakSet
+from typing import Any
 
 from workshed.backoff import jittered_backoff_s
 
@@ -14,10 +14,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False)
 class BackgroundThread:
-    """A daemon thread that works in rounds until it is stopped; it survives errors.
-
-    A process that is forked meanwhile does not have it, and may start its own.
-    """
+    """A daemon thread that works in rounds until it is stopped; it survives errors."""
 
     name: str
     work: Callable[..., float | None]
@@ -30,16 +27,11 @@ class BackgroundThread:
     """The shortest and the longest pause after errors; by default `every_s`."""
     report: Callable[[Exception, float], None] | None = None
     """Logs an error; it gets the pause, too."""
-    is_work_left: Callable[[], bool] = lambda: False
-    """Whether a last round follows `stop`."""
+    is_work_left: Callable[[], object] = lambda: False
+    """Whether another round follows `stop`, unless the last one failed after it."""
 
     def __post_init__(self) -> None:
         """Prepare the thread, which `start` starts."""
-        self._reset()
-        _threads.add(self)
-
-    def _reset(self) -> None:
-        # Also after a fork, because another thread may have held the lock of an event.
         self.failures = 0
         """Errors since the last round that succeeded."""
         self._stopping = threading.Event()
@@ -48,12 +40,12 @@ class BackgroundThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether this process has the thread."""
+        """Whether this process has the thread; a forked child does not."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has been stopped; a round that begins then is the last one."""
+        """Whether it has been stopped."""
         return self._stopping.is_set()
 
     def start(self) -> None:
@@ -77,48 +69,28 @@ class BackgroundThread:
 
     def _run(self) -> None:
         self._stopping.wait(self.delay_s)
-        while self._has_round():
+        while not self.is_stopping or self.is_work_left():
             try:
-                self._repeat_work()
-                break
+                with self._open_arguments() as arguments:
+                    while not self.is_stopping or self.is_work_left():
+                        pause_s = self.work(*arguments)
+                        self.failures = 0
+                        if not self.is_stopping:
+                            self._wake.wait(self.every_s if pause_s is None else pause_s)
+                            self._wake.clear()
             except Exception as err:  # noqa: BLE001 -- it tries again after any error
                 is_last, limits_s = self.is_stopping, self.retry_s or (self.every_s, self.every_s)
-                pause_s = jittered_backoff_s(self.failures, *limits_s)
+                retry_in_s = jittered_backoff_s(self.failures, *limits_s)
                 self.failures += 1
-                (self.report or self.log_error)(err, pause_s)
+                (self.report or self.log_error)(err, retry_in_s)
                 if is_last:
                     break
-                self._stopping.wait(pause_s)
+                self._stopping.wait(retry_in_s)
 
-    def _repeat_work(self) -> None:
-        """Work until the thread is stopped."""
-        self._repeat(self.work)
-
-    def _repeat(self, work: Callable[[], float | None]) -> None:
-        while self._has_round():
-            is_last = self.is_stopping
-            pause_s = work()
-            self.failures = 0
-            if is_last:
-                break
-            self._wake.wait(self.every_s if pause_s is None else pause_s)
-            self._wake.clear()
-
-    def _has_round(self) -> bool:
-        return not self.is_stopping or self.is_work_left()
+    def _open_arguments(self) -> AbstractContextManager[tuple[Any, ...]]:
+        """Return what `work` gets in each round, until it fails."""
+        return nullcontext(())
 
     def log_error(self, error: Exception, pause_s: float) -> None:
         """Log an error of a round."""
-        text = "%s: failed; trying again in %.2g s"
-        logger.error(text, self.name, pause_s, exc_info=error)
-
-
-_threads: WeakSet[BackgroundThread] = WeakSet()
-
-
-def _reset_after_fork() -> None:
-    for thread in list(_threads):
-        thread._reset()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
+        logger.error("%s: failed; trying again in %.2g s", self.name, pause_s, exc_info=error)

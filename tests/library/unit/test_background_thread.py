@@ -1,8 +1,6 @@
 """The thread that repeats its work until it is stopped."""
 
 import itertools
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,28 +9,6 @@ import pytest
 from workshed.threads.background import BackgroundThread
 
 LONG_S = 600.0
-FORK = """
-import os, signal
-from workshed.threads.background import BackgroundThread
-
-rounds = []
-thread = BackgroundThread("test", lambda: rounds.append(os.getpid()), 0.01)
-thread.start()
-while not rounds:
-    pass
-with thread._wake._cond, thread._stopping._cond:  # as its own thread holds them for a moment
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        before = thread.is_running
-        thread.wake()
-        thread.start()
-        while os.getpid() not in rounds:
-            pass
-        thread.stop(60)
-        os._exit(int(before or thread.is_running))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), thread.is_running)
-"""
 
 
 @pytest.fixture
@@ -156,16 +132,38 @@ def test_a_success_ends_the_row_of_failures(started, eventually):
     assert thread.failures == 0
 
 
-@pytest.mark.parametrize("left", [True, False])
-def test_a_last_round_follows_the_stop_if_work_is_left(started, eventually, left):
+def test_no_round_follows_the_stop_if_no_work_is_left(started, eventually):
     rounds = []
-    thread = started(lambda: rounds.append(1), LONG_S, is_work_left=lambda: left)
+    thread = started(lambda: rounds.append(1), LONG_S, is_work_left=lambda: False)
     eventually(lambda: rounds)
 
     thread.stop(60)
 
     assert not thread.is_running
-    assert len(rounds) == 1 + left
+    assert rounds == [1]
+
+
+def test_rounds_follow_the_stop_at_once_until_no_work_is_left(started, eventually):
+    """Work that arrives during a round after the stop would otherwise be lost."""
+    rounds = []
+    thread = started(lambda: rounds.append(1), LONG_S, is_work_left=lambda: len(rounds) < 4)
+    eventually(lambda: rounds)
+
+    thread.stop(60)
+
+    assert not thread.is_running
+    assert len(rounds) == 4
+
+
+def test_one_that_has_ended_starts_again(started, eventually):
+    rounds = []
+    thread = started(lambda: rounds.append(threading.current_thread()), 0.01)
+    eventually(lambda: rounds)
+    thread.stop(60)
+
+    thread.start()
+
+    eventually(lambda: rounds[-1] is not rounds[0])
 
 
 def test_a_last_round_that_fails_is_not_repeated(started, eventually):
@@ -182,16 +180,3 @@ def test_a_last_round_that_fails_is_not_repeated(started, eventually):
 
     assert not thread.is_running
     assert [type(error) for error in errors] == [ZeroDivisionError]
-
-
-def test_a_forked_child_does_not_have_it_and_may_start_its_own():
-    """With the locks of the parent, the child would wait for ever for a thread it does not have."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-    assert (done.returncode, done.stdout) == (0, "0 True\n"), done.stderr

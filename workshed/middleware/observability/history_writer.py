@@ -56,7 +56,9 @@ class HistoryWriter:
             on_connect=runs.add_partitions,
             retry_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
             report=self._report,
-            is_work_left=lambda: bool(self._queue or self.unrecorded),
+            is_work_left=lambda: (
+                self._queue or self.unrecorded or self.dropped > self._recorded_count
+            ),
         )
 
     def start(self) -> None:

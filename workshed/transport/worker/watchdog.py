@@ -42,12 +42,14 @@ class Watchdog:
         self._links = links
         self._silent_checks: dict[ReconnectingConnection, tuple[int, int]] = {}
         self._exit = leave
+        self._has_timer = False
         self._thread = BackgroundThread(
-            "watchdog", self._check, POLL_S, delay_s=POLL_S, is_work_left=lambda: True
+            "watchdog", self._check, POLL_S, delay_s=POLL_S, is_work_left=lambda: self._has_timer
         )
 
     def start(self) -> None:
         """Check every second from now on."""
+        self._has_timer = True  # set before this, to cover the first job
         self._thread.start()
 
     def stop(self) -> None:
@@ -68,15 +70,16 @@ class Watchdog:
         return None
 
     def _check(self) -> None:
-        if self._thread.is_stopping:  # the last round
+        if self._thread.is_stopping:
             faulthandler.cancel_dump_traceback_later()
+            self._has_timer = False
             return
-        reset_timer()
         trouble = self.find_problem()
         if trouble is not None and not self._thread.is_stopping:
             logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
             self._exit(EXIT_WATCHDOG)
             self._thread.stop()
+        reset_timer()  # only now: if every check fails, the timer ends this process
 
 
 def reset_timer() -> None:

@@ -352,6 +352,40 @@ def test_history_that_exceeds_its_memory_is_dropped_and_counted(
     assert history(11)[-1].message_id == "job 15"
 
 
+def test_a_record_that_arrives_during_the_last_round_is_written(recording, history, monkeypatch):
+    """A job may end while its worker, which is stopping, writes what it had queued before."""
+    record_dropped = recording._record_dropped
+
+    def add_another(conn):
+        record_dropped(conn)
+        if recording._thread.is_stopping and late:
+            recording.add(late.pop())
+
+    late = [record(2)]
+    recording._thread.every_s = 60.0
+    monkeypatch.setattr(recording, "_record_dropped", add_another)
+    recording.start()
+    recording.add(record(1))
+
+    recording.close()
+
+    assert [run.message_id for run in history(2)] == ["job 1", "job 2"]
+
+
+def test_a_record_that_never_fits_is_counted_at_the_end(recording, history, connect, monkeypatch):
+    recording._thread.every_s = 60.0
+    recording.start()
+    recording.add(record(1))
+    recording._thread.wake()
+    history(1)
+    monkeypatch.setattr(history_writer, "LARGEST_BYTES", 10)
+    recording.add(record(2))
+
+    recording.close()
+
+    assert runs.count_dropped(connect(autocommit=True), timedelta(hours=1)) == 1
+
+
 class Raced(deque):
     """A deque that lets another thread act when it is iterated for the first time."""
 

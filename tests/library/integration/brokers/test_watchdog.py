@@ -105,6 +105,27 @@ def test_the_watchdog_ignores_a_graceful_shutdown(actor, broker, working):
     assert not any(thread.is_alive() for thread in watchdog.dramatiq_threads(worker))
 
 
+def test_only_a_check_that_works_resets_the_timer(watched, eventually, monkeypatch):
+    """If every check fails, nothing watches the process any more, so the timer has to end it."""
+    _, found, left = watched
+    resets, checks = [], []
+    find_problem = found.find_problem
+
+    def fail():
+        checks.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr(found, "find_problem", fail)
+    eventually(lambda: checks)  # so no check that worked is still under way
+    monkeypatch.setattr(watchdog, "reset_timer", lambda: resets.append(1))
+    eventually(lambda: len(checks) > 5)
+
+    assert resets == []
+    monkeypatch.setattr(found, "find_problem", find_problem)
+    eventually(lambda: resets)
+    assert left == []
+
+
 def test_a_process_whose_interpreter_hangs_exits_and_logs_where():
     """Nothing inside it could: no thread, no signal handler and no time limit runs."""
     done = subprocess.run(
