@@ -6,8 +6,7 @@ from workshed.metrics.metric import Metric
 from workshed.threads.background import BackgroundThread
 
 EVERY_S = 0.1
-LONGEST_PAUSE_S = 5.0
-"""After errors, for example on a full disk."""
+LONGEST_PAUSE_S = 5.0  # after errors, for example on a full disk
 CLOSE_S = 5.0
 
 
@@ -25,9 +24,8 @@ class MetricBuffer:
             "metrics",
             self.flush,
             EVERY_S,
-            delay_s=EVERY_S,
             retry_s=(EVERY_S, LONGEST_PAUSE_S),
-            is_work_left=lambda: bool(self._pending),
+            is_work_left=lambda: self._pending,
         )
 
     def start(self) -> None:

@@ -194,9 +194,7 @@ class Seats:
     def _has_leases(self) -> bool:
         """Return whether there is anything to renew; if not, the thread ends."""
         with self._change:
-            if self._renewer is None:
-                return False
-            if not (self._in_use or self._free or self._claims):
+            if self._renewer is not None and not (self._in_use or self._free or self._claims):
                 self._renewer.stop()
                 self._renewer = None
             return self._renewer is not None

@@ -29,7 +29,7 @@ class LeaseRenewer:
         self._thread: ConnectedThread | None = None
 
     def start(self) -> None:
-        """Start renewing."""
+        """Start renewing, in a new thread, because the one that was stopped may not have ended."""
         self._thread = ConnectedThread(
             "renewal", self.renew, EVERY_S, delay_s=EVERY_S, report=self._report
         )
@@ -58,5 +58,4 @@ class LeaseRenewer:
             logger.debug("a job has just ended, or has lost its lease (%s)", self._title)
 
     def _report(self, error: Exception, _pause_s: float) -> None:
-        text = "%s are not renewed: %s; trying again"
-        logger.warning(text, self._title, str(error).strip())
+        logger.warning("%s are not renewed: %s; trying again", self._title, str(error).strip())

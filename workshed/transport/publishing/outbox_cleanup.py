@@ -34,7 +34,6 @@ CLOSE_S = 5.0
 CONSEQUENCE = (
     "the rows of sent jobs; a relay will send them again, and workers will drop the duplicates"
 )
-"""What a failure means, for the log."""
 
 
 class OutboxCleaner:
@@ -59,7 +58,7 @@ class OutboxCleaner:
             0.0,
             retry_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
             report=self._report,
-            is_work_left=lambda: bool(self._batch) or not self._marks.empty(),
+            is_work_left=lambda: self._batch or not self._marks.empty(),
         )
 
     def add(self, verb: RowFate, keys: Sequence[Key]) -> None:
@@ -103,8 +102,7 @@ class OutboxCleaner:
         elif self._thread.is_stopping:
             logger.warning("could not delete %s: %s", CONSEQUENCE, error)
         else:
-            text = "PostgreSQL: %s; trying again in %.2g s"
-            logger.warning(text, str(error).strip(), pause_s)
+            logger.warning("PostgreSQL: %s; trying again in %.2g s", str(error).strip(), pause_s)
 
     def _next_batch(self, idle_s: float | None) -> CleanupBatch:
         """Wait for a mark, and briefly for more; empty if none arrives within `idle_s`."""

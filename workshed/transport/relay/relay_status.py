@@ -17,13 +17,11 @@ class RelayStatusReporter:
         self._folder = folder
         self._read_status = pulse
         self._file: StatusFile | None = None
-        self._has_connected = False
         self._thread = BackgroundThread("pulse", self._report, status.EVERY_S)
 
     def __enter__(self) -> Self:
         """Start the thread if there is a folder."""
         if self._folder is not None:
-            self._file = StatusFile(self._folder)
             self._thread.start()
         return self
 
@@ -34,6 +32,6 @@ class RelayStatusReporter:
     def _report(self) -> None:
         pulse = self._read_status()
         # Until it has connected it is not reported: while it is replaced, another one runs.
-        self._has_connected = self._has_connected or not pulse.problems
-        if self._has_connected and self._file is not None:
+        if self._folder is not None and (self._file or not pulse.problems):
+            self._file = self._file or StatusFile(self._folder)
             self._file(pulse)
