@@ -23,8 +23,9 @@ import os, sys
 
 from django.core.management import execute_from_command_line
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-execute_from_command_line(sys.argv)
+if __name__ == "__main__":  # a process of `test --parallel` imports this file
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    execute_from_command_line(sys.argv)
 """
 SETTINGS = """
 import json, os

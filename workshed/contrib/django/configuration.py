@@ -159,8 +159,13 @@ def is_same_database(configured: Mapping[str, Any]) -> bool:
 
 
 def adopt_database(alias: str) -> None:
-    """Lead Workshed to the database that Django's tests have created for an alias."""
+    """Lead Workshed to the database that Django's tests have created for an alias.
+
+    A process that they start reads the project's settings before it follows to its own.
+    """
+    names = _inherited() | {DATABASE_URL}
     update_environment({DATABASE_URL: build_url(alias)})
+    _remember(names)
     db.forget_pool()
 
 
@@ -219,7 +224,13 @@ def _export(wanted: Mapping[str, str]) -> None:
     for name in inherited - names:
         os.environ.pop(name, None)
     os.environ.update({name: wanted[name] for name in names})
-    os.environ[EXPORTED] = ",".join(f"{name}={_digest(wanted[name])}" for name in sorted(names))
+    _remember(names)
+
+
+def _remember(names: Iterable[str]) -> None:
+    """Note which variables the project has set."""
+    pairs = [f"{name}={_digest(os.environ[name])}" for name in sorted(names)]
+    os.environ[EXPORTED] = ",".join(pairs)
 
 
 def _inherited() -> set[str]:

@@ -9,12 +9,15 @@ import textwrap
 from psycopg.conninfo import conninfo_to_dict
 
 MANAGE = """
-import os, sys
+import multiprocessing, os, sys
 
 from django.core.management import execute_from_command_line
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-execute_from_command_line(sys.argv)
+if __name__ == "__main__":  # a process of `test --parallel` imports this file
+    if "TEST_START_METHOD" in os.environ:
+        multiprocessing.set_start_method(os.environ["TEST_START_METHOD"])
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    execute_from_command_line(sys.argv)
 """
 SETTINGS = """
 import json, os

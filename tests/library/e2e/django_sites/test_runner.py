@@ -61,8 +61,11 @@ def site(tmp_path_factory, site_database, site_broker):
 
 @pytest.mark.parametrize("words", [[], ["--parallel", "2"]])
 def test_the_database_of_the_tests_can_be_deleted(site, words):
-    """A connection of this process to it, for example of a thread, would make PostgreSQL refuse."""
-    said = site.manage("test", "store", "--noinput", "-v", "2", *words)
+    """A connection of this process to it, for example of a thread, would make PostgreSQL refuse.
+
+    `spawn` is the default on macOS; `forkserver`, that of Python 3.14, loads the project likewise.
+    """
+    said = site.manage("test", "store", "--noinput", "-v", "2", *words, TEST_START_METHOD="spawn")
 
     assert "OK" in said
     assert "Destroying test database" in said
