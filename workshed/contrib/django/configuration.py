@@ -6,6 +6,7 @@ relay, for example. A variable that is already set wins over the project's file.
 
 import hashlib
 import logging
+import multiprocessing
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -35,6 +36,10 @@ OWN_KEYS = frozenset({"APP", CONSOLE, DATABASE, DEFAULTS, JOIN_TRANSACTIONS})
 EXPORTED = "DJANGO_WORKSHED_EXPORTED"
 """The variables that a process of the project has set, with a digest of each value: those that it
 starts set them again, because their settings may differ. Its name is none of a setting."""
+ADOPTED = "DJANGO_WORKSHED_ADOPTED"
+"""The process of tests that uses the database that they have created, with a digest of its URL. The
+processes that it starts for `--parallel` load the project, and set the URL again. Other programs
+are refused if their settings have another database."""
 DATABASE_URL = f"{PREFIX}DATABASE_URL"
 NOT_OF_LIBPQ = frozenset(
     {
@@ -159,13 +164,9 @@ def is_same_database(configured: Mapping[str, Any]) -> bool:
 
 
 def adopt_database(alias: str) -> None:
-    """Lead Workshed to the database that Django's tests have created for an alias.
-
-    A process that they start reads the project's settings before it follows to its own.
-    """
-    names = _inherited() | {DATABASE_URL}
-    update_environment({DATABASE_URL: build_url(alias)})
-    _remember(names)
+    """Lead Workshed to the database that Django's tests have created for an alias."""
+    url = build_url(alias)
+    update_environment({DATABASE_URL: url, ADOPTED: f"{os.getpid()}={_digest(url)}"})
     db.forget_pool()
 
 
@@ -224,18 +225,16 @@ def _export(wanted: Mapping[str, str]) -> None:
     for name in inherited - names:
         os.environ.pop(name, None)
     os.environ.update({name: wanted[name] for name in names})
-    _remember(names)
-
-
-def _remember(names: Iterable[str]) -> None:
-    """Note which variables the project has set."""
-    pairs = [f"{name}={_digest(os.environ[name])}" for name in sorted(names)]
-    os.environ[EXPORTED] = ",".join(pairs)
+    os.environ[EXPORTED] = ",".join(f"{name}={_digest(wanted[name])}" for name in sorted(names))
 
 
 def _inherited() -> set[str]:
     """Return the variables that still have the value with which the project has set them."""
     pairs = [pair.split("=") for pair in os.environ.get(EXPORTED, "").split(",") if pair]
+    parent = multiprocessing.parent_process()
+    pid, _, digest = os.environ.get(ADOPTED, "").partition("=")
+    if parent is not None and str(parent.pid) == pid:
+        pairs.append([DATABASE_URL, digest])
     return {name for name, digest in pairs if _digest(os.environ.get(name, "")) == digest}
 
 

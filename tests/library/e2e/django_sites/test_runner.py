@@ -21,8 +21,10 @@ def greet(number: int) -> None: ...
 def hurry(number: int) -> None: ...
 """
 TESTS = """
+import subprocess, sys
+
 from django.db import transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from store.jobs import greet, hurry, note
 from store.models import Order
 from workshed import broker, db
@@ -47,6 +49,13 @@ class RolledBackTest(TestCase):
             note.send(2)
         with db.transaction() as conn:
             conn.execute("SELECT 1")
+
+
+class ProgramTest(SimpleTestCase):
+    def test_a_program_of_the_project_does_not_leave_the_database_of_the_tests(self):
+        words = [sys.executable, "manage.py", "check"]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        self.assertIn("WORKSHED_DATABASE_URL leads to the database 'test_", ended.stderr)
 """
 
 
