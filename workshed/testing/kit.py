@@ -248,8 +248,8 @@ def open_kit(
 ) -> Generator[DatabaseKit]:
     """Use a migrated database of tests, whose tables the kit empties."""
     with db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS) as conn:
-        scratch.prepare_database(conn)
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+        scratch.prepare_database(conn)
         made = DatabaseKit(url, conn, other_databases, worker_modules)
         try:
             yield made

@@ -31,6 +31,11 @@ def is_created(alias: str) -> bool:
     return is_ours and configuration.is_same_database(configured)
 
 
+def list_names() -> list[str]:
+    """Return the names of all databases that tests have created, for any alias."""
+    return sorted({str(name) for _, name in _created})
+
+
 def _note(creation: Any) -> None:
     _created.add((creation.connection.alias, creation.connection.settings_dict["NAME"]))
 

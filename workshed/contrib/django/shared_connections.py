@@ -19,10 +19,10 @@ from psycopg.pq import TransactionStatus
 from workshed.contrib.django import configuration
 from workshed.contrib.django.transactions import has_own_block, is_in_test
 
+TO_COMMIT = "use a TransactionTestCase or @pytest.mark.django_db(transaction=True)"
 SWALLOWED = (
     "an error of the database was caught outside of transaction.atomic(), and the transaction of "
-    "this test cannot go on after it: put the statement in an atomic() of its own, or use a "
-    "TransactionTestCase or @pytest.mark.django_db(transaction=True)"
+    f"this test cannot go on after it: put the statement in an atomic() of its own, or {TO_COMMIT}"
 )
 _numbers = count(1)
 
@@ -75,6 +75,14 @@ class SharedConnection:
         """Do everything else as the connection does."""
         return getattr(self._conn, name)
 
+    def commit(self) -> None:
+        """Refuse, because it would commit what the test has written."""
+        raise TransactionManagementError(f"conn.commit() would commit the test: {TO_COMMIT}")
+
+    def rollback(self) -> None:
+        """Refuse, because it would undo what the test has written."""
+        raise TransactionManagementError(f"conn.rollback() would undo the test: {TO_COMMIT}")
+
     def cursor(self, name: str = "", *, binary: bool = False, **options: Any) -> Any:
         """Open a cursor of psycopg; with a name, one on the server."""
         own = cast("Any", self)
@@ -93,11 +101,13 @@ class SharedConnection:
     def transaction(self, *_: object, **__: object) -> Generator[None]:
         """Run the block in a savepoint, which an exception rolls back."""
         name = sql.Identifier(f"workshed_{next(_numbers)}")
+        functions = len(self._wrapper.run_on_commit)
         self.execute(sql.SQL("SAVEPOINT {}").format(name))
         try:
             yield
         except BaseException:
             self.execute(sql.SQL("ROLLBACK TO SAVEPOINT {0}; RELEASE SAVEPOINT {0}").format(name))
+            self._forget_on_commit(functions)
             raise
         self.execute(sql.SQL("RELEASE SAVEPOINT {}").format(name))
 
@@ -128,6 +138,7 @@ class SharedConnection:
         Otherwise the test could not go on, because PostgreSQL refuses any further statement.
         """
         name = sql.Identifier(f"workshed_{next(_numbers)}")
+        functions = len(self._wrapper.run_on_commit)
         self.execute(sql.SQL("SAVEPOINT {}").format(name))
         try:
             yield
@@ -136,8 +147,13 @@ class SharedConnection:
         finally:
             if self._is_broken():
                 self.execute(sql.SQL("ROLLBACK TO SAVEPOINT {}").format(name))
+                self._forget_on_commit(functions)
                 self._wrapper.needs_rollback = False
             self.execute(sql.SQL("RELEASE SAVEPOINT {}").format(name))
+
+    def _forget_on_commit(self, first: int) -> None:
+        """Drop the functions of a transaction that is rolled back, as Django does."""
+        del self._wrapper.run_on_commit[first:]
 
     def _is_broken(self) -> bool:
         status = self._conn.info.transaction_status

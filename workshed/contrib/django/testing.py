@@ -4,7 +4,7 @@ For pytest with pytest-django, import the fixture in `conftest.py`: `from
 workshed.contrib.django.testing import jobs_kit`. In a class of unittest, inherit from `JobsMixin`.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -20,6 +20,10 @@ from workshed.testing.jobs import Jobs
 from workshed.testing.kit import FAKE, DatabaseKit, open_kit
 
 __all__ = ["JobsMixin", "jobs_kit"]
+
+SETUP_MODULE = "workshed.contrib.django.setup"
+"""Imported by a worker before the actors, and after modules of the project, which may change
+settings."""
 
 
 class JobsMixin:
@@ -37,9 +41,9 @@ class JobsMixin:
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Open the kit's connections."""
-        super().setUpClass()  # type: ignore[misc]
+        """Open the kit, before the transaction of the class, which may lock what it changes."""
         cls._kit = cls.enterClassContext(open_created_kit())  # type: ignore[attr-defined]
+        super().setUpClass()  # type: ignore[misc]
 
     def setUp(self) -> None:
         """Redirect what the test sends to its database."""
@@ -49,15 +53,24 @@ class JobsMixin:
 
 
 @pytest.fixture(scope="session")
-def jobs_kit(django_db_setup: None, django_db_blocker: Any) -> Generator[DatabaseKit]:  # noqa: ARG001 -- creates the database
+def jobs_kit(
+    django_db_setup: None,  # noqa: ARG001 -- creates the database
+    django_db_blocker: Any,
+    jobs_other_databases: Sequence[str],
+    jobs_worker_modules: Sequence[str],
+) -> Generator[DatabaseKit]:
     """Replace the fixture of the kit: use the database of pytest-django."""
-    with django_db_blocker.unblock(), open_created_kit() as kit:
+    modules = [*jobs_worker_modules, SETUP_MODULE]
+    opened = open_created_kit(jobs_other_databases, modules)
+    with django_db_blocker.unblock(), opened as kit:
         yield kit
 
 
 @contextmanager
-def open_created_kit() -> Generator[DatabaseKit]:
-    """Open the kit on the database that Django's tests have created.
+def open_created_kit(
+    other_databases: Sequence[str] = (), worker_modules: Sequence[str] = ()
+) -> Generator[DatabaseKit]:
+    """Open the kit on the database that Django's tests have created; they may use the others too.
 
     Raises `KitError` if they have created none, because the kit empties tables.
     """
@@ -67,7 +80,9 @@ def open_created_kit() -> Generator[DatabaseKit]:
             f"Django's tests have created no database for WORKSHED['DATABASE']={alias!r}: run them "
             "by `manage.py test` or pytest-django, and without a `django_db_setup` of your own"
         )
-    with open_kit(settings().database_url.get_secret_value()) as kit:
+    url = settings().database_url.get_secret_value()
+    others = [*other_databases, *created_databases.list_names()]
+    with open_kit(url, others, worker_modules) as kit:
         yield kit
 
 

@@ -59,6 +59,19 @@ def give_up(total: int) -> None:
         pass
 
 
+@workshed.actor(max_retries=0, once=True)
+def announce_and_fail() -> None:
+    transaction.on_commit(lambda: Order.objects.create(total=99))
+    1 / 0
+
+
+@workshed.actor(max_retries=0)
+def announce_and_break(total: int) -> None:
+    with transaction.atomic():
+        transaction.on_commit(lambda: Order.objects.create(total=99))
+    break_rule.fn(total)
+
+
 @workshed.actor(once=True)
 def announce(order_id: int) -> None:
     transaction.on_commit(lambda: Order.objects.filter(id=order_id).update(total=99))
@@ -151,10 +164,10 @@ def test_a_job_that_fails_once_keeps_the_test_usable(order, jobs):
 """
 ROLLED_BACK = """
 import pytest
-from django.db import connection, transaction
-from store.jobs import announce, copy, give_up, note, swallow
+from django.db import IntegrityError, connection, transaction
+from store.jobs import announce, announce_and_break, announce_and_fail, copy, give_up, note, swallow
 from store.models import Order
-from workshed import db
+from workshed import db as workshed_db
 from workshed.testing.errors import KitError
 
 
@@ -194,13 +207,37 @@ def test_functions_of_on_commit_are_captured(jobs, django_capture_on_commit_call
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("actor", "words"), [(announce_and_fail, ()), (announce_and_break, (7,))])
+def test_functions_of_on_commit_end_with_a_job_that_is_rolled_back(
+    actor, words, jobs, django_capture_on_commit_callbacks
+):
+    actor.send(*words)
+    with django_capture_on_commit_callbacks(execute=True):
+        with pytest.raises((ZeroDivisionError, IntegrityError)):
+            jobs.drain()
+
+    assert totals() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["commit", "rollback"])
+def test_the_transaction_of_the_test_cannot_be_ended(method, jobs):
+    Order.objects.create(total=5)
+    with pytest.raises(transaction.TransactionManagementError, match=f"{method}.. would"):
+        with workshed_db.transaction() as conn:
+            getattr(conn, method)()
+
+    assert totals() == [5]
+
+
+@pytest.mark.django_db
 @pytest.mark.jobs(mode="inline")
 def test_inline_jobs_run_after_the_commit_of_a_block(jobs, django_capture_on_commit_callbacks):
     order = Order.objects.create(total=5)
     with django_capture_on_commit_callbacks(execute=True):
         with transaction.atomic():
             copy.send(order.id)
-            with db.transaction() as conn:
+            with workshed_db.transaction() as conn:
                 conn.execute("SELECT 1")
             assert totals() == [5]
         assert totals() == [5]
@@ -295,6 +332,20 @@ class RolledBackTest(JobsMixin, TestCase):
         self.jobs.assert_enqueued(copy, self.order.id)
 
 
+class ClassSendTest(JobsMixin, TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        with transaction.atomic():
+            note.send(7)
+
+    def test_a_send_in_a_block_is_part_of_the_data_of_the_class(self):
+        self.jobs.assert_enqueued(note, 7)
+        self.assertEqual(self.jobs.drain(), 1)
+
+    def test_each_test_has_it(self):
+        self.test_a_send_in_a_block_is_part_of_the_data_of_the_class()
+
+
 class InlineTest(JobsMixin, TestCase):
     jobs_mode = "inline"
 
@@ -318,6 +369,29 @@ class CommittedTest(JobsMixin, TransactionTestCase):
 
     def test_it_left_nothing(self):
         self.test_a_job_sees_what_was_committed()
+"""
+TWO_DATABASES = """
+from settings import *
+
+other = DATABASES["default"]["NAME"] + "_other"
+DATABASES["other"] = {**DATABASES["default"], "NAME": other}
+"""
+OTHER = """
+from django.test import TestCase
+from store.jobs import copy
+from store.models import Order
+from workshed.contrib.django.testing import JobsMixin
+
+
+class OtherTest(JobsMixin, TestCase):
+    databases = {"default", "other"}
+
+    def test_a_test_uses_both(self):
+        Order.objects.using("other").create(total=1)
+        copy.send(Order.objects.create(total=5).id)
+
+        self.assertEqual(self.jobs.drain(), 2)
+        self.assertEqual(Order.objects.using("other").count(), 1)
 """
 FIXTURE_IN_CLASS = """
 import pytest
@@ -351,6 +425,8 @@ def site(tmp_path_factory, site_database, site_broker):
         "tests_pytest/test_rolled_back.py": ROLLED_BACK,
         "tests_pytest/test_class.py": FIXTURE_IN_CLASS,
         "store/tests.py": CLASSES,
+        "two_databases.py": TWO_DATABASES,
+        "other/tests.py": OTHER,
         **{f"tests_pytest/{name}": text for name, text in CONFTEST.items()},
     }
     site = Site(tmp_path_factory.mktemp("kit"), site_database, "amqp://127.0.0.1:9", files)
@@ -365,7 +441,7 @@ def pytest_of(site, *words, **variables):
 
 
 def test_functions_of_pytest_django_have_the_kit(site):
-    assert "19 passed" in pytest_of(site, "tests_pytest")
+    assert "23 passed" in pytest_of(site, "tests_pytest")
 
 
 def test_it_does_the_same_where_transactions_commit(site):
@@ -373,15 +449,21 @@ def test_it_does_the_same_where_transactions_commit(site):
 
 
 def test_classes_of_unittest_have_it_in_pytest_as_well(site):
-    assert "6 passed" in pytest_of(site, "store/tests.py")
+    assert "8 passed" in pytest_of(site, "store/tests.py")
 
 
 @pytest.mark.parametrize("words", [[], ["--parallel", "2"], ["--keepdb"]])
 def test_classes_of_unittest_have_the_kit(site, words):
     said = site.manage("test", "store", "--noinput", *words)
 
-    assert "Ran 6 tests" in said
+    assert "Ran 8 tests" in said
     assert "OK" in said
+
+
+def test_tests_may_use_each_database_that_they_create(site):
+    said = site.manage("test", "other", "--noinput", DJANGO_SETTINGS_MODULE="two_databases")
+
+    assert "Ran 1 test" in said
 
 
 def test_the_kit_refuses_a_database_that_no_tests_have_created(site):
