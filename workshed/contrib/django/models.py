@@ -11,6 +11,14 @@ from django.db import models
 from workshed.jobs.outcomes import OUTCOMES
 
 
+class NoRows(models.Manager):
+    """Keeps `dumpdata` from reading the tables, which need not be in the database that it dumps."""
+
+    def get_queryset(self) -> Any:
+        """Return nothing; the admin has a query of its own."""
+        return super().get_queryset().none()
+
+
 class JobRun(models.Model):
     """One run of a job, from the history."""
 
@@ -35,10 +43,13 @@ class JobRun(models.Model):
     arguments: Any = models.TextField(null=True)  # noqa: DJ001
     """A dict: the column is `json`, which psycopg parses, unlike Django's `jsonb`."""
 
+    objects = NoRows()
+
     class Meta:
         """A view of the history."""
 
         managed = False
+        base_manager_name = "objects"
         db_table = '"workshed"."runs"'
         default_permissions = ("view",)
         verbose_name = "run"
@@ -62,10 +73,13 @@ class DeadJobRow(models.Model):
     release = models.TextField(null=True)  # noqa: DJ001
     died_at = models.DateTimeField()
 
+    objects = NoRows()
+
     class Meta:
         """A view of the dead jobs."""
 
         managed = False
+        base_manager_name = "objects"
         db_table = '"workshed"."dead"'
         default_permissions = ("view",)
         verbose_name = "dead job"
@@ -89,10 +103,13 @@ class ScheduledJobRow(models.Model):
     claimed_by = models.UUIDField(null=True)
     sent_at = models.DateTimeField(null=True)
 
+    objects = NoRows()
+
     class Meta:
         """A view of the schedule."""
 
         managed = False
+        base_manager_name = "objects"
         db_table = '"workshed"."schedule"'
         default_permissions = ("view",)
         verbose_name = "scheduled job"
