@@ -53,6 +53,7 @@ print(json.dumps(found))
 """
 """Imports all modules of some packages; prints the extra that each one lacks, or its error."""
 PARTS = {
+    "workshed.testing.engines": "sqlalchemy",
     "workshed.testing.kit": "test",
     "workshed.testing.plugin": "test",
     "workshed.console.operations.arguments": "server",
