@@ -77,12 +77,19 @@ pathlib.Path.open = open_file
 '''
 IMPORT = """
 import as_macos, importlib, pkgutil, sys
+import django
+from django.conf import settings
+settings.configure()
+# Django loads these itself, once its apps are ready; the last needs Django 6.
+left_out = ["workshed.contrib.django.admin", "workshed.contrib.django.models"]
+if django.VERSION < (6, 0):
+    left_out.append("workshed.contrib.django.task_backend")
 names = []
 for package in sys.argv[1:]:
     found = importlib.import_module(package)
     names += [one.name for one in pkgutil.walk_packages(found.__path__, package + ".")]
 for name in names:
-    if not name.endswith("__main__"):
+    if not name.endswith("__main__") and not name.startswith(tuple(left_out)):
         importlib.import_module(name)
 print(len(names))
 """
