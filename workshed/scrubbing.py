@@ -89,7 +89,8 @@ def _split_secrets(text: str) -> Iterator[str]:
     for part in text.split(";"):
         if "://" not in part and not part.startswith("maildir:"):
             yield from (part.strip(), *(key.strip() for key in part.split(",")))
-        url = urlsplit(part.strip())
+        # Without the hosts, of which libpq takes several: Python 3.14 refuses those of IPv6.
+        url = urlsplit(re.sub(r"(://(?:[^/?#]*@)?)[^/?#]*", r"\1-", part.strip(), count=1))
         if url.password:
             yield from (url.password, unquote(url.password))
         for name, value in parse_qsl(url.query):
