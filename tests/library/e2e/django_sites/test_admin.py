@@ -242,6 +242,7 @@ def test_jobs_link_to_the_console(lists, visit):
 
 def test_a_list_counts_no_more_than_it_may_read(lists):
     assert "10000 runs" in lists[RUNS][1]
+    assert "_facets" not in lists[RUNS][1]
 
 
 def test_searches_and_filters_find_jobs(visit, stored):
@@ -251,6 +252,7 @@ def test_searches_and_filters_find_jobs(visit, stored):
         f"{RUNS}?q=pay",
         f"{RUNS}?q=gone%00",
         f"{RUNS}?outcome__exact=retry",
+        f"{RUNS}?actor=pay",
         f"{RUNS}?outcome=retry&actor=pay",
         f"{RUNS}?p=3",
         f"{DEAD}?q=dead/1",
@@ -266,6 +268,7 @@ def test_searches_and_filters_find_jobs(visit, stored):
         101,
         10_000,
         5_000,
+        101,
         0,
         10_000,
         1,
