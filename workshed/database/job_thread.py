@@ -170,7 +170,12 @@ class ThreadBlock:
 
     async def __aenter__(self) -> Self:
         """Begin the block."""
-        await self.call(self.thread.blocks.append, self)
+        try:
+            await self.call(self.thread.blocks.append, self)
+        except BaseException:  # a task that is cancelled here never leaves the block
+            with contextlib.suppress(ValueError):
+                self.thread.blocks.remove(self)
+            raise
         return self
 
     async def __aexit__(self, *error: object) -> bool:

@@ -38,20 +38,26 @@ class JobEventLoop(EventLoopThread):
         if not self.loop.is_running():
             raise RuntimeError("the event loop has stopped, because its process is ending")
         thread = JobThread()
+        task: asyncio.Task[Any] | None = None
 
         async def run() -> R:
-            try:
-                return await coro
-            finally:
-                thread.finish()
+            nonlocal task
+            task = asyncio.current_task()
+            return await coro
+
+        def cancel() -> None:
+            (task or future).cancel()
 
         with thread.accept_calls():
             future = asyncio.run_coroutine_threadsafe(run(), self.loop)
+            # Not by the coroutine itself: another task could wait for this thread before the result
+            # is there, and this thread for the result.
+            future.add_done_callback(lambda _: thread.finish())
             try:
                 thread.serve()
                 return future.result()
             except Interrupt:
-                self.loop.call_soon_threadsafe(future.cancel)
+                self.loop.call_soon_threadsafe(cancel)
                 thread.serve(within_s=END_S)
                 raise
 

@@ -576,3 +576,63 @@ def test_many_jobs_of_one_loop_use_it_at_once(actor, orders, working, eventually
         eventually(lambda: orders() == list(range(40)))
 
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_a_task_that_sends_when_its_job_ends_does_not_stop_the_event_loop(
+    actor, log, working, eventually, is_awaited
+):
+    """The thread of the job waited for its result, and the event loop for that thread."""
+    others = []
+
+    @actor(queue_name="default", actor_name="ending", once=True, max_retries=0)
+    async def ending():
+        begun = asyncio.Event()
+
+        async def send_later():
+            if is_awaited:
+                await begun.wait()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            log.send(1)
+
+        async def fail():
+            await asyncio.sleep(0.05)
+            begun.set()
+            raise ValueError
+
+        if is_awaited:
+            await asyncio.gather(fail(), send_later())
+        else:
+            ending.task = asyncio.create_task(send_later())
+
+    @actor(queue_name="default", actor_name="other", max_retries=0)
+    async def other():
+        others.append(1)
+
+    with working("default", threads=4):
+        ending.send()
+        for _ in range(20):
+            other.send()
+        eventually(lambda: len(others) == 20)
+
+
+def test_a_session_whose_begin_is_cancelled_is_not_open(actor, working, orders, eventually):
+    """The next session of the job was refused, because that one was never left."""
+
+    @actor(queue_name="default", actor_name="impatient", once=True, max_retries=0)
+    async def impatient():
+        blocked = threading.Event()
+        busy = asyncio.create_task(db.run_in_job_thread(blocked.wait, 60))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.5, blocked.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1), async_job_session(SESSIONS):
+                pass
+        await busy
+        async with async_job_session(SESSIONS) as session:
+            session.add(Order(number=1))
+
+    with working("default"):
+        impatient.send()
+        eventually(lambda: orders() == [1])
