@@ -118,10 +118,8 @@ class Periodic(Middleware):
             return
         with db.transaction() as conn:
             self._declared_names = self._declare_missing(conn, broker, set())
-        if (
-            lacking := {actor.actor_name for actor in periodic_actors(broker)}
-            - self._declared_names
-        ):
+        names = {actor.actor_name for actor in periodic_actors(broker)}
+        if lacking := names - self._declared_names:
             logger.info("%s: not run until their tables exist", ", ".join(sorted(lacking)))
         every_s = REPORT_EVERY.total_seconds()
         self._thread = BackgroundThread(
