@@ -544,6 +544,59 @@ def test_pending_marks_are_written_when_the_broker_closes(mail, broker, states):
         assert states() == KEPT * 20 * times
 
 
+def test_marks_that_failed_are_written_when_the_broker_closes(
+    mail, broker, states, monkeypatch, eventually
+):
+    """The thread is in its pause; without a last attempt, a relay would send a copy."""
+    cleaner, write, failures = broker._sender._cleaner, outbox_cleanup.write_batch, [1]
+
+    def fail_once(conn, batch):
+        if failures:
+            failures.pop()
+            raise db.errors.OperationalError("not now")
+        write(conn, batch)
+
+    monkeypatch.setattr(outbox_cleanup, "write_batch", fail_once)
+    cleaner._thread.retry_s = (600.0, 600.0)
+    mail.send(1)
+    eventually(lambda: cleaner._thread.failures == 1)
+
+    broker.close()
+
+    assert states() == KEPT
+
+
+def test_a_batch_that_cannot_be_written_delays_no_other_for_ever(
+    mail, broker, states, monkeypatch, eventually
+):
+    write, refused = outbox_cleanup.write_batch, []
+
+    def refuse_first(conn, batch):
+        refused[:] = refused or [batch]
+        if batch is refused[0]:
+            raise ValueError("not PostgreSQL's")
+        write(conn, batch)
+
+    monkeypatch.setattr(outbox_cleanup, "write_batch", refuse_first)
+    mail.send(1)
+    eventually(lambda: refused)
+
+    mail.send(2)
+
+    eventually(lambda: KEPT[0] in states())
+
+
+def test_a_broker_that_closes_ends_the_thread_that_waits_for_marks(
+    mail, broker, states, eventually
+):
+    mail.send(1)
+    eventually(lambda: states() == KEPT)
+
+    broker.close()
+
+    assert not broker._sender._cleaner._thread.is_running
+
+
 SEND_AND_END = """
 import dramatiq
 from workshed import broker

@@ -1,6 +1,7 @@
 """The history that a worker writes: every delivery, alongside its jobs, in bounded memory."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -235,6 +236,8 @@ def test_a_writer_that_cannot_write_numbers_keeps_them_and_ends(
     recording.start()
     unrecorded(recording)
     eventually(lambda: recording._thread.failures >= 2)  # so that the pauses grow
+    first, second, *_ = re.findall(r"trying again in ([\d.]+) s", caplog.text)
+    assert (float(first) >= 0.25, float(second) >= 0.5) == (True, True)
     rename("missing", "count_unrecorded_runs")
     eventually(lambda: counts(conn) == {("note", "succeeded", ""): 1})
     rename("count_unrecorded_runs", "missing")
@@ -384,6 +387,49 @@ def test_a_record_that_never_fits_is_counted_at_the_end(recording, history, conn
     recording.close()
 
     assert runs.count_dropped(connect(autocommit=True), timedelta(hours=1)) == 1
+
+
+def test_a_full_window_is_written_at_once(recording, history, monkeypatch):
+    monkeypatch.setattr(history_writer, "WINDOW", 3)
+    recording._thread.every_s = 600.0
+    recording.start()
+
+    for number in range(6):
+        recording.add(record(number))
+
+    assert len(history(6)) == 6
+
+
+def test_records_that_cannot_be_written_at_the_end_are_reported(
+    recording, monkeypatch, caplog, eventually
+):
+    def fail(*_):
+        raise db.errors.OperationalError("not now")
+
+    monkeypatch.setattr(runs, "write_runs", fail)
+    recording.start()
+    recording.add(record(1))
+    recording.add(record(2))
+    eventually(lambda: recording._thread.failures)
+
+    recording.close()
+
+    assert caplog.messages[-1] == "2 runs are not recorded: not now"
+
+
+def test_a_writer_creates_the_partitions_of_the_next_days(recording, conn, eventually):
+    names = """
+        SELECT inhrelid::regclass::text FROM pg_inherits
+         WHERE inhparent = 'workshed.runs'::regclass ORDER BY 1
+    """
+    before = conn.execute(names).fetchall()
+    for (name,) in before:
+        conn.execute(f"DROP TABLE {name}")
+    conn.commit()
+
+    recording.start()
+
+    eventually(lambda: conn.rollback() or conn.execute(names).fetchall())
 
 
 class Raced(deque):

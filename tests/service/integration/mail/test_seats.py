@@ -112,6 +112,22 @@ def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, j
             pass
 
 
+def test_the_thread_that_renews_ends_when_nothing_is_left_and_starts_again(
+    one, scripted, jobs, monkeypatch, eventually
+):
+    """If it did not start again, the next seat would be lost while its mail is sent."""
+    monkeypatch.setattr(seats, "RENEW_S", 0.02)
+    server = SmtpServer.from_url(scripted.url)
+    threads = []
+    for _ in range(2):
+        with one.use_seat(server, 1):
+            threads.append(one._renewer)
+            assert threads[-1].is_running
+        eventually(lambda: not threads[-1].is_running)
+
+    assert threads[0] is not threads[1]
+
+
 def test_a_connection_that_idles_for_long_is_closed(one, other, scripted, monkeypatch, eventually):
     monkeypatch.setattr(seats, "IDLE_S", 0.0)
     server = SmtpServer.from_url(scripted.url)
