@@ -154,9 +154,13 @@ class QueuePurge:
     @property
     def preview(self) -> Preview:
         """What it would do."""
-        what = f"{format_job_count(self.count)} of {self.queue}"
         notes = "Each is recorded as cancelled, its key is released, its batch goes on."
-        return Preview(self.count, f"{notes} This cannot be undone.{self._rest}", what)
+        return Preview(self.count, f"{notes} This cannot be undone.{self._rest}")
+
+    @property
+    def confirm_text(self) -> str:
+        """What the user confirms: `Discard 3 jobs of emails`."""
+        return f"Discard {format_job_count(self.count)} of {self.queue}"
 
     def result(self, done: PurgeCounts, trouble: str = "") -> OperationResult:
         """Return what it did so far; `trouble` says why it has ended early."""

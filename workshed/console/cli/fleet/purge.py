@@ -41,7 +41,7 @@ def purge_queue(
         if purge.count and not dry_run:
             if not yes:
                 print_message(purge.preview.notes)
-            require_confirmation(f"Discard {purge.preview.what}", yes=yes)
+            require_confirmation(purge.confirm_text, yes=yes)
             try:
                 with show_progress(purge.count) as step:
                     purging.purge_queue(broker, conn, name, purge.count, done, step)

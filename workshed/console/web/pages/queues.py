@@ -12,7 +12,7 @@ from workshed.console.rabbitmq import purge as purging
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
-from workshed.console.web.view.selection import create_action
+from workshed.console.web.view.selection import ask_to_confirm, create_action
 from workshed.errors import WorkshedError
 from workshed.jobs.control import workers
 from workshed.settings import settings
@@ -64,10 +64,7 @@ def purge_queue(deed: ActionRequest) -> ActionResult:
     broker, name = require_rabbitmq(), deed.form.one("name")
     purge = queue_states.plan_purge(deed.conn, broker, name, MOST_PER_CLICK)
     if purge.count and not deed.form.has("sure"):
-        text = f"Discard {purge.preview.what}"
-        said = f"This would d{text[1:]}. {purge.preview.notes}"
-        asks = [("name", name), ("sure", "yes")]
-        return ActionResult(said, purge.count, back=BACK, confirm=asks, button=text)
+        return ask_to_confirm(purge.confirm_text, purge.preview, BACK, [("name", name)])
     done, trouble = purging.PurgeCounts(), ""
     try:
         purging.purge_queue(broker, deed.conn, name, purge.count, done)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workshed.console.operations.operation import Operation, Target
+from workshed.console.operations.operation import Operation, Preview, Target
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, BadQueryError
 
@@ -53,13 +53,21 @@ def confirm_and_run(
     if operation.preview is not None and not deed.form.has("sure"):
         preview = operation.preview(deed.conn, found)
         if preview.count:
-            text = operation.confirm_text(preview)
-            said = _join_sentences(f"This would {text[0].lower()}{text[1:]}.", preview.notes, rest)
-            again = [*repeat_fields, ("sure", "yes")]
-            return ActionResult(said, preview.count, back=back, confirm=again, button=text)
+            return ask_to_confirm(
+                operation.confirm_text(preview), preview, back, repeat_fields, rest
+            )
     result = operation.perform(deed.conn, found, details)
     said = _join_sentences(result.message, rest)
     return ActionResult(said, result.count, result.details, back)
+
+
+def ask_to_confirm(
+    text: str, preview: Preview, back: str, repeat_fields: Sequence[tuple[str, str]], rest: str = ""
+) -> ActionResult:
+    """Return a result that asks the user to confirm `text`: `Retry 3 jobs`."""
+    said = _join_sentences(f"This would {text[0].lower()}{text[1:]}.", preview.notes, rest)
+    again = [*repeat_fields, ("sure", "yes")]
+    return ActionResult(said, preview.count, back=back, confirm=again, button=text)
 
 
 def selected_ids(form: ActionForm, field: str, most: int = MOST_PER_CLICK) -> list[str]:
