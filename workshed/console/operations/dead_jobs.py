@@ -14,6 +14,8 @@ from workshed.jobs.dead.dead_jobs import DeadJob, UnreadableJobError
 from workshed.jobs.dead.retry_preview import RetryPreview
 from workshed.transport.messages.envelope import decode_message
 
+MOST_PREVIEWED = 10_000
+"""Jobs whose bodies are read before the question; further ones are only counted."""
 NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
 
 
@@ -56,9 +58,13 @@ def _retry_job(conn: Connection, message_id: str) -> str:
 
 
 def _preview_retry(conn: Connection, ids: Mapping[str, str]) -> Preview:
-    prospect = retry_preview.preview_retry(conn, list(ids), decode_message)
-    notes = (waits_text(prospect), unreadable_text(prospect.unreadable))
-    return Preview(prospect.jobs, " ".join(filter(None, notes)))
+    first, others = list(ids)[:MOST_PREVIEWED], list(ids)[MOST_PREVIEWED:]
+    prospect = retry_preview.preview_retry(conn, first, decode_message)
+    unread = dead_jobs.count_dead_ids(conn, others) if others else 0
+    notes = [waits_text(prospect), unreadable_text(prospect.unreadable)]
+    if unread:
+        notes.append(f"Only the first {len(first)} jobs were checked.")
+    return Preview(prospect.jobs + unread, " ".join(filter(None, notes)))
 
 
 def _preview_discard(conn: Connection, ids: Mapping[str, str]) -> Preview:
