@@ -7,7 +7,12 @@ from functools import partial
 from workshed.console.formatting import format_due, format_job_count
 from workshed.console.operations import timeline
 from workshed.console.operations.operation import UNKNOWN, Operation, Preview
-from workshed.console.operations.scheduled import NONE_WAITING, find_sorted, get_scheduled
+from workshed.console.operations.scheduled import (
+    GONE_ANSWER,
+    GONE_REASON,
+    find_sorted,
+    get_scheduled,
+)
 from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.control import cancel_rules, cancellations
@@ -49,7 +54,7 @@ def _preview_one(conn: Connection, ids: Mapping[str, str]) -> Preview:
     )
     if known.state == "scheduled" and known.waiting is not None:
         due = format_due(known.waiting.due_at, database_now(conn))
-        notes = f"It is waiting and is due {due}; it would be deleted."
+        notes = f"It is waiting, due {due}; it would be deleted."
     elif known.state == "running":
         notes = "It is running; it would be asked to stop within 2 s."
     return Preview(1, notes, message_id)
@@ -76,7 +81,8 @@ CANCEL_STORED = Operation(
     verb="Cancel",
     past="cancelled",
     preview=_preview_cancel,
-    missing=NONE_WAITING,
+    gone_answer=GONE_ANSWER,
+    gone_reason=GONE_REASON,
 )
 CANCEL_ANY = replace(
     CANCEL_STORED, run=cancellations.cancel, preview=partial(_preview_cancel, is_any=True)

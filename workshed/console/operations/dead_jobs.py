@@ -16,7 +16,8 @@ from workshed.transport.messages.envelope import decode_message
 
 MOST_PREVIEWED = 10_000
 """Jobs whose bodies are read before the question; further ones are only counted."""
-NONE_DEAD = "None of these is dead any longer: another operator was first, or they have expired."
+GONE_ANSWER = "no longer dead"
+GONE_REASON = "Another operator was first, or the retention has ended."
 
 
 def waits_text(prospect: RetryPreview) -> str:
@@ -82,7 +83,8 @@ RETRY = Operation(
     past="retried",
     preview=_preview_retry,
     refusals={UnreadableJobError: "cannot be read"},
-    missing=NONE_DEAD,
+    gone_answer=GONE_ANSWER,
+    gone_reason=GONE_REASON,
 )
 RETRY_BATCH = replace(RETRY, name="batches.retry")
 
@@ -102,5 +104,6 @@ def discard(reason: str) -> Operation[str]:
         verb="Discard",
         past="discarded",
         preview=_preview_discard,
-        missing=NONE_DEAD,
+        gone_answer=GONE_ANSWER,
+        gone_reason=GONE_REASON,
     )

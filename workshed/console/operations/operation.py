@@ -18,7 +18,7 @@ FEW_ANSWERS = 3
 MOST_IDS = 1_000
 """Ids in one audit entry; further ones are only counted."""
 UNKNOWN = "unknown"
-"""The answer for an object that does not exist, or not any longer."""
+"""The answer for an object that does not exist."""
 
 Target = TypeVar("Target")
 
@@ -69,8 +69,10 @@ class Operation(Generic[Target]):
     """Return what it would do; `None` if it needs no confirmation."""
     refusals: Mapping[type[WorkshedError], str] = field(default_factory=dict)
     """Errors that concern one object only, with the answers that stand for them."""
-    missing: str = ""
-    """An error: none of the objects exists any longer."""
+    gone_answer: str = UNKNOWN
+    """The answer instead of `UNKNOWN` for an object that a page or a filter has selected."""
+    gone_reason: str = ""
+    """A sentence: why none of the selected objects exists any longer, which is then an error."""
     more_details: Mapping[str, Any] = field(default_factory=dict)
     """For the audit, in addition to the objects."""
     identify: Callable[[str, Target], Any] = lambda name, _: name
@@ -88,14 +90,23 @@ class Operation(Generic[Target]):
         return " ".join(filter(None, (self.changed[one] for one in given)))
 
     def answer(
-        self, conn: Connection, target: Target, report: Callable[[WorkshedError], None]
+        self,
+        conn: Connection,
+        target: Target,
+        report: Callable[[WorkshedError], None],
+        *,
+        is_typed: bool = False,
     ) -> str:
-        """Change one object, and return the answer; `report` gets the error that it stands for."""
+        """Change one object, and return the answer; `report` gets the error that it stands for.
+
+        `is_typed`: the user has typed its name, and may have misspelt it.
+        """
         try:
-            return self.run(conn, target)
+            answer = self.run(conn, target)
         except tuple(self.refusals) as err:
             report(err)
             return self.refusals[type(err)]
+        return self.gone_answer if answer == UNKNOWN and not is_typed else answer
 
     def perform(
         self,
@@ -113,8 +124,8 @@ class Operation(Generic[Target]):
                 raise err
 
         answers = {name: self.answer(conn, target, report) for name, target in found.items()}
-        if self.missing and {*answers.values()} <= {UNKNOWN}:
-            raise NotFoundError(self.missing)
+        if self.gone_reason and {*answers.values()} <= {self.gone_answer}:
+            raise NotFoundError(f"{summarize_answers(self.kind, answers)} {self.gone_reason}")
         return self.result(found, answers, details)
 
     def result(

@@ -11,7 +11,8 @@ from workshed.jobs.outbox.schedule import Reason
 from workshed.value_class import value_class
 
 State = Literal["scheduled", "on its way", "sent"]
-NONE_WAITING = "None of these waits any longer: they were sent, or another operator cancelled them."
+GONE_ANSWER = "no longer waiting"
+GONE_REASON = "Another operator or a relay was first."
 REASONS: Mapping[Reason, str] = {
     "transactional": "sent",
     "delayed": "sent for later",
@@ -76,7 +77,8 @@ RUN = Operation(
     schedule.run_now,
     changed={"moved": "Due now."},
     unchanged=("on its way",),
-    missing=NONE_WAITING,
+    gone_answer=GONE_ANSWER,
+    gone_reason=GONE_REASON,
 )
 
 
@@ -92,6 +94,7 @@ def move_to(due_at: datetime) -> Operation[str]:
         find_sorted,
         move,
         changed={"moved": f"Due at {due_at:%Y-%m-%d %H:%M:%S %Z}."},
-        missing=NONE_WAITING,
+        gone_answer=GONE_ANSWER,
+        gone_reason=GONE_REASON,
         more_details={"to": due_at},
     )

@@ -119,6 +119,7 @@ RELEASE = Operation(
     verb="Release",
     past="released",
     preview=_preview_release,
-    missing="None of these is held any longer: their jobs ended, or another operator was first.",
+    gone_answer="no longer held",
+    gone_reason="Another operator was first, or the job has ended.",
     identify=lambda _, holder: [holder.key, holder.message_id],
 )

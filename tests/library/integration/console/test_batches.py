@@ -85,6 +85,18 @@ def test_dead_jobs_of_a_batch_are_retried(workshed, make_batch, dies, conn):
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs are dead.\n"
 
 
+def test_a_job_that_another_operator_retries_meanwhile_is_no_mistake(
+    workshed, make_batch, dies, conn, monkeypatch
+):
+    batch = make_batch("a", "b")
+    dies("a")
+    monkeypatch.setattr(progress, "list_dead_ids", lambda *_: ["a", "b"])
+
+    done = workshed("batches", "retry", batch, "--yes")
+
+    assert (done.code, done.lines) == (0, ["a  retried", "b  no longer dead"])
+
+
 def test_a_batch_is_cancelled(workshed, make_batch, conn):
     batch = make_batch("a", "b")
 

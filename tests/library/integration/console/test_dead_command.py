@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from tests.library.integration.console.conftest import body
+from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.operations import dead_jobs as operations
-from workshed.jobs.control import queues
+from workshed.jobs.control import audit, queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts
@@ -312,6 +313,15 @@ def test_an_unknown_id_is_reported_next_to_the_results(workshed, bury, conn, ver
     assert done.code == 5
     assert done.lines[1] == "nothing  unknown"
     assert ids(conn) == set()
+
+
+def test_a_job_that_is_gone_after_a_filter_selected_it_is_no_mistake(bury, conn, capsys):
+    bury("a")
+
+    run_operation(conn, operations.RETRY, ["a", "b"], as_json=False, yes=True, is_filtered=True)
+
+    assert capsys.readouterr().out == "a  retried\nb  no longer dead\n"
+    assert audit.list_entries(conn)[0].summary == "a: retried; b: no longer dead."
 
 
 def test_a_preview_reads_a_limited_number_of_bodies(workshed, bury, monkeypatch):

@@ -397,7 +397,9 @@ def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
     said, again = asked(operator.post("/dead/retry", chosen))
 
     assert said == "This would retry 1 job. 1 job cannot be read and stays dead."
-    assert operator.done("/dead/retry", again) == ("a: retried; b: cannot be read; gone: unknown.")
+    assert operator.done("/dead/retry", again) == (
+        "a: retried; b: cannot be read; gone: no longer dead."
+    )
     assert ids(conn) == {"b"}
     refused = operator.post("/dead/retry", {"one": "b"})
     assert refused.status_code == 409
@@ -466,9 +468,9 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
     ("fields", "status", "said"),
     [
         ({}, 409, "No job is selected."),
-        ({"one": "gone"}, 404, "None of these is dead any longer"),
-        ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any longer"),
-        ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any longer"),
+        ({"one": "gone"}, 404, "gone: no longer dead. Another operator was first"),
+        ({"id": "gone", "sure": "yes"}, 404, "gone: no longer dead. Another operator was first"),
+        ({"every": "yes", "actor": "nobody"}, 404, "Jobs: none. Another operator was first"),
         ({"every": "yes", "since": "yesterday"}, 400, "is not a duration"),
         ({"every": "yes", "until": "yesterday"}, 400, "is not a time"),
     ],

@@ -306,7 +306,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
     asked = operator.post("/job/cancel", {"id": "a"})
 
     assert asked.status_code == 200
-    assert "would cancel a. It is waiting and is due in 1h; it would be deleted." in asked.text
+    assert "would cancel a. It is waiting, due in 1h; it would be deleted." in asked.text
     assert len(schedule.list_scheduled(conn)) == 1
     assert not cancellations.is_cancelled(conn, "a")
     assert audit() == []
@@ -355,12 +355,12 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
     assert (dead_jobs.list_dead_jobs(conn), audit()) == ([], [("dead.retry", 1)])
 
 
-@pytest.mark.parametrize("action", ["run", "retry"])
-def test_a_job_that_is_gone_by_now_is_reported(operator, action, audit):
+@pytest.mark.parametrize(("action", "state"), [("run", "waiting"), ("retry", "dead")])
+def test_a_job_that_is_gone_by_now_is_reported(operator, action, state, audit):
     answer = operator.post(f"/job/{action}", {"id": "a"})
 
     assert answer.status_code == 404
-    assert "any longer" in answer.text
+    assert f"a: no longer {state}. Another operator" in answer.text
     assert audit() == []
 
 

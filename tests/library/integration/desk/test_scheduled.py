@@ -186,7 +186,7 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
 
-    assert said == "Jobs: 2 moved, 1 unknown, 1 on its way. Due now."
+    assert said == "Jobs: 2 moved, 1 no longer waiting, 1 on its way. Due now."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
     [entry] = audit.list_entries(conn)
     assert (entry.action, entry.count, entry.performed_by) == ("scheduled.run", 2, "olga")
@@ -284,5 +284,5 @@ def test_a_cancel_of_jobs_that_no_longer_wait_asks_nothing(operator, conn):
     answer = operator.post("/scheduled/cancel", {"id": "gone"})
 
     assert answer.status_code == 404
-    assert "None of these waits any longer" in answer.text
+    assert "gone: no longer waiting. Another operator or a relay was first." in answer.text
     assert not cancellations.is_cancelled(conn, "gone")

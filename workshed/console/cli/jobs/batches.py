@@ -130,6 +130,7 @@ def retry(
                 yes=yes,
                 dry_run=dry_run,
                 details={"batch": found.id},
+                is_filtered=True,
             )
             return
     if as_json:

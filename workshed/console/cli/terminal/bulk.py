@@ -63,7 +63,7 @@ def run_operation(  # noqa: PLR0913 -- an option of a command each
         with show_progress(len(found), quiet=sys.stdout.isatty() and not as_json) as step:
             for name, target in found.items():
                 with conn.transaction(force_rollback=dry_run):
-                    answer = operation.answer(conn, target, report)
+                    answer = operation.answer(conn, target, report, is_typed=not is_filtered)
                     if len(found) == 1:
                         record({name: answer})
                 answers[name] = answer
@@ -121,7 +121,7 @@ def record_result(conn: Connection, action: str, result: OperationResult) -> Non
 def _raise_for_failures(
     operation: Operation[Target], answers: Mapping[str, str], *, is_filtered: bool
 ) -> None:
-    good = {*operation.unchanged, *([UNKNOWN] if is_filtered else [])}
+    good = {*operation.unchanged, *([operation.gone_answer] if is_filtered else [])}
     bad = {
         name: answer
         for name, answer in answers.items()
