@@ -20,6 +20,11 @@ MOST_IDS = 1_000
 UNKNOWN = "unknown"
 """The answer for an object that does not exist."""
 
+CHANGED_UNASKED = (
+    "The state has just changed, so nothing was done. Try again to see what would happen now."
+)
+"""An error: the preview found nothing to confirm, and the operation would change something."""
+
 Target = TypeVar("Target")
 
 

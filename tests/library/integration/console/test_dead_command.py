@@ -1,6 +1,7 @@
 """`workshed dead`: list, show, retry and discard."""
 
 import re
+from dataclasses import replace
 from uuid import uuid4
 
 import orjson
@@ -9,6 +10,8 @@ import pytest
 from tests.library.integration.console.conftest import body
 from workshed.console.cli.terminal.bulk import run_operation
 from workshed.console.operations import dead_jobs as operations
+from workshed.console.operations.operation import Preview
+from workshed.errors import WorkshedError
 from workshed.jobs.control import audit, queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
@@ -322,6 +325,16 @@ def test_a_job_that_is_gone_after_a_filter_selected_it_is_no_mistake(bury, conn,
 
     assert capsys.readouterr().out == "a  retried\nb  no longer dead\n"
     assert audit.list_entries(conn)[0].summary == "a: retried; b: no longer dead."
+
+
+def test_a_job_that_dies_after_the_preview_is_not_discarded_without_a_question(bury, conn):
+    bury("a")
+    discard = replace(operations.discard("mistake"), preview=lambda *_: Preview(0))
+
+    with pytest.raises(WorkshedError, match="state has just changed"):
+        run_operation(conn, discard, ["a"], as_json=False)
+
+    assert ids(conn) == {"a"}
 
 
 def test_a_preview_reads_a_limited_number_of_bodies(workshed, bury, monkeypatch):

@@ -6,6 +6,8 @@ import re
 import orjson
 import pytest
 
+from workshed.console.operations import dead_jobs as operations
+from workshed.console.operations.operation import Preview
 from workshed.jobs.control import audit, queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.dead import dead_jobs
@@ -458,6 +460,19 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
 
     assert said == "This would discard 2 jobs. They can then no longer be retried."
     assert ids(conn) == {"b"}
+
+
+def test_a_job_that_dies_after_the_preview_is_not_discarded_without_a_question(
+    operator, bury, conn, monkeypatch
+):
+    bury("a")
+    monkeypatch.setattr(operations, "_preview_discard", lambda *_: Preview(0))
+
+    answer = operator.post("/dead/discard", {"one": "a"})
+
+    assert (answer.status_code, "state has just changed" in answer.text) == (409, True)
+    assert ids(conn) == {"a"}
+    assert audit.list_entries(conn) == []
 
 
 # Refused requests

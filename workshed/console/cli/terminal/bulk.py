@@ -11,6 +11,7 @@ from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.errors import NotFoundError, PartialFailureError
 from workshed.console.operations.operation import (
+    CHANGED_UNASKED,
     UNKNOWN,
     Operation,
     OperationResult,
@@ -44,7 +45,7 @@ def run_operation(  # noqa: PLR0913 -- an option of a command each
     Raises `NotFoundError` if an object is unknown, `PartialFailureError` if another one failed.
     """
     found = operation.find(conn, names)
-    confirm_operation(conn, operation, found, yes=yes, dry_run=dry_run)
+    is_confirmed = confirm_operation(conn, operation, found, yes=yes, dry_run=dry_run)
     answers: dict[str, str] = {}
     shown: dict[str, str] = {}
 
@@ -64,6 +65,7 @@ def run_operation(  # noqa: PLR0913 -- an option of a command each
             for name, target in found.items():
                 with conn.transaction(force_rollback=dry_run):
                     answer = operation.answer(conn, target, report, is_typed=not is_filtered)
+                    _refuse_unasked(operation, answer, is_confirmed=is_confirmed)
                     if len(found) == 1:
                         record({name: answer})
                 answers[name] = answer
@@ -89,18 +91,19 @@ def confirm_operation(
     yes: bool,
     dry_run: bool = False,
     also: str = "",
-) -> None:
+) -> bool:
     """Say what an operation would do, and ask, unless nothing would change or `yes` is given.
 
-    `also` is done in addition, whatever the operation changes.
+    `also` is done in addition, whatever the operation changes. False if nothing would change.
     """
     if operation.preview is None or (yes and not dry_run):
-        return
+        return True
     preview = operation.preview(conn, found)
     if preview.notes and preview.count:
         print_message(preview.notes)
     if (preview.count or also) and not dry_run:
         require_confirmation(f"{operation.confirm_text(preview)}{also}", yes=False)
+    return preview.count > 0 or dry_run
 
 
 def _print_summary(
@@ -111,6 +114,11 @@ def _print_summary(
         print_message(f"{done} {'would be ' if dry_run else ''}{operation.past}.")
     if effects := operation.describe_effects(shown):
         print_message(effects)
+
+
+def _refuse_unasked(operation: Operation[Target], answer: str, *, is_confirmed: bool) -> None:
+    if operation.has_changed(answer) and not is_confirmed:
+        raise WorkshedError(CHANGED_UNASKED)
 
 
 def record_result(conn: Connection, action: str, result: OperationResult) -> None:

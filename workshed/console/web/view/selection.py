@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workshed.console.operations.operation import Operation, Preview, Target
+from workshed.console.operations.operation import CHANGED_UNASKED, Operation, Preview, Target
 from workshed.console.web.auth.csrf import ActionForm
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, BadQueryError
+from workshed.errors import WorkshedError
 
 QUERY = "query"
 """The form field with the query of the list."""
@@ -50,13 +51,16 @@ def confirm_and_run(
     verb = "remains" if remaining == 1 else "remain"
     rest = f"{remaining} more {verb} for another click." if remaining else ""
     found = operation.find(deed.conn, names)
-    if operation.preview is not None and not deed.form.has("sure"):
+    is_confirmed = operation.preview is None or deed.form.has("sure")
+    if operation.preview is not None and not is_confirmed:
         preview = operation.preview(deed.conn, found)
         if preview.count:
             return ask_to_confirm(
                 operation.confirm_text(preview), preview, back, repeat_fields, rest
             )
     result = operation.perform(deed.conn, found, details)
+    if result.count and not is_confirmed:
+        raise WorkshedError(CHANGED_UNASKED)
     said = _join_sentences(result.message, rest)
     return ActionResult(said, result.count, result.details, back)
 
