@@ -63,7 +63,7 @@ def test_j_k_x_and_r_go_through_the_rows(open_page, conn, count, three_dead):
     assert focused_row(page) == "second"
 
     keys.press("r")
-    expect(page.locator(".said")).to_contain_text(": retried.")
+    expect(page.locator(".said")).to_have_text("second: retried.")
     assert count("workshed.dead WHERE message_id = 'second'") == 0
     assert count("workshed.dead") == 2
 
@@ -76,7 +76,7 @@ def test_after_r_the_next_row_has_the_place_of_the_row(open_page, conn, count, t
     assert focused_row(page) == "second"
 
     page.keyboard.press("r")
-    expect(page.locator(".said")).to_contain_text(": retried.")
+    expect(page.locator(".said")).to_have_text("second: retried.")
     page.keyboard.press("j")
 
     assert focused_row(page) == "first"
