@@ -118,7 +118,7 @@ def test_the_answer_to_an_action_is_for_one_look(open_page, conn, javascript):
     answers = []
     page.on("response", lambda found: answers.append(found.url))
     page.get_by_role("button", name="Retry first", exact=True).click()
-    expect(page.locator(".said")).to_contain_text("retried")
+    expect(page.locator(".said")).to_have_text("first: retried.")
     [address] = [url for url in answers if "done=" in url]
 
     page.goto(address)
