@@ -135,7 +135,7 @@ def test_the_time_in_which_a_form_arrives_is_not_that_of_its_action(browsers, mo
 
     answer = operator.post("/dead/retry", {"one": "unknown"}, csrf=page_token)
 
-    assert (answer.status_code, "None of these is dead" in answer.text) == (404, True)
+    assert (answer.status_code, "unknown: no longer dead." in answer.text) == (404, True)
 
 
 @pytest.fixture
