@@ -18,7 +18,8 @@ from workshed.database.job_thread import (
     move_to_job_thread,
     run_in_job_thread,
 )
-from workshed.database.postgres import IDLE, describe_address
+from workshed.database.postgres import IDLE
+from workshed.database.urls import describe_address
 from workshed.database.waits import (
     WaitDeadline,
     WaitLimit,

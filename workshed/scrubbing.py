@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from workshed.database.urls import split_hosts
 from workshed.environment import Secret
 from workshed.redaction import HIDDEN
 from workshed.settings import Settings
@@ -89,8 +90,7 @@ def _split_secrets(text: str) -> Iterator[str]:
     for part in text.split(";"):
         if "://" not in part and not part.startswith("maildir:"):
             yield from (part.strip(), *(key.strip() for key in part.split(",")))
-        # Without the hosts, of which libpq takes several: Python 3.14 refuses those of IPv6.
-        url = urlsplit(re.sub(r"(://(?:[^/?#]*@)?)[^/?#]*", r"\1-", part.strip(), count=1))
+        url = urlsplit(split_hosts(part.strip())[0])
         if url.password:
             yield from (url.password, unquote(url.password))
         for name, value in parse_qsl(url.query):

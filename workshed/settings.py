@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from workshed.database.urls import split_hosts
 from workshed.environment import EnvironmentSettings, Secret, at_least, at_most, more_than
 from workshed.errors import EXIT_USAGE, SettingsError
 from workshed.settings_classes import read_settings
@@ -53,11 +54,8 @@ def _check_broker_urls(urls: Secret) -> None:
 def _check_database_url(url: Secret) -> None:
     if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
-    # libpq takes several hosts, each with its port, in the place of one.
-    parts = re.fullmatch(r"(\w+://(?:.*@)?)([^/?#]*)(.*)", url.get_secret_value(), re.DOTALL)
-    begin, hosts, end = parts.groups() if parts else ("", url.get_secret_value(), "")
-    for host in hosts.split(","):
-        _refuse_unreadable(f"{begin}{host}{end}")
+    for part in split_hosts(url.get_secret_value()):
+        _refuse_unreadable(part)
 
 
 def _check_smtp_url(url: Secret) -> None:

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
-from workshed.database.postgres import describe_address
+from workshed.database.urls import describe_address
 from workshed.database.waits import borrower_limit, remaining_wait
 from workshed.errors import PoolerModeError
 from workshed.interrupts import thread_gate

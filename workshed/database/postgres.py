@@ -65,9 +65,3 @@ def database_now(conn: Connection) -> datetime:
     assert found is not None  # noqa: S101 -- one row by construction
     now: datetime = found[0]
     return now
-
-
-def describe_address(url: str) -> str:
-    """Return host, port and name of a database, without its password."""
-    part = importlib.import_module("psycopg.conninfo").conninfo_to_dict(url)
-    return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from workshed.database.urls import list_servers, split_hosts
 from workshed.extras import require_extra
 
 with require_extra("sqlalchemy"):
@@ -59,7 +60,7 @@ def _redirect(engine: sqlalchemy.Engine, database_url: Callable[[], str]) -> Gen
     original = set(dialect.create_connect_args(engine.url)[1])
 
     def connect(_dialect: object, _record: object, words: list[Any], options: Any) -> None:
-        url = sqlalchemy.make_url(database_url()).set(drivername=engine.url.drivername)
+        url = _parse_url(database_url(), engine.url.drivername)
         for name in original:
             options.pop(name, None)
         words[:], added = dialect.create_connect_args(url)
@@ -73,3 +74,15 @@ def _redirect(engine: sqlalchemy.Engine, database_url: Callable[[], str]) -> Gen
     finally:
         event.remove(engine, "do_connect", connect)
         engine.pool = pool
+
+
+def _parse_url(text: str, drivername: str) -> sqlalchemy.URL:
+    """Return a URL of SQLAlchemy, which has several hosts in its query."""
+    url = sqlalchemy.make_url(split_hosts(text)[0]).set(drivername=drivername)
+    servers = list_servers(text)
+    if len(servers) == 1:
+        return url
+    hosts = [f"{host}:{port}" for host, port in servers]
+    login = url.username, url.password
+    query = {**url.difference_update_query(["port"]).query, "host": hosts}
+    return sqlalchemy.URL.create(drivername, *login, database=url.database, query=query)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from workshed.database.urls import list_servers
 from workshed.testing.errors import OtherDatabaseError
 
 LOCAL = {"", "localhost", "127.0.0.1", "::1"}
-DEFAULT_PORT = 5432
 
 Query = Callable[..., Any]
 
@@ -47,31 +47,31 @@ class DatabaseAddress(NamedTuple):
         return self.name, "" if is_local else self.host, self.port
 
 
-def parse_address(url: str) -> DatabaseAddress:
-    """Return the address in a URL."""
+def parse_addresses(url: str) -> list[DatabaseAddress]:
+    """Return the addresses in a URL: one for each of its hosts."""
     parts = conninfo_to_dict(url)
-    name = parts.get("dbname") or parts.get("user") or ""
-    return DatabaseAddress(
-        str(name), str(parts.get("host") or ""), int(parts.get("port") or DEFAULT_PORT)
-    )
+    name = str(parts.get("dbname") or parts.get("user") or "")
+    return [DatabaseAddress(name, host, int(port)) for host, port in list_servers(url)]
 
 
 @dataclass
 class Guard:
     """The databases that statements may reach now."""
 
-    own: DatabaseAddress | None = None
-    """The database of the test; None outside of tests, when nothing is refused."""
+    own: Sequence[DatabaseAddress] = ()
+    """The database of the test, at each of its hosts; empty outside of tests, when nothing is
+    refused."""
     others: Sequence[str] = ()
     """Names, or patterns such as `analytics_*`, of other databases that tests may use."""
 
     def check(self, place: Callable[[], DatabaseAddress]) -> None:
         """Raise `OtherDatabaseError` for a connection to another database."""
-        if self.own is None:
+        if not self.own:
             return
         found = place()
-        if found.key != self.own.key and not self._is_allowed(found.name):
-            raise OtherDatabaseError(str(found), str(self.own))
+        is_own = any(found.key == address.key for address in self.own)
+        if not is_own and not self._is_allowed(found.name):
+            raise OtherDatabaseError(str(found), " or ".join(map(str, self.own)))
 
     def _is_allowed(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.others)
@@ -85,7 +85,7 @@ def guard_connections(url: str, others: Sequence[str] = ()) -> Generator[None]:
     """Refuse statements on connections to databases other than that of `url` inside the block."""
     install_guard()
     before = guard.own, guard.others
-    guard.own, guard.others = parse_address(url), others
+    guard.own, guard.others = parse_addresses(url), others
     try:
         yield
     finally:

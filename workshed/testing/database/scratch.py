@@ -1,9 +1,9 @@
 """The database of a test run: created, changed and dropped only by the kit."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -181,4 +181,5 @@ def _database_name(url: str) -> str:
 
 
 def _replace_database(url: str, database: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+    # `urlsplit` does not read a list of hosts.
+    return re.sub(r"(://[^/?#]*)[^?#]*", lambda found: f"{found[1]}/{database}", url, count=1)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+from urllib.parse import urlsplit
 
 import asyncpg
 import psycopg
@@ -16,7 +17,7 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from tests.django_app import django_connected
 from workshed import schedule
 from workshed.testing.errors import OtherDatabaseError
-from workshed.testing.guard import DatabaseAddress, guard, parse_address
+from workshed.testing.guard import DatabaseAddress, guard, guard_connections, parse_addresses
 
 WRITE = "INSERT INTO orders DEFAULT VALUES"
 ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
@@ -156,7 +157,7 @@ def written(real, jobs, monkeypatch):
 
     def count():
         with psycopg.connect(real) as conn, monkeypatch.context() as patch:
-            patch.setattr(guard, "own", None)
+            patch.setattr(guard, "own", ())
             query = (
                 "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM workshed.schedule)"
             )
@@ -167,7 +168,7 @@ def written(real, jobs, monkeypatch):
 
 def test_neither_a_query_nor_a_send_reaches_another_database(opened, greet, jobs, real, written):
     conn, execute, wait = opened
-    other, own = parse_address(real), parse_address(jobs._conn.info.dsn)
+    (other,), (own,) = parse_addresses(real), parse_addresses(jobs._conn.info.dsn)
 
     with pytest.raises(OtherDatabaseError) as query:
         execute(WRITE)
@@ -314,6 +315,19 @@ def test_a_job_cannot_write_to_another_database_either(actor, real, jobs, writte
 )
 def test_a_database_is_known_by_its_name_and_server(one, other, same):
     assert (one.key == other.key) is same
+
+
+def test_the_database_of_a_test_may_have_several_hosts(database_url, conn):
+    """Such as a primary and its replicas; the connection leads to one of them."""
+    host = urlsplit(database_url).netloc.rpartition("@")[2]
+
+    with guard_connections(database_url.replace(host, f"db1:5433,{host}")):
+        conn.execute("SELECT 1")
+    with (
+        guard_connections(database_url.replace(host, "db1:5433,db2")),
+        pytest.raises(OtherDatabaseError, match=r'at db1:5433 or "\w+" at db2:5432'),
+    ):
+        conn.execute("SELECT 1")
 
 
 def test_outside_of_tests_nothing_is_refused(real):
