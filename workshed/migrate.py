@@ -132,7 +132,8 @@ def is_applied(conn: Connection, stream: str) -> bool:
 def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Apply and return the missing migrations; `conn` must be in autocommit.
 
-    Of two concurrent calls, one waits for the other and then finds nothing to do.
+    Of two concurrent calls, one waits for the other and then finds nothing to do. Raises
+    `MigrationError` if something is missing and the server is read-only.
     """
     done: list[Migration] = []
     while True:
@@ -141,12 +142,21 @@ def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
             todo = list_pending(conn, of)
             if not todo:
                 return done
+            _require_writable(conn)
             conn.execute(todo[0].sql.encode())
             conn.execute(
                 "INSERT INTO workshed.migrations (stream, name, checksum) VALUES (%s, %s, %s)",
                 (todo[0].stream, todo[0].name, todo[0].checksum),
             )
         done.append(todo[0])
+
+
+def _require_writable(conn: Connection) -> None:
+    if conn.execute("SHOW transaction_read_only").fetchone() == ("on",):
+        raise MigrationError(
+            "nothing was applied, because this PostgreSQL is read-only, as a replica is: connect "
+            "to the primary, for example with `?target_session_attrs=read-write` in the URL"
+        )
 
 
 def _find_folder(stream: str) -> "Traversable":

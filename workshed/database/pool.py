@@ -45,6 +45,8 @@ class InterruptibleConnection(Connection):
     """When it was returned to the pool, by `time.monotonic`."""
     is_pooled = False
     """Whether there is a pooler, which may give each transaction another session of the server."""
+    has_refused_write = False
+    """Whether a write was refused in a read-only transaction since the last check."""
 
     def detect_pooler(self) -> None:
         """Detect a pooler and then keep no state in the session; takes one round trip.
@@ -80,6 +82,9 @@ class InterruptibleConnection(Connection):
             return super().wait(_forward_waits(gen, remaining_wait()), interval, timeout)
         except NoAnswerError:
             self.pgconn.finish()  # a late answer would be taken for that of the next statement
+            raise
+        except psycopg.errors.ReadOnlySqlTransaction:
+            self.has_refused_write = True
             raise
         except Exception:
             raise
@@ -155,9 +160,24 @@ def build_pool(url: str, options: Mapping[str, Any], size: int, wait_s: float) -
 
 
 def _check_connection(conn: InterruptibleConnection) -> None:
-    """Raise `psycopg.OperationalError` if a connection of the pool is lost."""
+    """Raise `psycopg.Error` if a connection of the pool is lost, or its server became read-only."""
+    if conn.has_refused_write:
+        _require_writable(conn)
+        return
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     is_sure = borrower_limit.get() is not None and time.monotonic() - conn.used_at < UNCHECKED_S
     if not is_sure or poll.poll(0):
         ConnectionPool.check_connection(conn)
+
+
+def _require_writable(conn: InterruptibleConnection) -> None:
+    """Raise `psycopg.errors.ReadOnlySqlTransaction` if new transactions cannot write.
+
+    An old primary may stay up after a failover. A new connection leads to the new primary.
+    """
+    with conn.transaction():
+        row = conn.execute("SHOW transaction_read_only").fetchone()
+    if row == ("on",):
+        raise psycopg.errors.ReadOnlySqlTransaction("the server is read-only")
+    conn.has_refused_write = False

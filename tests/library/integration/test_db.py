@@ -138,6 +138,21 @@ def test_a_connection_that_was_just_used_is_not_tested(database, conn):
     assert last == ("COMMIT",)
 
 
+def test_a_connection_to_a_server_that_became_read_only_is_replaced(database):
+    """The application handles the error of the savepoint, so the block itself ends without one."""
+    with db.transaction() as tx:
+        pid = tx.info.backend_pid
+        tx.execute("SET default_transaction_read_only = on")
+    with db.limited_wait(), db.transaction() as tx:
+        assert tx.info.backend_pid == pid
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), db.savepoint(tx):
+            tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
+
+    with db.limited_wait(), db.transaction() as tx:
+        assert tx.info.backend_pid != pid
+        tx.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")
+
+
 def test_an_autocommit_statement_commits_by_itself(database, conn):
     with db.autocommit_statement() as single:
         single.execute("INSERT INTO workshed.completed_generations VALUES ('a', 1)")

@@ -51,6 +51,13 @@ def its_app(no_app, tmp_path, monkeypatch):
     return write
 
 
+def test_a_read_only_server_is_named(empty):
+    empty.execute("SET default_transaction_read_only = on")
+
+    with pytest.raises(MigrationError, match="connect to the primary"):
+        migrations.apply_pending(empty, ("workshed",))
+
+
 def tables(conn):
     query = "SELECT schemaname FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
     return [schema for (schema,) in conn.execute(query)]

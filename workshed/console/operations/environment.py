@@ -120,7 +120,7 @@ def open_database(*streams: str) -> Generator[Connection]:
             for stream in ("workshed", *streams):
                 migrate.require_stream(conn, stream)
             yield conn
-    except psycopg.OperationalError as err:
+    except db.TRANSIENT_ERRORS as err:
         place = db.describe_address(settings().database_url.get_secret_value())
         raise DatabaseUnreachableError(
             f"PostgreSQL at {place} (WORKSHED_DATABASE_URL): {str(err).strip()}"
