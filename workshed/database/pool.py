@@ -126,8 +126,8 @@ class CheckedPool(ConnectionPool[InterruptibleConnection]):
     def getconn(self, timeout: float | None = None) -> InterruptibleConnection:
         """Lend a connection; the next one at once where one was lost.
 
-        The pool's own check pauses for 1 s after a lost connection, and for twice as long after
-        each further one. After a restart of PostgreSQL, all idle connections are lost.
+        The pool's own check pauses for 1 s after the second lost connection, and for twice as long
+        after each further one. After a restart of PostgreSQL, all idle connections are lost.
         """
         until = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:

@@ -138,6 +138,20 @@ def test_a_connection_that_was_just_used_is_not_tested(database, conn):
     assert last == ("COMMIT",)
 
 
+def test_all_lost_connections_are_replaced_at_once(database, conn):
+    """The pool's own check would pause between them, and time out before the fifth."""
+    connections = db.get_pool()
+    connections.open()
+    lent = [connections.getconn() for _ in range(5)]
+    conn.autocommit = True
+    for one in lent:
+        connections.putconn(one)
+        conn.execute("SELECT pg_terminate_backend(%s, 60000)", (one.info.backend_pid,))
+
+    with db.transaction() as tx:
+        assert tx.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_a_connection_to_a_server_that_became_read_only_is_replaced(database):
     """The application handles the error of the savepoint, so the block itself ends without one."""
     with db.transaction() as tx:
