@@ -40,7 +40,12 @@ COUNTS_S = 1.0
 THREAD_DIED = r"thread \S+ has died"
 DEAD = "SELECT actor, error_class, reason, count(*) FROM workshed.dead GROUP BY 1, 2, 3"
 BEGUN = "SELECT * FROM workshed.redelivered_starts LIMIT 20"
-WRITERS = ("write_by_psycopg", "write_by_session", "write_by_django")
+WRITERS = (
+    "write_by_psycopg",
+    "write_by_session",
+    "write_by_async_session",
+    "write_by_django",
+)
 """The actors of `writing.py`."""
 UNDER_A_KEY = ("once", "retried", "mailed", "charged", *WRITERS)
 

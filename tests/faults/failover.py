@@ -29,12 +29,16 @@ class Replicated:
         self._replicate()
 
     def url(self, database: str) -> str:
-        """Return the URL that names both servers, and leads to the one that may write."""
+        """Return the URL that names both servers, and leads to the primary, even to a fenced one.
+
+        With `read-write` no connection would lead to a fenced primary, and few statements would be
+        refused.
+        """
         parts = urlsplit(self._servers[0].url)
         login = parts.netloc.rpartition("@")[0]
         hosts = ",".join(urlsplit(server.url).netloc.rpartition("@")[2] for server in self._servers)
-        writable = {"path": f"/{database}", "query": "target_session_attrs=read-write"}
-        return urlunsplit(parts._replace(netloc=f"{login}@{hosts}", **writable))
+        primary = {"path": f"/{database}", "query": "target_session_attrs=primary"}
+        return urlunsplit(parts._replace(netloc=f"{login}@{hosts}", **primary))
 
     def fence(self) -> None:
         """Refuse writes from now on, as before a planned switchover."""

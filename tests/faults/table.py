@@ -106,7 +106,7 @@ def machines(records: Sequence[Record]) -> str:
     days = sorted({one["day"] for one in records})
     pythons = sorted({one["python"] for one in records})
     cores = sorted({str(one["cores"]) for one in records})
-    return f"{' and '.join(cores)} cores, Python {' and '.join(pythons)}, {' and '.join(days)}"
+    return f"{' and '.join(cores)} cores, Python {' and '.join(pythons)}, {', '.join(days)}"
 
 
 def cells(one: Record) -> list[str]:

@@ -1,5 +1,6 @@
 """Actors with `once=True` that write by psycopg, by SQLAlchemy and by Django's ORM."""
 
+import asyncio
 import os
 import time
 from datetime import timedelta
@@ -10,9 +11,10 @@ django.setup()
 
 from django.db import models  # noqa: E402 -- as in a Django application, settings come first
 from sqlalchemy import orm  # noqa: E402 -- likewise
+from sqlalchemy.ext.asyncio import async_sessionmaker  # noqa: E402
 
 from workshed import Queue, actor, broker, db  # noqa: E402
-from workshed.contrib.sqlalchemy import job_session  # noqa: E402
+from workshed.contrib.sqlalchemy import async_job_session, job_session  # noqa: E402
 from workshed.middleware import RetryOn  # noqa: E402
 
 broker.add_queue(Queue("parts"))
@@ -54,6 +56,7 @@ class Effect(models.Model):
 
 
 SESSIONS = orm.sessionmaker()
+ASYNC_SESSIONS = async_sessionmaker()
 
 
 @actor(queue="parts", once=True, retry_on=AGAIN)
@@ -71,6 +74,14 @@ def write_by_session(number: int) -> None:
     with job_session(SESSIONS) as session:
         session.add(Row(kind="write_by_session", number=number))
     time.sleep(WORKS_S)
+
+
+@actor(queue="parts", once=True, retry_on=AGAIN)
+async def write_by_async_session(number: int) -> None:
+    """Idempotent: one row. On crash: no row, and it runs again."""
+    async with async_job_session(ASYNC_SESSIONS) as session:
+        session.add(Row(kind="write_by_async_session", number=number))
+    await asyncio.sleep(WORKS_S)
 
 
 @actor(queue="parts", once=True, retry_on=AGAIN)
