@@ -8,7 +8,7 @@ DEFAULT_PORT = "5432"
 
 def split_hosts(url: str) -> list[str]:
     """Return a URL once for each of its hosts, because `urlsplit` reads no list of hosts."""
-    parts = re.fullmatch(r"(\w+://(?:.*@)?)([^/?#]*)(.*)", url, re.DOTALL)
+    parts = re.fullmatch(r"([\w+.-]+://(?:.*@)?)([^/?#]*)(.*)", url, re.DOTALL)
     if parts is None:
         return [url]
     begin, hosts, end = parts.groups()
