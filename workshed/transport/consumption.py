@@ -1,5 +1,6 @@
 """What a worker needs of the RabbitMQ broker: it consumes, executes, and watches its threads."""
 
+import functools
 from collections.abc import Callable, Iterable
 
 from dramatiq.worker import Worker
@@ -71,9 +72,26 @@ class Consumption:
         items = [QueuedJob(actors[one.actor_name].priority, one) for one in deliveries]
         self.execution.work.put_all(items)
 
-    def _find_unrunnable(self, delivery: Delivery) -> Callable[[], None] | None:
-        what = self._find_unknown(delivery)
-        return None if what is None else lambda: self.execution.handle_unknown_actor(delivery, what)
+    def _find_unrunnable(self, delivery: Delivery) -> Callable[[], bool] | None:
+        if self._find_unknown(delivery) is None:
+            return None
+        return functools.partial(self._import_or_store, delivery)
+
+    def _import_or_store(self, delivery: Delivery) -> bool:
+        """Import the actor of a delivery and queue it, or store what is unknown of it.
+
+        Returns whether it is stored. In the consumer thread of its queue, because an import in the
+        I/O thread would hold up the deliveries, acks and heartbeats of all queues.
+        """
+        name = delivery.actor_name
+        if name not in self._broker.actors:
+            self._broker.is_importable(name)
+        unknown = self._find_unknown(delivery)
+        if unknown is None:
+            self._queue_deliveries([delivery])
+            return False
+        self.execution.handle_unknown_actor(delivery, unknown)
+        return True
 
     def _find_unknown(self, delivery: Delivery) -> str | None:
         """Return what a newer release may know of a job, and this one does not."""
@@ -81,12 +99,9 @@ class Consumption:
         option = find_unknown_option(message, self._broker.added_options)
         if option is not None:
             return f"option {option!r:.50}"
-        name = delivery.actor_name
-        actor = self._broker.actors.get(name)
-        if actor is None and self._broker.is_importable(name):
-            actor = self._broker.actors.get(name)
+        actor = self._broker.actors.get(delivery.actor_name)
         if actor is None:
-            return f"actor {name!r}"
+            return f"actor {delivery.actor_name!r}"
         if VERSION in message.options and read_version(message) > actor_version(actor):
             return f"version {read_version(message)} of the arguments of {actor.actor_name!r}"
         return None

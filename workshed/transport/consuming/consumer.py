@@ -35,8 +35,8 @@ OnDeliveries = Callable[[list[Delivery]], None]
 """Queues deliveries for the threads that run them."""
 OnQueueMissing = Callable[[str], None]
 """Takes the name of a missing queue, and recreates it if the account may."""
-FindUnrunnable = Callable[[Delivery], Callable[[], None] | None]
-"""Returns the step that stores a delivery whose actor or option is unknown here; else `None`."""
+FindUnrunnable = Callable[[Delivery], Callable[[], bool] | None]
+"""Returns the step of `Quarantine` for a delivery whose actor or option is unknown here."""
 
 
 class ConsumerConnection:
@@ -220,7 +220,7 @@ class QueueConsumer(Consumer):
 
     Deliveries do not pass through that thread: the I/O thread queues them for the worker threads,
     which saves two thread switches per job. The consumer thread only stores deliveries that cannot
-    run. Reconnects raise no error in it, because dramatiq would create a second consumer.
+    run, and imports the actors of others. Reconnects raise no error in it, because dramatiq would create a second consumer.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class QueueConsumer(Consumer):
         self._on_queue_missing = missing
         self._actors = actors
         self._quarantine = Quarantine(queue, inbox.settle)
-        self._quarantine_queue: queues.SimpleQueue[tuple[AckingChannel, int, Callable[[], None]]]
+        self._quarantine_queue: queues.SimpleQueue[tuple[AckingChannel, int, Callable[[], bool]]]
         self._quarantine_queue = queues.SimpleQueue()
         self._channel: Any = None
         self._acking_channel: AckingChannel

@@ -22,8 +22,9 @@ PAUSE_S = 1.0
 class Quarantine:
     """Deliveries that wait for a step that stores them; they do not delay the next ones.
 
-    Used by one consumer thread. A step that fails for a transient reason is retried later; one that
-    fails for any other reason sends its delivery to the dead queue.
+    Used by one consumer thread. A step returns `False` if it has queued its delivery for a worker
+    thread instead. One that fails for a transient reason is retried later; one that fails for any
+    other reason sends its delivery to the dead queue.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class Quarantine:
     ) -> None:
         self._queue = queue
         self._settle = settle
-        self._waiting: deque[tuple[AckingChannel, int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[AckingChannel, int, Callable[[], bool]]] = deque()
         self._next_try = 0.0
 
-    def add(self, channel: AckingChannel, tag: int, step: Callable[[], None]) -> None:
+    def add(self, channel: AckingChannel, tag: int, step: Callable[[], bool]) -> None:
         """Add a delivery, and store it now if possible."""
         self._waiting.append((channel, tag, step))
         self.process()
@@ -43,11 +44,12 @@ class Quarantine:
         """Run the waiting steps, until one fails; then pause."""
         while self._waiting and time.monotonic() >= self._next_try:
             channel, tag, step = self._waiting[0]
+            is_stored = True
             try:
                 verb: Settlement = "ack"
                 if channel.is_open:  # otherwise RabbitMQ has requeued it
                     with db.limited_wait():
-                        step()
+                        is_stored = step()
             except db.TRANSIENT_ERRORS as err:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
                 self._next_try = time.monotonic() + PAUSE_S
@@ -58,12 +60,13 @@ class Quarantine:
                 logger.exception("it could not be stored and goes to %s", self._queue.dead_name)
                 verb = "reject"
             self._waiting.popleft()
-            self._settle(channel, tag, verb)
+            if is_stored:
+                self._settle(channel, tag, verb)
 
 
 def dead_letter_unreadable(
     queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError
-) -> None:
+) -> bool:
     """Store an unreadable message in the dead table."""
     with db.transaction() as conn:
         dead_jobs.add_dead_job(
@@ -79,6 +82,7 @@ def dead_letter_unreadable(
         )
     meters.UNREADABLE.add(queue.name)
     logger.error("unreadable message on %s: %s", queue.name, error)
+    return True
 
 
 def fallback_message_id(body: bytes) -> str:

@@ -311,6 +311,26 @@ def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
     assert new.broker is job.actor.broker
 
 
+def test_while_an_actor_is_imported_other_jobs_run(
+    job, actor, working, publish, rows, eventually, monkeypatch
+):
+    """The I/O thread imported it, and until then sent no acks and no heartbeats of any queue."""
+    runs = []
+
+    def imports(name):
+        eventually(lambda: job == [7])
+        actor(actor_name=name, queue_name="default")(runs.append)
+        return True
+
+    monkeypatch.setattr(job.actor.broker, "is_importable", imports)
+    with working("default"):
+        publish(job.actor.message(8).copy(actor_name="late"))
+        job.send(7)
+        eventually(lambda: runs == [8])
+
+    assert rows("SELECT 1 FROM workshed.schedule") == []
+
+
 def test_a_job_with_an_option_of_the_next_release_waits_for_it(
     job, working, publish, rows, eventually
 ):
