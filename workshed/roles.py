@@ -180,6 +180,7 @@ COLUMNS: Mapping[str, Mapping[str, Rights]] = {
             "claimed_at, possible_duplicate, sent_at, seen_empty_at"
         },
     },
+    "workshed.attempts": {"application": {"r": "message_id, outcome, ended_at"}},
     "workshed.dead": {
         "application": {"r": "message_id, error_class, died_at"},
         "monitor": {

@@ -185,6 +185,18 @@ def export(name):
 
 
 @task
+@task_options(unique=Unique(on_conflict="replace"))
+def index(name):
+    return name
+
+
+@task
+@task_options(unique=Unique(on_conflict="raise"))
+def publish(name):
+    return name
+
+
+@task
 def find_by_uuid(key: uuid.UUID):
     return key
 

@@ -169,6 +169,19 @@ def test_a_task_that_is_cancelled_while_it_waits_has_failed(ask):
     assert found["errors"][0][1] == "the job was cancelled"
 
 
+def test_a_task_that_another_with_its_key_replaces_has_failed(ask):
+    """It stayed READY for as long as its result was kept."""
+    first, second = ask("""
+        later = timezone.now() + timedelta(hours=1)
+        results = [tasks.index.using(run_after=later).enqueue("pages") for _ in range(2)]
+        return [describe(tasks.index.get_result(result.id)) for result in results]
+    """)
+
+    assert (first["status"], second["status"]) == ("FAILED", "READY")
+    assert "replaced by another with its unique key" in first["errors"][0][1]
+    assert first["finished_at"]
+
+
 def test_a_task_is_an_actor_of_its_own(ask):
     names = ask("return sorted(broker.actors)")
 

@@ -20,6 +20,7 @@ TIMES = ("run_after", "enqueued_at", "started_at", "last_attempted_at", "finishe
 MOST_ERRORS = 10
 """Most errors that a record keeps, because each has a traceback."""
 CANCELLED = "the job was cancelled"
+DISCARDED = "the job was discarded, or replaced by another with its unique key"
 
 
 @dataclass(kw_only=True)
@@ -103,8 +104,8 @@ def load_record(conn: Connection, message_id: str) -> TaskRecord | None:
 def find_record(message_id: str) -> TaskRecord | None:
     """Return a record as `load_record`, also one that the open transaction of Django has stored.
 
-    A task is finished, too, if its job was cancelled before a worker had it, or is dead because
-    it could not be read.
+    A task is finished, too, if its job was cancelled before a worker had it, was replaced by
+    another with its unique key, or is dead because it could not be read.
     """
     text = _run(_find_steps(message_id))
     if text is None:
@@ -124,7 +125,11 @@ def _find_steps(message_id: str) -> Steps[str | None]:
         SELECT json_build_object(
                    'record', convert_from(r.body, 'UTF8')::json,
                    'died_at', d.died_at, 'error_class', d.error_class,
-                   'cancelled_at', c.cancelled_at)::text
+                   'cancelled_at', c.cancelled_at,
+                   'discarded_at', (SELECT max(a.ended_at)
+                                      FROM workshed.attempts AS a
+                                     WHERE a.message_id = %(id)s
+                                       AND a.outcome = 'discarded'))::text
           FROM workshed.results AS r
           LEFT JOIN workshed.dead AS d ON d.message_id = %(id)s
           LEFT JOIN workshed.cancellations AS c ON c.message_id = %(id)s
@@ -137,6 +142,8 @@ def _find_end(record: TaskRecord, found: Mapping[str, Any]) -> tuple[str, str] |
     """Return why a job ended without its worker, and when; `None` if it has not."""
     if found["died_at"]:
         return f"the job is dead: {found['error_class'] or 'it could not be run'}", found["died_at"]
+    if found["discarded_at"]:
+        return DISCARDED, found["discarded_at"]
     # A running job may go on after it was cancelled.
     is_cancelled = found["cancelled_at"] and record.status == TaskResultStatus.READY
     return (CANCELLED, found["cancelled_at"]) if is_cancelled else None
