@@ -21,6 +21,15 @@ def store_statement(key: str, body: bytes, ttl: timedelta) -> Statement:
     return Statement(query, {"key": key, "body": body, "ttl": ttl})
 
 
+def expire_statement(key: str, body: bytes) -> Statement:
+    """Return the statement that lets a result expire now, unless its body has changed."""
+    query = """
+        UPDATE workshed.results SET expires_at = workshed.now()
+         WHERE key = %(key)s AND body = %(body)s
+    """
+    return Statement(query, {"key": key, "body": body})
+
+
 def get_result(conn: Connection, key: str) -> bytes | None:
     """Return a result; `None` if there is none, or it has expired."""
     query = "SELECT body FROM workshed.results WHERE key = %s AND expires_at > workshed.now()"

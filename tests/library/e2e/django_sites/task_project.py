@@ -217,7 +217,7 @@ def greet(name):
     return f"Hello {name}"
 """
 ASK = """
-import asyncio, json, sys, textwrap, traceback
+import asyncio, contextlib, json, sys, textwrap, traceback
 from datetime import timedelta
 
 from django.core.management.base import BaseCommand
@@ -227,6 +227,7 @@ from django.utils import timezone
 from shop import tasks
 from shop.models import Mark
 from workshed import broker
+from workshed.errors import DuplicateJobError
 
 
 def describe(result):

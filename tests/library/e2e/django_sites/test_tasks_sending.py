@@ -14,6 +14,13 @@ JOBS = """
 """
 
 
+RESULTS = """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM workshed.results WHERE expires_at > now()")
+        return cursor.fetchone()[0]
+"""
+
+
 @pytest.fixture
 def stored(ask):
     """`stored()`: how many more jobs are stored and not sent than when the test began."""
@@ -167,6 +174,22 @@ def test_a_task_that_is_cancelled_while_it_waits_has_failed(ask):
 
     assert found["status"] == "FAILED"
     assert found["errors"][0][1] == "the job was cancelled"
+
+
+@pytest.mark.parametrize("block", ["contextlib.nullcontext", "transaction.atomic"])
+@pytest.mark.parametrize("task", ["export", "publish"])
+def test_a_task_that_is_not_sent_leaves_no_result(task, block, ask):
+    """Its arguments were kept for a week, under an ID that the caller does not know."""
+    send = f"""
+        with {block}(), contextlib.suppress(DuplicateJobError):
+            tasks.{task}.enqueue({block!r})
+    """
+    ask(send)
+    before = ask(RESULTS)
+
+    ask(send)
+
+    assert ask(RESULTS) == before
 
 
 def test_a_task_that_another_with_its_key_replaces_has_failed(ask):

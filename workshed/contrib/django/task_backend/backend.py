@@ -1,9 +1,11 @@
 """Workshed as a backend of Django's tasks."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dramatiq
 from django.apps import apps
 from django.core import checks
 from django.tasks import Task, TaskResult, TaskResultStatus
@@ -15,11 +17,17 @@ from workshed.contrib.django.priorities import to_level
 from workshed.contrib.django.task_backend.discovery import import_task, list_problems
 from workshed.contrib.django.task_backend.options import check_options
 from workshed.contrib.django.task_backend.plain_json import to_plain_json
-from workshed.contrib.django.task_backend.records import TaskRecord, find_record, insert_record
+from workshed.contrib.django.task_backend.records import (
+    TaskRecord,
+    expire_record,
+    find_record,
+    insert_record,
+)
 from workshed.contrib.django.task_backend.registry import REGISTRY
 from workshed.contrib.django.task_backend.task_results import build_record, build_result
 from workshed.errors import SettingsError
 from workshed.queues import Queue
+from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
 
 APP = "workshed.contrib.django"
@@ -79,15 +87,10 @@ class TasksBackend(BaseTaskBackend):
         ).copy(queue_name=task.queue_name)
         broker.check_message(message)
         record = build_record(task, result)
-        insert_record(message.message_id, record, _compute_ttl(record))
-        sent = (
-            broker.enqueue(message)
-            if record.run_after is None
-            else broker.enqueue_at(message, record.run_after)
-        )
-        stored = build_result(task, sent.message_id, record)
-        if sent.message_id != message.message_id:  # it has the unique key
-            return _find_result(sent.message_id) or stored
+        sent_id = _send(broker, message, record)
+        stored = build_result(task, sent_id, record)
+        if sent_id != message.message_id:  # it has the unique key
+            return _find_result(sent_id) or stored
         task_enqueued.send(type(self), task_result=stored)
         return stored
 
@@ -123,6 +126,29 @@ def _new_result(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T
         errors=[],
         worker_ids=[],
     )
+
+
+def _send(broker: WorkshedBroker, message: dramatiq.Message[Any], record: TaskRecord) -> str:
+    """Store the record and send the message; return the ID of the message that is sent.
+
+    The record comes first, because a worker may start the task at once. It expires if the message
+    is not sent; the worker of one that was sent nevertheless stores another.
+    """
+    message_id = message.message_id
+    insert_record(message_id, record, _compute_ttl(record))
+    try:
+        sent = (
+            broker.enqueue(message)
+            if record.run_after is None
+            else broker.enqueue_at(message, record.run_after)
+        )
+    except Exception:
+        with contextlib.suppress(Exception):  # the first error says why
+            expire_record(message_id, record)
+        raise
+    if sent.message_id != message_id:
+        expire_record(message_id, record)
+    return sent.message_id
 
 
 def _compute_ttl(record: TaskRecord) -> timedelta:

@@ -87,12 +87,12 @@ def store_record(conn: Connection, message_id: str, record: TaskRecord, ttl: tim
 
 def insert_record(message_id: str, record: TaskRecord, ttl: timedelta) -> None:
     """Store a new record, in the transaction of Django that this thread has open, if any."""
-    statement = results.store_statement(_to_key(message_id), record.to_json(), ttl)
+    _run(_execute(results.store_statement(_to_key(message_id), record.to_json(), ttl)))
 
-    def steps() -> Steps[None]:
-        yield statement
 
-    _run(steps())
+def expire_record(message_id: str, record: TaskRecord) -> None:
+    """Forget a record that `insert_record` has stored, unless a worker has changed it."""
+    _run(_execute(results.expire_statement(_to_key(message_id), record.to_json())))
 
 
 def load_record(conn: Connection, message_id: str) -> TaskRecord | None:
@@ -118,6 +118,10 @@ def find_record(message_id: str) -> TaskRecord | None:
         record.finished_at = datetime.fromisoformat(ended_at)
         record.add_error("workshed.errors.PermanentError", reason)
     return record
+
+
+def _execute(statement: Statement) -> Steps[None]:
+    yield statement
 
 
 def _find_steps(message_id: str) -> Steps[str | None]:
