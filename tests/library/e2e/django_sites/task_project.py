@@ -63,7 +63,7 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self):
-        from django.tasks.signals import task_finished, task_started
+        from django.tasks.signals import task_enqueued, task_finished, task_started
 
         from shop.models import Mark
 
@@ -73,6 +73,11 @@ class ShopConfig(AppConfig):
         def note_end(sender, task_result, **_):
             Mark.objects.create(name=f"finished {task_result.status}", about=task_result.id)
 
+        def fail(sender, **_):
+            raise ValueError("this receiver fails")
+
+        for signal in (task_enqueued, task_started, task_finished):
+            signal.connect(fail, weak=False)
         task_started.connect(note_start, weak=False)
         task_finished.connect(note_end, weak=False)
 """

@@ -91,7 +91,8 @@ class TasksBackend(BaseTaskBackend):
         stored = build_result(task, sent_id, record)
         if sent_id != message.message_id:  # it has the unique key
             return _find_result(sent_id) or stored
-        task_enqueued.send(type(self), task_result=stored)
+        # The task is sent: an error of a receiver must not make it look as if it were not.
+        task_enqueued.send_robust(type(self), task_result=stored)
         return stored
 
     def get_result(self, result_id: str) -> TaskResult:

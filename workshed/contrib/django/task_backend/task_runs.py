@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import timedelta
 
+from django.dispatch import Signal
 from django.tasks import Task, TaskResultStatus
 from django.tasks.signals import task_finished, task_started
 from dramatiq.broker import Broker, MessageProxy
@@ -41,7 +42,7 @@ class TaskRuns(OutcomeMiddleware, Observer):
     def on_start(self, job: Job) -> None:
         """Send Django's signal."""
         if (note := _note_of(job)) is not None:
-            task_started.send(type(note.result.task.get_backend()), task_result=note.result)
+            _send_signal(task_started, note)
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the job is that of a task."""
@@ -65,7 +66,7 @@ class TaskRuns(OutcomeMiddleware, Observer):
         """Send Django's signal."""
         note = _note_of(job)
         if note is not None and outcome.is_final:
-            task_finished.send(type(note.result.task.get_backend()), task_result=note.result)
+            _send_signal(task_finished, note)
 
 
 def _build_record(task: Task, job: Job) -> TaskRecord:
@@ -98,6 +99,11 @@ def _store(
     before = _note_of(job)
     job.notes[NOTE] = note = TaskNote(build_result(task, job.message_id, record))
     note.value = None if before is None else before.value
+
+
+def _send_signal(signal: Signal, note: TaskNote) -> None:
+    """Call every receiver; Django logs their errors."""
+    signal.send_robust(type(note.result.task.get_backend()), task_result=note.result)
 
 
 def _note_of(job: Job) -> TaskNote | None:
