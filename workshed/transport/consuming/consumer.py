@@ -220,7 +220,8 @@ class QueueConsumer(Consumer):
 
     Deliveries do not pass through that thread: the I/O thread queues them for the worker threads,
     which saves two thread switches per job. The consumer thread only stores deliveries that cannot
-    run, and imports the actors of others. Reconnects raise no error in it, because dramatiq would create a second consumer.
+    run, and imports the actors of others. Reconnects raise no error in it, because dramatiq would
+    create a second consumer.
     """
 
     def __init__(

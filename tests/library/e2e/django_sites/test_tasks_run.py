@@ -79,6 +79,13 @@ def test_a_task_is_retried_by_its_options(ask, finished):
     assert result["last_attempted_at"] > result["started_at"]
 
 
+def test_a_run_that_snoozes_is_no_attempt(ask, finished):
+    """Its result grew with each, and was written again each time."""
+    result = finished(enqueue(ask, "poll.enqueue('a file')"))
+
+    assert (result["status"], result["value"], result["attempts"]) == ("SUCCESSFUL", 1, 1)
+
+
 @pytest.mark.parametrize("task", ["return_object", "return_nan"])
 def test_a_value_that_is_not_json_fails_the_task_at_once(task, ask, finished):
     result = finished(enqueue(ask, f"{task}.enqueue()"))

@@ -70,6 +70,10 @@ class TaskRecord:
         self.last_attempted_at = now
         self.workers.append(worker)
 
+    def cancel_start(self) -> None:
+        """Note that the attempt that has started does not count."""
+        del self.workers[-1:]  # a record that was erased meanwhile has none
+
     def end(self, status: TaskResultStatus, value: Any = None) -> None:
         """Note how an attempt has ended."""
         self.status, self.value = status.value, value

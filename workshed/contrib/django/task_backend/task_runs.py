@@ -20,6 +20,8 @@ from workshed.jobs.history.attempts import describe_error
 from workshed.middleware import Job, Observer, Outcome, OutcomeMiddleware
 
 NO_DELAY = timedelta()
+UNCOUNTED = ("snoozed", "interrupted")
+"""Outcomes that cost no attempt. A task that snoozes until a file exists may do so for days."""
 
 
 class TaskRuns(OutcomeMiddleware, Observer):
@@ -58,6 +60,8 @@ class TaskRuns(OutcomeMiddleware, Observer):
             record.end(TaskResultStatus.SUCCESSFUL, None if note is None else note.value)
         else:
             _add_error(record, job, outcome)
+            if outcome.kind in UNCOUNTED and job.started_at is not None:
+                record.cancel_start()
             failed = outcome.is_final
             record.end(TaskResultStatus.FAILED if failed else TaskResultStatus.READY)
         _store(conn, task, job, record, outcome.delay)
