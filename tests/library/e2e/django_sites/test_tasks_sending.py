@@ -89,7 +89,8 @@ def test_a_deferred_task_is_stored_until_it_is_due(ask, stored):
 
 
 @pytest.mark.parametrize(
-    ("priority", "level"), [(-100, 0), (-1, 0), (0, 0), (1, 1), (10, 1), (11, 2), (100, 10)]
+    ("priority", "level"),
+    [(-100, 0), (-1, 0), (0, 0), (1, 1), (10, 1), (11, 2), (20.0, 2), (100, 10)],
 )
 def test_a_priority_is_a_level_of_the_queue(priority, level, ask):
     sent = f"""

@@ -32,9 +32,52 @@ def test_a_bad_module_of_one_app_is_reported_and_the_others_start(code, message,
     site.write("broken/tasks.py", code)
     apps = json.dumps(["broken"])
 
-    assert message in site.manage("check", code=None, APPS=apps)
+    said = site.manage("check", code=None, APPS=apps)
+    assert message in said
+    assert said.count("workshed.E003") == 1  # although there are two backends
     said = site.manage("shell", "-c", "from shop import tasks; tasks.add.enqueue(1)", APPS=apps)
     assert message in said
+
+
+def test_a_project_that_has_not_installed_workshed_is_named(site):
+    site.write("not_installed.py", "from settings import *\ndel INSTALLED_APPS[1]")
+    enqueue = "from shop import tasks; tasks.add.enqueue(1)"
+    own = {"DJANGO_SETTINGS_MODULE": "not_installed"}
+
+    assert "workshed.E002) TASKS['default'] needs" in site.manage("check", code=1, **own)
+    assert "add 'workshed.contrib.django' to INSTALLED_APPS" in site.manage(
+        "shell", "-c", enqueue, code=1, **own
+    )
+
+
+EARLY = """
+from django.tasks import task
+from workshed.contrib.django import task_options
+
+
+@task
+def add(left):
+    return left
+
+
+@task
+@task_options(once=True)
+async def bad():
+    pass
+"""
+
+
+def test_tasks_that_are_imported_before_workshed_are_declared_with_it(site):
+    site.write("early/__init__.py", EARLY)
+    site.write("early_settings.py", "from settings import *\nINSTALLED_APPS.insert(0, 'early')")
+    code = "import early; print(early.add.enqueue(1).status); early.bad.enqueue()"
+
+    said = site.manage("check", code=1, DJANGO_SETTINGS_MODULE="early_settings")
+    ran = site.manage("shell", "-c", code, code=1, DJANGO_SETTINGS_MODULE="early_settings")
+
+    assert "workshed.E003) a task is invalid: early.bad: " in said
+    assert "READY" in ran
+    assert "InvalidTask: early.bad: " in ran
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultD
 from django.tasks.signals import task_enqueued
 
 from workshed.contrib.django.priorities import to_level
-from workshed.contrib.django.task_backend.discovery import import_task, list_problems
+from workshed.contrib.django.task_backend.discovery import import_task
 from workshed.contrib.django.task_backend.options import check_options
 from workshed.contrib.django.task_backend.plain_json import to_plain_json
 from workshed.contrib.django.task_backend.records import (
@@ -68,12 +68,13 @@ class TasksBackend(BaseTaskBackend):
         """
         self.validate_task(task)
         result = _new_result(task, args, kwargs)
-        actor, broker = REGISTRY.find_actor(task.module_path), get_broker()
+        actor = REGISTRY.find_actor(task.module_path)
         if actor is None:
             raise InvalidTask(
                 f"{task.module_path} cannot be sent yet: add {APP!r} to INSTALLED_APPS, and "
                 "enqueue tasks once Django has called ready() of all apps"
             )
+        broker = get_broker()
         if task.queue_name not in broker.declared_queues:
             raise InvalidTask(
                 f"{task.module_path}: no worker knows the queue {task.queue_name!r}: add it to "
@@ -83,7 +84,7 @@ class TasksBackend(BaseTaskBackend):
         message = actor.message_with_options(
             args=tuple(result.args),
             kwargs=result.kwargs,
-            broker_priority=to_level(task.priority, levels),
+            broker_priority=to_level(int(task.priority), levels),
         ).copy(queue_name=task.queue_name)
         broker.check_message(message)
         record = build_record(task, result)
@@ -103,12 +104,11 @@ class TasksBackend(BaseTaskBackend):
         return found
 
     def check(self, **_: Any) -> list[checks.CheckMessage]:
-        """Report what keeps tasks from running, as system checks of Django."""
-        found = list(list_problems())
-        if not apps.is_installed(APP):
-            text = f"TASKS[{self.alias!r}] needs {APP!r} in INSTALLED_APPS"
-            found.append(checks.Error(text, id="workshed.E002"))
-        return found
+        """Report that no worker can run the tasks, as a system check of Django."""
+        if apps.is_installed(APP):
+            return []
+        text = f"TASKS[{self.alias!r}] needs {APP!r} in INSTALLED_APPS"
+        return [checks.Error(text, id="workshed.E002")]
 
 
 def _new_result(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:

@@ -3,6 +3,7 @@
 import logging
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 from django.apps import apps
 from django.core import checks
@@ -45,8 +46,8 @@ def add_problem(kind: type[checks.CheckMessage], text: str, error: Exception) ->
     _problems.append(kind(f"{text}; Workshed does not run its tasks", id="workshed.E003"))
 
 
-def list_problems() -> list[checks.CheckMessage]:
-    """Return why some tasks cannot run."""
+def list_problems(**_: Any) -> list[checks.CheckMessage]:
+    """Return why some tasks cannot run, as system checks of Django."""
     return list(_problems)
 
 

@@ -39,9 +39,9 @@ class TaskRegistry:
         if known is not None and known.func is task.func:
             return
         with self._lock:
-            self._tasks[task.module_path] = task
             if self._broker is not None:
                 self._declare(self._broker, task)
+            self._tasks[task.module_path] = task
 
     def open(self, broker: WorkshedBroker) -> list[InvalidTask]:
         """Declare the actors from now on; return what is wrong with tasks that were added before.
@@ -53,10 +53,11 @@ class TaskRegistry:
             if self._broker is not None:
                 return problems
             self._broker = broker
-            for task in self._tasks.values():
+            for path, task in list(self._tasks.items()):
                 try:
                     self._declare(broker, task)
                 except InvalidTask as err:
+                    del self._tasks[path]  # `add` says again what is wrong
                     problems.append(err)
         return problems
 

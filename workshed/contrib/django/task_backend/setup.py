@@ -4,7 +4,12 @@ from django.core import checks
 from django.tasks import task_backends
 
 from workshed.contrib.django.task_backend.backend import TasksBackend
-from workshed.contrib.django.task_backend.discovery import add_problem, import_tasks, is_task
+from workshed.contrib.django.task_backend.discovery import (
+    add_problem,
+    import_tasks,
+    is_task,
+    list_problems,
+)
 from workshed.contrib.django.task_backend.registry import REGISTRY, declare_queue
 from workshed.contrib.django.task_backend.task_runs import TaskRuns
 from workshed.transport.base import WorkshedBroker
@@ -24,3 +29,4 @@ def prepare_tasks(broker: WorkshedBroker) -> None:
     for problem in REGISTRY.open(broker):
         add_problem(checks.Error, f"a task is invalid: {problem}", problem)
     import_tasks()
+    checks.register(list_problems)
