@@ -177,6 +177,22 @@ def test_a_task_that_is_cancelled_while_it_waits_has_failed(ask):
     assert found["errors"][0][1] == "the job was cancelled"
 
 
+def test_a_result_that_a_newer_release_has_stored_can_be_read(ask):
+    """During a rolling deployment, its jobs went to the dead queue of the older workers."""
+    found = ask("""
+        result = tasks.add.enqueue(1)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE workshed.results SET body = convert_to(convert_from(body, 'UTF8')::jsonb"
+                " || '{\\"newer\\": 1}' #>> '{}', 'UTF8') WHERE key = %s",
+                [f"django-task:{result.id}"],
+            )
+        return tasks.add.get_result(result.id).status
+    """)
+
+    assert found == "READY"
+
+
 @pytest.mark.parametrize("block", ["contextlib.nullcontext", "transaction.atomic"])
 @pytest.mark.parametrize("task", ["export", "publish"])
 def test_a_task_that_is_not_sent_leaves_no_result(task, block, ask):

@@ -49,9 +49,13 @@ class TaskRecord:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """Return the record of a row."""
-        times = {name: found[name] and datetime.fromisoformat(found[name]) for name in TIMES}
-        return cls(**{**found, **times})
+        """Return the record of a row; a newer release may have stored fields of its own."""
+        known = {one.name for one in dataclasses.fields(cls)} & found.keys()
+        times = {
+            name: found[name] and datetime.fromisoformat(found[name])
+            for name in known.intersection(TIMES)
+        }
+        return cls(**{**{name: found[name] for name in known}, **times})
 
     def to_json(self) -> bytes:
         """Return it as it is stored."""
