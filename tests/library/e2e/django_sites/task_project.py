@@ -35,6 +35,7 @@ INSTALLED_APPS = ["shop", "workshed.contrib.django", *json.loads(os.environ.get(
 SECRET_KEY = "of the tests"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "Europe/Paris"
+USE_TZ = not os.environ.get("NO_TZ")
 WORKSHED = {
     "BROKER_URL": os.environ["AMQP_URL"],
     "METRICS": False,
@@ -149,6 +150,11 @@ def return_object():
 @task
 def return_tuple():
     return ("one", (2, 3), b"four")
+
+
+@task
+def return_large():
+    return "x" * (1 << 20)
 
 
 @task

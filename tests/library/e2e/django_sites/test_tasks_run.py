@@ -86,8 +86,8 @@ def test_a_run_that_snoozes_is_no_attempt(ask, finished):
     assert (result["status"], result["value"], result["attempts"]) == ("SUCCESSFUL", 1, 1)
 
 
-@pytest.mark.parametrize("task", ["return_object", "return_nan"])
-def test_a_value_that_is_not_json_fails_the_task_at_once(task, ask, finished):
+@pytest.mark.parametrize("task", ["return_object", "return_nan", "return_large"])
+def test_a_value_that_is_not_json_or_too_large_fails_the_task_at_once(task, ask, finished):
     result = finished(enqueue(ask, f"{task}.enqueue()"))
 
     assert (result["status"], result["attempts"]) == ("FAILED", 1)

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from tests.library.e2e.django_sites.task_project import AskError
+from tests.library.e2e.django_sites.task_project import LATE, AskError
 from workshed.roles import ROLES
 
 JOBS = """
@@ -229,6 +229,39 @@ def test_a_task_is_an_actor_of_its_own(ask):
     assert "shop.late.greet" not in names
     ask("from shop import late")
     assert "shop.late.greet" in ask("return sorted(broker.actors)")
+
+
+IS_TASK = """
+    import sys
+    from workshed.contrib.django.task_backend import discovery
+    return [discovery.is_task(PATH), PATH.rpartition(".")[0] in sys.modules]
+"""
+
+
+def test_a_message_imports_no_module_outside_of_apps(ask, site):
+    """Otherwise a forged message could run any module on the path of a worker."""
+    for folder in ("shop_private", "shop/private"):
+        site.write(f"{folder}/__init__.py", "")
+        site.write(f"{folder}/late.py", LATE)
+
+    found = [
+        ask(IS_TASK.replace("PATH", repr(path)))
+        for path in ("shop_private.late.greet", "this.s", "greet", "", "shop.private.late.greet")
+    ]
+
+    assert found == [[False, False]] * 4 + [[True, True]]
+
+
+def test_a_module_that_could_not_be_imported_is_tried_again(ask, site):
+    """Otherwise all of its jobs would be dead after an hour, for one moment of an outage."""
+    ask_late = IS_TASK.replace("PATH", "'shop.broken.greet'")
+    site.write("shop/broken.py", "raise SystemExit('not now')")
+    assert ask(ask_late) == [False, False]
+    site.write("shop/broken.py", LATE)
+
+    ask("from workshed.contrib.django.task_backend import discovery; discovery.RETRY_S = 0.001")
+
+    assert ask(ask_late) == [True, True]
 
 
 @pytest.fixture

@@ -50,6 +50,29 @@ def test_a_project_that_has_not_installed_workshed_is_named(site):
     )
 
 
+NAIVE = """
+from datetime import datetime, timedelta
+from django.db import connection
+from django.utils import timezone
+from shop.tasks import add
+timezone.activate("Asia/Tokyo")
+at = datetime.now().replace(microsecond=0) + timedelta(hours=1)
+sent = add.using(run_after=at).enqueue(1)
+with connection.cursor() as cursor:
+    query = "SELECT due_at AT TIME ZONE 'Europe/Paris' FROM workshed.schedule WHERE message_id = %s"
+    cursor.execute(query, [sent.id])
+    [due] = cursor.fetchone()
+found = add.get_result(sent.id)
+passed = datetime.now() - found.enqueued_at
+print("times", due == at, found.task.run_after == at, passed < timedelta(minutes=1))
+"""
+
+
+def test_without_use_tz_times_are_those_of_time_zone(site):
+    """Another zone that is activated, for the user of a request, does not move them."""
+    assert "times True True True" in site.manage("shell", "-c", NAIVE, NO_TZ="1")
+
+
 EARLY = """
 from django.tasks import task
 from workshed.contrib.django import task_options

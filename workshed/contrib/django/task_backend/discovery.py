@@ -1,6 +1,7 @@
 """Find the tasks of a project: in the module `tasks` of each app, and by their dotted paths."""
 
 import logging
+import time
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 MODULE = "tasks"
 MOST_PATHS = 1_000
 """Most dotted paths without a task that a process remembers."""
+RETRY_S = 60
+"""After so many seconds, a module whose import has failed is imported again."""
 
 _problems: list[checks.CheckMessage] = []
 
@@ -53,7 +56,10 @@ def list_problems(**_: Any) -> list[checks.CheckMessage]:
 
 def import_task(path: str) -> Task | None:
     """Return the task with a dotted path, and import its module if that is part of an app."""
-    return REGISTRY.find_task(path) or (_import_from_app(path) and REGISTRY.find_task(path)) or None
+    found = REGISTRY.find_task(path)
+    if found is None and _import_from_app(path, int(time.monotonic() / RETRY_S)):
+        found = REGISTRY.find_task(path)
+    return found
 
 
 def is_task(path: str) -> bool:
@@ -62,8 +68,8 @@ def is_task(path: str) -> bool:
 
 
 @lru_cache(MOST_PATHS)
-def _import_from_app(path: str) -> bool:
-    """Import the module of a dotted path, once; return whether that was possible.
+def _import_from_app(path: str, _period: int) -> bool:
+    """Import the module of a dotted path, once in each period; return whether that was possible.
 
     A message may name any path, so only modules of apps are imported.
     """
@@ -72,7 +78,7 @@ def _import_from_app(path: str) -> bool:
         return False
     try:
         import_module(module)
-    except Exception:
+    except (Exception, SystemExit):  # of a script, for example, which would end this thread
         logger.exception("Could not import the module of the task %s", path)
         return False
     return True

@@ -51,8 +51,8 @@ def build_result(task: Task, result_id: str, record: TaskRecord) -> TaskResult:
 
 
 def to_aware(at: datetime) -> datetime:
-    """Return a time with a time zone; without `USE_TZ`, times have none."""
-    return at if timezone.is_aware(at) else timezone.make_aware(at)
+    """Return a time with a time zone; without `USE_TZ`, times are in that of `TIME_ZONE`."""
+    return at if timezone.is_aware(at) else at.replace(tzinfo=timezone.get_default_timezone())
 
 
 def _configure(task: Task, record: TaskRecord) -> Task:
@@ -71,4 +71,7 @@ def _configure(task: Task, record: TaskRecord) -> Task:
 
 def _to_local(at: datetime | None) -> datetime | None:
     """Return a time as the project has it."""
-    return at if at is None or settings.USE_TZ else timezone.make_naive(at)
+    if at is None or settings.USE_TZ:
+        return at
+    naive: datetime = timezone.make_naive(at, timezone.get_default_timezone())
+    return naive
