@@ -4,9 +4,9 @@ from typing import Any, Protocol
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaSerializer
 
 from workshed import strict_json
+from workshed.transport.arguments.equality import is_same
 from workshed.transport.arguments.json_kinds import SCALARS, Kinds
 from workshed.transport.arguments.mismatch import Mismatch, MismatchError, name_type
 from workshed.transport.arguments.msgspec_codec import find_msgspec_codec
@@ -34,13 +34,13 @@ class PydanticCodec:
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         self._adapter = adapter
-        self._serializer = SchemaSerializer(sort_sets(adapter.core_schema))
 
     def dump(self, value: Any) -> Any:
         """Return the JSON form of a value; may raise anything for a value of another type."""
-        return self._serializer.to_python(
+        form = self._adapter.dump_python(
             value, mode="json", by_alias=True, round_trip=True, warnings=False
         )
+        return sort_sets(value, form)
 
     def load(self, form: Any) -> Any:
         """Return the value of a JSON form; raises `MismatchError`."""
@@ -111,7 +111,7 @@ class ArgumentCodec:
             return None, Mismatch(name_type(value), err.mismatch.expected)
         except Exception:  # noqa: BLE001 -- of the wrong type, or not to be written as JSON
             return None, Mismatch(name_type(value), f"it must be {self._title}")
-        if decoded == value:
+        if is_same(value, decoded):
             return form, None
         return None, Mismatch(
             name_type(value),

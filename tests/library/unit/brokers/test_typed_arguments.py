@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -17,12 +18,13 @@ from typing import (
     TypeVar,
 )
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, JsonValue, RootModel, SecretStr
 
 import workshed
 from workshed.middleware.options.keys import render_key
@@ -106,6 +108,38 @@ class Cat(BaseModel):
 class Dog(BaseModel):
     kind: Literal["dog"] = "dog"
     name: str
+
+
+class Tags(BaseModel):
+    words: frozenset[str] = Field(alias="ofOrder")
+
+
+class Tagged(BaseModel):
+    kind: Literal["tagged"] = "tagged"
+    inner: Tags | None = None
+    words: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass
+class Labels:
+    words: frozenset[str]
+
+
+class Visit(BaseModel):
+    at: datetime
+    _note: str = ""
+
+
+@dataclasses.dataclass
+class Silent:
+    key: UUID
+    cache: Any = sys
+
+
+class Odd(BaseModel):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema, handler):
+        raise ZeroDivisionError
 
 
 class Secret(BaseModel):
@@ -498,6 +532,78 @@ def test_equal_sets_are_equal_json():
     [other], _ = arguments.encode(({*words[::-1]},), {})
 
     assert one == other == sorted(words)
+
+
+@pytest.mark.parametrize(
+    ("hint", "hold"),
+    [
+        (Tags, lambda words: Tags(ofOrder=words)),
+        (list[Tags | None], lambda words: [None, Tags(ofOrder=words)]),
+        (Tagged, lambda words: Tagged(inner=Tags(ofOrder=words))),
+        (RootModel[Tags], lambda words: RootModel[Tags](Tags(ofOrder=words))),
+        (dict[UUID, Labels], lambda words: {KEY: Labels(words)}),
+        (Annotated[Tagged | Cat, Field(discriminator="kind")], lambda words: Tagged(words=words)),
+        (frozenset[frozenset[str]], lambda words: frozenset({words})),
+    ],
+)
+def test_also_inside_of_models(hint, hold):
+    """Otherwise two processes would write two unique keys, because each has a hash of its own."""
+    arguments = build_arguments("job", taking(hint))
+    words = [f"word {number}" for number in range(50)]
+
+    [form], _ = arguments.encode((hold(frozenset(words)),), {})
+
+    assert orjson.dumps(sorted(words)) in orjson.dumps(form)
+
+
+@pytest.mark.parametrize("month", [3, 10])
+@pytest.mark.parametrize(
+    ("hint", "hold"),
+    [
+        (datetime, lambda at: at),
+        (list[datetime], lambda at: [at]),
+        (dict[str, datetime], lambda at: {"at": at}),
+        (Order, lambda at: Order(KEY, [], at)),
+        (Visit, lambda at: Visit(at=at)),
+    ],
+)
+def test_a_time_at_which_clocks_are_set_is_sent(hint, hold, month):
+    """Python says that such a time equals none of another zone, such as that of its offset."""
+    arguments = build_arguments("job", taking(hint))
+    sunday = {3: 29, 10: 25}[month]
+    times = [
+        datetime(2026, month, sunday, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
+        for fold in (0, 1)
+    ]
+
+    sent = [arguments.encode((hold(at),), {})[0] for at in times]
+
+    assert "+01:00" in str(sent)
+    assert "+02:00" in str(sent)
+
+
+def test_a_dataclass_without_equality_is_compared_by_its_fields(declare):
+    @dataclasses.dataclass(eq=False)
+    class Parcel:
+        key: UUID
+
+    @dataclasses.dataclass(eq=False)
+    class Letter(Parcel):
+        stamp: str
+
+    job = declare(taking(Parcel))
+
+    assert job.send(Parcel(KEY)).args == ({"key": str(KEY)},)
+    with pytest.raises(ArgumentTypeError, match="Letter does not fit"):
+        job.send(Letter(KEY, "red"))
+
+
+def test_a_value_of_a_model_that_is_not_written_is_refused(declare):
+    visit = Visit(at=NOON)
+    visit._note = "lost"
+
+    with pytest.raises(ArgumentTypeError, match="Visit does not fit"):
+        declare(taking(Visit)).send(visit)
 
 
 def test_the_shape_names_what_json_needs():
