@@ -1,12 +1,12 @@
 """The job that a test expects to be enqueued, and how other jobs differ from it."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import dramatiq
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.testing import text
 from workshed.testing.enqueued import EnqueuedJob
 from workshed.transport.errors import InvalidArgumentError
@@ -86,7 +86,7 @@ class ExpectedJob:
 
 def name_arguments(actor: Actor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments by parameter name, including defaults; raises `TypeError`."""
-    signature = inspect.signature(actor.fn)
+    signature = read_signature(actor.fn)
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as err:

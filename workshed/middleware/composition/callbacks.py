@@ -1,7 +1,6 @@
 """Send the jobs that follow a job in the transaction that stores its outcome."""
 
 import functools
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from workshed.database.postgres import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
 from workshed.jobs.history.attempts import LONGEST_ERROR, format_error, to_storable
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
+from workshed.middleware.options.signatures import read_signature
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ def _callback_targets(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, st
 
 def _check_target(broker: Broker, said: str, target: str) -> None:
     try:
-        signature = inspect.signature(broker.get_actor(target).fn)
+        signature = read_signature(broker.get_actor(target).fn)
     except ActorNotFound:
         raise CallbackError(
             f"{said}: no actor of this program has that name; correct it, or import its module"

@@ -10,6 +10,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.redaction import HIDDEN, hide_words
 
 SHORTEST_SECRET = 4
@@ -35,7 +36,7 @@ class Redaction(Middleware):
         names = actor.options.get("redact", ())
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{actor.actor_name}: redact={names!r} is not a list of names")
-        parameters = inspect.signature(actor.fn).parameters
+        parameters = read_signature(actor.fn).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         for name in names:
             if name not in parameters and not takes_any:
@@ -77,7 +78,7 @@ def secret_values(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ..
 def positional_parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters that can be passed by position, in order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+    return [p.name for p in read_signature(function).parameters.values() if p.kind in kinds]
 
 
 _parameters = functools.lru_cache(maxsize=1_000)(positional_parameters)

@@ -1,12 +1,13 @@
 """A key made of a job's arguments, by their names or by a function of them."""
 
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import dramatiq
 import orjson
+
+from workshed.middleware.options.signatures import read_signature
 
 Key = Sequence[str] | Callable[..., object]
 
@@ -20,7 +21,7 @@ def check_key(actor: dramatiq.Actor[..., Any], key: Key, option: str = "key") ->
         return
     if isinstance(key, str):
         raise TypeError(f"{actor.actor_name}: {option}={key!r}: must be a list of argument names")
-    known = inspect.signature(actor.fn).parameters
+    known = read_signature(actor.fn).parameters
     for name in key:
         if name not in known:
             raise ValueError(
@@ -42,7 +43,7 @@ def evaluate_key(
     args, kwargs = (message.args, message.kwargs) if typed is None else typed.upgrade(message)
     if callable(key):
         return key(*args, **kwargs)
-    bound = inspect.signature(actor.fn).bind(*args, **kwargs)
+    bound = read_signature(actor.fn).bind(*args, **kwargs)
     given = dict(bound.arguments)
     bound.apply_defaults()
     arguments = bound.arguments

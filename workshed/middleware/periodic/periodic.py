@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import inspect
 import logging
 import time
 from datetime import datetime
@@ -24,6 +23,7 @@ from workshed.jobs.periodic.periodic_jobs import REPORT_EVERY, PeriodicDeclarati
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancellation
+from workshed.middleware.options.signatures import read_signature
 from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.threads.background import BackgroundThread
 
@@ -80,7 +80,7 @@ class Periodic(Middleware):
                 "workshed"
             )
         try:
-            inspect.signature(actor.fn).bind()
+            read_signature(actor.fn).bind()
         except TypeError as err:
             raise ValueError(
                 f"{actor.actor_name}: periodic= runs it without arguments: {err}"

@@ -1,6 +1,5 @@
 """Record discarded jobs, for which there was nothing left to do."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from dramatiq.broker import Broker
 from workshed.database.postgres import Connection
 from workshed.middleware.job import Job, Outcome, OutcomeMiddleware
 from workshed.middleware.observer import Observer
+from workshed.middleware.options.signatures import read_signature
 from workshed.middleware.retrying.attempt import record_failure
 
 AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
@@ -59,9 +59,9 @@ def _check_takes_two(name: str, after: object) -> None:
     if not callable(after):
         raise ValueError(f"{name}: after_discard={after!r} is not a function")  # noqa: TRY004 -- as for every option
     try:
-        inspect.signature(after).bind("message", "reason")
+        read_signature(after).bind("message", "reason")
     except TypeError as err:
         raise ValueError(
             f"{name}: after_discard is called with (message, reason), and takes "
-            f"{inspect.signature(after)}: {err}"
+            f"{read_signature(after)}: {err}"
         ) from None

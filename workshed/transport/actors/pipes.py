@@ -1,12 +1,12 @@
 """Arguments of a step of a pipeline, which gets its first one from the step before."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dramatiq
 
 from workshed.middleware.observability.redaction import positional_parameters
+from workshed.middleware.options.signatures import read_signature
 from workshed.transport.errors import InvalidArgumentError
 
 
@@ -17,7 +17,7 @@ def name_arguments(
 
     Raises `InvalidArgumentError` for arguments that the actor does not take.
     """
-    signature = inspect.signature(actor.fn)
+    signature = read_signature(actor.fn)
     title = f"{actor.actor_name}{signature}, whose first argument is the result of the step before"
     names = positional_parameters(actor.fn)[1:]
     named = dict(zip(names, args, strict=False))

@@ -2,12 +2,12 @@
 
 import contextlib
 import importlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_origin
 
 import dramatiq
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.transport.arguments.annotations import cached_annotations
 from workshed.transport.arguments.checks import SINGLE_VALUE_KINDS, build_checks
 from workshed.transport.arguments.json_kinds import plain_kinds
@@ -42,7 +42,7 @@ class ActorArguments:
         self.codecs = _build_codecs(actor, function)
         self._actor = actor
         self._upgrade = upgrade
-        self._signature = inspect.signature(function)
+        self._signature = read_signature(function)
         self._checks = build_checks(function)
         parameters = self._signature.parameters.values()
         self._names = [one.name for one in parameters if one.kind in POSITIONAL_KINDS]
@@ -176,7 +176,7 @@ def build_arguments(
 def _build_codecs(actor: str, function: Callable[..., Any]) -> Codecs:
     hints = cached_annotations(function)
     found: Codecs = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in read_signature(function).parameters.items():
         if name not in hints or plain_kinds(hints[name]) is not None:
             continue
         # Imported for typed arguments only, because pydantic takes 6 MB.

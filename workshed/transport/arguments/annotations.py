@@ -1,11 +1,13 @@
 """Read the annotations of a function's parameters."""
 
 import functools
-import importlib
 import inspect
 import sys
 from collections.abc import Callable
 from typing import Any, NewType, get_type_hints
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 UNRESOLVED = (NameError, TypeError, AttributeError, SyntaxError)
 """What an annotation raises that names something that does not exist at run time."""
@@ -29,7 +31,10 @@ def strip_alias(hint: Any) -> Any:
         if isinstance(hint, NewType):
             hint = hint.__supertype__
         elif type(hint).__name__ == "TypeAliasType":  # of `typing` from Python 3.12 on
-            hint = hint.__value__
+            try:
+                hint = hint.__value__
+            except UNRESOLVED:
+                return hint
         else:
             return hint
 
@@ -56,10 +61,7 @@ def _carrier(name: str, annotation: Any) -> Callable[..., Any]:
 
 def _read_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     if sys.version_info >= (3, 14):
-        annotationlib: Any = importlib.import_module("annotationlib")  # older Pythons have none
-        forward = annotationlib.Format.FORWARDREF
-        found: dict[str, Any] = annotationlib.get_annotations(function, format=forward)
-        return found
+        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
     return inspect.get_annotations(function)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.transport.arguments.annotations import cached_annotations
 from workshed.transport.arguments.mismatch import Mismatch
 
@@ -38,7 +39,7 @@ def build_checks(function: Callable[..., Any]) -> Checks:
     """
     hints = cached_annotations(function)
     found = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in read_signature(function).parameters.items():
         if (
             name in hints
             and parameter.kind in SINGLE_VALUE_KINDS

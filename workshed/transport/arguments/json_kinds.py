@@ -42,10 +42,11 @@ OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 def plain_kinds(hint: Any, outer: frozenset[Any] = frozenset()) -> Kinds | None:
     """Return the JSON types of an annotation that JSON represents as it is; `None` for others.
 
-    Arguments of such an annotation are sent and received unchanged. `outer`: the typed dicts that
-    it is a field of.
+    Arguments of such an annotation are sent and received unchanged. `outer`: the typed dicts and
+    the aliases that it is a part of.
     """
-    hint = strip_alias(hint)
+    if (target := strip_alias(hint)) is not hint:
+        return frozenset() if hint in outer else plain_kinds(target, outer | {hint})
     if hint in (Any, object) or isinstance(hint, TypeVar):
         return ANYTHING
     if isinstance(hint, type | None) and hint in SCALARS:

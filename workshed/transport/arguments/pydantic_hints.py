@@ -28,7 +28,8 @@ def adapt_hint(hint: Any, outer: frozenset[Any] = frozenset()) -> Any:
     `typing_extensions`, because pydantic reads no other. Fields of classes stay as they are, and so
     do the typed dicts that it is a field of, `outer`.
     """
-    hint = strip_alias(hint)
+    if (target := strip_alias(hint)) is not hint:
+        return hint if hint in outer else adapt_hint(target, outer | {hint})
     if get_origin(hint) is Literal:
         return _adapt_literal(hint)
     if sys.version_info < (3, 12) and is_typeddict(hint) and hint not in outer:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.transport.arguments.actor_arguments import ActorArguments
 from workshed.transport.arguments.annotations import cached_annotations
 from workshed.transport.arguments.checks import SINGLE_VALUE_KINDS
@@ -20,7 +21,7 @@ def describe_arguments(
     function: Callable[..., Any], arguments: ActorArguments | None
 ) -> dict[str, Any]:
     """Return names, places, presence and JSON types; the types are left out if any will do."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = read_signature(function).parameters.values()
     kinds = {one.kind for one in parameters}
     return {
         "parameters": [

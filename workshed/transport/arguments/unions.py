@@ -29,7 +29,11 @@ def find_ambiguous_union(hint: Any) -> str | None:
 
 
 def _ambiguous_unions(hint: Any, seen: set[Any]) -> Iterator[str]:
-    hint = strip_alias(hint)
+    if (target := strip_alias(hint)) is not hint:
+        if hint not in seen:
+            seen.add(hint)
+            yield from _ambiguous_unions(target, seen)
+        return
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if any(getattr(item, "discriminator", None) for item in inner[1:]):

@@ -208,6 +208,14 @@ EXAMPLES = [
     ),
 ]
 
+NESTED = []
+"""Types that name themselves, which Python has from 3.12 on."""
+if sys.version_info >= (3, 12):
+    for leaf, form_of_leaf in (("str | int", 7), ("UUID", str(KEY))):
+        names = {"UUID": UUID}
+        exec(f"type Nested = dict[str, Nested] | list[Nested] | {leaf}", names)  # noqa: S102 -- older Pythons cannot read it
+        NESTED.append((names["Nested"], form_of_leaf))
+
 VALUES = {
     UUID: st.uuids(),
     datetime: st.datetimes() | st.datetimes(timezones=st.just(UTC)),
@@ -376,6 +384,45 @@ def test_a_name_only_for_type_checkers_leaves_the_other_arguments_typed(declare)
 
     assert actor.send("1/3", KEY, when=NOON).kwargs == {"when": "2026-06-01T12:00:00+02:00"}
     assert set(actor.arguments.codecs) == {"key", "when"}
+
+
+def test_on_python_3_14_names_need_no_quotes(declare):
+    """From 3.14 on, `inspect.signature` evaluates them, and raises `NameError`."""
+    quote = "" if sys.version_info >= (3, 14) else "'"
+    names = {"UUID": UUID}
+    text = f"def job(share: {quote}Fraction{quote}, key: {quote}UUID{quote}): pass"
+    exec(text, names)  # noqa: S102 -- the quotes depend on Python's version
+
+    actor = declare(names["job"])
+
+    assert actor.send("1/3", KEY).args == ("1/3", str(KEY))
+    with pytest.raises(InvalidArgumentError, match="missing a required argument: 'key'"):
+        actor.send_with_options(args=("1/3",))
+    assert [one["name"] for one in describe_arguments(actor.fn, None)["parameters"]] == [
+        "share",
+        "key",
+    ]
+
+
+@pytest.mark.parametrize(("hint", "form"), [(JsonValue, 7), *NESTED])
+def test_an_alias_may_name_itself(declare, hint, form):
+    job = declare(taking(hint))
+
+    message = job.send({"a": [{"b": form}]})
+
+    assert message.args == ({"a": [{"b": form}]},)
+    if form == str(KEY):
+        assert job.send({"a": [{"b": KEY}]}).args == message.args
+        assert job.arguments.decode(message)[0] == ({"a": [{"b": KEY}]},)
+
+
+def test_an_alias_of_a_name_that_does_not_exist_is_plain_json(declare):
+    class TypeAliasType:
+        @property
+        def __value__(self):
+            raise NameError("Fraction")
+
+    assert declare(taking(TypeAliasType())).arguments is None
 
 
 def test_each_of_the_arguments_of_a_starred_parameter_is_typed(declare):

@@ -1,11 +1,11 @@
 """Check the arguments of `workshed enqueue` against the actor's annotations."""
 
-import inspect
 import json
 from typing import Any
 
 import dramatiq
 
+from workshed.middleware.options.signatures import read_signature
 from workshed.transport.arguments.checks import build_checks
 from workshed.transport.errors import InvalidArgumentError
 
@@ -20,7 +20,7 @@ def check_arguments(
     """
     checks = build_checks(actor.fn)
     try:
-        bound = inspect.signature(actor.fn).bind(*args, **kwargs)
+        bound = read_signature(actor.fn).bind(*args, **kwargs)
     except TypeError:
         return
     for name, value in bound.arguments.items():
