@@ -6,9 +6,12 @@
 -- meanwhile. Run `workshed migrate` again if it fails.
 SET LOCAL lock_timeout = '5s';
 
--- Names, places, presence and JSON types of its arguments, as the worker that started last has
--- declared them; NULL if it was of a release that declares none. Then `workshed.send` checks none.
+-- Names, places, presence and JSON types of its arguments, as a worker has declared them.
 ALTER TABLE workshed.actors ADD COLUMN arguments jsonb;
+
+-- When it did so. If it differs from `seen_at`, a worker of an older release, which declares no
+-- arguments, has started since, for example after a rollback. Then `workshed.send` checks none.
+ALTER TABLE workshed.actors ADD COLUMN arguments_seen_at timestamptz;
 
 -- The version of these arguments. Those of another version are not checked: a worker upgrades older
 -- ones, and newer ones wait for a worker that knows them.
@@ -188,7 +191,8 @@ BEGIN
     ELSIF known.has_key AND NOT options ? 'unique_key' THEN
         RAISE EXCEPTION '%: its jobs are unique, and their key is computed in Python; give it: options => {"unique_key": "…"}', actor
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF COALESCE((options ->> 'arguments_version')::integer, 1) = known.arguments_version THEN
+    ELSIF known.arguments_seen_at = known.seen_at
+          AND COALESCE((options ->> 'arguments_version')::integer, 1) = known.arguments_version THEN
         wrong := workshed.argument_problem(known.arguments, args, kwargs);
         IF wrong IS NOT NULL THEN
             RAISE EXCEPTION '%: %; it takes %',

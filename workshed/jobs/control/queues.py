@@ -51,9 +51,10 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
     """Store the actors of a program."""
     query = """
         INSERT INTO workshed.actors
-               (name, queue, has_key, parameters, redact, arguments, arguments_version)
+               (name, queue, has_key, parameters, redact, arguments, arguments_version,
+                arguments_seen_at)
         SELECT name, queue, has_key, parameters, redact, NULLIF(arguments, 'null'),
-               arguments_version
+               arguments_version, workshed.now()
           FROM jsonb_to_recordset(%s)
             AS a (name text, queue text, has_key bool, parameters text[], redact text[],
                   arguments jsonb, arguments_version int)
@@ -62,7 +63,7 @@ def declare_actors(conn: Connection, actors: Collection[KnownActor]) -> None:
            SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
                parameters = EXCLUDED.parameters, redact = EXCLUDED.redact,
                arguments = EXCLUDED.arguments, arguments_version = EXCLUDED.arguments_version,
-               seen_at = workshed.now(),
+               arguments_seen_at = EXCLUDED.arguments_seen_at, seen_at = EXCLUDED.seen_at,
                once_unused_at = NULL  -- the program may have changed
     """
     conn.execute(query, (to_jsonb([asdict(actor) for actor in actors]),))

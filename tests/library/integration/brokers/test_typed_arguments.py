@@ -352,6 +352,20 @@ def test_a_row_without_a_shape_is_not_checked(typed, rows, send_by_sql, declared
     assert rows("SELECT workshed.send('ship', '[1, 2]')")
 
 
+def test_after_a_rollback_to_a_release_without_shapes_sql_checks_none(
+    typed, rows, rejected, declared
+):
+    @typed()
+    def ship(order: Order):
+        pass
+
+    rejected("argument order is missing", "ship")
+    rows("UPDATE workshed.actors SET seen_at = workshed.now() RETURNING 1")  # as that one starts
+    assert rows("SELECT workshed.send('ship', '[1, 2]')")
+
+    rejected("argument order is missing", "ship")
+
+
 def test_sql_does_not_check_the_arguments_of_another_version(typed, rejected, send_by_sql):
     """A caller of the release before keeps its calls: a worker upgrades their arguments."""
 
