@@ -210,8 +210,8 @@ class Settings(EnvironmentSettings):
     classic_queue_resend_after: PositiveDuration = timedelta(minutes=10)
     """After this time, a job of a classic queue that RabbitMQ seems to have lost is resent."""
     unknown_actor_grace: Duration = timedelta(hours=1)
-    """How long a job is retried if its worker does not know its actor or an option, for example
-    during a deploy."""
+    """How long a job is retried if its worker does not know its actor, an option or an argument,
+    for example during a deploy."""
     shutdown_grace: Duration = timedelta(seconds=25)
     """Time that running jobs have to finish after SIGTERM; then they are interrupted."""
     deduplication_retention: PositiveDuration = timedelta(days=30)

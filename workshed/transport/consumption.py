@@ -104,4 +104,6 @@ class Consumption:
             return f"actor {delivery.actor_name!r}"
         if VERSION in message.options and read_version(message) > actor_version(actor):
             return f"version {read_version(message)} of the arguments of {actor.actor_name!r}"
-        return None
+        arguments = getattr(actor, "arguments", None)
+        argument = None if arguments is None else arguments.find_unknown(message)
+        return None if argument is None else f"argument {argument} of {actor.actor_name!r}"

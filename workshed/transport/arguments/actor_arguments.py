@@ -91,6 +91,18 @@ class ActorArguments:
         }
         return placed, named
 
+    def find_unknown(self, message: dramatiq.Message[Any]) -> str | None:
+        """Return an argument that the function does not take; `None` if there is none.
+
+        A newer release may have added it. Older arguments are for `upgrade` to read.
+        """
+        if read_version(message) != self.version:
+            return None
+        if len(message.args) > len(self._names) and not self._rest:
+            return f"number {len(self._names) + 1}"
+        names = (repr(name) for name in message.kwargs if not self._parameter_of(name))
+        return next(names, None)
+
     def upgrade(self, message: dramatiq.Message[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return a message's arguments, still plain JSON, in the form of this version.
 

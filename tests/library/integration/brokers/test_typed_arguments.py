@@ -216,7 +216,7 @@ def test_a_pipeline_passes_a_result_as_json(typed, seen, working, relaying, even
         ),
         ({"kwargs": {"on": 7}}, "ship: argument on: an integer does not fit"),
         ({"args": ()}, "missing a required argument: 'order'"),
-        ({"kwargs": {"at": "2026"}}, "got an unexpected keyword argument 'at'"),
+        ({"kwargs": {"order": FORM}}, "multiple values for argument 'order'"),
     ],
 )
 def test_a_job_whose_arguments_do_not_fit_is_dead_at_once(
@@ -296,6 +296,20 @@ def test_an_older_version_is_upgraded_and_a_newer_one_waits_for_a_newer_worker(
         eventually(lambda: rows(waits) == [(newer.message_id, {"what": 1})])
 
     assert seen == [(1, (7,), {"key": str(KEY)}), Order(KEY, [])]
+    assert rows("SELECT count(*) FROM workshed.dead") == [(0,)]
+
+
+@pytest.mark.parametrize("given", [{"kwargs": {"at": "2026"}}, {"args": (FORM, None, 7)}])
+def test_a_job_with_an_argument_of_a_newer_release_waits_for_a_newer_worker(
+    ship, rows, working, relaying, eventually, given
+):
+    """Otherwise a worker of the old release makes it dead during a rolling deployment."""
+    sent = ship.message(ORDER)
+    store_unchecked(rows, sent.copy(**given))
+    query = "SELECT message_id FROM workshed.schedule WHERE reason = 'unknown_actor'"
+    with working("default"), relaying():
+        eventually(lambda: rows(query) == [(sent.message_id,)])
+
     assert rows("SELECT count(*) FROM workshed.dead") == [(0,)]
 
 
