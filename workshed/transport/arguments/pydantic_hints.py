@@ -1,5 +1,6 @@
 """Rewrite annotations that pydantic does not read as they are meant; imports pydantic."""
 
+import collections.abc
 import enum
 import sys
 from types import UnionType
@@ -7,6 +8,8 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    NotRequired,
+    Required,
     Union,
     get_args,
     get_origin,
@@ -19,19 +22,24 @@ from pydantic import AfterValidator
 
 from workshed.transport.arguments.annotations import strip_alias
 
+ITERATORS = (collections.abc.Iterable, collections.abc.Generator)
+"""Pydantic makes iterators of these, which check an item only when the actor gets to it."""
+
 
 def adapt_hint(hint: Any, outer: frozenset[Any] = frozenset()) -> Any:
     """Return an annotation for pydantic.
 
     A literal of enum members becomes the enum with a check, because pydantic compares JSON with the
-    members themselves. Before Python 3.12, a `TypedDict` of `typing` becomes one of
-    `typing_extensions`, because pydantic reads no other. Fields of classes stay as they are, and so
-    do the typed dicts that it is a field of, `outer`.
+    members themselves. An iterable becomes a list. Before Python 3.12, a `TypedDict` of `typing`
+    becomes one of `typing_extensions`, because pydantic reads no other. Fields of classes stay as
+    they are, and so do `outer`, the typed dicts and the aliases that it is a part of.
     """
     if (target := strip_alias(hint)) is not hint:
         return hint if hint in outer else adapt_hint(target, outer | {hint})
     if get_origin(hint) is Literal:
         return _adapt_literal(hint)
+    if get_origin(hint) in ITERATORS:
+        return adapt_hint(list[get_args(hint)[0]], outer)  # type: ignore[misc]
     if sys.version_info < (3, 12) and is_typeddict(hint) and hint not in outer:
         return _copy_typed_dict(hint, outer | {hint})
     inner = get_args(hint)
@@ -58,11 +66,18 @@ def _adapt_literal(hint: Any) -> Any:
 
 def _copy_typed_dict(hint: Any, outer: frozenset[Any]) -> Any:
     fields = {
-        name: adapt_hint(item, outer)
+        # `total=` is that of its own fields only, and not of those that it inherits.
+        name: adapt_hint(_mark_presence(item, is_required=name in hint.__required_keys__), outer)
         for name, item in get_type_hints(hint, include_extras=True).items()
     }
     make: Any = typing_extensions.TypedDict
-    return make(hint.__name__, fields, total=hint.__total__)
+    return make(hint.__name__, fields)
+
+
+def _mark_presence(hint: Any, *, is_required: bool) -> Any:
+    if get_origin(hint) in (Required, NotRequired):
+        return hint
+    return Required[hint] if is_required else NotRequired[hint]
 
 
 def _types_in(hint: Any, inner: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -81,6 +81,10 @@ class Address(TypedDict):
     street: NotRequired[str]
 
 
+class LaterAddress(Address, total=False):
+    until: date
+
+
 class Box(TypedDict):
     width: int
 
@@ -176,6 +180,8 @@ EXAMPLES = [
     (UUID | int, 7, 7),
     (list[UUID], [KEY], [str(KEY)]),
     (Sequence[date], [date(2026, 6, 1)], ["2026-06-01"]),
+    (Iterable[UUID], [KEY], [str(KEY)]),
+    (LaterAddress, {"since": date(2026, 6, 1)}, {"since": "2026-06-01"}),
     (Mapping[str, UUID], {"a": KEY}, {"a": str(KEY)}),
     (dict[UUID, int], {KEY: 1}, {str(KEY): 1}),
     (tuple[int, ...], (1, 2), [1, 2]),
@@ -318,6 +324,8 @@ def test_any_value_of_a_type_arrives_as_it_was(data):
         (Order, Order(KEY, [Line(Decimal(1), "3")]), "value.lines[0].amount", "a string"),
         (Literal[Colour.RED], Colour.BLUE, "value", "Input should be 'red'"),
         (Address, {"since": "x"}, "value.since", "a string does not fit"),
+        (LaterAddress, {"until": "2026-06-01"}, "value.since", "nothing does not fit"),
+        (Iterable[UUID], [KEY, "x"], "value[1]", "a string does not fit"),
         (Order, GiftOrder(KEY, []), "value", "GiftOrder does not fit: it must be Order, and equal"),
         (dict[str, UUID], {"a b": "x"}, "value['a b']", "a string does not fit"),
         (Secret, Secret(password="s3cret"), "value", "Secret does not fit: it must be Secret, and"),
