@@ -4,6 +4,8 @@ import re
 import sys
 from typing import Any
 
+import orjson
+
 from workshed.transport.arguments.json_kinds import Kinds
 from workshed.transport.arguments.mismatch import Mismatch, MismatchError, locate_mismatch
 from workshed.transport.arguments.unions import collect_kinds
@@ -22,12 +24,13 @@ class MsgspecCodec:
 
     def dump(self, value: Any) -> Any:
         """Return the JSON form of a value; may raise anything for a value of another type."""
-        return self._library.to_builtins(value, order="deterministic")
+        found = self._library.to_builtins(value, str_keys=True, order="deterministic")
+        return orjson.loads(orjson.dumps(found))  # which makes lists of tuples
 
     def load(self, form: Any) -> Any:
         """Return the value of a JSON form; raises `MismatchError`."""
         try:
-            return self._library.convert(form, self._hint)
+            return self._library.json.decode(orjson.dumps(form), type=self._hint)
         except self._library.ValidationError as err:
             raise MismatchError(_locate(form, str(err))) from None
 

@@ -35,6 +35,15 @@ class GiftOrder(Order):
     note: str = ""
 
 
+class Shelf(msgspec.Struct):
+    place: tuple[int, int]
+    names: dict[int, str] = {}
+
+
+class Loose(msgspec.Struct, eq=False):
+    key: UUID
+
+
 ORDER = Order(KEY, [Line(Decimal("9.90"))], {"b", "a"}, NOON)
 FORM = {
     "key": str(KEY),
@@ -66,6 +75,8 @@ def taking(hint):
         (Order | None, None, None),
         (dict[str, Order], {"a": ORDER}, {"a": FORM}),
         (list[Order | UUID], [KEY, ORDER], [str(KEY), FORM]),
+        (Shelf, Shelf((1, 2), {7: "a"}), {"place": [1, 2], "names": {"7": "a"}}),
+        (tuple[Shelf, int], (Shelf((1, 2)), 7), [{"place": [1, 2], "names": {}}, 7]),
     ],
 )
 def test_a_struct_travels_as_plain_json_and_arrives_as_it_was(declare, hint, value, form):
@@ -76,6 +87,10 @@ def test_a_struct_travels_as_plain_json_and_arrives_as_it_was(declare, hint, val
     assert message.args == (form,)
     assert job.arguments.decode(message)[0] == (value,)
     assert job.send(form).args == (form,)
+
+
+def test_a_struct_without_equality_is_compared_by_its_fields(declare):
+    assert declare(taking(Loose)).send(Loose(KEY)).args == ({"key": str(KEY)},)
 
 
 @pytest.mark.parametrize(
