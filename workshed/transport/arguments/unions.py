@@ -4,10 +4,19 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import orjson
-from pydantic import PydanticInvalidForJsonSchema, TypeAdapter
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from workshed.transport.arguments.annotations import UNRESOLVED, strip_alias
 from workshed.transport.arguments.json_kinds import ANYTHING, Kinds, plain_kinds
@@ -16,6 +25,13 @@ from workshed.transport.arguments.validation import find_adapter
 Schema = Mapping[str, Any]
 VALUE = "="
 """Prefix of a single value among JSON types."""
+
+
+class QuietSchema(GenerateJsonSchema):
+    """Does not warn of a default that JSON cannot represent, because only types are read."""
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        """Drop a warning."""
 
 
 def find_ambiguous_union(hint: Any) -> str | None:
@@ -91,8 +107,8 @@ def _with_integers(kinds: Kinds) -> Kinds:
 def schema_kinds(adapter: TypeAdapter[Any], mode: Any) -> Kinds:
     """Return the JSON types of a validator's JSON Schema, and its values if it lists them."""
     try:
-        schema = adapter.json_schema(mode=mode)
-    except PydanticInvalidForJsonSchema:
+        schema = adapter.json_schema(mode=mode, schema_generator=QuietSchema)
+    except Exception:  # noqa: BLE001 -- a type of the application may raise anything
         return ANYTHING
     return collect_kinds(schema, schema.get("$defs", {}))
 

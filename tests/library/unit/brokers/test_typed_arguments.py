@@ -686,3 +686,11 @@ def test_the_shape_names_what_json_needs():
         "more_places": False,
         "more_names": False,
     }
+
+
+@pytest.mark.parametrize("hint", [Silent, Odd])
+def test_the_shape_of_a_type_that_json_schema_cannot_describe_is_no_error(hint):
+    """A worker describes its actors when it starts, and warnings may be errors there."""
+    described = describe_arguments(taking(hint), build_arguments("job", taking(hint)))
+
+    assert described["parameters"][0]["name"] == "value"
