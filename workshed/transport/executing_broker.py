@@ -58,12 +58,12 @@ class ExecutingBroker(WorkshedBroker):
         exception: BaseException | None = None,
     ) -> None:
         """Store the outcome of a job before anything observes it."""
-        if delivery.job.arguments is not None:
-            delivery.args, delivery.kwargs = delivery.job.message.args, delivery.job.message.kwargs
+        _restore_arguments(delivery)
         self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
 
     def _conclude_skip(self, delivery: "Delivery") -> None:
         """Store the outcome of a job whose actor raised `SkipMessage`."""
+        _restore_arguments(delivery)
         self._execution.conclude_skip(delivery, self.actors[delivery.actor_name])
 
     def write_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
@@ -92,3 +92,9 @@ def _decode_arguments(arguments: ActorArguments, _broker: object, delivery: "Del
         delivery.job.arguments = arguments.decode(delivery.job.message)
     except InvalidArgumentError as err:
         raise OutcomeKnown(Outcome("dead", str(err), err)) from err
+
+
+def _restore_arguments(delivery: "Delivery") -> None:
+    """Give hooks the message as it travels."""
+    if delivery.job.arguments is not None:
+        delivery.args, delivery.kwargs = delivery.job.message.args, delivery.job.message.kwargs

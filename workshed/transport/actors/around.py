@@ -1,5 +1,6 @@
 """Run an actor's function inside of the context managers of `around_perform=`."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -16,13 +17,20 @@ import dramatiq
 from workshed.jobs.context import current_job
 from workshed.middleware.job import Job
 from workshed.middleware.options.actor_options import AroundPerform
+from workshed.transport.arguments.actor_arguments import ActorArguments
+from workshed.transport.errors import InvalidArgumentError
 
 Function = Callable[..., Any]
 FindMessage = Callable[[tuple[Any, ...], dict[str, Any]], dramatiq.Message[Any]]
 
 
 def wrap_function(
-    function: Function, hooks: Sequence[AroundPerform], *, actor: str, queue: str
+    function: Function,
+    hooks: Sequence[AroundPerform],
+    *,
+    actor: str,
+    queue: str,
+    arguments: ActorArguments | None,
 ) -> Function:
     """Return the function inside of its hooks, the first outermost; signature and name stay.
 
@@ -37,6 +45,10 @@ def wrap_function(
             own = (message.args, message.kwargs) if job.arguments is None else job.arguments
             if own == (args, kwargs):
                 return message
+        if arguments is not None:
+            # A direct call may pass anything.
+            with contextlib.suppress(InvalidArgumentError):
+                args, kwargs = arguments.encode(args, kwargs)
         return dramatiq.Message(queue, actor, args, kwargs, {})
 
     wrap = _wrap_async if inspect.iscoroutinefunction(function) else _wrap

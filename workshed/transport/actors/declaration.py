@@ -76,7 +76,7 @@ def actor(
         arguments = build_arguments(actor_name, fn, version, upgrade)
         hooks = as_tuple(found.pop("around_perform", ()))
         if hooks:
-            fn = wrap_function(fn, hooks, actor=actor_name, queue=queue_name)
+            fn = wrap_function(fn, hooks, actor=actor_name, queue=queue_name, arguments=arguments)
         declared: Actor[..., Any] = Actor(
             fn,
             actor_name=actor_name,

@@ -118,12 +118,12 @@ class ActorArguments:
             )
         try:
             args, kwargs = self._upgrade(version, message.args, message.kwargs)
+            return tuple(args), dict(kwargs)
         except Exception as err:
             raise InvalidArgumentError(
                 f"{self._actor}: upgrade of its arguments from version {version} to "
                 f"{self.version} raised {type(err).__name__}"
             ) from err
-        return tuple(args), dict(kwargs)
 
     def _encode_defaults(self) -> Kwargs:
         found = {}

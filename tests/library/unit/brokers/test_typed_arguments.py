@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import (
@@ -20,6 +21,7 @@ from typing import (
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import dramatiq
 import orjson
 import pytest
 from hypothesis import given
@@ -547,6 +549,51 @@ def test_an_upgrade_that_fails_is_named(declare):
 
     with pytest.raises(InvalidArgumentError, match="from version 1 to 2 raised AttributeError"):
         actor.arguments.decode(message)
+
+
+@pytest.mark.parametrize("returned", [None, (None, {}), ([], 7), ((), {}, 1)])
+def test_an_upgrade_that_returns_no_arguments_is_named(declare, returned):
+    actor = declare(taking(int), version=2, upgrade=lambda version, args, kwargs: returned)
+    message = actor.message(7)
+    message.options["arguments_version"] = 1
+
+    with pytest.raises(InvalidArgumentError, match=r"from version 1 to 2 raised (Type|Value)Error"):
+        actor.arguments.decode(message)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "reason"),
+    [
+        ((), {}, "missing a required argument: 'value'"),
+        ((KEY, 7), {}, "too many positional arguments"),
+        ((KEY,), {"value": KEY}, "multiple values for argument 'value'"),
+        ((), {"value": KEY, "other": 7}, "got an unexpected keyword argument 'other'"),
+    ],
+)
+def test_a_worker_refuses_arguments_that_its_actor_does_not_take(declare, args, kwargs, reason):
+    arguments = declare(taking(UUID)).arguments
+    message = dramatiq.Message("default", "job", *arguments.encode(args, kwargs), options={})
+
+    with pytest.raises(InvalidArgumentError, match=reason):
+        arguments.decode(message)
+
+
+def test_hooks_around_get_the_json_form_in_perform_now_too(declare):
+    noted = []
+
+    @contextmanager
+    def around(message):
+        noted.append((message.args, message.kwargs))
+        yield
+
+    def job(key: UUID, *, on: date | None = None):
+        pass
+
+    actor = declare(job, around_perform=around)
+    actor.perform_now(KEY, on=date(2026, 6, 1))
+    actor("no key")
+
+    assert noted == [((str(KEY),), {"on": "2026-06-01"}), (("no key",), {})]
 
 
 def test_an_error_quotes_no_part_of_a_value(declare):
