@@ -28,7 +28,14 @@ NOT_RUN = ("tests/library/unit/test_licences.py", "tests/library/unit/typing")
 OLD = ("-W", "ignore::DeprecationWarning")
 """An old release may use features that a newer release of another project deprecates."""
 WORDS = (*UNIT, "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
-FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "importlib-metadata")
+FREE = (
+    "httpcore2",
+    "opentelemetry-",
+    "protobuf",
+    "googleapis-common-protos",
+    "importlib-metadata",
+    "pydantic-core",
+)
 """Packages without a constraint, because floors (OpenTelemetry's, for example) pin them."""
 
 

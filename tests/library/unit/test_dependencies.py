@@ -24,7 +24,6 @@ BROUGHT = {
     "h11": "uvicorn",
     "markupsafe": "jinja2",
     "psycopg-pool": "psycopg",
-    "pydantic": "pydantic-settings",
     "pydantic-core": "pydantic",
     "typing-extensions": "pydantic",
 }

@@ -18,6 +18,7 @@ def test_each_dependency_and_each_extra_is_asked_for():
 
     assert {
         "dramatiq",
+        "pydantic",
         "pydantic-settings",
         "typer",
         "email-validator",
