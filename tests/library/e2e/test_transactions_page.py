@@ -36,7 +36,11 @@ def by_django():
     assert answer.status_code == 201, answer
 
 def by_sqlalchemy(orders, url):
-    engine = sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg2"))
+    from sqlalchemy_engine import engine
+    place_by(orders, engine)
+    place_by(orders, sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg2")))
+
+def place_by(orders, engine):
     with orders.Session(engine) as session:
         orders.place_order(session)
 
@@ -95,6 +99,7 @@ def test_every_example_is_run_here():
     assert set(FILES) == {
         *("django_views.py", "orders.sql", "reminders.py"),
         *("sqlalchemy_orders.py", "sqlalchemy_jobs.py", "sqlalchemy_async_jobs.py"),
+        "sqlalchemy_engine.py",
     }
 
 
@@ -106,7 +111,7 @@ def test_each_example_commits_an_order_whose_job_runs(
     code, said = run("-c", SEND, **environment)
 
     assert code == 0, said
-    eventually(lambda: count("store.orders WHERE invoiced") == 4)
+    eventually(lambda: count("store.orders WHERE invoiced") == 5)
     eventually(lambda: count("workshed.schedule") == 0)  # the reminder is cancelled
 
 
