@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from workshed.errors import OpenTransactionError
 from workshed.interrupts import thread_gate
@@ -44,7 +44,7 @@ class JobThread:
         """The blocks that are open."""
         self._thread = threading.get_ident()
         self._gate = thread_gate()
-        self._calls: queue.SimpleQueue[ThreadCall | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[ThreadCall[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_finished = self._is_closed = False
 
@@ -94,14 +94,14 @@ class JobThread:
         self._is_finished = True
         self._calls.put(None)
 
-    def submit(self, function: Callable[[], R]) -> "Future[R]":
+    def submit(self, function: Callable[[], R]) -> "ThreadCall[R]":
         """Let this thread call a function; raises `OpenTransactionError` if its job has ended."""
         call = ThreadCall(function)
         with self._lock:
             if self._is_closed:
                 raise job_has_ended()
             self._calls.put(call)
-        return call.result
+        return call
 
     def _close(self, error: BaseException | None) -> None:
         with self._gate.defer():
@@ -130,12 +130,14 @@ def job_has_ended() -> OpenTransactionError:
     return OpenTransactionError("the job of this task has ended, and its transactions with it")
 
 
-class ThreadCall:
+class ThreadCall(Generic[R]):
     """A call for another thread."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.result: Future[Any] = Future()
+    def __init__(self, function: Callable[[], R]) -> None:
+        self.result: Future[R] = Future()
         self._function = function
+        self._lock = threading.Lock()
+        self._has_ended = False
 
     def run(self, interruptible: AbstractContextManager[None]) -> None:
         """Call the function and store what it returns or raises.
@@ -145,8 +147,7 @@ class ThreadCall:
         if not self.result.set_running_or_notify_cancel():
             return
         try:
-            with interruptible:
-                returned = self._function()
+            returned = self._call(interruptible)
         except Exception as err:  # noqa: BLE001 -- it is the caller's
             self.result.set_exception(err)
         except BaseException as err:
@@ -154,6 +155,23 @@ class ThreadCall:
             raise
         else:
             self.result.set_result(returned)
+
+    def cancel(self, end: Callable[[], object]) -> None:
+        """Call `end` in this other thread, to end the function, unless it has ended.
+
+        The next call waits for `end`, which cannot end that one by mistake.
+        """
+        with self._lock:
+            if not self._has_ended:
+                end()
+
+    def _call(self, interruptible: AbstractContextManager[None]) -> R:
+        try:
+            with interruptible:
+                return self._function()
+        finally:
+            with self._lock:
+                self._has_ended = True
 
 
 class ThreadBlock:
@@ -203,12 +221,12 @@ class ThreadBlock:
         self, function: Callable[[], R], cancel: Callable[[], object] | None
     ) -> R:
         call = self.thread.submit(lambda: self._context.run(function))
-        answer = asyncio.wrap_future(call)
+        answer = asyncio.wrap_future(call.result)
         try:
             await asyncio.wait([answer])
         except asyncio.CancelledError:
-            if cancel is not None and not call.cancel() and not call.done():
-                await wait_for_end(asyncio.ensure_future(asyncio.to_thread(cancel)))
+            if cancel is not None and not call.result.cancel():
+                asyncio.get_running_loop().run_in_executor(None, call.cancel, cancel)
             await wait_for_end(answer)
             raise
         return answer.result()
@@ -272,4 +290,4 @@ def move_to_job_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwar
     if thread is None or thread.is_current:
         return function(*args, **kwargs)
     context = copy_context()
-    return thread.submit(lambda: context.run(function, *args, **kwargs)).result()
+    return thread.submit(lambda: context.run(function, *args, **kwargs)).result.result()

@@ -20,6 +20,7 @@ from workshed.contrib.sqlalchemy.lending import (
     lend_connection,
 )
 from workshed.database.job_thread import ThreadBlock
+from workshed.errors import OpenTransactionError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,8 +62,13 @@ class ThreadConnection(AdaptedConnection):
         return await_only(call)
 
     def _cancel(self) -> None:
-        with suppress(psycopg.Error):  # the query then goes on until its end or a limit
+        try:
             self._connection.cancel_safe(timeout=CANCEL_S)
+        except psycopg.Error:
+            # The query goes on until its end or a limit. The request may arrive after that, and
+            # must not end what comes next on this connection.
+            with suppress(OpenTransactionError):
+                self._block.thread.submit(self._connection.close)
 
 
 class ThreadCursor:

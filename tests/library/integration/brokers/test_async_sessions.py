@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from workshed import Batch, db, once, schedule
-from workshed.contrib.sqlalchemy import async_job_session, job_session
+from workshed.contrib.sqlalchemy import async_job_session, async_lending, job_session
 from workshed.errors import OpenTransactionError, UnknownConnectionError
 from workshed.middleware import RetryOn
+from workshed.settings import settings
 
 
 class Base(orm.DeclarativeBase):
@@ -289,6 +290,56 @@ def test_a_job_goes_on_after_it_has_cancelled_a_query(actor, orders, working, ro
 
     assert pids[0] == pids[1]
     assert orders() == [1, 3]
+
+
+def test_a_connection_whose_query_could_not_be_cancelled_is_closed(
+    wire_to_postgresql, connect, eventually, monkeypatch
+):
+    """PostgreSQL may get the request later, and would cancel what comes next on the connection."""
+    tried, pids = threading.Event(), []
+    monkeypatch.setattr(async_lending, "CANCEL_S", 0.2)
+    cancel_safe = db.InterruptibleConnection.cancel_safe
+
+    def try_to_cancel(conn, **options):
+        try:
+            cancel_safe(conn, **options)
+        finally:
+            tried.set()
+
+    monkeypatch.setattr(db.InterruptibleConnection, "cancel_safe", try_to_cancel)
+    holder = connect()
+    holder.execute("SELECT pg_advisory_xact_lock(7)")
+
+    async def wait():
+        async with async_job_session() as session:
+            pids.append(await session.scalar(PID))
+            await session.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7)"))
+
+    async def give_up():
+        task = asyncio.create_task(wait())
+        await asyncio.to_thread(eventually, lambda: waits_for_lock(connect))
+        wire_to_postgresql.stall("up")
+        task.cancel()
+        await asyncio.to_thread(tried.wait, 60)
+        wire_to_postgresql.resume()
+        holder.rollback()  # the query ends
+        await asyncio.wait([task], timeout=60)
+        assert task.cancelled()
+
+    asyncio.run(give_up())
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT pg_backend_pid()").fetchone() != (pids[0],)
+
+
+@pytest.fixture
+def wire_to_postgresql(proxy, servers, database, monkeypatch):
+    """A proxy for the connections of the pool."""
+    wire = proxy(servers.database_url)
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", wire.url(database))
+    settings.cache_clear()
+    db.forget_pool()
+    return wire
 
 
 def test_a_coroutine_that_outlives_its_job_writes_nothing_more(
