@@ -1,5 +1,6 @@
 """Jobs with `once=True` that write through Django's ORM: what they write happens once."""
 
+import asyncio
 import contextlib
 import functools
 import threading
@@ -121,6 +122,33 @@ def test_a_run_that_fails_after_the_write_leaves_nothing(buy, numbers, run, rows
 
     assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
     assert rows("SELECT actor FROM workshed.schedule WHERE actor = 'log'") == []
+
+
+def test_an_async_job_writes_in_its_thread(actor, book, numbers, run, rows):
+    """What two functions write commits together, and an error in one of them undoes only that."""
+
+    def write(number):
+        with transaction.atomic():
+            book.objects.create(number=number)
+            if number == 2:
+                raise ZeroDivisionError
+
+    @actor(queue_name="default", once=True, max_retries=0)
+    async def buy_async(number):
+        await db.run_in_job_thread(write, 1)
+        with pytest.raises(ZeroDivisionError):
+            await db.run_in_job_thread(write, 2)
+        await db.run_in_job_thread(write, 3)
+        assert await asyncio.to_thread(numbers) == []
+        if number == 13:
+            raise OSError("no")
+
+    run(buy_async, 13, outcome="dead")
+    assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
+
+    run(buy_async, 1)
+    assert numbers() == [1, 3]
+    assert rows("SELECT scope FROM workshed.once_keys") == [("buy_async",)]
 
 
 def test_nothing_is_committed_before_the_job_ends(buy, numbers, run):
