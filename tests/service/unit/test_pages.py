@@ -52,6 +52,7 @@ FIRST_READ = (
     "docs/testing.md",
     "docs/transactions.md",
     "docs/unique.md",
+    "docs/web.md",
     "docs/writing-an-actor.md",
 )
 PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
