@@ -42,6 +42,8 @@ class JobThread:
     def __init__(self) -> None:
         self.blocks: list[ThreadBlock] = []
         """The blocks that are open."""
+        self._others: list[JobThread] = []
+        """Threads of other blocks of this job."""
         self._thread = threading.get_ident()
         self._gate = thread_gate()
         self._calls: queue.SimpleQueue[ThreadCall[Any] | None] = queue.SimpleQueue()
@@ -62,12 +64,15 @@ class JobThread:
         """
         token = _current.set(self)
         try:
-            yield
-        except BaseException as err:
-            self._close(err)
-            raise
-        else:
-            self._close(None)
+            with self._gate.defer():  # otherwise a second interrupt could come before `_close`
+                try:
+                    with self._gate.allow():
+                        yield
+                except BaseException as err:
+                    self._close(err)
+                    raise
+                else:
+                    self._close(None)
         finally:
             _current.reset(token)
 
@@ -103,14 +108,33 @@ class JobThread:
             self._calls.put(call)
         return call
 
+    def open(self, block: "ThreadBlock") -> None:
+        """Leave this block at the end of the job; raises `OpenTransactionError` after it."""
+        with self._lock:
+            if self._is_closed:
+                raise job_has_ended()
+            self.blocks.append(block)
+
+    def adopt(self, other: "JobThread") -> None:
+        """Finish another thread at the end of the job; raises `OpenTransactionError` after it."""
+        with self._lock:
+            if self._is_closed:
+                raise job_has_ended()
+            self._others.append(other)
+
+    def release(self, other: "JobThread") -> None:
+        """Forget another thread, which has finished."""
+        self._others.remove(other)
+
     def _close(self, error: BaseException | None) -> None:
-        with self._gate.defer():
-            with self._lock:
-                self._is_closed = True
-            self._refuse_waiting()
-            was_open = bool(self.blocks)
-            for block in reversed(self.blocks):
-                block.abandon(error or job_has_ended())
+        with self._lock:
+            self._is_closed = True
+        self._refuse_waiting()
+        was_open = bool(self.blocks or self._others)
+        for block in reversed(self.blocks):
+            block.abandon(error or job_has_ended())
+        for other in list(self._others):
+            other.finish()
         if was_open and error is None:
             raise OpenTransactionError(
                 "the job has ended, but not the task in which it opened a session, whose writes "
@@ -187,18 +211,13 @@ class ThreadBlock:
         self._stack = ExitStack()
 
     async def __aenter__(self) -> Self:
-        """Begin the block."""
-        try:
-            await self.call(self.thread.blocks.append, self)
-        except BaseException:  # a task that is cancelled here never leaves the block
-            with contextlib.suppress(ValueError):
-                self.thread.blocks.remove(self)
-            raise
+        """Begin the block; without a pause, so that no other task begins one meanwhile."""
+        self.thread.open(self)
         return self
 
     async def __aexit__(self, *error: object) -> bool:
         """Leave all context managers."""
-        return await self.call(self._leave, *error)
+        return await self._await_call(functools.partial(self._leave, *error), is_optional=False)
 
     async def enter(self, manager: AbstractContextManager[R]) -> R:
         """Enter a context manager, until the end of the block."""
@@ -207,9 +226,9 @@ class ThreadBlock:
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in the thread; if the task is cancelled, wait for its end all the same.
 
-        Something that was begun is then left in order.
+        Something that was begun is then left in order. A call that has not begun is left out.
         """
-        return await self._await_call(functools.partial(function, *args, **kwargs), None)
+        return await self._await_call(functools.partial(function, *args, **kwargs))
 
     async def call_until_cancelled(
         self, cancel: Callable[[], object], function: Callable[P, R], *args: P.args, **kw: P.kwargs
@@ -218,14 +237,20 @@ class ThreadBlock:
         return await self._await_call(functools.partial(function, *args, **kw), cancel)
 
     async def _await_call(
-        self, function: Callable[[], R], cancel: Callable[[], object] | None
+        self,
+        function: Callable[[], R],
+        cancel: Callable[[], object] | None = None,
+        *,
+        is_optional: bool = True,
     ) -> R:
         call = self.thread.submit(lambda: self._context.run(function))
         answer = asyncio.wrap_future(call.result)
         try:
             await asyncio.wait([answer])
         except asyncio.CancelledError:
-            if cancel is not None and not call.result.cancel():
+            if is_optional and call.result.cancel():
+                raise
+            if cancel is not None:
                 asyncio.get_running_loop().run_in_executor(None, call.cancel, cancel)
             await wait_for_end(answer)
             raise
@@ -255,21 +280,33 @@ async def wait_for_end(running: "asyncio.Future[Any]") -> None:
 
 @contextlib.asynccontextmanager
 async def own_thread() -> AsyncGenerator[JobThread]:
-    """Run calls outside a job in a thread of their own, until the end of the block."""
+    """Run calls in a thread of their own, until the end of the block, or of the job around it."""
+    job = _current.get()
+    thread = _start_thread()
+    try:
+        if job is not None:
+            job.adopt(thread)
+        try:
+            yield thread
+        finally:
+            if job is not None:
+                job.release(thread)
+    finally:
+        thread.finish()
+
+
+def _start_thread() -> JobThread:
     started: Future[JobThread] = Future()
 
     def run() -> None:
         thread = JobThread()
-        with thread.accept_calls():
+        # The error is that of the task in which the job has left the block open.
+        with contextlib.suppress(OpenTransactionError), thread.accept_calls():
             started.set_result(thread)
             thread.serve()
 
     threading.Thread(target=copy_context().run, args=[run], daemon=True).start()
-    thread = await asyncio.wrap_future(started)
-    try:
-        yield thread
-    finally:
-        thread.finish()
+    return started.result()
 
 
 async def run_in_job_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

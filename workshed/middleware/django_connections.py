@@ -5,7 +5,8 @@ import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
 
 import dramatiq
 from dramatiq.asyncio import async_to_sync
@@ -13,8 +14,11 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from workshed.database.job_thread import JobThread, current_job_thread
+
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -32,8 +36,9 @@ class DjangoConnections(Middleware):
     web process, Django calls `close_old_connections()` around each request. Without that call, a
     thread whose connection was cut fails every later job. This middleware does the same around each
     job: it closes connections that PostgreSQL has ended or that are older than `CONN_MAX_AGE`. The
-    others are checked when the job first uses them, as with `CONN_HEALTH_CHECKS`. Each async actor
-    has a thread of its own for the ORM, as a request has under ASGI.
+    others are checked when the job first uses them, as with `CONN_HEALTH_CHECKS`. The asynchronous
+    ORM of an async actor runs in the thread that waits for its job: with its connection, and in its
+    transaction with `once=True`.
 
     It is active once Django's settings are configured in the process; you need not set anything.
 
@@ -45,9 +50,9 @@ class DjangoConnections(Middleware):
         """`outer`: identities of the connections that were in a transaction before the job."""
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Wrap an async actor, so that it closes the connections that Django opens for it."""
+        """Wrap an async actor, so that its ORM runs in the thread that waits for the job."""
         if getattr(actor.fn, "__code__", None) is ASYNC_WRAPPER_CODE:
-            actor.fn = async_to_sync(_with_own_thread(vars(actor.fn)["__wrapped__"]))
+            actor.fn = async_to_sync(_in_job_thread(vars(actor.fn)["__wrapped__"]))
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close unusable connections, and let Django check the others on first use."""
@@ -135,16 +140,28 @@ def is_django_in_use() -> bool:
     return settings is not None and has_connections and bool(settings.configured)
 
 
-def _with_own_thread(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+def _in_job_thread(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     @functools.wraps(function)
-    async def with_own_thread(*args: Any, **kwargs: Any) -> R:
-        if not is_django_in_use():
-            return await function(*args, **kwargs)
-        sync = sys.modules["asgiref.sync"]  # Django has loaded it
-        async with sync.ThreadSensitiveContext():
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                await sync.sync_to_async(close_connections)()
+    async def in_job_thread(*args: P.args, **kwargs: P.kwargs) -> R:
+        thread = current_job_thread()
+        if thread is not None and is_django_in_use():
+            sync = sys.modules["asgiref.sync"]  # Django has loaded it
+            context = sync.ThreadSensitiveContext()
+            # Until the end of the task and of those that it starts. Not entered, because leaving it
+            # would give tasks that go on after the job a thread without its transaction.
+            sync.SyncToAsync.thread_sensitive_context.set(context)
+            sync.SyncToAsync.context_to_thread_executor[context] = JobThreadExecutor(thread)
+        return await function(*args, **kwargs)
 
-    return with_own_thread
+    return in_job_thread
+
+
+class JobThreadExecutor:
+    """Runs what `asgiref` runs in one thread for a request, in the thread of an async job."""
+
+    def __init__(self, thread: JobThread) -> None:
+        self._thread = thread
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Let the thread call a function; raises `OpenTransactionError` if the job has ended."""
+        return self._thread.submit(functools.partial(function, *args, **kwargs)).result

@@ -26,8 +26,9 @@ async def async_job_session(
     a transaction of its own. `make` is your `async_sessionmaker`, or a class of sessions.
 
     The session uses a connection of Workshed's pool, with psycopg 3, also if your engine uses
-    asyncpg. The thread that waits for the job runs its queries, and the event loop goes on. A time
-    limit or the cancellation of the task ends a query; the block cannot continue afterwards.
+    asyncpg. Its queries run in a thread, and the event loop goes on: in that which waits for the
+    job, or, if another of these blocks is open there, in one of its own. A time limit or the
+    cancellation of the task ends a query; the block cannot continue afterwards.
 
     Raises `OpenTransactionError` in any other open transaction, in an actor with `once=True` while
     another of these blocks is open, and in one that is not async; and `UnknownConnectionError` if
@@ -39,7 +40,7 @@ async def async_job_session(
         )
     job = current_job_thread()
     _require_place(job)
-    if job is None:
+    if job is None or job.blocks:  # in one thread, two transactions could wait for each other
         async with own_thread() as thread, _session_in(thread, make) as session:
             yield session
     else:

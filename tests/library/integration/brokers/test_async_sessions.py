@@ -382,9 +382,16 @@ async def outlive(is_over):
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("runs_once", [True, False])
+@pytest.mark.parametrize(
+    ("runs_once", "outer"),
+    [
+        (True, contextlib.nullcontext),
+        (False, contextlib.nullcontext),
+        (False, async_job_session),  # the task then has another thread than that of the job
+    ],
+)
 def test_a_task_that_a_job_does_not_await_makes_it_fail(
-    runs_once, actor, orders, working, rows, eventually
+    runs_once, outer, actor, orders, working, rows, eventually
 ):
     """What its session has written so far would be part of the job, and the rest would be lost."""
     tasks = []
@@ -399,8 +406,9 @@ def test_a_task_that_a_job_does_not_await_makes_it_fail(
     @actor(queue_name="default", max_retries=0, once=runs_once)
     async def leave():
         written = asyncio.Event()
-        tasks.append(asyncio.create_task(write(written)))
-        await written.wait()
+        async with outer():
+            tasks.append(asyncio.create_task(write(written)))
+            await written.wait()
 
     with working("default"):
         leave.send()
@@ -687,3 +695,75 @@ def test_a_session_whose_begin_is_cancelled_is_not_open(actor, working, orders, 
     with working("default"):
         impatient.send()
         eventually(lambda: orders() == [1])
+
+
+def test_of_two_tasks_that_open_a_session_at_once_one_is_refused(
+    actor, orders, working, rows, eventually
+):
+    """Both would be one transaction, and an error in one would undo what the other wrote."""
+    ended = []
+
+    @actor(queue_name="default", actor_name="both", once=True, max_retries=0)
+    async def both():
+        async def write(number):
+            async with async_job_session(SESSIONS) as session:
+                session.add(Order(number=number))
+
+        tasks = [asyncio.ensure_future(write(number)) for number in (1, 2)]
+        ended.extend(await asyncio.gather(*tasks, return_exceptions=True))
+
+    with working("default"):
+        both.send()
+        eventually(lambda: rows("SELECT 1 FROM workshed.once_keys"))
+
+    assert ended[0] is None
+    assert isinstance(ended[1], OpenTransactionError)
+    assert orders() == [1]
+
+
+def test_two_sessions_of_a_job_without_once_may_wait_for_each_other(
+    actor, orders, working, eventually, connect
+):
+    """In one thread the second would wait for the row until the time limit."""
+    connect(autocommit=True).execute("INSERT INTO store.orders (number) VALUES (0)")
+    errors = []
+
+    @actor(queue_name="default", actor_name="both", max_retries=0, time_limit=60_000)
+    async def both():
+        async def count():
+            async with async_job_session(SESSIONS) as session:
+                await session.execute(sqlalchemy.update(Order).values(number=Order.number + 1))
+                await asyncio.sleep(0.1)  # the other one waits for the row meanwhile
+
+        errors.extend(await asyncio.gather(*(count() for _ in range(3)), return_exceptions=True))
+
+    with working("default"):
+        both.send()
+        eventually(lambda: errors)
+
+    assert errors == [None] * 3
+    assert orders() == [3]
+
+
+def test_a_call_that_has_not_begun_when_its_task_is_cancelled_is_left_out(
+    actor, working, eventually
+):
+    calls = []
+
+    @actor(queue_name="default", actor_name="impatient", max_retries=0)
+    async def impatient():
+        blocked = threading.Event()
+        busy = asyncio.create_task(db.run_in_job_thread(blocked.wait, 60))
+        await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await db.run_in_job_thread(calls.append, "late")
+        blocked.set()
+        await busy
+        await db.run_in_job_thread(calls.append, "next")
+
+    with working("default"):
+        impatient.send()
+        eventually(lambda: calls)
+
+    assert calls == ["next"]

@@ -97,26 +97,33 @@ def test_the_connection_is_closed_after_a_failure_and_a_skip_too(
             eventually(lambda: rows(OF_DJANGO, DJANGO) == [])
 
 
-def test_an_async_actor_has_a_connection_for_each_job(actor, django, working, rows, eventually):
+@pytest.mark.parametrize("is_persistent", [False, True])
+def test_an_async_actor_has_the_connection_of_the_thread_that_waits_for_it(
+    actor, django, working, rows, eventually, is_persistent
+):
     pids = []
 
     @actor(queue_name="default", max_retries=0)
     async def ask_later():
         pids.append(await sync_to_async(ask_now)())
 
+    @actor(queue_name="default", max_retries=0)
+    def ask():
+        pids.append(ask_now())
+
     def ask_now():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             return cursor.fetchone()[0]
 
-    with django(**PERSISTENT), working("default", threads=1):
-        for number in (1, 2):
-            ask_later.send()
+    with django(**(PERSISTENT if is_persistent else {})), working("default", threads=1):
+        for number, each in enumerate((ask, ask_later, ask_later), 1):
+            each.send()
             eventually(lambda number=number: len(pids) == number)
-            eventually(lambda: rows(OF_DJANGO, DJANGO) == [])
+            eventually(lambda: len(rows(OF_DJANGO, DJANGO)) == is_persistent)
 
     assert rows("SELECT reason FROM workshed.dead") == []
-    assert len(set(pids)) == 2
+    assert len(set(pids)) == (1 if is_persistent else 3)
 
 
 def test_a_transaction_that_is_open_in_this_thread_stays(django, rows):

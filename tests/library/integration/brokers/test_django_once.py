@@ -8,9 +8,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.postgres import signals
 from django.db import IntegrityError, connection, connections, models, transaction
+from django.db.models import Func, Value
 from django.db.transaction import TransactionManagementError
 from psycopg import InterfaceError, sql
 from psycopg.conninfo import conninfo_to_dict
@@ -18,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.django_app import django_connected
 from workshed import db, schedule
 from workshed.contrib.django.transactions import Lender, TransactionFinder
+from workshed.errors import OpenTransactionError
 from workshed.middleware import RetryOn
 from workshed.testing.fake_broker import FakeBroker
 
@@ -149,6 +152,74 @@ def test_an_async_job_writes_in_its_thread(actor, book, numbers, run, rows):
     run(buy_async, 1)
     assert numbers() == [1, 3]
     assert rows("SELECT scope FROM workshed.once_keys") == [("buy_async",)]
+
+
+def test_the_asynchronous_orm_writes_in_the_transaction_of_the_job(
+    actor, book, numbers, run, rows, counted
+):
+    """On a connection of another thread it would have committed at once, and twice for two runs."""
+
+    @actor(queue_name="default", once=True, max_retries=0)
+    async def buy_async(number):
+        await book.objects.acreate(number=1)
+        with pytest.raises(IntegrityError):
+            await sync_to_async(create_in_block)(book, 1)
+        await asyncio.gather(*(book.objects.acreate(number=each) for each in (2, 3)))
+        assert [each.number async for each in book.objects.order_by("number")] == [1, 2, 3]
+        assert await asyncio.to_thread(numbers) == []
+        if number == 13:
+            raise OSError("no")
+
+    run(buy_async, 13, outcome="dead")
+    assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
+
+    run(buy_async, 1)
+    assert numbers() == [1, 2, 3]
+    assert rows("SELECT scope FROM workshed.once_keys") == [("buy_async",)]
+    assert counted("once_unused_total", actor="buy_async") == 0
+
+
+def create_in_block(book, number):
+    with transaction.atomic():
+        book.objects.create(number=number)
+
+
+def test_a_time_limit_interrupts_a_query_of_the_asynchronous_orm(actor, book, run, rows, numbers):
+    @actor(queue_name="default", once=True, max_retries=0, time_limit=1_000)
+    async def wait(number):
+        await book.objects.acreate(number=number)
+        await book.objects.annotate(slept=Func(Value(600.0), function="pg_sleep")).afirst()
+
+    run(wait, 1, outcome="dead")
+
+    assert rows("SELECT error_class FROM workshed.dead") == [("TimeLimitExceeded",)]
+    assert numbers() == []
+
+
+def test_a_task_that_goes_on_after_its_job_cannot_write_by_the_asynchronous_orm(
+    actor, book, numbers, working, rows, eventually
+):
+    refused, ended = [], threading.Event()
+
+    @actor(queue_name="default", once=True, max_retries=0)
+    async def leave(number):
+        async def write_later():
+            await asyncio.to_thread(ended.wait, 60)
+            try:
+                await book.objects.acreate(number=2)
+            except OpenTransactionError as err:
+                refused.append(err)
+
+        await book.objects.acreate(number=number)
+        leave.task = asyncio.create_task(write_later())
+
+    with working("default", threads=1):
+        leave.send(1)
+        eventually(lambda: rows("SELECT 1 FROM workshed.once_keys"))
+        ended.set()
+        eventually(lambda: refused)
+
+    assert numbers() == [1]
 
 
 def test_nothing_is_committed_before_the_job_ends(buy, numbers, run):
