@@ -99,9 +99,9 @@ class WorkshedBroker(Broker):
         self.find_test_transaction: Callable[[], Any] = lambda: None
         """Returns a connection in the transaction that a test of the framework has open in this
         thread, and will roll back; the test kit then works in it."""
-        self.is_importable: Callable[[str], bool] = lambda _: False
-        """Imports the actor of a message that no module has declared so far, and returns whether
-        there is one; set for frameworks whose actors are in modules that are imported on use."""
+        self.import_actor: Callable[[str], object] = lambda _: None
+        """Imports the actor of this name, which no module has declared so far, if there is one; set
+        for frameworks whose actors are in modules that are imported on use."""
         self.added_options: set[str] = set()
         """Options that an application's middleware adds to every actor and every message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}

@@ -85,7 +85,7 @@ class Consumption:
         """
         name = delivery.actor_name
         if name not in self._broker.actors:
-            self._broker.is_importable(name)
+            self._broker.import_actor(name)
         unknown = self._find_unknown(delivery)
         if unknown is None:
             self._queue_deliveries([delivery])

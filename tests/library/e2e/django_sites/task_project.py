@@ -190,6 +190,16 @@ def mark_once(context, name):
 
 
 @task(takes_context=True)
+@task_options(once=True)
+async def mark_once_async(context, name):
+    await Mark.objects.acreate(name=name)
+    await add.aenqueue(1, 1)
+    if context.attempt == 1:
+        raise ShopError("after the mark")
+    return await Mark.objects.filter(name=name).acount()
+
+
+@task(takes_context=True)
 def poll(context, name):
     Mark.objects.create(name=name)
     if Mark.objects.filter(name=name).count() < 3:

@@ -109,11 +109,12 @@ def test_a_task_that_is_discarded_has_failed(ask, finished):
     assert [path for path, _ in result["errors"]] == ["workshed.jobs.signals.Discard"]
 
 
-def test_a_task_with_once_writes_in_the_transaction_of_its_outcome(ask, finished):
-    result = finished(enqueue(ask, "mark_once.enqueue('only once')"))
+@pytest.mark.parametrize("task", ["mark_once", "mark_once_async"])
+def test_a_task_with_once_writes_in_the_transaction_of_its_outcome(ask, finished, task):
+    result = finished(enqueue(ask, f"{task}.enqueue('only {task}')"))
 
     assert (result["status"], result["value"], result["attempts"]) == ("SUCCESSFUL", 1, 2)
-    assert ask("return Mark.objects.filter(name='only once').count()") == 1
+    assert ask(f"return Mark.objects.filter(name='only {task}').count()") == 1
 
 
 def test_a_task_of_a_module_that_no_worker_has_imported_runs(ask, finished):

@@ -234,7 +234,7 @@ def test_a_task_is_an_actor_of_its_own(ask):
 IS_TASK = """
     import sys
     from workshed.contrib.django.task_backend import discovery
-    return [discovery.is_task(PATH), PATH.rpartition(".")[0] in sys.modules]
+    return [discovery.import_task(PATH) is not None, PATH.rpartition(".")[0] in sys.modules]
 """
 
 

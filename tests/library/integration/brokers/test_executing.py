@@ -322,7 +322,7 @@ def test_while_an_actor_is_imported_other_jobs_run(
         actor(actor_name=name, queue_name="default")(runs.append)
         return True
 
-    monkeypatch.setattr(job.actor.broker, "is_importable", imports)
+    monkeypatch.setattr(job.actor.broker, "import_actor", imports)
     with working("default"):
         publish(job.actor.message(8).copy(actor_name="late"))
         job.send(7)

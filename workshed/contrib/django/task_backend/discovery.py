@@ -62,11 +62,6 @@ def import_task(path: str) -> Task | None:
     return found
 
 
-def is_task(path: str) -> bool:
-    """Return whether an app has a task with this dotted path."""
-    return import_task(path) is not None
-
-
 @lru_cache(MOST_PATHS)
 def _import_from_app(path: str, _period: int) -> bool:
     """Import the module of a dotted path, once in each period; return whether that was possible.

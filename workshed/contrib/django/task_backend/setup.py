@@ -6,8 +6,8 @@ from django.tasks import task_backends
 from workshed.contrib.django.task_backend.backend import TasksBackend
 from workshed.contrib.django.task_backend.discovery import (
     add_problem,
+    import_task,
     import_tasks,
-    is_task,
     list_problems,
 )
 from workshed.contrib.django.task_backend.registry import REGISTRY, declare_queue
@@ -25,7 +25,7 @@ def prepare_tasks(broker: WorkshedBroker) -> None:
         broker.declare_queue(name)  # a worker consumes it, also for tasks that it imports later
     if not any(isinstance(one, TaskRuns) for one in broker.middleware):
         broker.add_middleware(TaskRuns())
-    broker.is_importable = is_task
+    broker.import_actor = import_task
     for problem in REGISTRY.open(broker):
         add_problem(checks.Error, f"a task is invalid: {problem}", problem)
     import_tasks()
