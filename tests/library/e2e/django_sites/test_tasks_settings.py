@@ -75,6 +75,7 @@ def test_without_use_tz_times_are_those_of_time_zone(site):
 
 EARLY = """
 from django.tasks import task
+from workshed import Unique
 from workshed.contrib.django import task_options
 
 
@@ -84,8 +85,8 @@ def add(left):
 
 
 @task
-@task_options(once=True)
-async def bad():
+@task_options(unique=Unique(key="right"))
+def bad(left):
     pass
 """
 
@@ -97,7 +98,7 @@ def test_tasks_that_are_imported_before_workshed_are_declared_with_it(site):
         import early
         print(early.add.enqueue(1).status)
         try:
-            early.bad.enqueue()
+            early.bad.enqueue(1)
         except Exception as err:
             print("refused:", err)
     """
