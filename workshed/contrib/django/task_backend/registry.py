@@ -84,7 +84,7 @@ class TaskRegistry:
             self._actors[task.module_path] = actor(
                 queue=task.queue_name, name=task.module_path, broker=broker, **options
             )(build_function(task))
-        except (ValueError, WorkshedError) as err:
+        except (TypeError, ValueError, WorkshedError) as err:
             raise InvalidTask(f"{task.module_path}: {err}") from err
 
 
