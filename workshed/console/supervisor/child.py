@@ -18,7 +18,12 @@ from workshed.errors import (
     EXIT_USAGE,
     EXIT_WATCHDOG,
 )
-from workshed.transport.sidecars.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
+from workshed.transport.sidecars.supervisor import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    STEADY_S,
+    child_environment,
+)
 
 EXIT_MEANINGS = {
     0: "ended by itself",
@@ -151,7 +156,11 @@ def spawn(command: Sequence[str], *inherited: int) -> int:
     The caller reaps it.
     """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, pass_fds=inherited, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherited,
+        start_new_session=True,
+        env=child_environment(),
     )
     process.returncode = 0  # otherwise `subprocess` might reap it first, and lose its exit code
     return process.pid
