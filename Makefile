@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: it creates the environment in .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs screens lock clean
+.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format reference screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,7 +84,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: setup ## Regenerate the parts of the documentation that come from the code
+reference: setup ## Regenerate the parts of the documentation that come from the code
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
 	@$(BIN)/python -m tools.public_api

@@ -1,5 +1,7 @@
 """The fenced blocks of README and docs, for the tests that run them.
 
+Blocks fenced with `~~~` are signatures that `make reference` writes; no test runs them.
+
 A test module selects its blocks at import time, so that another test can see which are tested.
 """
 
@@ -10,8 +12,7 @@ from tests.root import ROOT
 
 PATHS = (
     ROOT / "README.md",
-    *ROOT.glob("docs/*.md"),
-    *ROOT.glob("docs/examples/**/*.md"),
+    *ROOT.glob("docs/**/*.md"),
     *ROOT.glob("deploy/**/*.md"),
 )
 FENCE = re.compile(

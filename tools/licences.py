@@ -51,7 +51,7 @@ the GPL requires you to include its text and the source of x265. Only the group 
 it, and Workshed's Dockerfile leaves it out. pillow-heif reads HEIC just as well when you build it
 from source against a libheif without x265.
 
-Written by `make docs`.
+Written by `make reference`.
 
 | package | licence | extra | where |
 |---|---|---|---|

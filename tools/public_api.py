@@ -14,11 +14,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tools.definitions import (
+    ROOT,
+    Definition,
+    find_definitions,
+    find_methods,
+    is_property,
+    is_public,
+    read_annotation,
+)
 from workshed.transport.actors.configured_actor import AsyncConfiguredActor, ConfiguredActor
 from workshed.transport.actors.typed_actor import Actor
 from workshed.transport.rabbitmq import RabbitMQBroker
 
-ROOT = Path(__file__).parent.parent
 FILE = ROOT / "docs" / "public-api.txt"
 CHANGELOG = ROOT / "CHANGELOG.md"
 PUBLIC = (
@@ -52,10 +60,8 @@ BROKER = (
 RETURNED = {"workshed.actor": (Actor, ConfiguredActor, AsyncConfiguredActor)}
 """Classes without a public name whose objects public functions return."""
 HEAD = """\
-The public names of Workshed. `make docs` writes this file; a change needs a line in CHANGELOG.md.
+The public names of Workshed, from `make reference`. A change needs a line in CHANGELOG.md.
 """
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def main(words: list[str]) -> int:
@@ -65,7 +71,7 @@ def main(words: list[str]) -> int:
     """
     content = render_api()
     if words == ["--check"] and FILE.read_text("utf-8") != content:
-        sys.stderr.write(f"{FILE.name} is not that of the source: run `make docs`\n")
+        sys.stderr.write(f"{FILE.name} is not that of the source: run `make reference`\n")
         return 1
     FILE.write_text(content, "utf-8")
     if lacks_changelog_line(ROOT):
@@ -121,20 +127,16 @@ def _lines(name: str, value: Any, module: ModuleType) -> Iterator[str]:
     elif inspect.isclass(value):
         yield from _class_lines(name, value)
     elif inspect.isfunction(inspect.unwrap(value)):
-        yield from (f"{name}{_signature(one)}" for one in _definitions(inspect.unwrap(value)))
+        yield from (f"{name}{_signature(one)}" for one in find_definitions(inspect.unwrap(value)))
     else:
-        yield f"{name}: {_annotation(name.rpartition('.')[2], value, module)}"
+        yield f"{name}: {read_annotation(name.rpartition('.')[2], value, module)}"
         if name == "workshed.broker":
-            methods = {
-                definition.name: _signature(definition)
-                for kind in reversed(RabbitMQBroker.__mro__[:-1])
-                for definition in _methods(kind)
-            }
-            yield from (f"    {method}{methods[method]}" for method in BROKER)
+            methods = find_methods(RabbitMQBroker, BROKER)
+            yield from (f"    {method.name}{_signature(method)}" for method in methods)
 
 
 def _class_lines(name: str, kind: type) -> Iterator[str]:
-    found = _definitions(kind)
+    found = find_definitions(kind)
     if not found:
         yield f"{name}: {kind.__module__}.{kind.__qualname__}"
         return
@@ -146,58 +148,17 @@ def _class_lines(name: str, kind: type) -> Iterator[str]:
             case ast.AnnAssign(target=ast.Name(id=field)) if not field.startswith("_"):
                 default = f" = {ast.unparse(node.value)}" if node.value else ""
                 yield f"    {field}: {ast.unparse(node.annotation)}{default}"
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if _is_public(node.name):
-                marks = {ast.unparse(one) for one in node.decorator_list}
-                if marks & {"property", "functools.cached_property"}:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if is_public(node.name):
+                if is_property(node):
                     returns = ast.unparse(node.returns) if node.returns else "Any"
                     yield f"    {node.name}: {returns}"
                 else:
                     yield f"    {node.name}{_signature(node)}"
 
 
-def _methods(kind: type) -> list[Definition]:
-    """Return the methods in the source of a class of this repository."""
-    return [
-        node
-        for definition in _definitions(kind)
-        for node in definition.body
-        if isinstance(node, Definition)
-    ]
-
-
-def _is_public(name: str) -> bool:
-    return not name.startswith("_") or name in {"__init__", "__call__", "__enter__", "__exit__"}
-
-
-def _definitions(value: Any) -> list[Any]:
-    """Return the definitions of a function or class in its source; several for overloads."""
-    file = inspect.getsourcefile(value)
-    if file is None or not Path(file).is_relative_to(ROOT / "workshed"):
-        return []
-    wanted = ast.ClassDef if inspect.isclass(value) else Definition
-    body = ast.parse(Path(file).read_text("utf-8")).body
-    return [
-        node
-        for node in body
-        if isinstance(node, wanted) and node.name == value.__qualname__.partition(".")[0]
-    ]
-
-
 def _signature(node: Definition) -> str:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"({ast.unparse(node.args)}){returns}"
-
-
-def _annotation(name: str, value: Any, module: ModuleType) -> str:
-    """Return how a variable is annotated in its module, or its type."""
-    tree = ast.parse(inspect.getsource(module))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
-            return ast.unparse(node.annotation)
-    # An alias such as `Literal["ok", "failed"]` has no name of its own.
-    return (
-        repr(value).replace("typing.", "") if hasattr(value, "__args__") else type(value).__name__
-    )
 
 
 if __name__ == "__main__":

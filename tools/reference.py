@@ -16,7 +16,7 @@ from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from shop.settings import ShopSettings
-from tools import deployment, licences
+from tools import api_reference, deployment, licences, option_reference, sql_reference
 from workshed.app import get_app as application
 from workshed.app import load_module
 from workshed.console.cli import app
@@ -36,9 +36,19 @@ METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
+API = README.parent / "docs" / "reference-api.md"
+API_TESTING = README.parent / "docs" / "reference-testing.md"
+API_OTHERS = README.parent / "docs" / "reference-extending.md"
+OPTIONS_PAGE = README.parent / "docs" / "reference-options.md"
+SQL = README.parent / "docs" / "reference-sql.md"
+PAGES = (
+    *(CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE),
+    *(API, API_TESTING, API_OTHERS, OPTIONS_PAGE, SQL),
+)
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 GENERATED_PART = re.compile(
-    r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware) -->\n)"
+    r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware"
+    r"|actor-options|job-options|sql|api|api-testing|api-others) -->\n)"
     r".*?(?=<!-- /\2 -->)",
     re.DOTALL,
 )
@@ -173,12 +183,18 @@ def update_document(text: str) -> str:
         "commands": commands_table,
         "options": options_table,
         "middleware": middleware_sections,
+        "actor-options": option_reference.render_actor_options,
+        "job-options": option_reference.render_job_options,
+        "sql": sql_reference.render_functions,
+        "api": functools.partial(api_reference.render_modules, ["workshed"]),
+        "api-testing": functools.partial(api_reference.render_modules, ["workshed.testing"]),
+        "api-others": functools.partial(api_reference.render_modules, api_reference.OTHERS),
     }
     return GENERATED_PART.sub(lambda found: found[1] + tables[found[2]](), text)
 
 
 if __name__ == "__main__":
-    for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
+    for page in PAGES:
         page.write_text(update_document(page.read_text("utf-8")), "utf-8")
     deployment.main()
     LICENCES.write_text(licences.render_page(), "utf-8")

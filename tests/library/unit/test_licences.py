@@ -31,7 +31,7 @@ def said(**headers):
 def test_the_list_is_up_to_date():
     text = LICENCES.read_text("utf-8")
 
-    assert render_page() == text, "run `make docs`"
+    assert render_page() == text, "run `make reference`"
     assert "| dramatiq | LGPL-3.0-or-later |  | https://github.com/Bogdanp/dramatiq |" in text
 
 

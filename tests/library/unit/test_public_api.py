@@ -10,7 +10,7 @@ API, CHANGELOG = "docs/public-api.txt", "CHANGELOG.md"
 
 
 def test_the_list_is_that_of_the_source():
-    """If it is meant to change: run `make docs`, and say in the changelog what users must do."""
+    """To change it: run `make reference`, and say in the changelog what users must do."""
     assert public_api.FILE.read_text("utf-8") == public_api.render_api()
 
 

@@ -195,7 +195,7 @@ PARTS = {
 def test_a_page_has_what_was_measured_and_what_the_model_says(file):
     text = file.read_text("utf-8")
 
-    assert page.update_tables(text, FOUND) == text, "run `make docs`"
+    assert page.update_tables(text, FOUND) == text, "run `make reference`"
     assert all(f"<!-- {part}" in text for part in PARTS[file.name])
 
 

@@ -82,7 +82,7 @@ def test_each_says_in_one_line_what_it_does():
 def test_the_page_names_each_of_them():
     text = COMMANDS.read_text("utf-8")
 
-    assert update_document(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make reference`"
     assert commands_table() in text
     assert "docs/command-line.md" in README.read_text("utf-8")
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests import pages
 
+RUN = 206
+"""Tests run at least this many blocks."""
 TAKES = re.compile(r"^from tests(\.pages)? import (.*, )?(pages|block)\b", re.MULTILINE)
 USERS = [
     str(file.relative_to(pages.ROOT))
@@ -78,6 +80,11 @@ def taken():
 
 def test_each_is_run_by_a_test_or_listed_with_a_reason(taken):
     assert {one.name for one in pages.ALL} - taken == NOT_RUN.keys()
+
+
+def test_no_fewer_examples_are_run_than_before(taken):
+    """Raise the number when you add examples; a page that loses one gives its readers less."""
+    assert len(taken) >= RUN
 
 
 @pytest.mark.parametrize("name", NOT_RUN)

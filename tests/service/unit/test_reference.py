@@ -33,7 +33,7 @@ from workshed.settings_classes import list_defaults
 def test_the_page_of_settings_has_them_as_they_are():
     text = CONFIGURATION.read_text("utf-8")
 
-    assert update_document(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make reference`"
     assert configuration_table() in text
 
 
@@ -50,7 +50,7 @@ def test_the_page_of_settings_exports_the_defaults():
 def test_the_page_of_metrics_has_them_as_they_are():
     text = METRICS.read_text("utf-8")
 
-    assert update_document(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make reference`"
     assert metrics_table() in text
     assert metrics_table("shop") in text
 
@@ -59,21 +59,21 @@ def test_the_page_of_commands_names_each_argument():
     """A command whose argument has no name of its own would be shown with `None`."""
     text = COMMANDS.read_text("utf-8")
 
-    assert update_document(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make reference`"
     assert "None" not in commands_table()
 
 
 def test_the_page_of_middleware_has_them_as_they_are():
     text = MIDDLEWARE.read_text("utf-8")
 
-    assert update_document(text) == text, "run `make docs`"
+    assert update_document(text) == text, "run `make reference`"
     assert middleware_sections() in text
 
 
 @pytest.mark.parametrize(("path", "text"), render_deployment(deployment.SERVICE).items())
 def test_the_manifests_are_those_of_the_templates(path, text):
     """What `workshed init` writes is then tested with this service's names."""
-    assert (deployment.FOLDER / path).read_text("utf-8") == text, "run `make docs`"
+    assert (deployment.FOLDER / path).read_text("utf-8") == text, "run `make reference`"
 
 
 def test_no_other_manifest_is_in_the_repository():

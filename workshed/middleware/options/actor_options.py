@@ -76,11 +76,13 @@ class ActorOptions(TypedDict, total=False):
     on_success: Callback
     """An actor, or its name, that is sent (message, result) when a job has succeeded."""
     on_dead: Callback
-    """… that is sent (message, reason) when a job is dead."""
+    """An actor, or its name, that is sent (message, reason) when a job is dead."""
     on_failure: Callback
-    """… that is sent (message, {"type", "message"} of the error) when a job is dead."""
+    """An actor, or its name, that is sent (message, {"type", "message"} of the error) when a job
+    is dead."""
     on_retry_exhausted: Callback
-    """… that is sent (message, {"retries", "max_retries"}) when a job has no retries left."""
+    """An actor, or its name, that is sent (message, {"retries", "max_retries"}) when a job has no
+    retries left."""
     around_perform: OneOrMore[AroundPerform]
     """Functions of the message, each returning a context manager that the job runs in; the first
     is the outermost."""
