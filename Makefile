@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: it creates the environment in .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format reference screens lock clean
+.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs reference screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,6 +84,9 @@ format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: setup ## Build the documentation site in site/
+	@$(BIN)/python -m tools.website
+
 reference: setup ## Regenerate the parts of the documentation that come from the code
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
@@ -100,7 +103,7 @@ lock: setup ## Resolve pyproject.toml again into requirements.lock
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site
 
 $(VENV)/.ready: requirements.lock pyproject.toml tests/node/package-lock.json
 	@sh .ci/environment '$(PYTHON)' $(VENV)
