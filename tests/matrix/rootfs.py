@@ -18,7 +18,6 @@ PART = (
 WHOLE = (
     *PART,
     *re.findall(r"^[a-z][a-z0-9.+-]+", LISTED.read_text("utf-8"), re.MULTILINE),
-    *("ruby-sidekiq", "valkey-server"),  # which the benchmark compares with
 )
 INSIDE = Path("/matrix")
 """Mount point of the folder of a row."""

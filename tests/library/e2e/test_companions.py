@@ -10,7 +10,7 @@ from dramatiq import Message
 from tests import pages
 from tests.companions import installed
 
-DOCS = "docs/coming-from.md"
+DOCS = "docs/from-dramatiq.md"
 DJANGO = pages.files(DOCS, "django")
 FLASK = pages.files(DOCS, "flask")
 

@@ -1,6 +1,7 @@
-"""docs/coming-from.md: the jobs of an application on dramatiq are moved, and run once."""
+"""docs/from-dramatiq.md: its application runs before and after, and its jobs move and run once."""
 
 import re
+import sys
 from collections import Counter
 
 import dramatiq
@@ -12,7 +13,10 @@ from tests import pages, transcripts
 from tests.databases import sibling
 from tests.management import management
 
-SESSION = pages.block("docs/coming-from.md", "adopt")
+PAGE = "docs/from-dramatiq.md"
+SESSION = pages.block(PAGE, "adopt")
+TABLE_OF_ORDERS = pages.block(PAGE, "table")
+FILES = {**pages.files(PAGE, "before"), **pages.files(PAGE, "after")}
 URL = "amqp://guest:guest@localhost/old"
 PLACE = re.compile(r"(localhost|127\.0\.0\.1):\d+ \(virtual host '\w+'\)")
 HERE = """
@@ -60,6 +64,19 @@ def stock(url, eventually):
 
 def send(stock, name, *, delay=None, **options):
     stock.enqueue(Message("default", "greet", (name,), {}, options), delay=delay)
+
+
+def test_the_application_before_and_after(shop, url, start_worker, eventually):
+    shop.env["BROKER_URL"] = url
+    shop.write(FILES)
+    shop.execute(TABLE_OF_ORDERS)
+    with shop.running(sys.executable, "-m", "dramatiq", "shop_tasks", "-p", "1", "-t", "2"):
+        shop.python("-c", "from shop_tasks import place_order; place_order()")
+        eventually(lambda: shop.rows("SELECT * FROM orders") == [(1, 1, 0)])
+
+    start_worker("shop_jobs", threads=2)
+    shop.python("-c", "from shop_jobs import place_order; place_order()")
+    eventually(lambda: (2, 1, 0) in shop.rows("SELECT * FROM orders"))
 
 
 def test_the_steps_of_the_page(

@@ -1,4 +1,4 @@
-"""docs/coming-from.md: the Workshed code it shows runs, and Celery has the names it mentions."""
+"""Tables of the migration guides: the Workshed code runs, and the peers have the names."""
 
 import importlib.util
 import re
@@ -8,29 +8,21 @@ import pytest
 
 import workshed
 from tests import pages
+from tests.companions import installed
+from tests.library.counterparts import all_tables, codes, unknown_names
+from tests.library.e2e.leftovers import RQ
 from workshed import db
 from workshed.jobs import RecordMissing, RetryAfter, Snooze
 
-PAGE = pages.text("docs/coming-from.md")
-PARTS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 IMPORTS = pages.block("docs/coming-from.md", "imports")
 ELSEWHERE = ("workshed ", "WORKSHED_")
 """Commands and settings, which a test of all pages checks."""
 SIGNALS = (RecordMissing, RetryAfter, Snooze)
 OPTION = re.compile(r"(\w+)=(?!=)(.+)")
-
-
-def rows(part):
-    """Return the cells of each row of the tables in a part: there, here, note."""
-    lines = [line for line in PARTS[part].splitlines() if line.startswith("| ")]
-    return [re.split(r"(?<!\\)\|", line)[1:4] for line in lines[1:]]
-
-
-def codes(cell):
-    return [code.replace("\\|", "|") for code in re.findall(r"`([^`]+)`", cell)]
-
-
-HERE = dict.fromkeys(code for part in PARTS for _, here, _ in rows(part) for code in codes(here))
+TABLES = all_tables()
+HERE = dict.fromkeys(
+    code for rows in TABLES.values() for _, here, _ in rows for code in codes(here)
+)
 
 
 @pytest.fixture
@@ -77,14 +69,18 @@ def declared(order_id=0):
     """Run as an actor declared with each option of the page."""
 
 
-def test_its_names_of_celery_exist_there():
-    folder = Path(importlib.util.find_spec("celery").origin).parent
-    known = set()
-    for file in folder.rglob("*.py"):
-        known.update(re.findall(r"[A-Za-z_]\w{3,}", file.read_text("utf-8")))
-    said = [there for there, *_ in rows("Celery")] + [
-        PARTS["Celery"].partition("**Not in Workshed:**")[2]
-    ]
-    named = {word for cell in said for code in codes(cell) for word in re.findall(r"\w+", code)}
+def test_each_guide_has_its_table():
+    assert TABLES.keys() == {"Celery", "dramatiq", "RQ", "Sidekiq", "ActiveJob"}
+    assert sum(map(len, TABLES.values())) > 100
 
-    assert {word for word in named if len(word) > 3} - known == set()
+
+@pytest.mark.parametrize(
+    ("system", "examples"), [("Celery", {"shop"}), ("dramatiq", {"periodiq"}), ("RQ", {"mails"})]
+)
+def test_the_names_of_each_system_exist_there(system, examples):
+    if system == "RQ":
+        folder = installed(*RQ) / "rq"
+    else:
+        folder = Path(importlib.util.find_spec(system.lower()).origin).parent
+
+    assert unknown_names(TABLES[system], folder, ".py") == examples
