@@ -1,5 +1,6 @@
 """docs/from-celery.md: its application runs before and after, and each task left behind once."""
 
+import json
 import re
 import sys
 
@@ -26,6 +27,7 @@ charge.delay(2)
 remind.apply_async((3,), countdown=3 * 86_400)
 remind.apply_async((4,), countdown=3 * 86_400)
 """
+QUORUM = 'app.conf.update(task_default_queue_type="quorum", task_default_exchange_type="topic")\n'
 LEAVE_MORE = "from shop_tasks import charge; [charge.delay(order_id) for order_id in (5, 6, 7)]"
 
 
@@ -88,3 +90,36 @@ def test_the_move_leaves_a_chain(celery, vhost, rabbitmq, eventually):
     assert celery.python("move_jobs.py", vhost, "celery") == "0 moved, 1 left\n"
 
     eventually(lambda: rabbitmq.depth("celery") == 1)
+
+
+def test_delayed_tasks_of_quorum_queues_are_found_when_due(celery, vhost, rabbitmq, eventually):
+    (celery.folder / "shop_tasks.py").write_text(FILES["shop_tasks.py"] + QUORUM)
+    with celery.running(*WORKER) as log:
+        eventually(lambda: "ready." in log.read_text())
+    send = "from shop_tasks import remind; remind.apply_async((1,), countdown=15)"
+    celery.python("-c", send)
+    assert celery.python("move_jobs.py", vhost, "celery") == "0 moved, 0 left\n"
+
+    eventually(lambda: rabbitmq.depth("celery") == 1)
+
+    assert celery.python("move_jobs.py", vhost, "celery") == "1 moved, 0 left\n"
+
+
+def test_a_job_that_is_due_in_days_goes_back(celery, workshed, rabbitmq, start_worker, eventually):
+    start_worker("shop_jobs", threads=2)
+    celery.python("-c", "from shop_jobs import place_order; place_order()")
+    eventually(lambda: celery.rows("SELECT * FROM orders") == [(1, 1, 0)])
+    [job] = json.loads(workshed("scheduled", "--json"))
+    assert job["actor"] == "remind"
+
+    send = "from shop_tasks import remind; remind.apply_async({}, eta={!r})"
+    celery.python("-c", send.format(job["body"]["args"], job["due_at"]))
+    workshed("scheduled", "cancel", job["message_id"], "--yes")
+
+    eventually(lambda: rabbitmq.depth("celery") == 1)
+    assert json.loads(workshed("scheduled", "--json")) == []
+    assert celery.python("move_jobs.py", celery.env["CELERY_BROKER_URL"], "celery") == (
+        "1 moved, 0 left\n"
+    )
+    [moved] = json.loads(workshed("scheduled", "--json"))
+    assert (moved["body"]["args"], moved["due_at"]) == (job["body"]["args"], job["due_at"])
