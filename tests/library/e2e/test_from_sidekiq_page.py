@@ -54,6 +54,10 @@ LEAVE_OF_RAILS = """
 RemindJob.perform_later(Order.new(4))
 RemindJob.set(wait: 259_200).perform_later(Order.new(8))
 """
+LEAVE_OTHERS = """
+Sidekiq::Client.push("class" => "OtherJob", "args" => [1])
+Sidekiq::Client.push("class" => "ChargeJob", "args" => [1], "bid" => "of Sidekiq Pro")
+"""
 COUNTS = """
 sets = [Sidekiq::ScheduledSet, Sidekiq::RetrySet, Sidekiq::DeadSet].map { |set| set.new.size }
 puts [Sidekiq::Queue.new.size, Sidekiq::Queue.new("mailers").size, *sets].join(" ")
@@ -134,13 +138,12 @@ def test_each_job_runs_once_although_the_move_is_killed(
     assert sidekiq.python("move_jobs.py", redis_url).count(": 0 of 0 moved\n") == 5
 
 
-def test_the_move_leaves_other_jobs(sidekiq, redis_url):
-    other = "class OtherJob; include Sidekiq::Job; end; OtherJob.perform_async(1)"
-    sidekiq.run("ruby", "-r", "sidekiq", "-e", other)
+def test_the_move_leaves_other_jobs_and_those_of_a_batch(sidekiq, redis_url):
+    sidekiq.run("ruby", "-r", "sidekiq", "-e", LEAVE_OTHERS)
 
-    assert "queue:default: 0 of 1 moved\n" in sidekiq.python("move_jobs.py", redis_url)
+    assert "queue:default: 0 of 2 moved\n" in sidekiq.python("move_jobs.py", redis_url)
 
-    assert count(sidekiq) == "1 0 0 0 0"
+    assert count(sidekiq) == "2 0 0 0 0"
 
 
 @pytest.mark.parametrize("system", ["Sidekiq", "ActiveJob"])

@@ -75,7 +75,8 @@ def test_each_guide_has_its_table():
 
 
 @pytest.mark.parametrize(
-    ("system", "examples"), [("Celery", {"shop"}), ("dramatiq", {"periodiq"}), ("RQ", {"mails"})]
+    ("system", "examples"),
+    [("Celery", {"shop"}), ("dramatiq", {"periodiq", "my_app"}), ("RQ", {"mails"})],
 )
 def test_the_names_of_each_system_exist_there(system, examples):
     if system == "RQ":
