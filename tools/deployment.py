@@ -8,6 +8,7 @@ repository's own.
 from pathlib import Path
 
 from brokers.app import QUEUES
+from workshed import __version__
 from workshed.console.scaffold.render import render_deployment
 from workshed.console.scaffold.service import Service, WorkerGroup
 
@@ -17,6 +18,7 @@ SERVICE = Service(
     name="workshed",
     package="shop",
     title="Workshed",
+    version=__version__,
     packages=("actors", "brokers", "middleware", "shop"),
     queues=QUEUES,
     groups=(

@@ -55,7 +55,8 @@ __all__ = [
     "schedule",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+"""The only place with this number; packages, manifests and commands take it from here."""
 
 _MODULES = {
     "App": "workshed.app",

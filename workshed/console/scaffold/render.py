@@ -85,7 +85,7 @@ def _render(template: Path, service: Service, group: WorkerGroup | None) -> str:
     names = {name: getattr(service, name) for name in (*Service.__dataclass_fields__, "prefix")}
     major, minor = RABBITMQ_VERSION
     return ENVIRONMENT.from_string(template.read_text("utf-8")).render(
-        names, group=group, version=__version__, rabbitmq_version=f"{major}.{minor}"
+        names, group=group, workshed_version=__version__, rabbitmq_version=f"{major}.{minor}"
     )
 
 

@@ -75,6 +75,8 @@ class Service:
     """All Python packages that run."""
     queues: tuple[Queue, ...]
     groups: tuple[WorkerGroup, ...]
+    version: str = "0.1.0"
+    """The tag of its image."""
     app: str = "brokers.app:app"
     modules: tuple[str, ...] = ("actors",)
     """The modules that declare its actors."""
