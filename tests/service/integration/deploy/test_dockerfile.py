@@ -82,6 +82,7 @@ def test_the_build_context_has_only_packed_files():
         "README.md",
         "pyproject.toml",
         "requirements.lock",
+        "tools/index_metadata.py",
     }
 
     assert lines[1] == "*"
