@@ -1,0 +1,1 @@
+"""Builds, checks and tries the packages of a release: `make release`."""
