@@ -1,6 +1,7 @@
 """Programs of two releases side by side, and which release was the previous one."""
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.root import ROOT
+from tools.release.changelog import list_releases
+from workshed import __version__
 
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 """The packages of a release; `console` was once a package of its own."""
@@ -68,6 +71,25 @@ def start_sender(warm, environment, broker, tmp_path):
         sender.end()
 
 
+def release_before():
+    """Return the tag of the newest release in the changelog before the version that is here.
+
+    It is `OLDEST` if there is none, and `None` if the tag is not known, for example in a clone
+    without tags.
+    """
+    earlier = [one for one in list_releases(ROOT) if numbers(one) < numbers(__version__)]
+    if not earlier:
+        return oldest()
+    tag = f"v{max(earlier, key=numbers)}"
+    known = _git("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+    return tag if known.returncode == 0 else None
+
+
+def numbers(version):
+    """Return the numbers of a version, without those of a pre-release."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
 def before_this_code():
     """Return the newest commit whose shipped code differs from what is here, if that is known."""
     if _git("diff", "--quiet", "HEAD", "--", *SHIPPED).returncode == 1:
@@ -112,8 +134,9 @@ def unpack(commit, folder):
     folder.mkdir()
     if commit is None:
         assert os.environ.get(ARCHIVE), (
-            "no earlier commit of this code is known, for example in a shallow clone: run `git "
-            f"fetch --unshallow`, or set {ARCHIVE}=1 if all of it is from an archive"
+            "no earlier commit of this code is known, for example in a shallow clone or in one "
+            "without tags: run `git fetch --unshallow --tags`, or tag the releases of the "
+            f"changelog, or set {ARCHIVE}=1 if all of it is from an archive"
         )
         folder.rmdir()
         unpack_here(folder)

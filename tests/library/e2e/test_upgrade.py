@@ -1,4 +1,4 @@
-"""Workers are rolled from the code of an earlier commit to this one, while jobs are sent and run.
+"""Workers are rolled from the code of an earlier release or commit to this one, under load.
 
 In this code one actor has another name, and is on another queue.
 """
@@ -6,6 +6,7 @@ In this code one actor has another name, and is on another queue.
 import itertools
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,7 @@ SHOWN = 30
 """Lines of a log that a failure shows."""
 TABLE = "CREATE TABLE public.effects (kind text, number integer, code text)"
 SINCE = {
+    "the release before": releases.release_before,
     "the commit before": releases.before_this_code,
     "the newest migration": releases.before_the_last_migration,
 }
@@ -352,5 +354,51 @@ def test_without_a_history_nothing_passes_for_an_upgrade(tmp_path, monkeypatch):
     """Otherwise a release would silently be replaced by itself in a shallow clone."""
     monkeypatch.delenv(releases.ARCHIVE, raising=False)
 
-    with pytest.raises(AssertionError, match="git fetch --unshallow"):
+    with pytest.raises(AssertionError, match="git fetch --unshallow --tags"):
         releases.unpack(None, tmp_path / "before")
+
+
+@pytest.fixture
+def tagged(tmp_path, monkeypatch):
+    """`tagged("0.2.0", …)`: a repository with a changelog of these releases, and their tags."""
+
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    def tagged(*versions, without=()):
+        sections = "".join(f"## [{one}] - 2027-01-01\n\n" for one in versions)
+        (tmp_path / "CHANGELOG.md").write_text(f"## [Unreleased]\n\n{sections}", "utf-8")
+        git("init", "--quiet")
+        git("-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-m", "c")
+        for one in {*versions} - {*without}:
+            git("tag", f"v{one}")
+        monkeypatch.setattr(releases, "ROOT", tmp_path)
+
+    return tagged
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.10.1", "v0.10.0"),
+        ("0.10.0", "v0.9.0"),
+        ("0.10.0.dev0", "v0.9.0"),
+        ("0.11.0.dev0", "v0.10.0"),
+        ("0.2.0", releases.oldest()),
+    ],
+)
+def test_the_release_before_is_the_newest_below_this_version(
+    version, expected, tagged, monkeypatch
+):
+    tagged("0.10.0", "0.9.0", "0.2.0")
+    monkeypatch.setattr(releases, "__version__", version)
+
+    assert releases.release_before() == expected
+
+
+def test_a_missing_tag_does_not_pass_for_a_release(tagged, monkeypatch):
+    """Otherwise a clone without tags would silently test the upgrade from an old commit."""
+    tagged("0.3.0", "0.2.0", without=["0.3.0"])
+    monkeypatch.setattr(releases, "__version__", "0.4.0")
+
+    assert releases.release_before() is None
