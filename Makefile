@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: it creates the environment in .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs reference screens lock clean
+.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs reference screens lock release clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -101,6 +101,10 @@ screens: setup ## Take the screenshots of the console for the README
 lock: setup ## Resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+release: setup ## Build, check and try the packages of a release; writes dist/
+	@$(BIN)/workshed dev --install-only
+	@$(BIN)/python -m tools.release
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site
