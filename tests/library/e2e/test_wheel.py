@@ -5,10 +5,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import zipfile
+from email import message_from_bytes
 
 import pytest
+from readme_renderer import markdown
 
 from tests import pages
 from tests.installing import (
@@ -19,6 +22,7 @@ from tests.installing import (
     run,
     size_bytes,
 )
+from tests.root import ROOT
 from workshed import __version__
 
 pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
@@ -151,6 +155,60 @@ def test_the_wheel_brings_the_test_kits_plugin(wheel):
         declared = files.read(name).decode()
 
     assert "[pytest11]\nworkshed = workshed.testing.plugin\n" in declared
+
+
+@pytest.fixture
+def released(tmp_path):
+    """`released(address)`: the metadata of a wheel from a repository with this public address."""
+
+    def released(address):
+        for name in ("LICENSE", "README.md", "pyproject.toml", "tools", "workshed"):
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+            copy(ROOT / name, tmp_path / name)
+        project = tmp_path / "pyproject.toml"
+        text = project.read_text("utf-8")
+        project.write_text(text.replace('\nrepository = ""\n', f'\nrepository = "{address}"\n'))
+        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "out", cwd=tmp_path)
+        [built] = (tmp_path / "out").glob("*.whl")
+        return metadata_of(built)
+
+    return released
+
+
+def metadata_of(wheel):
+    """Return the metadata of a wheel as headers, with the description as their body."""
+    with zipfile.ZipFile(wheel) as files:
+        [name] = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(files.read(name))
+
+
+def shown(said):
+    """Return the addresses of links and pictures in a description as an index shows it."""
+    assert said["Description-Content-Type"] == "text/markdown"
+    html = markdown.render(said.get_payload(decode=True).decode())
+    assert html is not None
+    return re.findall(r'\b(?:href|src)="([^"]*)"', html)
+
+
+def test_an_index_can_show_the_description_without_a_public_address(wheel):
+    said = metadata_of(wheel)
+
+    assert said.get_all("Project-URL") is None
+    assert [one for one in shown(said) if not one.startswith(("https://", "#"))] == []
+
+
+def test_a_public_address_makes_urls_links_and_pictures(released):
+    home = "https://git.example/team/workshed"
+
+    said = released(home)
+
+    urls = dict(one.split(", ") for one in said.get_all("Project-URL"))
+    assert urls["Homepage"] == home
+    assert urls["Changelog"] == f"{home}/blob/v{__version__}/CHANGELOG.md"
+    found = shown(said)
+    assert [one for one in found if not one.startswith(("https://", "#"))] == []
+    assert any(one.startswith(f"{home}/blob/v{__version__}/docs/") for one in found)
+    assert any(one.startswith(f"{home}/raw/v{__version__}/docs/") for one in found)
 
 
 def test_a_plain_install_is_small(plain):
