@@ -29,11 +29,16 @@ def main(words: list[str]) -> int:
     target = Path(words[0] if words else "dist").resolve()
     try:
         check_commit(ROOT, __version__)
-        with tempfile.TemporaryDirectory(prefix="workshed-release-") as folder:
-            write_release(Path(folder), target)
     except ReleaseError as err:
         print(err, file=sys.stderr)
         return 1
+    folder = Path(tempfile.mkdtemp(prefix="workshed-release-"))
+    try:
+        write_release(folder, target)
+    except ReleaseError as err:
+        print(f"{err}\nWhat was made until then is in {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
     print((target / SUMS).read_text("utf-8"), end="")
     return 0
 
