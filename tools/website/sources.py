@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parent.parent.parent
 DOCS = PurePosixPath("docs")
 README = PurePosixPath("README.md")
+SECURITY = PurePosixPath("SECURITY.md")
 ASSETS = frozenset({".css", ".png", ".svg"})
 """Files of `docs` that the site contains as they are."""
 
@@ -24,10 +25,13 @@ def place_on_site(path: PurePosixPath) -> PurePosixPath:
     """Return where a file of the repository is on the site: `docs/` is its root.
 
     A folder's README is its index. The README of the repository is `overview.md`, because
-    `docs/index.md` is the start page.
+    `docs/index.md` is the start page; and the policy for vulnerabilities is next to
+    `docs/security.md`.
     """
     if path == README:
         return PurePosixPath("overview.md")
+    if path == SECURITY:
+        return PurePosixPath("security-policy.md")
     if path.is_relative_to(DOCS):
         path = path.relative_to(DOCS)
     if path.suffix != ".md":
