@@ -14,24 +14,35 @@ from tests.faults.outcome import Outcome
 
 HEAD = """# The fault campaign
 
-What `python -m tests.faults --write docs/faults.md` wrote, on {machine}. Real workers, relays,
-RabbitMQ and PostgreSQL on one machine; every job that was sent or committed is recorded, and every
-effect it had, in a table without unique keys.
+The campaign breaks things on purpose, so that you can check what Workshed promises your jobs.
+Each experiment runs real workers, relays, RabbitMQ and PostgreSQL on one machine, kills them, cuts
+them off or corrupts them, and then counts. It records every job that was sent or committed, and
+every effect of a job, in a table without unique keys.
 
-- **scale**: the loads are those of full scale; small is a tenth of it, or less. An experiment is
-  measured anew by `--only NAME`, and keeps the others' rows.
-- **lost**: sent or committed, and without effect. **ghost**: an effect of what was rolled back, or
-  of nothing.
-- **duplicated**: an effect of a `once` actor, or under a key, that happened twice. **plain**: what
-  the plain actor beside them did again; it has no key, and at least once is what it is promised.
-- **outside**: mails and requests that a server had twice, and in brackets how many may have come
-  twice by the count of who sent them: of mails Workshed's, of requests the actor's own, which
-  counts them as it asks. More outside than counted is harm.
-- **stuck**: rows, locks and messages that are left when nothing runs any more. **threads**: threads
-  that died.
-- **drain**: from the last send until nothing was left, with what the experiment still did to it.
-- **without**: the experiment was run once more, at small scale, with its remedy taken out of the
-  processes it starts; it has to fail by the verdict that is named, which counted so many.
+All numbers on this page come from `python -m tests.faults --write docs/faults.md`, on {machine}.
+To check one yourself, run `python -m tests.faults --only NAME`. That runs a tenth of the load, or
+less, by default; for the loads below, add `--scale full`. With `--write`, a run replaces the row of
+its experiment and keeps all others.
+
+How to read the columns:
+
+- **lost**: jobs that were sent or committed and had no effect. You should see 0.
+- **ghost**: effects of jobs that were rolled back or never sent. You should see 0.
+- **duplicated**: effects of a `once=True` actor, or under a key, that happened more than once. You
+  should see 0.
+- **plain**: repeated effects of the plain actor in the same run. It has no key, so it is
+  at-least-once, and you may see repeats. For example, a worker that is killed after the job and
+  before the ack causes one.
+- **outside**: emails and requests that an external server received more than once. The number in
+  brackets is how many the sender counted as possible duplicates: Workshed counts emails, and the
+  actor counts its own requests. It must be at least as large as the first number.
+- **stuck**: rows, locks and messages that are left when nothing runs any more, and that you would
+  have to clean up by hand. You should see 0.
+- **threads**: worker threads that died, so that your worker would run fewer jobs. You should see 0.
+- **drain**: the time from the last send until no job was left, while the fault went on.
+- **without**: the verdict of a second run, at small scale, with the safeguard disabled in the
+  processes that it starts. It must fail, by the verdict and the count that you see here. Otherwise
+  the experiment would prove nothing.
 
 """
 COLUMNS = (
@@ -41,11 +52,12 @@ COLUMNS = (
 EXTRAPOLATED = "extrapolated"
 """The names of extrapolated notes contain this."""
 TAIL = """
-A run's seed is printed and is in `faults.json`; `--seed` repeats what is drawn by it, which is
-what is sent and what goes wrong, but not the moment at which something strikes.
+Each run prints its seed, and `faults.json` keeps it. With `--seed` you repeat the random choices of
+a run, for example which jobs are sent and which fault hits them. You cannot repeat the exact moment
+at which a fault strikes.
 
-What belongs to 25 and needs no load is tested by itself: that on the pages of the console what
-comes from outside stays text (`test_evil_stays_text`).
+One promise of number 25 needs no load and has a test of its own: the console shows values from
+outside as text (`test_evil_stays_text`).
 """
 
 Record = dict[str, Any]

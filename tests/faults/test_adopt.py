@@ -161,10 +161,10 @@ def replace(adopt, eventually):
     "adopt",
     number=27,
     fails_by="duplicated",
-    fault=f"kill -9 of `workshed adopt` every {EVERY_S:g} s, once it has committed what it has not "
-    "acknowledged",
-    load="10 000 messages of dramatiq's broker or more, half of them delayed, which keep "
-    "coming while they are moved; plain ones, too, may run only once",
+    fault=f"`kill -9` of `workshed adopt` every {EVERY_S:g} s, after it has committed messages "
+    "that it has not acknowledged",
+    load="10 000 messages or more of dramatiq's broker, half of them delayed, which keep coming "
+    "while they are moved; even a plain job may run only once",
     remedy=Remedy(
         "workshed/console/adoption/storage.py",
         "        if is_known and delivery.redelivered:\n",

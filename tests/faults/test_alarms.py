@@ -75,8 +75,8 @@ def site(ledger, broker, scale):
     "alarms",
     number=5,
     fails_by="duplicated",
-    fault="RabbitMQ short of memory for 60 s, then of disk",
-    load=f"{PER_S} jobs a second",
+    fault="RabbitMQ is short of memory for 60 s, then of disk",
+    load=f"{PER_S} jobs per second",
     remedy=Remedy(
         "workshed/transport/amqp/connection.py",
         "        self.blocked_reason = str(frame.method.reason)\n",

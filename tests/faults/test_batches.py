@@ -54,8 +54,9 @@ def program(broker, tmp_path, connect):
     number=12,
     fails_by="lost",
     in_suite=True,
-    fault="kill -9 of one of two worker masters every second, once the other is up",
-    load="1 500 batches of 8 jobs; one of each third dies at first, one of each fourth adds one",
+    fault="`kill -9` of one of two worker masters every second, once the other is up",
+    load="1 500 batches of 8 jobs; in every third batch a job dies at first, in every fourth a "
+    "job adds another",
     remedy=Remedy(
         "workshed/sql/0001_baseline.sql",
         "            FOR SHARE SKIP LOCKED;",

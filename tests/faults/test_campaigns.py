@@ -95,8 +95,8 @@ def mail_to_one(address):
     number=18,
     fails_by="duplicated",
     in_suite=True,
-    fault="kill -9 of one of two worker masters every 3 s, once the other is up; each job sent "
-    "twice; a mail server 20 ms away",
+    fault="`kill -9` of one of two worker masters every 3 s, once the other is up; each job is "
+    "sent twice; the mail server is 20 ms away",
     load="a campaign of 10 000",
     remedy=Remedy(
         "shop/campaigns/recipients.py",
@@ -146,7 +146,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
                 "recipients": wanted,
                 "copies": len(copied) - 1,
                 "unknown": of.unknown,
-                "of these without a mail": len(addresses - came.keys()),
+                "unknown ones without an email": len(addresses - came.keys()),
             },
         )
     )

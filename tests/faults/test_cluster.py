@@ -173,9 +173,10 @@ def send(ledger, brokers, refused):
     "cluster",
     number=21,
     fails_by="lost",
-    fault="of three nodes of RabbitMQ the leader of the queue is lost with its disk, killed -9 "
-    f"{KILLS} times, and cut off from the others for {CUT_S} s; then each is restarted",
-    load="20 000 jobs, direct to each node and transactional",
+    fault="in a RabbitMQ cluster of three nodes, the leader of the queue is lost with its disk, "
+    f"gets `kill -9` {KILLS} times, and is cut off from the others for {CUT_S} s; then each node "
+    "is restarted",
+    load="20 000 jobs, sent directly to each node and in transactions",
     remedy=Remedy(
         "workshed/transport/amqp/arguments.py",
         "    taken = ARGUMENT_VERSIONS[queue.kind]\n",

@@ -96,9 +96,9 @@ class Senders:
     "discard-race",
     number=23,
     fails_by="lost",
-    fault="a commit up to 0.5 s after the send, and a replica 1.5 s behind that, from which jobs "
-    "read; one of five is rolled back; one of twenty records is deleted at once",
-    load="10 000 jobs that discard themselves without their record, half sent directly",
+    fault="the commit follows up to 0.5 s after the send, and jobs read from a replica that is "
+    "another 1.5 s behind; one in five is rolled back; one record in twenty is deleted at once",
+    load="10 000 jobs that are discarded if their record is missing, half of them sent directly",
     remedy=Remedy(
         "workshed/middleware/retrying/policy.py",
         "    if left <= timedelta():",
@@ -140,7 +140,7 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
                 "deleted": len(deleted),
                 "rolled back": len(never),
                 "discarded": len(discarded),
-                "discarded though kept": len(discarded & kept),
+                "discarded although the record exists": len(discarded & kept),
             },
         )
     )

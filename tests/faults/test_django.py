@@ -32,8 +32,8 @@ IN_VAIN = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
     "django-cut",
     number=11,
     fails_by="lost",
-    fault="the connections that Django has opened are terminated, 40 times",
-    load="4 000 jobs that write by Django's ORM, on four threads",
+    fault="the connections that Django has opened are terminated 40 times",
+    load="4 000 jobs that write with Django's ORM, on four threads",
     remedy=Remedy(
         "workshed/middleware/django_connections.py",
         "                connection.close_if_unusable_or_obsolete()\n"

@@ -54,7 +54,7 @@ def publishing(vhost, broker, ledger):
     number=9,
     fails_by="stuck",
     fault="damaged and hostile bodies, options and headers, also from another queue",
-    load="200 000 of them, a healthy job after every 20",
+    load="200 000 of them, with a valid job after every 20",
     remedy=Remedy(
         "workshed/transport/consuming/consumer.py",
         "        except EnvelopeError as err:\n            step",

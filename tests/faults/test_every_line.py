@@ -194,8 +194,8 @@ def end(process):
     "every-line",
     number=12,
     fails_by="duplicated",
-    fault=f"a process ends by kill -9 at each of {len(POINTS)} lines between a send and its ack",
-    load="200 times each, under jobs that are sent directly and with transactions",
+    fault=f"`kill -9` of a process at each of {len(POINTS)} lines between a send and its ack",
+    load="200 times each, while jobs are sent directly and in transactions",
     remedy=KEY,
 )
 def test_every_line_may_be_the_last(

@@ -115,10 +115,10 @@ class Requests:
     "writing-failover",
     number=21,
     fails_by="lost",
-    fault="the primary of PostgreSQL made read-only and stopped, and its synchronous replica "
-    "promoted; the same with a primary that ends as in a crash; both twice",
-    load="4 000 requests or more that send in the transaction of a session of SQLAlchemy; jobs "
-    "with `once=True` that write by such a session or by Django's ORM",
+    fault="the primary of PostgreSQL is made read-only and stopped, and its synchronous replica "
+    "is promoted; the same with a primary that ends as in a crash; both twice",
+    load="4 000 requests or more that send in the transaction of a SQLAlchemy session; jobs with "
+    "`once=True` that write with such a session or with Django's ORM",
     remedy=Remedy(
         "workshed/database/pool.py",
         "    psycopg.errors.ReadOnlySqlTransaction,\n",
@@ -160,7 +160,7 @@ def test_a_replica_takes_the_place_of_the_primary(
     result.notes = {
         "failovers": len(failovers),
         "requests that committed": len(orders),
-        "commits in doubt, but made": len(orders - requests.committed),
+        "commits in doubt that were made": len(orders - requests.committed),
         "requests that failed": requests.failed,
         "statements refused": refusals(),
     }

@@ -71,9 +71,9 @@ def people_csv(count):
     number=16,
     fails_by="duplicated",
     in_suite=True,
-    fault="each job of rows delivered three times; kill -9 of one of two worker masters every "
-    "second, once the other is up",
-    load="100 000 rows, three of ten wrong",
+    fault="each job that imports rows is delivered three times; `kill -9` of one of two worker "
+    "masters every second, once the other is up",
+    load="100 000 rows, three in ten of them invalid",
     remedy=Remedy(
         "shop/imports/rows.py",
         """           AND r.outcome IS NULL

@@ -60,9 +60,9 @@ def refused(numbers):
     "intruders",
     number=25,
     fails_by="ghost",
-    fault="messages that are unsigned, of another key, altered, made new, moved to another queue, "
-    "or replayed where they are to take effect once",
-    load="20 000 of them among as many good jobs, direct and transactional",
+    fault="messages that are unsigned, signed with another key, altered, made to look new, moved "
+    "to another queue, or replayed although they must take effect once",
+    load="20 000 of them among as many valid jobs, sent directly and in transactions",
     remedy=Remedy(
         "workshed/transport/messages/signing.py",
         "    if signing is not None:\n        signing.verify(",

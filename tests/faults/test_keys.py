@@ -71,8 +71,9 @@ def senders(environment, tmp_path):
     number=15,
     fails_by="duplicated",
     in_suite=True,
-    fault="50 senders in 5 processes, one killed -9 every second; one send of five rolls back",
-    load="1 000 keys, each sent by all 50, each job failing one time in four",
+    fault="50 senders in 5 processes, one of which gets `kill -9` every second; one send in five "
+    "is rolled back",
+    load="1 000 keys, each sent by all 50 senders; each job fails one time in four",
     remedy=Remedy(
         "workshed/sql/0001_baseline.sql",
         "         WHERE l.expires_at <= workshed.now() OR l.message_id = EXCLUDED.message_id;",

@@ -46,8 +46,9 @@ def kill_a_worker(start_one, eventually):
     number=1,
     fails_by="lost",
     in_suite=True,
-    fault="kill -9 of one of three worker masters every 2 s; RabbitMQ restarted, then killed -9",
-    load="10 000 jobs, direct and transactional; one in five asks a server outside",
+    fault="`kill -9` of one of three worker masters every 2 s; RabbitMQ is restarted, then "
+    "killed with `kill -9`",
+    load="10 000 jobs, sent directly and in transactions; one in five calls an external server",
     remedy=ACK_LAST,
 )
 def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet, servers, scale):
@@ -82,8 +83,8 @@ def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet,
     number=2,
     fails_by="duplicated",
     in_suite=True,
-    fault="all connections of workers and relays to RabbitMQ cut every 0.5 s, while jobs run",
-    load="5 000 jobs, direct and transactional",
+    fault="all connections of workers and relays to RabbitMQ are cut every 0.5 s while jobs run",
+    load="5 000 jobs, sent directly and in transactions",
     remedy=KEY,
 )
 def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, quiet, scale):
@@ -107,7 +108,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     number=11,
     fails_by="lost",
     in_suite=True,
-    fault=f"PostgreSQL stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
+    fault=f"PostgreSQL is stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "workshed/transport/consuming/settlement.py",

@@ -49,9 +49,9 @@ def rows(connect):
     number=12,
     fails_by="stuck",
     in_suite=True,
-    fault=f"kill -9 of all workers while they hold all slots of a limit, {HELD} times, and once "
+    fault=f"`kill -9` of all workers while they hold all slots of a limit, {HELD} times, and once "
     "while slots change hands",
-    load="600 jobs of which three may run at a time",
+    load="600 jobs, three of which may run at once",
     remedy=Remedy("workshed/transport/relay/relay.py", "        wake_limit_waiters,\n", ""),
 )
 def test_no_more_run_together_and_none_waits_for_ever(

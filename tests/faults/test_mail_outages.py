@@ -140,9 +140,9 @@ def passes(**span):
     "mail-outage",
     number=18,
     fails_by="lost",
-    fault="a mail server that nobody can connect to for three days, which the clock passes in "
-    "steps of six hours",
-    load="2 000 mails to one person each, and a campaign of 2 000",
+    fault="a mail server refuses connections for three days, which the clock passes in steps of "
+    "six hours",
+    load="2 000 emails to one person each, and a campaign of 2 000",
     remedy=Remedy(
         "workshed/contrib/mail/delivery.py", "    if error.is_server_failure:\n", "    if False:\n"
     ),
@@ -188,9 +188,9 @@ def test_an_outage_of_days_costs_no_mail(
     "mail-quota",
     number=18,
     fails_by="lost",
-    fault="a mail server that takes a tenth of the mails a day, and answers MAIL FROM with 452 to "
-    "the rest",
-    load="1 200 mails to one person each, and a campaign of 300",
+    fault="a mail server accepts a tenth of the emails per day, and answers MAIL FROM with 452 "
+    "for the rest",
+    load="1 200 emails to one person each, and a campaign of 300",
     remedy=Remedy(
         "workshed/contrib/mail/errors.py",
         "SERVER_STEPS = (CONNECTION, LOGIN, SENDER)",

@@ -117,10 +117,10 @@ def release_all(conn):
     "mail-server",
     number=18,
     fails_by="uncounted",
-    fault="a mail server that hangs up before and after it takes a mail, is slow, says 4xx and "
-    "5xx, and whose connections break in the middle; kill -9 of one of two worker masters "
+    fault="a mail server closes the connection before or after it accepts an email, is slow, "
+    "answers 4xx or 5xx, or loses the connection midway; `kill -9` of one of two worker masters "
     "every 3 s, once the other is up",
-    load="10 000 mails to one person each, a fifth asked for twice",
+    load="10 000 emails to one person each, a fifth of them requested twice",
     remedy=Remedy(
         "workshed/contrib/mail/protocol/smtp.py",
         "            raise MailDeliveryUnknownError(str(server), describe_failure(err)) from err",

@@ -89,8 +89,8 @@ def send_failing(ledger, broker):
     "retries-nowhere",
     number=4,
     fails_by="lost",
-    fault="while jobs fail, PostgreSQL refuses the workers' password, then their connections, then "
-    "what they write into the schedule",
+    fault="while jobs fail, PostgreSQL refuses first the workers' password, then their "
+    "connections, then their writes to the schedule",
     load="1 000 jobs that fail half of the time",
     remedy=Remedy(
         "workshed/transport/consuming/execution.py",

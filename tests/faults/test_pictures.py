@@ -160,9 +160,9 @@ def is_shown(sha256):
     "pictures",
     number=17,
     fails_by="ghost",
-    fault="of eight pictures two are cut off, two have flipped bits, one is a bomb; kill -9 of "
-    "one of two worker masters every 3 s, once the other is up",
-    load="1 000 pictures, which are looked at all the time",
+    fault="of eight images two are cut off, two have flipped bits, and one is a decompression "
+    "bomb; `kill -9` of one of two worker masters every 3 s, once the other is up",
+    load="1 000 images, which are viewed all the time",
     remedy=Remedy(
         "workshed/contrib/storage/local.py",
         "                Path(draft.name).replace(path)\n",

@@ -82,8 +82,8 @@ def alive(two_workers, start_one):
     "poison",
     number=6,
     fails_by="stuck",
-    fault="50 jobs that end their worker by os._exit or SIGSEGV, block it, use up its memory, "
-    "raise SystemExit or KeyboardInterrupt, or recurse without end",
+    fault="50 jobs that end their worker with `os._exit` or SIGSEGV, block it, use up its "
+    "memory, raise SystemExit or KeyboardInterrupt, or recurse without end",
     load="5 000 other jobs",
     remedy=Remedy(
         "workshed/middleware/delivery/deduplication.py",
@@ -114,9 +114,9 @@ def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, qu
     result.lost += poison.neighbours()
     result.stuck += poison.sent - poison.dead()
     result.notes = {
-        "poison": poison.sent,
-        "starts of it": starts.total(),
-        "starts of one": max(starts.values()),
+        "poison jobs": poison.sent,
+        "starts of poison jobs": starts.total(),
+        "most starts of one job": max(starts.values()),
     }
     judged(result)
     assert max(starts.values()) <= MOST_STARTS

@@ -156,8 +156,8 @@ def hurt(database_url, open_folder):
     "postgresql-hurts",
     number=11,
     fails_by="lost",
-    fault="connections terminated and used up, deadlocks, serialization failures, idle "
-    "transactions ended, a pool of 2 for 8 threads; a disk that is full",
+    fault="connections are terminated and used up, transactions deadlock, fail to serialize or "
+    "are ended when idle, a pool has 2 connections for 8 threads, a disk is full",
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "workshed/transport/consuming/settlement.py",

@@ -91,8 +91,9 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
     "relays-killed",
     number=13,
     fails_by="lost",
-    fault=f"kill -9 of one of three relays every {EVERY_S:g} s; a writer's transaction stays open",
-    load="50 000 rows, one of 101 in the long transaction",
+    fault=f"`kill -9` of one of three relays every {EVERY_S:g} s, while a writer's transaction "
+    "stays open",
+    load="50 000 rows, one in 101 of them in the long transaction",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
         "if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):",

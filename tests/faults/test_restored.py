@@ -95,9 +95,9 @@ def rabbitmq_loses_all(servers, rabbitmq):
     "restored-rabbitmq",
     number=21,
     fails_by="lost",
-    fault="workers and RabbitMQ killed -9, and RabbitMQ begins with an empty disk",
-    load="5 000 jobs, direct, transactional and for later, of which a half has run, and a quarter "
-    "was sent after the workers were gone",
+    fault="workers and RabbitMQ get `kill -9`, and RabbitMQ starts with an empty disk",
+    load="5 000 jobs, sent directly, in transactions and with a delay: half of them have run, "
+    "and a quarter were sent after the workers were gone",
     remedy=Remedy(
         "workshed/transport/publishing/outgoing.py",
         'return self.queue.kind == "classic" or self.unique_key is not None',
@@ -155,9 +155,10 @@ def base_copy(servers, open_folder, count, eventually):
     "restored-postgresql",
     number=21,
     fails_by="lost",
-    fault="PostgreSQL restored from a copy; RabbitMQ and the workers had gone on since",
-    load="6 000 jobs, direct, transactional and for later, a third before the copy, a third after "
-    "it, a third still in the queues",
+    fault="PostgreSQL is restored from a copy; RabbitMQ and the workers had continued after the "
+    "copy was taken",
+    load="6 000 jobs, sent directly, in transactions and with a delay: a third before the copy, "
+    "a third after it, and a third still in the queues",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
         "        ClassicQueueRedelivery(\n"

@@ -110,7 +110,7 @@ def acquitted(drained, count, workshed):
         if accused := count(ACCUSED):
             workshed("dead", "retry", "--all", "--yes")
             result = drained(within_s)
-        result.notes = {"taken for a killer": accused}
+        result.notes = {"taken for poison jobs": accused}
         return result
 
     return acquitted
@@ -121,9 +121,9 @@ def acquitted(drained, count, workshed):
     "stale-acks",
     number=2,
     fails_by="lost",
-    fault="all connections of workers to RabbitMQ cut every 3 s; kill -9 of a worker master every "
-    "15 s; `dead retry` of what was taken for their killer",
-    load="2 000 jobs of 1 to 10 s, direct and transactional",
+    fault="all connections of workers to RabbitMQ are cut every 3 s; `kill -9` of a worker "
+    "master every 15 s; `dead retry` of jobs that were taken for poison jobs",
+    load="2 000 jobs of 1 to 10 s, sent directly and in transactions",
     remedy=Remedy(
         "workshed/transport/consuming/consumer.py",
         "            self._consumer_connection.settle_delivery(\n",
@@ -161,9 +161,9 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     "half-open",
     number=3,
     fails_by="duplicated",
-    fault="RabbitMQ has closed the connections of a worker master that hears nothing of it for "
-    "3 min, and works on",
-    load="1 000 jobs of 1 to 10 s, direct and transactional",
+    fault="RabbitMQ closes the connections of a worker master, which does not notice for 3 min "
+    "and keeps working",
+    load="1 000 jobs of 1 to 10 s, sent directly and in transactions",
     remedy=KEY,
 )
 def test_jobs_of_a_deaf_worker_have_no_second_effect(
@@ -188,9 +188,9 @@ def test_jobs_of_a_deaf_worker_have_no_second_effect(
     result = drained(within_s=180)
     refused, fenced = (worker.text().count(DUPLICATE) for worker in slow.workers)
     result.notes = {
-        "deaf for s": round(deaf_s, 1),
-        "refused to the deaf worker": refused,
-        "refused to the other": fenced,
+        "seconds without notice": round(deaf_s, 1),
+        "outcomes refused to the deaf worker": refused,
+        "outcomes refused to the other": fenced,
     }
     judged(result)
     assert between.accepted > accepted
@@ -202,7 +202,8 @@ def test_jobs_of_a_deaf_worker_have_no_second_effect(
     "rolling-deploy",
     number=7,
     fails_by="lost",
-    fault="SIGTERM of one worker master after the other, every 10 s for 5 min, with 5 s of grace",
+    fault="SIGTERM to one worker master after the other, every 10 s for 5 min, with 5 s of "
+    "shutdown grace",
     load="5 000 jobs of 0.1 to 20 s, without retries",
     remedy=Remedy(
         "workshed/middleware/retrying/policy.py",
@@ -225,6 +226,10 @@ def test_a_deploy_loses_no_job(slow, judged, quiet, drained, scale, full):
     ledger = slow.ledger
     result = drained(within_s=180)
     begun, ended = slow.begun(), sum(ledger.effects().values())
-    result.notes = {"deploys": times, "begun": begun, "share in vain": round(1 - ended / begun, 3)}
+    result.notes = {
+        "deploys": times,
+        "runs started": begun,
+        "share of runs interrupted": round(1 - ended / begun, 3),
+    }
     judged(result)
     assert begun > ended

@@ -75,9 +75,9 @@ def keep_nothing():
     "soak",
     number=22,
     fails_by="stuck",
-    fault="kill -9 of one of two worker masters each minute",
-    load="50 jobs/s for 10 minutes, of four kinds, directly, transactional and delayed; rows and "
-    "connections that are left over at the end count as stuck",
+    fault="`kill -9` of one of two worker masters every minute, once the other is up",
+    load="50 jobs/s of four kinds for 10 minutes, sent directly, in transactions and with a "
+    "delay; rows and connections that are left at the end count as stuck",
     remedy=Remedy(
         "workshed/transport/relay/maintenance.py",
         "                once_keys.prune_once_keys,\n",

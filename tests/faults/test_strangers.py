@@ -87,9 +87,9 @@ class Strangers:
     "strangers",
     number=25,
     fails_by="lost",
-    fault="all buttons of the console, pressed by nobody, by a reader, by pages of other sites, "
-    "and by forms without their secret; all its pages read by nobody",
-    load="each of them 20 times, with 8 jobs beside each, of which one waits for 2 s",
+    fault="every button of the console, pressed without a login, by a reader, by pages of other "
+    "sites, and by forms without their token; every page, read without a login",
+    load="each of them 20 times, with 8 jobs alongside each, one of which waits for 2 s",
     remedy=Remedy(
         "workshed/console/web/auth/csrf.py",
         "    if not _is_valid_token(request, name, form.one(FIELD)):",

@@ -131,9 +131,9 @@ def begin_anew():
     number=19,
     fails_by="duplicated",
     in_suite=True,
-    fault="one of ten requests goes wrong, of 15 ways at random; each record is asked for twice "
-    "more; kill -9 of one of two worker masters every second, once the other is up",
-    load="2 000 records in three versions, a tenth of them gone each time",
+    fault="one request in ten fails, in one of 15 ways at random; each record is requested twice "
+    "more; `kill -9` of one of two worker masters every second, once the other is up",
+    load="2 000 records in three versions, a tenth of which are gone each time",
     remedy=Remedy(
         "shop/sync/records.py",
         'return "updated" if stored.version < version else None',

@@ -68,9 +68,10 @@ def shuffled(forbidden, rounds):
     "stolen-accounts",
     number=25,
     fails_by="lost",
-    fault="every AMQP operation that an account may not perform, tried with the password of each "
+    fault="every AMQP operation that an account may not perform, tried with the password of that "
     "account",
-    load="each of them 10 times, with 4 jobs beside each, on workers with an account for each pool",
+    load="each of them 10 times, with 4 jobs alongside each, on workers with an account for each "
+    "pool",
     remedy=Remedy(
         "workshed/transport/amqp/accounts.py",
         "    return rf\"^({'|'.join(map(re.escape, names))})$\"",
@@ -93,8 +94,9 @@ def test_no_account_does_what_is_not_its_part(ledger, broker, parts, workers, al
     "stolen-roles",
     number=25,
     fails_by="lost",
-    fault="all kinds of statements on all tables that a role may not, as all roles",
-    load="each of them 10 times, with a job of 2 s later beside eight, on workers with their role",
+    fault="all kinds of statements on all tables, tried as each role that may not execute them",
+    load="each of them 10 times, with a job for every eight that is due 2 s later, on workers "
+    "with their own role",
     remedy=Remedy(
         "workshed/roles.py",
         'yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"',

@@ -30,8 +30,8 @@ def rows(connect):
     "time-limits",
     number=8,
     fails_by="duplicated",
-    fault=f"time limits from {AROUND_MS} ms before a job's end to {AROUND_MS} ms after it, among "
-    "hooks of 20 ms",
+    fault=f"time limits that expire between {AROUND_MS} ms before and {AROUND_MS} ms after the "
+    "end of a job, with middleware hooks of 20 ms",
     load="10 000 jobs",
     remedy=Remedy(
         "workshed/middleware/runtime/time_limit.py",
@@ -80,7 +80,7 @@ def test_a_limit_strikes_in_the_function_alone(
             + count("*", "kind = 'succeeded'")
             - done(),
             stuck=left(),
-            notes={"jobs": wanted, "struck in the function": struck},
+            notes={"jobs": wanted, "interrupted in the function": struck},
         )
     )
     assert struck > 0

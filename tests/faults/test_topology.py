@@ -128,11 +128,11 @@ class Operator:
     "topology-drift",
     number=20,
     fails_by="stuck",
-    fault="queues deleted, made with other arguments, and unbound; the exchange deleted; the vhost "
-    "deleted and made empty",
-    load="jobs sent all the time, of which these are promised: those sent to what is there, and "
-    "those with a row, which all of a classic queue have until they have ended; a message in a "
-    "quorum queue goes with it",
+    fault="queues are deleted, recreated with other arguments, and unbound; the exchange is "
+    "deleted; the virtual host is deleted and recreated empty",
+    load="jobs that are sent continuously. Two kinds must run: those sent to a queue that "
+    "exists, and those with a row, as every job of a classic queue has until it ends. A message "
+    "in a quorum queue is lost with its queue",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
         "        if known := lost & set(self._declared_queues):",
@@ -197,9 +197,9 @@ def test_missing_queues_and_exchanges_are_made_again(
             stuck=left(),
             notes={
                 "sent": len(sender.sent),
-                "refused, and said so": len(sender.refused),
+                "refused with an error": len(sender.refused),
                 "promised": len(promised),
-                "gone with their queue": len(sender.sent & sender.deleted - ran.keys()),
+                "lost with their queue": len(sender.sent & sender.deleted - ran.keys()),
             },
         )
     )

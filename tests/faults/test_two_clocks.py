@@ -110,9 +110,9 @@ def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     "two-clocks",
     number=14,
     fails_by="duplicated",
-    fault="kill -9 of one clock of two about a time, the relays away; the clocks, or all, away for "
-    "1 min, 1 h, 3 d over times",
-    load="a job of each hour, eight times a kill and three outages",
+    fault="`kill -9` of one of two clocks around a scheduled time, while no relay runs; then the "
+    "clocks, or all processes, are away for 1 min, 1 h or 3 d",
+    load="an hourly job, with a kill and three outages, eight times",
     remedy=Remedy(
         "workshed/sql/0001_baseline.sql",
         "    CONSTRAINT periodic_runs_key PRIMARY KEY (job, scheduled_for),",

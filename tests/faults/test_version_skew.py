@@ -127,11 +127,11 @@ def found(connect, rabbitmq):
     "version-skew",
     number=24,
     fails_by="lost",
-    fault="workers replaced by those of a new release, by the old one again, and by the new one, "
-    "one of two each time by kill -9; `dead retry` at the end",
-    load="jobs sent all the time by senders of both releases, 10 000 at least, direct and "
-    "transactional, of actors that were renamed, moved to another queue, given an argument or an "
-    "option, and added",
+    fault="workers are replaced by those of a new release, by the old one again, and by the new "
+    "one, one of two each time with `kill -9`; `dead retry` at the end",
+    load="jobs that senders of both releases send continuously, 10 000 at least, directly and in "
+    "transactions; their actors were renamed, moved to another queue, given an argument or an "
+    "option, or added",
     remedy=Remedy(
         "workshed/transport/consuming/execution.py",
         '            outcome = Outcome("unknown_actor", reason, delay=wait)\n',
@@ -190,7 +190,7 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
             notes={
                 "sent": len(sent),
                 "run by the old release": found.count("effects WHERE release = 'old'"),
-                "met by who does not know them": fleet.strangers(),
+                "received by workers without the actor": fleet.strangers(),
                 "died and retried": died,
             },
         )

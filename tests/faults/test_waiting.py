@@ -80,7 +80,8 @@ def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
     number=10,
     fails_by="lost",
     fault=f"RabbitMQ takes deliveries back after {TIMEOUT_S} s, while jobs take 1 to 20 s",
-    load="20 000 jobs of three days ahead, 200 long ones, 500 that are retried after 1 s",
+    load="20 000 jobs that are due in three days, 200 long ones, and 500 that are retried after "
+    "1 s",
     remedy=Remedy(
         "workshed/jobs/outbox/claims.py",
         "AND due_at <= workshed.now()",

@@ -53,9 +53,9 @@ def send(ledger):
     "sqlalchemy-cut",
     number=11,
     fails_by="duplicated",
-    fault="all connections of workers and relays to PostgreSQL cut every 0.5 s, while jobs run",
-    load="5 000 jobs with `once=True` that write by a session of SQLAlchemy, direct and "
-    "transactional",
+    fault="all connections of workers and relays to PostgreSQL are cut every 0.5 s while jobs run",
+    load="5 000 jobs with `once=True` that write with a SQLAlchemy session, sent directly and in "
+    "transactions",
     remedy=Remedy(
         "workshed/contrib/sqlalchemy/sessions.py",
         "    with db.transaction() as conn, session_on(conn, make) as session:",
@@ -86,9 +86,9 @@ def test_a_session_writes_once_while_its_connections_are_cut(
     "once-killed",
     number=12,
     fails_by="duplicated",
-    fault="kill -9 of one of two worker masters every 3 s, once the other is up",
-    load="4 000 jobs or more with `once=True` that write by psycopg, by a session of SQLAlchemy, "
-    "by an async one, and by Django's ORM, direct and transactional",
+    fault="`kill -9` of one of two worker masters every 3 s, once the other is up",
+    load="4 000 jobs or more with `once=True` that write with psycopg, with a SQLAlchemy "
+    "session, with an async one, or with Django's ORM, sent directly and in transactions",
     remedy=Remedy(
         "workshed/middleware/delivery/once.py",
         "                with db.transaction() as conn, db.join_transaction(conn) as joined:\n"
