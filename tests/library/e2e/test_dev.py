@@ -24,7 +24,7 @@ from tests.transcripts import check, steps
 from workshed.devserver import state
 
 WORKSHED = [sys.executable, "-m", "workshed"]
-[(CLUSTER, TOLD)] = steps(pages.block("docs/operating.md", "$ workshed dev --nodes"))
+[(CLUSTER, TOLD)] = steps(pages.block("docs/servers.md", "$ workshed dev --nodes"))
 PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 

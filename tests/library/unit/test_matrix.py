@@ -27,7 +27,7 @@ from tests.matrix.table import (
     rows,
 )
 
-PAGE = (ROOT / "docs" / "operating.md").read_text("utf-8").partition("## Supported versions")[2]
+PAGE = (ROOT / "docs" / "upgrading.md").read_text("utf-8").partition("## Supported versions")[2]
 AS_ROOT = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
 
 

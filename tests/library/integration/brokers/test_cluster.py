@@ -11,7 +11,7 @@ from tests import pages
 from workshed.devserver.account import server_account
 from workshed.devserver.cluster import NODE_NAMES
 
-LOST = pages.block("docs/operating.md", "rabbitmqctl -n rabbit@other").splitlines()
+LOST = pages.block("docs/servers.md", "rabbitmqctl -n rabbit@other").splitlines()
 NODES = [f"{name}@localhost" for name in NODE_NAMES]
 
 
@@ -65,7 +65,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
 def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_started(
     cluster, actor, broker, rabbitmq, monkeypatch, eventually
 ):
-    """Follow the steps of `docs/operating.md`."""
+    """Follow the steps of `docs/servers.md`."""
     said = []
     monkeypatch.setattr(cluster, "report", said.append)
     actor(queue_name="default", actor_name="greet")(lambda number: None).send(1)

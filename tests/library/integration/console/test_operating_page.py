@@ -1,4 +1,4 @@
-"""docs/operating.md: its commands print what the page shows, apart from ids and times."""
+"""docs/operating.md and servers.md: commands print what the pages show, apart from ids and times."""
 
 import os
 import re
@@ -19,6 +19,7 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 
 PAGE = "docs/operating.md"
+SERVERS = "docs/servers.md"
 DOCTOR = pages.block(PAGE, "$ workshed doctor")
 SENDING = pages.block(PAGE, "$ workshed enqueue deliver_email 7")
 WAITING = pages.block(PAGE, "$ workshed scheduled\n")
@@ -28,9 +29,9 @@ REQUEUED = pages.block(PAGE, "$ workshed dead requeue")
 QUEUES = pages.block(PAGE, "$ workshed queues\n")
 PURGED = pages.block(PAGE, "$ workshed queues purge")
 WORKERS = pages.block(PAGE, "$ workshed workers")
-DIFFERS = pages.block(PAGE, "$ workshed broker check")
+DIFFERS = pages.block(SERVERS, "$ workshed broker check")
 SHOP = pages.files("README.md")
-BACKUP = pages.block(PAGE, "pg_basebackup")
+BACKUP = pages.block(SERVERS, "pg_basebackup")
 NOTE = """
 import dramatiq
 from workshed import broker
