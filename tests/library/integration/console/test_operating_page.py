@@ -1,4 +1,4 @@
-"""docs/operating.md and servers.md: commands print what the pages show, apart from ids and times."""
+"""docs/operating.md and servers.md: commands print what they show, apart from ids and times."""
 
 import os
 import re
