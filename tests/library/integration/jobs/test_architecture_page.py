@@ -30,8 +30,8 @@ def test_every_table_is_described(conn):
 
 def test_its_numbers_are_those_of_the_code():
     assert f"looks every {relay.POLL_S * 1000:.0f} ms" in PAGE
-    assert f"marks {relay.WINDOW} as its own" in PAGE
-    assert f"sends them again after {relays.DEAD_AFTER.seconds} s" in PAGE
+    assert f"claims up to {relay.WINDOW}," in PAGE
+    assert f"publishes them again after {relays.DEAD_AFTER.seconds} s" in PAGE
     assert f"beats every {worker_beat.EVERY_S:.0f} s" in PAGE
     assert health.EVERY_S == worker_beat.EVERY_S
 
