@@ -14,7 +14,7 @@ from tests import browser, installing
 from tests.processes import started_by
 
 READY = "Worker process is ready for action."
-RELAY_READY = "relay is at work"
+RELAY_READY = "relay is running"
 CLOCK = (
     "-c",
     "import sys; sys.argv[0] = 'periodiq'; from periodiq import entrypoint; entrypoint()",

@@ -71,7 +71,7 @@ class DuplicateJobError(WorkshedError):
     """Another job holds the unique key of this one."""
 
     def __init__(self, key: str, holder: str) -> None:
-        super().__init__(f"job {holder} has the key {key!r}; this one is not enqueued")
+        super().__init__(f"job {holder} holds the unique key {key!r}; this job is not enqueued")
         self.key = key
         self.holder = holder
 

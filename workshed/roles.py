@@ -243,7 +243,7 @@ class Grants:
             if not on.split()[1].startswith(f"{self.schema}."):
                 raise SettingsError(f"grants: {what} ON {on} is not of schema {self.schema!r}")
             if role not in ROLES:
-                raise SettingsError(f"grants: {role!r} is no role: {', '.join(ROLES)}")
+                raise SettingsError(f"grants: {role!r} is not a role; there are {', '.join(ROLES)}")
 
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
         """Yield each grant: the role, the privilege, and the object."""

@@ -36,7 +36,7 @@ EMPTIED = (
 )
 DIFFERENCES = tomllib.loads(Path(__file__).with_name("differences.toml").read_text())
 OUTCOMES = {}
-RELAY_READY = "relay is at work"
+RELAY_READY = "relay is running"
 
 
 def name_of(nodeid):

@@ -262,7 +262,7 @@ class ThreadBlock:
             self._context.run(self._leave, type(error), error, error.__traceback__)
         except Exception as err:
             if err is not error:
-                logger.exception("a transaction of an async job was not left in order")
+                logger.exception("a transaction of an async job could not be closed")
 
     def _leave(self, *error: Any) -> bool:
         self.thread.blocks.remove(self)

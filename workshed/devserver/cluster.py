@@ -131,7 +131,7 @@ class Cluster:
         """Start killed nodes again, because surviving that is what a cluster is tested for."""
         for node in self.nodes:
             if node.pid is None:
-                self.report(f"{node.node} has ended; it is started again")
+                self.report(f"{node.node} has ended; restarting it")
                 node.launch()
 
     def stop(self) -> None:

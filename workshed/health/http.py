@@ -90,7 +90,7 @@ class PageRequestHandler(socketserver.BaseRequestHandler):
     def _find_answer(self, words: list[str]) -> PageAnswer:
         """Return the page at this path, or an error that says what there is."""
         if len(words) != REQUEST_WORDS or not words[2].startswith("HTTP/"):
-            return PageAnswer(b"this is no HTTP request\n", HTTPStatus.BAD_REQUEST)
+            return PageAnswer(b"this is not an HTTP request\n", HTTPStatus.BAD_REQUEST)
         method, path, _version = words
         if method not in ("GET", "HEAD"):
             return PageAnswer(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)

@@ -39,7 +39,7 @@ def share_folder(master: int) -> Path | None:
         folder = base_folder() / process_name(master)
         folder.mkdir(FOLDER_MODE, exist_ok=True)
     except (OSError, ForeignFolderError) as err:
-        logger.warning("nothing is measured: %s", err)
+        logger.warning("no metrics are collected: %s", err)
         return None
     update_environment({SHARED_VARIABLE: str(folder)})
     return folder
@@ -67,7 +67,7 @@ def join_folder(folder: Path) -> bool:
         if folder.parent == base_folder():
             (folder / process_name(os.getpid())).touch(FOLDER_MODE)
     except (OSError, ForeignFolderError) as err:
-        logger.warning("nothing is measured: %s", err)
+        logger.warning("no metrics are collected: %s", err)
         return False
     return True
 

@@ -23,7 +23,7 @@ class Snooze(Signal):
 class RetryAfter(Signal):
     """This attempt failed, and the other side says when to retry; it costs an attempt."""
 
-    def __init__(self, delay: timedelta, reason: str = "asked to come back later") -> None:
+    def __init__(self, delay: timedelta, reason: str = "asked to run again later") -> None:
         """Keep the wait that replaces the policy's own."""
         super().__init__(f"{reason}; again in {format_rounded(max(delay, timedelta()))}")
         self.delay = delay

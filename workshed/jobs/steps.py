@@ -67,7 +67,7 @@ class Progress:
             raise OpenTransactionError(
                 f"step {self.name!r}: transaction() is a transaction of its own, and one is open "
                 "here: "
-                "leave out that one, or once=True of the actor"
+                "end that transaction first, or remove once=True from the actor"
             )
         checkpoint()
         if self._job is not None and self._job.is_stopping:
@@ -140,7 +140,7 @@ class Progress:
             "done": done,
         }
         if (yield Statement(query, values)) is None:
-            reason = f"another run of it has begun step {self.name!r}"
+            reason = f"another run of this job has started step {self.name!r}"
             if self._owner is None:
                 reason = f"a block of step {self.name!r} may have committed without an answer"
             # Retry later instead of leaving it to the other run, whose delivery may be gone.
@@ -169,7 +169,7 @@ def step(
     if db.is_in_transaction():
         raise OpenTransactionError(
             f"step {name!r} is begun in an open transaction, whose rollback would undo all of it: "
-            "leave out that one, or once=True of the actor"
+            "end that transaction first, or remove once=True from the actor"
         )
     checkpoint()
     job, owner = current_job(), uuid4()

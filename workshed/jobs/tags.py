@@ -35,7 +35,7 @@ def tags_problem(value: object) -> str | None:
         return f"must be a list of 1 to {MOST_TAGS} tags, not {value!r:.80}"
     for tag in value:
         if not isinstance(tag, str) or "\0" in tag or not 0 < utf8_size(tag) <= LONGEST_TAG_BYTES:
-            return f"has a tag that is no string of 1 to {LONGEST_TAG_BYTES} bytes: {tag!r:.50}"
+            return f"has a tag that is not a string of 1 to {LONGEST_TAG_BYTES} bytes: {tag!r:.50}"
     return None
 
 

@@ -269,4 +269,4 @@ class RunLockLost(Exception):  # noqa: N818 -- control flow, no error
     """Raised by `on_outcome` if another job may have run, so this run stores no outcome."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"the run lock of {key} was lost: its process stood still for too long")
+        super().__init__(f"lost the run lock of {key}: its process did not renew it in time")

@@ -33,7 +33,8 @@ class ActorDefaults:
         if self.declared:
             names = ", ".join(self.declared[:MOST_NAMES])
             raise WorkshedError(
-                f"broker.defaults comes too late for {names}: call it before the modules of the "
+                f"broker.defaults was called after {names} were declared: call "
+                "it before the modules of the "
                 "actors are imported"
             )
         self.queue = queue or self.queue

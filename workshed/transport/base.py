@@ -416,7 +416,7 @@ class WorkshedBroker(Broker):
             self.count_send(message.actor_name, message.queue_name, "duplicate")
             if how == "raise":
                 raise DuplicateJobError(key, str(holder))
-            logger.info("not sent: job %s has the key %r", holder, key)
+            logger.info("not sent: job %s holds the unique key %r", holder, key)
             return message.copy(message_id=str(holder))
         self.count_send(message.actor_name, message.queue_name, "scheduled")
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))

@@ -60,7 +60,8 @@ def check_middleware_options(
         if option not in added:
             known = ", ".join(sorted(added)) or "none"
             raise ValueError(
-                f"{title}: middleware_options: {option!r} is no option of the application's own "
+                f"{title}: middleware_options: {option!r} is not an option "
+                "of the application's own "
                 f"middleware, which adds {known}"
             )
     return dict(options or {})

@@ -66,7 +66,7 @@ def main() -> int:
         logger.critical("the modules of your actors cannot be imported", exc_info=True)
         return EXIT_USAGE
     except Exception:
-        logger.critical("the modules of your actors raise", exc_info=True)
+        logger.critical("importing the modules of your actors raised an exception", exc_info=True)
         return EXIT_ACTORS_RAISED
     if preload is not None:
         notify_ready()
@@ -177,7 +177,7 @@ def warn_of_forks(broker: WorkshedBroker) -> None:
     for middleware in broker.middleware:
         if middleware.forks and not isinstance(middleware, SidecarFork):
             logger.warning(
-                "%s wants processes of its own: run them yourself, or start the workers by "
+                "%s needs processes of its own: run them yourself, or start the workers with "
                 "`dramatiq` instead of `workshed worker`",
                 type(middleware).__name__,
             )

@@ -326,7 +326,7 @@ def test_the_tests_of_the_page_pass(manage, project):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"BROKER": "amqp://"}, r"WORKSHED['BROKER'] is no setting of Workshed"),
+        ({"BROKER": "amqp://"}, r"WORKSHED['BROKER'] is not a setting of Workshed"),
         ({"DATABASE": "other"}, r"WORKSHED['DATABASE'] is 'other', which DATABASES lacks"),
         ({"POOL_SIZE": "many"}, "WORKSHED_POOL_SIZE"),
     ],

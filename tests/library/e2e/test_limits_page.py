@@ -64,7 +64,7 @@ def test_a_digest_that_comes_too_late_is_dead(start_worker, run, environment, co
 
     assert code == 0, said
     [(reason,)] = eventually(lambda: conn.execute("SELECT reason FROM workshed.dead").fetchall())
-    assert reason.startswith("it was to start within 0:00:01 of ")
+    assert reason.startswith("it had to start within 0:00:01 of ")
 
 
 def test_a_digest_stops_at_its_next_page(start_worker, send, conn, count, eventually):

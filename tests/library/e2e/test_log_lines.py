@@ -182,7 +182,7 @@ def test_lines_of_other_threads_about_a_job_that_does_not_end_name_it(start, bro
     eventually(lambda: worker.process.poll() is not None)
 
     events = [line["event"] for line in said(worker, message)]
-    assert "hang(7) exceeded its hard limit of 0.4 s; leaving with code 71" in events
+    assert "hang(7) exceeded its hard limit of 0.4 s; exiting with code 71" in events
     assert any(event.startswith("dead: ") for event in events), events
 
 

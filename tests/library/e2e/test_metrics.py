@@ -269,7 +269,7 @@ def test_switched_off_there_is_no_port_no_folder_and_no_import(
     eventually(lambda: count("workshed.dead") == 1)
 
     assert "AssertionError" not in worker.text()
-    eventually(lambda: "relay is at work" in worker.text())  # it starts after pages are served
+    eventually(lambda: "relay is running" in worker.text())  # it starts after pages are served
     assert (folders(), AT.findall(worker.text())) == ([], [])
 
 
@@ -284,7 +284,7 @@ def test_a_folder_that_the_user_has_named_is_used_and_not_exported(
     work()
 
     eventually(lambda: list(named.glob("counter_*.db")))
-    eventually(lambda: "relay is at work" in worker.text())
+    eventually(lambda: "relay is running" in worker.text())
 
     assert (folders(), AT.findall(worker.text())) == ([], [])
 

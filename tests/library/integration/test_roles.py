@@ -280,7 +280,10 @@ def test_records_that_a_relay_may_not_delete_keep_no_others(conn, login, granted
     while prune(relay) != EVERY_S:
         pass
 
-    assert "expired run minutes stay: permission denied for table run_minutes" in caplog.text
+    assert (
+        "expired run minutes cannot be deleted: permission "
+        "denied for table run_minutes" in caplog.text
+    )
     assert conn.execute("SELECT to_regclass('workshed.runs_2026_01_31')").fetchone() == (None,)
 
 

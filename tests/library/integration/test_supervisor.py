@@ -178,7 +178,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
 
     supervisor.process.send_signal(signal.SIGHUP)
 
-    eventually(lambda: "and no other is restarted" in supervisor.said()[-1])
+    eventually(lambda: "and no other process is replaced" in supervisor.said()[-1])
     assert " is not up after 1 s and is killed" in "\n".join(supervisor.said())
     assert supervisor.children() == before
     assert supervisor.stop() == 0

@@ -223,7 +223,7 @@ def test_without_a_database_of_django_nothing_is_compared(project):
 @pytest.mark.parametrize(
     ("given", "databases", "message"),
     [
-        ({"POOLSIZE": 5}, None, r"WORKSHED\['POOLSIZE'\] is no setting of Workshed"),
+        ({"POOLSIZE": 5}, None, r"WORKSHED\['POOLSIZE'\] is not a setting of Workshed"),
         ({"DATABASE": "jobs"}, None, r"is 'jobs', which DATABASES lacks"),
         (
             {"DATABASE_URL": "postgresql://elsewhere/jobs"},

@@ -13,7 +13,10 @@ from workshed.roles import OWN_GRANTS, Grants, grant_script
             {"tables": {"workshed.dead": {"worker": "r"}}},
             "SELECT ON TABLE workshed.dead is not of schema",
         ),
-        ({"tables": {"zoo.birds": {"keeper": "r"}}}, "'keeper' is no role: sender, application"),
+        (
+            {"tables": {"zoo.birds": {"keeper": "r"}}},
+            "'keeper' is not a role; there are sender, application",
+        ),
         ({"tables": {"zoo.birds": {"worker": "rx"}}}, "'x' of zoo.birds is none of r, a, w, d"),
         (
             {"tables": {}, "columns": {"zoo.birds": {"worker": {"x": "id"}}}},

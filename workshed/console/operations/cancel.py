@@ -76,7 +76,7 @@ CANCEL_STORED = Operation(
     changed={
         "deleted": "",
         "will be skipped": "A running job is asked to stop within 2 s.",
-        "told to stop": "",
+        "asked to stop": "",
     },
     verb="Cancel",
     past="cancelled",

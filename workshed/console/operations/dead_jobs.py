@@ -17,7 +17,7 @@ from workshed.transport.messages.envelope import decode_message
 MOST_PREVIEWED = 10_000
 """Jobs whose bodies are read before the question; further ones are only counted."""
 GONE_ANSWER = "no longer dead"
-GONE_REASON = "Another operator was first, or the retention has ended."
+GONE_REASON = "Another operator has already handled it, or its retention has ended."
 
 
 def waits_text(prospect: RetryPreview) -> str:

@@ -12,7 +12,7 @@ from workshed.value_class import value_class
 
 State = Literal["scheduled", "on its way", "sent"]
 GONE_ANSWER = "no longer waiting"
-GONE_REASON = "Another operator or a relay was first."
+GONE_REASON = "Another operator or a relay has already handled it."
 REASONS: Mapping[Reason, str] = {
     "transactional": "sent",
     "delayed": "sent for later",

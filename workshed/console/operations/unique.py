@@ -120,6 +120,6 @@ RELEASE = Operation(
     past="released",
     preview=_preview_release,
     gone_answer="no longer held",
-    gone_reason="Another operator was first, or the job has ended.",
+    gone_reason="Another operator has already released it, or the job has ended.",
     identify=lambda _, holder: [holder.key, holder.message_id],
 )

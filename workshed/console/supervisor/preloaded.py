@@ -36,7 +36,7 @@ class ForkSource:
     def fork(self, _ready_fd: int) -> int:
         """Fork a worker, and return its pid; raises `OSError` if that fails."""
         if self._process is None:
-            raise PreloadLostError("no process is up that has imported the actors")
+            raise PreloadLostError("the process that imports the actors is not running")
         return self._process.fork()
 
 
@@ -71,7 +71,7 @@ class PreloadedProcess(ManagedProcess):
             raise PreloadLostError(f"{self} does not run")
         reply = self._ask(self._control)
         if not reply:
-            raise PreloadLostError(f"{self} forked no worker")
+            raise PreloadLostError(f"{self} could not fork a worker")
         if not reply.isdigit():
             raise ChildProcessError(reply.decode())
         return int(reply)

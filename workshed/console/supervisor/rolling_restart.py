@@ -8,7 +8,7 @@ from workshed.console.supervisor.child import SERVER_AWAY, ChildRole, ManagedPro
 
 logger = logging.getLogger(__name__)
 
-NO_OTHER_RESTARTED = "and no other is restarted"
+NO_OTHER_RESTARTED = "and no other process is replaced"
 BOOT_TIMEOUT_S = 300.0
 """A child that is not up after this long is given up."""
 FAILURE_PAUSE_S = 60.0
@@ -75,7 +75,7 @@ class RollingRestart:
             return False
         if child is self._old:
             if not told:
-                logger.error("%s %s; its successor starts already", name, describe_exit(code))
+                logger.error("%s %s; its successor is already starting", name, describe_exit(code))
             self._children.remove(child)
             self._old = self._new = None
             if child.role is ChildRole.PRELOAD:
@@ -85,7 +85,11 @@ class RollingRestart:
         # While a server is down, no release comes up, so it is started again.
         if child is self._new and not self._old.is_stopping and code not in SERVER_AWAY:
             logger.error(
-                "%s %s; %s goes on, %s", name, describe_exit(code), self._old, NO_OTHER_RESTARTED
+                "%s %s; %s keeps running, %s",
+                name,
+                describe_exit(code),
+                self._old,
+                NO_OTHER_RESTARTED,
             )
             self._abandon(child)
             return True
@@ -96,7 +100,11 @@ class RollingRestart:
         if child is not self._new:
             return False
         logger.error(
-            "%s cannot start: %s; %s goes on, %s", child.name, err, self._old, NO_OTHER_RESTARTED
+            "%s cannot start: %s; %s keeps running, %s",
+            child.name,
+            err,
+            self._old,
+            NO_OTHER_RESTARTED,
         )
         self._abandon(child)
         return True

@@ -219,7 +219,9 @@ class Supervisor:
                 self._wait_for_code(child, name, how)
                 return
             logger.critical(
-                "%s %s; a restart would not help, so nothing more is started", name, how
+                "%s %s; a restart would fail in the same way, so no process is started again",
+                name,
+                how,
             )
             self._exit_code = code
             self._begin_shutdown()

@@ -65,7 +65,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         ]
         output.print_table(("mail", "kind", "to", "stored", "because"), lines, elastic=4)
     elif not troubles:
-        output.print_message("The mail server takes mails, and no mail is held.")
+        output.print_message("The mail server accepts emails, and none is held.")
 
 
 @mail.command()
@@ -109,10 +109,10 @@ def try_server(
 
 def describe_state(server: ServerTrouble) -> str:
     """Say since when it has failed, and when it is tried again."""
-    failing = f"takes no mails, since {format_ago(server.failing_since, server.now)}"
+    failing = f"accepts no emails, since {format_ago(server.failing_since, server.now)}"
     if server.circuit_open_until is None or server.circuit_open_until <= server.now:
         return failing
-    return f"{failing}; it is tried again {format_due(server.circuit_open_until, server.now)}"
+    return f"{failing}; next attempt {format_due(server.circuit_open_until, server.now)}"
 
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:

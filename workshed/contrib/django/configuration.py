@@ -67,7 +67,7 @@ def export_settings() -> None:
     for key in given:
         if key not in known:
             raise ImproperlyConfigured(
-                f"{NAME}[{key!r}] is no setting of Workshed: docs/configuration.md lists them, "
+                f"{NAME}[{key!r}] is not a setting of Workshed: docs/configuration.md lists them, "
                 "without the prefix WORKSHED_"
             )
     wanted = {

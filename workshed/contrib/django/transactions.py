@@ -81,7 +81,7 @@ class Lender:
         if not configuration.is_same_database(own.settings_dict):
             raise ImproperlyConfigured(
                 f"Django uses the database {own.settings_dict['NAME']!r}, and Workshed another "
-                "one: lead both to the database of your tests, as docs/testing.md says"
+                "one: point both at the database of your tests, as docs/testing.md says"
             )
         lent = connections.create_connection(self._alias)
         connection = self._connect(joined, lent)

@@ -58,15 +58,15 @@ def check_mail_troubles(here: DoctorContext) -> Iterator[Finding]:
     for one in found:
         again = ""
         if one.circuit_open_until is not None and one.circuit_open_until > one.now:
-            again = f", tried again {format_due(one.circuit_open_until, one.now)}"
+            again = f", next attempt {format_due(one.circuit_open_until, one.now)}"
         since = format_ago(one.failing_since, one.now)
-        said = f"{one.name} takes no mails, since {since}{again}: {one.last_error}"
+        said = f"{one.name} accepts no emails, since {since}{again}: {one.last_error}"
         yield warning(said, f"workshed mail try {one.name}  (once the cause is fixed)")
     if doubtful:
         said = f"held mails that may have arrived twice: {doubtful}"
         yield warning(said, "workshed mail  (then release each, or mark it as arrived)")
     if not (found or doubtful):
-        yield ok("the mail server takes mails, and no mail is held")
+        yield ok("the mail server accepts emails, and none is held")
 
 
 def check_folder(path: Path) -> Finding:

@@ -4,12 +4,12 @@ from workshed.metrics import Gauge
 
 MAIL_SERVER_FAILING = Gauge(
     "mail_server_failing_seconds",
-    "How long the mail server has taken no mails; 0 once it takes them again.",
+    "How long the mail server has accepted no emails; 0 once it accepts them again.",
     ("server",),
     mode="livemax",
 )
 MAILS_HELD = Gauge(
     "mails_held",
-    "Mails that may have arrived twice, and are not sent again until an operator decides.",
+    "Emails that may have arrived twice, and are not sent again until an operator decides.",
     mode="livemax",
 )

@@ -189,7 +189,9 @@ class Seats:
                     time.sleep(RENEW_S)
 
     def _report(self, error: Exception, _pause_s: float) -> None:
-        logger.warning("claims of mails are not renewed: %s; trying again", str(error).strip())
+        logger.warning(
+            "claims of emails could not be renewed: %s; trying again", str(error).strip()
+        )
 
     def _has_leases(self) -> bool:
         """Return whether there is anything to renew; if not, the thread ends."""

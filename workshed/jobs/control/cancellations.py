@@ -13,7 +13,7 @@ from workshed.jobs.locks import unique
 from workshed.jobs.tags import CancelTraits
 from workshed.pruning import delete_old_rows
 
-CancelResult = Literal["deleted", "will be skipped", "told to stop"]
+CancelResult = Literal["deleted", "will be skipped", "asked to stop"]
 
 
 @overload
@@ -31,7 +31,7 @@ def cancel(
 
     Returns `deleted` if it waited and no copy of it is on RabbitMQ. Returns `will be skipped` if it
     is on its way, or was sent without a row: it is skipped when it starts, also by workers that
-    hold it, or asked to stop if it runs (within 2 s). Returns `told to stop` if its worker has
+    hold it, or asked to stop if it runs (within 2 s). Returns `asked to stop` if its worker has
     asked it already. A message that has run is not affected. `conn` is any connection that
     `schedule.send` takes; on an asyncio one, await this. Raises `OpenTransactionError` if it has no
     transaction open.
@@ -68,7 +68,7 @@ def _cancel_steps(message_id: str) -> Steps[CancelResult]:
     """
     notified = yield Statement(query, {**values, "may_be_delivered": not whole})
     if not whole:
-        return "told to stop" if notified else "will be skipped"
+        return "asked to stop" if notified else "will be skipped"
     generation = max(map(int, gone))
     yield completed_generations.completion_statement(message_id, generation)
     yield unique.release_statement(message_id, generation)

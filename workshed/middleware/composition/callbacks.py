@@ -79,7 +79,10 @@ class Callbacks(OutcomeMiddleware):
         named = self._targets[actor.actor_name] = dict(_callback_targets(actor))
         for option in DEATH_OPTIONS:
             if named.get(option) == actor.actor_name:
-                raise ValueError(f"{actor.actor_name}: {option} names itself; it would never end")
+                raise ValueError(
+                    f"{actor.actor_name}: {option} names the actor itself, "
+                    "so its jobs would never end"
+                )
         if isinstance(broker, MessageValidator):
             actor.fn = self._wrap(broker, actor.actor_name, actor.fn)
 
@@ -156,11 +159,11 @@ def enqueue_follow_up(broker: Broker, message: Message, outcome: Outcome) -> Non
     try:
         broker.enqueue(strip_delay(message), delay=message.options.get("delay"))
     except (DuplicateJobError, MiddlewareError) as err:
-        logger.warning("%s is not sent: %s", message, err)
+        logger.warning("%s could not be sent: %s", message, err)
     except WorkshedError as err:
         if outcome.kind == "succeeded":
             raise
-        logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
+        logger.error("%s could not be sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
 
 
 def strip_delay(message: Message) -> Message:
@@ -268,7 +271,9 @@ def _check_no_circle(broker: Broker, name: str) -> None:
     while left:
         for option, target in _callback_targets(broker.actors[left.pop()]):
             if option in DEATH_OPTIONS and target == name:
-                raise CallbackError(f"{name}: {option} comes back to itself; it would never end")
+                raise CallbackError(
+                    f"{name}: {option} leads back to this actor, so its jobs would never end"
+                )
             if option in DEATH_OPTIONS and target not in way and target in broker.actors:
                 way.add(target)
                 left.append(target)

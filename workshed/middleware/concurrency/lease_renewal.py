@@ -58,4 +58,4 @@ class LeaseRenewer:
             logger.debug("a job has just ended, or has lost its lease (%s)", self._title)
 
     def _report(self, error: Exception, _pause_s: float) -> None:
-        logger.warning("%s are not renewed: %s; trying again", self._title, str(error).strip())
+        logger.warning("%s could not be renewed: %s; trying again", self._title, str(error).strip())

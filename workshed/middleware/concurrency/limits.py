@@ -137,7 +137,9 @@ class Limits(OutcomeMiddleware):
         generation = None if outcome.is_final else job.generation + 1
         had = limits.release_slots(conn, keys, slots.held_token, job.message_id, generation)
         if holds and had < len(held):
-            logger.warning("ran without its slot of %s: its lease had run out", ", ".join(held))
+            logger.warning(
+                "ran without its slot of %s, because its lease had expired", ", ".join(held)
+            )
         return None
 
     def _check_same(self, actor_name: str, title: str, rule: Limit) -> None:

@@ -150,7 +150,7 @@ class Uniqueness(OutcomeMiddleware):
         if not held and claim.holds_key:
             meters.UNIQUE_LOCK_LOST.add(job.message.actor_name)
             logger.warning(
-                "ran without its lock %r: expired, or released by hand",
+                "ran without its unique key %r, which had expired or was released manually",
                 job.message.options["unique_key"],
             )
 
@@ -164,7 +164,7 @@ class Uniqueness(OutcomeMiddleware):
         if holder is None:
             return
         claim.run_lock = None
-        reason = f"job {holder} has the turn of {turn.key}"
+        reason = f"job {holder} is running with the key {turn.key}"
         match claim.rule.run_conflict if claim.rule is not None else "reschedule":
             case "raise":
                 self._conflict.error = DuplicateJobError(turn.key, holder)
@@ -215,7 +215,7 @@ def claim_awaited_key(conn: Connection, job: Job) -> None:
     )
     holder = unique.acquire_key(conn, claim)
     if holder != job.message_id:
-        reason = f"job {holder} has the key {claim.key}"
+        reason = f"job {holder} holds the unique key {claim.key}"
         raise OutcomeKnown(Outcome("snoozed", reason, delay=KEY_RETRY_DELAY))
 
 

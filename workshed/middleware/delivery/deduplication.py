@@ -67,7 +67,7 @@ class Deduplication(OutcomeMiddleware, Observer):
         """Raise `DuplicateDelivery` if another copy was first."""
         if not completed_generations.complete_generation(conn, job.message_id, job.generation):
             raise DuplicateDelivery(
-                f"generation {job.generation} of {job.message_id} has its outcome already"
+                f"generation {job.generation} of {job.message_id} already has an outcome"
             )
 
     def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
@@ -94,7 +94,7 @@ class Deduplication(OutcomeMiddleware, Observer):
 def raise_if_not_runnable(job: Job, past: DeliveryState) -> None:
     """Raise if this delivery must not run, or must run isolated."""
     if past.is_completed:
-        raise DuplicateDelivery(f"a copy of {job.message_id}, which has its outcome already")
+        raise DuplicateDelivery(f"a copy of {job.message_id}, which already has an outcome")
     if past.cancelled:
         raise OutcomeKnown(cancelled_outcome())
     if past.rule is not None:

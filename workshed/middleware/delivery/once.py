@@ -90,11 +90,11 @@ class OncePerMessage(Middleware):
                             report = functools.partial(self._report_unused, scope)
                             joined.after_commit.append(report)
                     else:
-                        outcome = Outcome("duplicate", "a copy of it was done")
+                        outcome = Outcome("duplicate", "a copy of it has already run")
                     broker.write_outcome(conn, job, SUCCEEDED)
                 joined.run_after_commit()
             except DuplicateDelivery as copy:
-                outcome = Outcome("duplicate", f"{copy}; what this one wrote is undone")
+                outcome = Outcome("duplicate", f"{copy}; the writes of this run were rolled back")
             job.outcome = outcome
             return result
 

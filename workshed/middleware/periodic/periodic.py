@@ -174,7 +174,7 @@ class Periodic(Middleware):
             logger.info("%s, planned for %s, was created by another process", name, scheduled_for)
         elif made.message_id is None:
             logger.warning(
-                "%s, planned for %s, is not sent: job %s has its key",
+                "%s, planned for %s, is not sent: job %s holds its unique key",
                 name,
                 scheduled_for,
                 made.blocked_by,

@@ -57,7 +57,7 @@ class Expiry(Middleware):
         raise OutcomeKnown(
             Outcome(
                 "expired",
-                f"it was to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "
+                f"it had to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "
                 f"and came {timedelta(seconds=round(late.total_seconds()))} too late{again}",
             )
         )

@@ -179,7 +179,7 @@ def _exhausted_reason(
         try:
             wanted = policy.retry_when(failures - 1, error)
         except Exception:
-            logger.exception("retry_when failed; max_retries decides")
+            logger.exception("retry_when raised an exception; using max_retries instead")
         else:
             return None if wanted else f"{times}, and retry_when allows no more"
     return times if group.attempts is not None and failures >= group.attempts else None

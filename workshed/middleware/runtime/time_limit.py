@@ -232,7 +232,7 @@ def hard_limit_error(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
     error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
     frame = get_frame(thread)
     if frame is not None:
-        error.add_note(f"Its thread stood here:\n{''.join(traceback.format_stack(frame))}")
+        error.add_note(f"The stack of its thread:\n{''.join(traceback.format_stack(frame))}")
     return error
 
 

@@ -96,7 +96,7 @@ class IdempotenceCheck:
                 found = self._collect_effects(contents, runs)
                 repeated += found.repeated_mails - before
                 if wrong := describe_differences(wanted.contents, found.contents):
-                    reason = "it does not leave what one run leaves"
+                    reason = "it leaves other data than a single run"
                     raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
         return IdempotenceReport(tuple(points.names), repeated)
 

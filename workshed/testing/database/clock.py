@@ -25,7 +25,7 @@ class KitClock:
     def advance(self, span: timedelta) -> None:
         """Move both clocks forward; they keep ticking, unless they were stopped."""
         if span < timedelta():
-            raise ValueError(f"time does not run backwards: {span}")
+            raise ValueError(f"the clock cannot go back: {span}")
         if self._travel is None:
             self._travel_to(datetime.now(UTC), tick=True)
         self._coordinates.shift(span)

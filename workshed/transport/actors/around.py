@@ -67,7 +67,7 @@ def _wrap(
                 if not isinstance(context, AbstractContextManager):
                     raise TypeError(
                         f"{message.actor_name}: around_perform={hook!r} returns {context!r:.80}, "
-                        "which is no context manager; an async one needs an async actor"
+                        "which is not a context manager; an async one needs an async actor"
                     )
                 stack.enter_context(context)
             return function(*args, **kwargs)

@@ -8,7 +8,7 @@ PRECONDITION_FAILED = 406
 INTERNAL_ERROR = 541
 HINTS = {
     ACCESS_REFUSED: "the user may not write to the exchange",
-    NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
+    NOT_FOUND: "run `workshed broker setup`, which creates the exchange",
     PRECONDITION_FAILED: "another message in flight was too large",
 }
 
@@ -52,7 +52,7 @@ def describe_unseen_queue(queue: str, reason: str) -> str:
 def channel_closed_error(error: Exception) -> PublishRefusedError:
     """Return an error that says why RabbitMQ closed the channel, and what to do."""
     code = getattr(error, "reply_code", 0)
-    hint = HINTS.get(code, "its log says more")
+    hint = HINTS.get(code, "see the log of RabbitMQ")
     kind = UnroutableError if code == NOT_FOUND else PublishRefusedError
     return kind(f"RabbitMQ closed the channel: {error}; {hint}; a copy may have arrived")
 

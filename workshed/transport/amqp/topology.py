@@ -204,7 +204,8 @@ def _explain_refusal(
     said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
     if is_unknown_argument(err):
         raise TopologyError(
-            f"queue {queue.rabbitmq_name!r} was not made: RabbitMQ {format_version(server)} does "
+            f"queue {queue.rabbitmq_name!r} was not created: RabbitMQ "
+            f"{format_version(server)} does "
             f"not accept one of its arguments ({said}). This release of Workshed supports RabbitMQ "
             f"{format_version(OLDEST_VERSION)} to {format_version(NEWEST_VERSION)}: run one of "
             "these, or a release "
@@ -231,7 +232,7 @@ def format_version(server: Version) -> str:
 def queue_unavailable(name: str, said: str) -> QueueUnavailableError:
     """Return an error that says what to do about the node that a queue is on."""
     return QueueUnavailableError(
-        f"queue {name!r} is away: {said}. It comes back with its node; if that is lost, run "
+        f"queue {name!r} is unavailable: {said}. It comes back with its node; if that is lost, run "
         "rabbitmqctl forget_cluster_node on another node, and Workshed recreates the queue"
     )
 

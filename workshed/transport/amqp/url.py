@@ -76,7 +76,9 @@ def _base_parameters(parts: SplitResult) -> pika.URLParameters:
 def _read_heartbeat(options: dict[str, str]) -> int:
     value = options.get("heartbeat", str(HEARTBEAT_S))
     if not value.isdecimal() or int(value) < 1:
-        raise SettingsError(f"{SETTING}: heartbeat={value} is no whole number from 1 (s)")
+        raise SettingsError(
+            f"{SETTING}: heartbeat={value} is not a whole number of seconds, at least 1"
+        )
     return int(value)
 
 
@@ -95,7 +97,7 @@ def describe_error(error: object) -> str:
             | ProbableAccessDeniedError()
         ):
             # pika guesses from how far the handshake came. A cut line, or TLS, comes as far.
-            said = f"the connection ended while it was made: {said}"
+            said = f"the connection closed while it was being opened: {said}"
         case TimeoutError() | AMQPConnectorStackTimeout() | ConnectionOpenAborted():
             said = "it did not answer in time"
         case ssl.SSLError():

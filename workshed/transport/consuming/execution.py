@@ -93,7 +93,7 @@ class JobExecutor:
         if self._consumer_connection.stopping.is_set():
             self._refuse_start(delivery, "this worker stops")
         if delivery.has_waited_too_long:
-            self._refuse_start(delivery, "it has waited too long here")
+            self._refuse_start(delivery, "it has waited too long in this worker")
         if not self.running_jobs.add(delivery):
             delivery.settles_later = True
             raise SkipMessage("it runs here already; this delivery waits for its outcome")
@@ -128,7 +128,9 @@ class JobExecutor:
         if known is not None:
             self._observe(delivery.job, known, error)
             if error is not None and known.kind != "duplicate":
-                logger.warning("what it raised after its end is ignored", exc_info=error)
+                logger.warning(
+                    "the job has ended; an exception raised after that is ignored", exc_info=error
+                )
         elif error is None:  # as `verdict` says, whatever the policy
             stored = self._store(delivery, SUCCEEDED)
         else:
@@ -160,7 +162,7 @@ class JobExecutor:
         age = timedelta(milliseconds=now_ms - since_ms)
         reason = f"no {what} is known to this worker"
         if age >= self._unknown_actor_grace:
-            outcome = Outcome("dead", f"{reason}, nor was it to any other for {age}")
+            outcome = Outcome("dead", f"{reason}, nor to any other worker for {age}")
         else:
             wait = min(max(age, MIN_UNKNOWN_ACTOR_DELAY), MAX_UNKNOWN_ACTOR_DELAY)
             outcome = Outcome("unknown_actor", reason, delay=wait)
@@ -197,7 +199,9 @@ class JobExecutor:
                 with db.limited_wait(), db.transaction() as conn:
                     self.write_outcome(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
-                logger.warning("%s is cut off, and delivered again: %s", delivery, err)
+                logger.warning(
+                    "the run of %s is abandoned, and the job is delivered again: %s", delivery, err
+                )
                 return False
             delivery.job.finish(INTERRUPTED)
             self._consumer_connection.settle_delivery(delivery, "ack")
@@ -224,7 +228,7 @@ class JobExecutor:
         except DuplicateDelivery as copy:
             outcome = Outcome("duplicate", str(copy))
         except Exception:
-            logger.exception("%s is given up, and delivered again", delivery)
+            logger.exception("%s is abandoned, and delivered again", delivery)
             return False
         delivery.job.finish(outcome)
         self._observe(delivery.job, outcome)
@@ -298,7 +302,7 @@ class JobExecutor:
             self._observe(delivery.job, Outcome("duplicate", str(copy)))
             raise SkipMessage(str(copy)) from copy
         except OutcomeNotStoredError as err:
-            self._refuse_start(delivery, f"a check could not be made: {err}")
+            self._refuse_start(delivery, f"a check before the start failed: {err}")
         except Exception as err:
             logger.exception("a check of %s failed; it goes to the dead queue", delivery)
             delivery.fail()
@@ -330,7 +334,7 @@ class JobExecutor:
         except OutcomeNotStoredError as held:
             delivery.requeue_on_settle = True
             logger.warning(
-                "outcome of %s not stored (%s); it is delivered again",
+                "outcome of %s could not be stored (%s); it is delivered again",
                 *(delivery, held),
                 exc_info=_loggable_error(outcome.error),
             )

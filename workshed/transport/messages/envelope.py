@@ -281,7 +281,9 @@ def decode_message(body: bytes, queue: str) -> dramatiq.Message[Any]:
         raise EnvelopeError(f"not JSON: {err}") from None
     _check_object(fields, later=True)
     if fields["queue_name"] != queue:
-        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
+        raise EnvelopeError(
+            f"queue_name: is {fields['queue_name']!r}, but the message came through {queue!r}"
+        )
     fields["args"] = tuple(fields["args"])
     return dramatiq.Message(**fields)
 

@@ -77,7 +77,7 @@ class Signing:
             self._warned.add((queue, oddity))
             logger.warning(
                 "%s: the signature of a message %s; it runs, as WORKSHED_SIGNING is accept. "
-                "More such messages are only counted",
+                "Further messages like this are only counted",
                 queue,
                 said,
             )
@@ -91,9 +91,12 @@ class Signing:
         version, _, rest = given.partition(":") if isinstance(given, str) else ("", "", "")
         name = rest.partition(":")[0]
         if version != VERSION:
-            return "altered", f"is none of ours: {given!r:.50}"
+            return "altered", f"is not a signature of Workshed: {given!r:.50}"
         if name not in self._keys:
-            return "unknown", f"is of a key that is not in WORKSHED_SIGNING_KEYS: {name!r:.50}"
+            return (
+                "unknown",
+                f"was made with a key that is not in WORKSHED_SIGNING_KEYS: {name!r:.50}",
+            )
         try:
             expected = self._signature(name, queue, headers, body)
         except SignatureError as err:

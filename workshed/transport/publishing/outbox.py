@@ -26,7 +26,7 @@ class StoreFailure(NamedTuple):
     def __str__(self) -> str:
         """Return PostgreSQL's error, and what is unknown."""
         said = str(self.error).strip()
-        return f"{said} (it may be stored all the same)" if self.maybe_stored else said
+        return f"{said} (it may have been stored nevertheless)" if self.maybe_stored else said
 
 
 Failures = dict[OutgoingMessage, StoreFailure]
@@ -149,7 +149,7 @@ def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exce
     place = db.describe_address(settings().database_url.get_secret_value())
     found = DatabaseUnreachableError(
         f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
-        f"nothing was sent, since {kind} is stored before it is sent"
+        f"nothing was sent, because {kind} is stored before it is sent"
     )
     found.__cause__ = failure.error
     return found

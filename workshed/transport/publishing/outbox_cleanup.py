@@ -32,7 +32,7 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 CLOSE_S = 5.0
 CONSEQUENCE = (
-    "the rows of sent jobs; a relay will send them again, and workers will drop the duplicates"
+    "the rows of sent jobs; a relay will publish them again, and workers will drop the copies"
 )
 
 

@@ -215,7 +215,9 @@ class Sender:
 
     def _store(self, messages: Sequence[OutgoingMessage]) -> None:
         if not self._stored_count:
-            logger.warning("%s; jobs are stored, for a relay to send", messages[0].error)
+            logger.warning(
+                "%s; jobs are stored in PostgreSQL, and a relay publishes them", messages[0].error
+            )
         self._stored_count += len(messages)
         failed = outbox.release_to_relay(messages)
         for outgoing in messages:
@@ -258,7 +260,9 @@ class Sender:
         ]
         for outgoing in untried:
             if trouble is not None:
-                outgoing.refuse(type(trouble)(f"nothing was sent, as of one before it: {trouble}"))
+                outgoing.refuse(
+                    type(trouble)(f"not sent, because a message before it failed: {trouble}")
+                )
         return untried
 
 

@@ -25,8 +25,8 @@ def warn_if_late(conn: Connection) -> float:
     if lag <= TOLERATED_LAG:
         return max(POLL_S, duration_s / TIME_SHARE)
     logger.warning(
-        "the schedule is %.0f s late: RabbitMQ does not take the jobs that are due, or they are "
-        "more than the relays can send; in that case start `workshed relay` on another host",
+        "the oldest due job has waited for %.0f s: RabbitMQ refuses messages, or more jobs are due "
+        "than the relays can publish; in that case start `workshed relay` on another host",
         lag.total_seconds(),
     )
     return max(WARNING_PAUSE_S, duration_s / TIME_SHARE)

@@ -57,7 +57,11 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
     for one in filter(None, made):
         meters.PERIODIC_RUNS.add(job.name, "catch_up", amount=int(one.blocked_by is None))
         after_s = (now - one.scheduled_for).total_seconds()
-        what = f"not sent, since job {one.blocked_by} has its key" if one.blocked_by else "created"
+        what = (
+            (f"not sent, because job {one.blocked_by} holds its unique key")
+            if one.blocked_by
+            else "created"
+        )
         logger.info(
             "%s, planned for %s: %s, %.0f s late", job.name, one.scheduled_for, what, after_s
         )

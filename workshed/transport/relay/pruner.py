@@ -50,7 +50,9 @@ class Pruner:
             return self._shrink_or_skip(rule, batch, err)
         except InsufficientPrivilege as err:
             logger.error(  # noqa: TRY400 -- the traceback says nothing more
-                "expired %s stay: %s; run `workshed roles`", rule.name, str(err).strip()
+                "expired %s cannot be deleted: %s; run `workshed roles`",
+                rule.name,
+                str(err).strip(),
             )
             return self._next_rule(PAUSE_S)
         self._deleted_counts[rule.name] = self._deleted_counts.get(rule.name, 0) + deleted
@@ -61,7 +63,11 @@ class Pruner:
         if batch > MIN_BATCH:
             self._shrunk_sizes[rule.name] = max(batch // 4, MIN_BATCH)
             return PAUSE_S
-        logger.warning("expired %s stay for another hour: %s", rule.name, str(error).strip())
+        logger.warning(
+            "expired %s could not be deleted; trying again in an hour: %s",
+            rule.name,
+            str(error).strip(),
+        )
         return self._next_rule(PAUSE_S)
 
     def _next_rule(self, pause_s: float) -> float:

@@ -60,10 +60,10 @@ class ClassicQueueRedelivery:
         except UnseenQueueError as err:
             if queue not in self._unseen_queues:
                 self._unseen_queues.add(queue)
-                logger.error("%s; a job that it loses is not sent again", err)  # noqa: TRY400 -- no trace
+                logger.error("%s; jobs that this queue loses are not sent again", err)  # noqa: TRY400 -- no trace
             return False
         if waiting is None:
-            logger.warning("queue %s is gone from RabbitMQ, with all its messages", queue)
+            logger.warning("RabbitMQ has lost queue %s with all its messages", queue)
             # The other queues may be gone as well.
             lost = [self._declared_queues[queue]] if queue in self._declared_queues else []
             others = [

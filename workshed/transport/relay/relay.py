@@ -208,7 +208,10 @@ class Relay:
         self._known_queues = {queue.name for queue in queues.list_queues(conn)}
         now = database_now(conn)
         if self._last_sweep_at is not None and now < self._last_sweep_at:
-            logger.warning("the clock of PostgreSQL was put back by %s", self._last_sweep_at - now)
+            logger.warning(
+                "PostgreSQL's clock was set back by %s; check the time of its host",
+                self._last_sweep_at - now,
+            )
         self._last_sweep_at = now
         if self._latest_clock is not None and now < self._latest_clock:
             # In each sweep until the clock has caught up: a transaction may have been open.
@@ -275,7 +278,7 @@ class Relay:
         self, conn: Connection, owner: UUID, refused: list[tuple[ClaimedRow, PendingPublish]]
     ) -> None:
         error = refused[0][1].error
-        logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
+        logger.error("%d jobs could not be published; trying again in 5 s: %s", len(refused), error)
         rows = [row for row, _ in refused]
         self._count(meters.RELAY_PUBLISH_FAILURES, rows)
         unknown = [publication.maybe_delivered for _, publication in refused]
@@ -355,7 +358,7 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
         # Under `workshed worker` the supervisor serves, and the relay needs no HTTP server.
         endpoints = importlib.import_module("workshed.health.endpoints")
         endpoints.serve_own(lambda: [relay.status()], of="relay")
-    logger.info("relay is at work")
+    logger.info("relay is running")
     with RelayStatusReporter(folder, relay.status), tasks:
         relay.run()
     publisher.close()

@@ -74,7 +74,7 @@ class GracefulShutdown:
         if self._begin_lock.acquire(blocking=False):
             self._is_recycling = True
             with self._execution.log.bind_temporarily(delivery.job):
-                logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
+                logger.critical("%s %s; exiting with code %d", delivery, error, EXIT_HARD_DEADLINE)
             threading.Thread(target=self._run, name="leaving", daemon=True).start()
         if self._is_recycling:
             delivery.settles_later = (
@@ -120,7 +120,7 @@ class GracefulShutdown:
 
     def _interrupt_running(self) -> None:
         """Interrupt running jobs; exit without those that cannot be interrupted."""
-        logger.warning("jobs still run after %g s; they are interrupted", self._grace_s)
+        logger.warning("jobs are still running after %g s; they are interrupted", self._grace_s)
         self._interrupt()
         if self._execution.running_jobs.wait_until_empty(INTERRUPT_S):
             return

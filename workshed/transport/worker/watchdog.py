@@ -76,7 +76,7 @@ class Watchdog:
             return
         trouble = self.find_problem()
         if trouble is not None and not self._thread.is_stopping:
-            logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
+            logger.critical("%s; exiting with code %d", trouble, EXIT_WATCHDOG)
             self._exit(EXIT_WATCHDOG)
             self._thread.stop()
         reset_timer()  # only now: if every check fails, the timer ends this process

@@ -148,7 +148,7 @@ def test_arguments_are_not_checked_against_annotations(ask):
         ("tasks.task(lambda: 1)", "InvalidTask: Task function must be defined at a module level"),
         ("tasks.task_options(time_limit=3)", "ValueError: task_options: time_limit=3 is not a tim"),
         ("tasks.task_options(limits=3)", "there is no option 'limits'"),
-        ("tasks.task_options(priority=3)", r"priority is no option of a task"),
+        ("tasks.task_options(priority=3)", r"priority is not an option of a task"),
         ("tasks.task_options()(tasks.add)", "write @task above @task_options"),
     ],
 )

@@ -273,7 +273,7 @@ def test_new_code_that_cannot_be_imported_replaces_nothing(
     actors.save("1 / 0", version=2)
 
     workers.process.send_signal(signal.SIGHUP)
-    words = f"preload (pid {preload}) goes on, and no other is restarted"
+    words = f"preload (pid {preload}) keeps running, and no other process is replaced"
     eventually(lambda: any(line.endswith(words) for line in workers.said()))
     assert actors.forked(workers) == before
     for pid in before:

@@ -41,7 +41,7 @@ def test_saved_code_replaces_the_workers_and_broken_code_does_not(
 
     (tmp_path / "parts.py").write_text("this is no Python")
     (tmp_path / "helpers.py").touch()
-    eventually(lambda: any("goes on, and no other" in line for line in workers.said()))
+    eventually(lambda: any("keeps running, and no other" in line for line in workers.said()))
     assert version_of(3) == 2
 
     code(4)

@@ -88,7 +88,7 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
 
     with Consumers(vhost, "parts") as consumers:
         workers.process.send_signal(signal.SIGHUP)
-        words = f"worker 1 (pid {before[0]}) goes on, and no other is restarted"
+        words = f"worker 1 (pid {before[0]}) keeps running, and no other process is replaced"
         eventually(lambda: any(line.endswith(words) for line in workers.said()))
         send("make", 1)
         eventually(lambda: done() == {1})

@@ -144,7 +144,7 @@ def test_middleware_that_wants_processes_of_its_own_is_named(supervise, tmp_path
 
     workers = supervise(processes=1)
 
-    assert "Sampler wants processes of its own" in workers.text()
+    assert "Sampler needs processes of its own" in workers.text()
     assert "SidecarFork wants" not in workers.text()
 
 

@@ -101,7 +101,7 @@ def test_a_job_is_cancelled_with_the_data_or_not_at_all(begin, greet, rows):
     assert sorted(found) == sorted([(sent.message_id, False), ("sent without a row", True)])
     rows("UPDATE workshed.cancellations SET notified_at = workshed.now() RETURNING 1")
     with begin() as (conn, _, wait):
-        assert wait(schedule.cancel(conn, "sent without a row")) == "told to stop"
+        assert wait(schedule.cancel(conn, "sent without a row")) == "asked to stop"
 
 
 def test_a_cursor_is_saved_with_what_it_stands_for(begin, running, shop, rows, connect):
@@ -128,7 +128,9 @@ def test_a_cursor_of_another_run_is_not_saved_and_the_data_are_not_either(
         rows("UPDATE workshed.steps SET owner = gen_random_uuid() RETURNING 1")
         with begin(commit=False) as (conn, execute, wait):
             execute("INSERT INTO store.orders DEFAULT VALUES")
-            with pytest.raises(Exception, match="another run of it has begun step 'import'"):
+            with pytest.raises(
+                Exception, match=("another run of this job has started step 'import'")
+            ):
                 wait(progress.save(conn, 7))
         rows("UPDATE workshed.steps SET owner = %s RETURNING 1", progress._owner)
 

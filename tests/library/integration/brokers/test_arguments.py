@@ -100,7 +100,7 @@ def test_an_argument_the_server_does_not_know_is_not_reported_as_different(vhost
         topology.declare_queues([vhost], [Queue("ranked", levels=9)])
 
     said = str(error.value)
-    assert "queue 'ranked' was not made: RabbitMQ " in said
+    assert "queue 'ranked' was not created: RabbitMQ " in said
     assert "invalid arg 'x-max-priority'" in said
     assert "supports RabbitMQ 4.0 to 4.3: run one of these, or a release of Workshed" in said
     assert "exists" not in said
@@ -114,7 +114,7 @@ def test_the_queues_next_to_a_refused_one_are_made(broker, rabbitmq):
     broker.add_queue(Queue("a", levels=9))
     broker.add_queue(Queue("b", levels=9))
 
-    with pytest.raises(TopologyError, match=r"(?s)'a' was not made.*\n.*'b' was not made"):
+    with pytest.raises(TopologyError, match=r"(?s)'a' was not created.*\n.*'b' was not created"):
         broker.ensure_queues({"a", "b", "default", "low"})
 
     assert {"default", "default.dead", "low", "low.dead"} <= rabbitmq.queues().keys()

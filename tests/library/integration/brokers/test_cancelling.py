@@ -75,7 +75,7 @@ def test_a_running_job_learns_that_it_was_cancelled(running, working, was_told, 
         assert running.started.wait(60)
         assert cancel(message) == "will be skipped"
         was_told()
-        assert cancel(message) == "told to stop"
+        assert cancel(message) == "asked to stop"
         running.on.set()
         eventually(lambda: said == [True])
 

@@ -51,13 +51,13 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     assert rows(reasons) == [("mail", "outbox_lease", False), ("mail", "broker_down", True)]
     broker._declarer.clear()
     broker.ensure_queues({"emails", "low"})  # as a worker does when it starts
-    assert "queue 'emails' is away" in caplog.text
+    assert "queue 'emails' is unavailable" in caplog.text
     assert "low" in rabbitmq.queues()
 
     cluster.check()
     first.wait()
 
-    assert said == ["a@localhost has ended; it is started again"]
+    assert said == ["a@localhost has ended; restarting it"]
     eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
 
 
@@ -99,7 +99,7 @@ def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_st
 
     cluster.wait()
 
-    assert said[-1] == "a@localhost has ended; it is started again"
+    assert said[-1] == "a@localhost has ended; restarting it"
     assert all(node.is_ready() for node in cluster.nodes)
 
 

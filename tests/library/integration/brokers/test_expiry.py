@@ -38,7 +38,7 @@ def test_a_job_that_comes_too_late_is_dead(runs, working, publish, rows, eventua
         ((message_id, reason),) = eventually(lambda: rows(DEAD))
 
     assert message_id == late.message_id
-    assert reason.startswith("it was to start within 1:00:00 of ")
+    assert reason.startswith("it had to start within 1:00:00 of ")
     assert " UTC, and came 2:00:0" in reason
     assert rows("SELECT outcome FROM workshed.attempts") == [("expired",)]
     assert runs == []

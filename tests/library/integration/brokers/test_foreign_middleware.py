@@ -403,7 +403,7 @@ def test_a_veto_of_a_callback_leaves_the_outcome_of_its_job(
 
     with working("default"):
         note.send(1)
-        eventually(lambda: "is not sent: not now" in caplog.text)
+        eventually(lambda: "could not be sent: not now" in caplog.text)
         settled("default")
 
     assert rabbitmq.depth("default.dead") == 0

@@ -393,7 +393,7 @@ def test_a_commit_whose_answer_is_lost_is_reported_as_unknown(mail, connect, row
                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die();
     """)
 
-    with pytest.raises(DatabaseUnreachableError, match="it may be stored all the same"):
+    with pytest.raises(DatabaseUnreachableError, match="it may have been stored nevertheless"):
         mail.send(1)
 
     assert rows(ROWS) == []

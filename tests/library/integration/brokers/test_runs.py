@@ -87,7 +87,7 @@ def test_a_job_that_did_not_run_is_in_the_history_too(actor, working, publish, h
         [run] = history(1)
 
     assert (run.outcome, run.started_at, run.duration_s) == ("duplicate", None, None)
-    assert "has its outcome already" in run.reason
+    assert "already has an outcome" in run.reason
 
 
 def test_secret_arguments_are_nowhere_in_what_is_stored(actor, working, history, rows):

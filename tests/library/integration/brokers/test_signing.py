@@ -125,10 +125,10 @@ FORGERIES = [
     (without("outbox"), "signature: does not fit"),
     (without("published_ms"), "signature: does not fit"),
     (lambda headers, body: ({**headers, "published_ms": 2**41}, body), "signature: does not fit"),
-    (by_another_key, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS"),
+    (by_another_key, "signature: was made with a key that is not in WORKSHED_SIGNING_KEYS"),
     (
         lambda headers, body: ({**headers, SIGNATURE_HEADER: ["x", {}]}, body),
-        "signature: is none of ours",
+        "signature: is not a signature of Workshed",
     ),
     (lambda headers, body: ({}, b"\xff"), "signature: is missing"),
 ]

@@ -66,7 +66,7 @@ def test_a_running_job_is_asked_to_stop(workshed, conn, connect, eventually):
     done = workshed("job", "a", "cancel", "--yes")
     hearing.join()
 
-    assert (done.code, done.out) == (0, "a  told to stop\n")
+    assert (done.code, done.out) == (0, "a  asked to stop\n")
 
 
 def test_the_remains_of_a_job_that_ended_are_shown(workshed, conn):

@@ -122,7 +122,7 @@ def test_a_job_that_no_worker_has_is_not_planned(workshed, note, conn):
 
     done = workshed("periodic")
 
-    assert "no worker has it" in done.out
+    assert "no worker declares it" in done.out
     assert "last seen 3h ago" in done.out
     assert workshed("periodic", "--json").json[0]["next_at"] is None
 

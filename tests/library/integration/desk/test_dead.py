@@ -483,9 +483,17 @@ def test_a_job_that_dies_after_the_preview_is_not_discarded_without_a_question(
     ("fields", "status", "said"),
     [
         ({}, 409, "No job is selected."),
-        ({"one": "gone"}, 404, "gone: no longer dead. Another operator was first"),
-        ({"id": "gone", "sure": "yes"}, 404, "gone: no longer dead. Another operator was first"),
-        ({"every": "yes", "actor": "nobody"}, 404, "Jobs: none. Another operator was first"),
+        ({"one": "gone"}, 404, "gone: no longer dead. Another operator has already handled it"),
+        (
+            {"id": "gone", "sure": "yes"},
+            404,
+            "gone: no longer dead. Another operator has already handled it",
+        ),
+        (
+            {"every": "yes", "actor": "nobody"},
+            404,
+            "Jobs: none. Another operator has already handled it",
+        ),
         ({"every": "yes", "since": "yesterday"}, 400, "is not a duration"),
         ({"every": "yes", "until": "yesterday"}, 400, "is not a time"),
     ],

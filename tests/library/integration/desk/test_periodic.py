@@ -65,7 +65,7 @@ def test_a_job_that_no_worker_has_is_not_planned(operator, note, silent):
 
     [job] = operator.json("/periodic")["jobs"]
 
-    assert (job["state"], job["next_at"]) == ("no worker has it", None)
+    assert (job["state"], job["next_at"]) == ("no worker declares it", None)
     assert "last seen" in operator.get("/periodic").text
 
 

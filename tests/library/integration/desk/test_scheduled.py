@@ -284,5 +284,8 @@ def test_a_cancel_of_jobs_that_no_longer_wait_asks_nothing(operator, conn):
     answer = operator.post("/scheduled/cancel", {"id": "gone"})
 
     assert answer.status_code == 404
-    assert "gone: no longer waiting. Another operator or a relay was first." in answer.text
+    assert (
+        "gone: no longer waiting. Another operator or a relay "
+        "has already handled it." in answer.text
+    )
     assert not cancellations.is_cancelled(conn, "gone")

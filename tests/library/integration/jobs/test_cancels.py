@@ -163,7 +163,7 @@ def test_a_cancel_of_a_notified_job_says_so(conn):
     cancellations.mark_notified(conn, ["m"])
 
     assert cancellations.list_notified(conn, ["m", "other"]) == {"m"}
-    assert cancellations.cancel(conn, "m") == "told to stop"
+    assert cancellations.cancel(conn, "m") == "asked to stop"
 
 
 # Redrive

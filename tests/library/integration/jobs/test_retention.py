@@ -322,7 +322,7 @@ def test_a_rule_that_always_times_out_stops_no_other(database, rows, monkeypatch
             pass
         age = retention.pruned_ages(conn)
 
-    assert "expired attempts stay for another hour" in caplog.text
+    assert "expired attempts could not be deleted; trying again in an hour" in caplog.text
     assert rows("SELECT 1 FROM workshed.dead") == []
     assert (age["attempts"].days, age["dead jobs"].days) == (3, 0)
 
@@ -387,7 +387,7 @@ def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, cap
 
     prune()
 
-    assert "expired history stay for another hour" in caplog.text
+    assert "expired history could not be deleted; trying again in an hour" in caplog.text
     assert rows("SELECT 1 FROM workshed.dead") == []
     conn.rollback()
     prune()

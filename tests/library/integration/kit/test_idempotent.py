@@ -59,7 +59,7 @@ def run(query, *values):
         return cur.fetchone()[0] if cur.description else None
 
 
-LEAVES = "it does not leave what one run leaves"
+LEAVES = "it leaves other data than a single run"
 CHARGE = "INSERT INTO store.charges (order_id, sum) VALUES (%s, 500) RETURNING id"
 PAY = "UPDATE store.orders SET paid = true, changed_at = now() WHERE id = %s"
 

@@ -276,7 +276,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
 
     assert written() == TEN or written() == list(range(1, len(written()) + 1))
     assert len(written()) == len(set(written()))
-    assert any("another run of it has begun step 'numbers'" in end for end in ends)
+    assert any("another run of this job has started step 'numbers'" in end for end in ends)
 
 
 def test_a_cancelled_job_stops_between_two_blocks(jobs, written, database):

@@ -151,7 +151,7 @@ def test_every_option_that_a_sender_may_give_a_message_is_a_keyword_of_set():
         ({"priority": 5, "queue": "mails"}, "priority=5: the queue 'mails' has 4 levels"),
         ({"queue": 7}, "queue=7 is neither a name nor a Queue"),
         ({"max_age": 1000}, "there is no option 'max_age'"),
-        ({"middleware_options": {"once": True}}, "middleware_options: 'once' is no option"),
+        ({"middleware_options": {"once": True}}, "middleware_options: 'once' is not an option"),
     ],
 )
 def test_a_wrong_option_is_refused_where_it_is_written(options, said, stub, actor):
@@ -549,7 +549,7 @@ def test_a_plain_actor_cannot_have_an_async_hook(actor):
 
     greet = actor(around_perform=waiting, name="greet")(lambda: None)
 
-    with pytest.raises(TypeError, match="no context manager; an async one needs an async actor"):
+    with pytest.raises(TypeError, match="not a context manager; an async one needs an async actor"):
         greet()
 
 

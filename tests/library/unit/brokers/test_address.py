@@ -137,7 +137,7 @@ def failed(error):
         ),
         (
             ProbableAuthenticationError(repr(StreamLostError("reset"))),
-            "the connection ended while it was made: StreamLostError: ('reset',)",
+            "the connection closed while it was being opened: StreamLostError: ('reset',)",
         ),
         (
             ProbableAccessDeniedError(refused(530, "NOT_ALLOWED - vhost x not found")),

@@ -152,11 +152,11 @@ def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, b
     ("headers", "said"),
     [
         (None, "signature: is missing"),
-        ({SIGNATURE_HEADER: b"v1"}, "signature: is none of ours: b'v1'"),
-        ({SIGNATURE_HEADER: "v0:x"}, "signature: is none of ours: 'v0:x'"),
+        ({SIGNATURE_HEADER: b"v1"}, "signature: is not a signature of Workshed: b'v1'"),
+        ({SIGNATURE_HEADER: "v0:x"}, "signature: is not a signature of Workshed: 'v0:x'"),
         (
             {SIGNATURE_HEADER: "v1"},
-            "signature: is of a key that is not in WORKSHED_SIGNING_KEYS: ''",
+            "signature: was made with a key that is not in WORKSHED_SIGNING_KEYS: ''",
         ),
         (
             {SIGNATURE_HEADER: f"v1:{OURS.key_ids[0]}:é"},
@@ -189,7 +189,9 @@ def test_a_key_that_signs_before_all_accept_it_is_refused():
     """This is why a new key goes second at first."""
     hasty = signed("default", {}, b"{}", by=Signing([NEW, OLD], required=True))
 
-    with pytest.raises(SignatureError, match="is of a key that is not in WORKSHED_SIGNING_KEYS"):
+    with pytest.raises(
+        SignatureError, match=("was made with a key that is not in WORKSHED_SIGNING_KEYS")
+    ):
         Signing([OLD], required=True).verify("default", hasty, b"{}")
 
 

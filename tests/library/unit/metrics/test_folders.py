@@ -58,7 +58,7 @@ def test_a_folder_of_another_user_is_not_used(monkeypatch, caplog):
     with pytest.raises(ForeignFolderError, match="not a folder of this user"):
         shared_folder.base_folder()
     assert shared_folder.share_metrics_folder(os.getpid()) is None
-    assert f"nothing is measured: {found}" in caplog.text
+    assert f"no metrics are collected: {found}" in caplog.text
 
 
 def test_a_link_is_not_followed(scratch):

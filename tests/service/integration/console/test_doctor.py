@@ -84,7 +84,7 @@ def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, hea
     server, held = examined()["mails"]
 
     assert (server.level, held.level) == ("warning", "warning")
-    assert "mail.example.org:25 takes no mails, since" in server.message
+    assert "mail.example.org:25 accepts no emails, since" in server.message
     assert "it answered 421 closing" in server.message
     assert held.message == "held mails that may have arrived twice: 1"
 

@@ -30,8 +30,8 @@ def test_it_shows_the_servers_reply_and_the_held_mails(workshed, held):
     done = workshed("mail")
 
     assert done.code == 0, done.err
-    assert "mail.example.org:25  takes no mails, since" in done.out
-    assert re.search(r"it is tried again in 1h", done.out)
+    assert "mail.example.org:25  accepts no emails, since" in done.out
+    assert re.search(r"next attempt in 1h", done.out)
     assert "it answered 421 closing" in done.out
     assert kinds.GRACE in done.lines[-1]
     found = workshed("mail", "list", "--json").json
@@ -43,7 +43,7 @@ def test_it_says_that_all_is_well(workshed):
     done = workshed("mail")
 
     assert (done.code, done.out) == (0, "")
-    assert "takes mails, and no mail is held" in done.err
+    assert "accepts emails, and none is held" in done.err
 
 
 def test_a_mail_is_sent_once_more(workshed, held, conn):

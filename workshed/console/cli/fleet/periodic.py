@@ -99,5 +99,5 @@ def format_next_run(one: PeriodicJobState, now: datetime) -> str:
     if one.job.paused_at is not None:
         return f"paused\n{format_ago(one.job.paused_at, now)}"
     if not one.job.live:
-        return f"no worker has it\nlast seen {format_ago(one.job.seen_at, now)}"
+        return f"no worker declares it\nlast seen {format_ago(one.job.seen_at, now)}"
     return f"{format_due(one.job.next_at, now)}\n{one.next_at_local:%a %d %b %H:%M} {one.job.zone}"

@@ -113,7 +113,7 @@ def wait_until_notified(conn: Connection, message_id: str, answer: str) -> str:
     until = time.monotonic() + NOTIFY_TIMEOUT_S
     while answer == "will be skipped" and time.monotonic() < until:
         if cancellations.list_notified(conn, [message_id]):
-            return "told to stop"
+            return "asked to stop"
         time.sleep(POLL_S)
     return answer
 

@@ -23,7 +23,7 @@ def load_periodic(ask: PageRequest) -> Mapping[str, Any]:
 
 
 def _row(one: PeriodicJobState) -> dict[str, Any]:
-    state = "paused" if one.job.paused_at else "active" if one.job.live else "no worker has it"
+    state = "paused" if one.job.paused_at else "active" if one.job.live else "no worker declares it"
     return as_data(one) | {"state": state, "next_at_local": one.next_at_local}
 
 

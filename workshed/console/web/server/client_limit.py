@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from workshed.console.web.server.clients import Proxies
 from workshed.console.web.view.safe_headers import HEADERS
 
-TOO_MANY = "Too many requests from your address are being answered. Try again in some seconds.\n"
+TOO_MANY = "Too many requests from your address are being answered. Try again in a few seconds.\n"
 
 
 class ClientLimit:

@@ -19,7 +19,7 @@ ANSWER_S = 30.0
 PART_BYTES = 65_536
 BAD_REQUEST = "This is not a valid HTTP request, or its headers are larger than 16 KiB."
 LATE_REQUEST = "The request did not arrive in time."
-TOO_MANY = "Too many connections are open. Close some, or try again in some seconds."
+TOO_MANY = "Too many connections are open. Close some, or try again in a few seconds."
 
 
 class GuardedProtocol(H11Protocol):

@@ -46,7 +46,7 @@ def _check_value(value: object, kind: type) -> object:
     if kind is UUID and isinstance(value, str):
         return UUID(value)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{type(value).__name__} is no {kind.__name__}")
+        raise TypeError(f"{type(value).__name__} is not a {kind.__name__}")
     if isinstance(value, str):
         value.encode()  # raises for a lone surrogate
         if "\0" in value:

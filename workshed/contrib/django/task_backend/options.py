@@ -44,7 +44,7 @@ def check_options(title: str, options: Any) -> None:
     """Raise `ValueError` for options that a task cannot have."""
     for name, instead in OF_DJANGO.items():
         if name in options:
-            raise ValueError(f"{title}: {name} is no option of a task: {instead}")
+            raise ValueError(f"{title}: {name} is not an option of a task: {instead}")
     to_dramatiq_options(title, options)
 
 
