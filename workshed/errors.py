@@ -50,7 +50,7 @@ class UnknownConnectionError(WorkshedError, TypeError):
 
 
 class OpenTransactionError(WorkshedError):
-    """A transaction is open where none may be, or none where one is needed."""
+    """A transaction is open where it must not be, or missing where one is needed."""
 
 
 class PermanentError(WorkshedError):

@@ -217,7 +217,7 @@ class Settings(EnvironmentSettings):
     deduplication_retention: PositiveDuration = timedelta(days=30)
     """How long outcomes are remembered, so that a late duplicate of a job does nothing."""
     dead_retention: PositiveDuration = timedelta(days=180)
-    """Age at which dead jobs are deleted, whether or not someone looked at them."""
+    """Age at which dead jobs are deleted, even if they were never retried or discarded."""
     attempt_retention: PositiveDuration = timedelta(days=90)
     """Age at which failed attempts of finished jobs, runs of periodic jobs, and complete batches
     are deleted."""
@@ -263,7 +263,8 @@ class Settings(EnvironmentSettings):
     sentry_arguments: bool = False
     """Send Sentry the arguments of a failed job, except those in its actor's `redact=`."""
     tracing: bool = False
-    """Create OpenTelemetry spans, exported as `OTEL_*` say; needs the extra `workshed[otel]`."""
+    """Create OpenTelemetry spans, exported as the variables `OTEL_*` say; needs the extra
+    `workshed[otel]`."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: colours on a terminal, JSON lines otherwise."""
     log_jobs: bool = True

@@ -59,7 +59,7 @@ def import_people(  # noqa: PLR0913 -- an option each
     """Create users from a CSV file with names and email addresses.
 
     Workers do the work; this command waits and shows their progress. If you
-    interrupt it, the import goes on. A row that cannot become a user fails
+    interrupt it, the import continues. A row that cannot become a user fails
     alone, and the exit code is then 1. --failures writes these rows with their
     reasons, so that you can correct and import them. Columns and encoding are
     detected; --dry-run shows them, and needs no server and no --owner.

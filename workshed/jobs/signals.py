@@ -8,7 +8,7 @@ from workshed.jobs.outcomes import OutcomeKind
 
 
 class Signal(Exception):  # noqa: N818 -- these are not errors
-    """Root of the signals, by which logs distinguish them from errors."""
+    """Base class of what a job raises on purpose; logs do not treat these as errors."""
 
 
 class Snooze(Signal):

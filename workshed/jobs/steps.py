@@ -43,7 +43,7 @@ class SavedStep:
 
 
 class Progress:
-    """How far a step has come."""
+    """The saved position of a step, from which its next run resumes."""
 
     def __init__(self, name: str, saved: SavedStep, job: JobContext | None, owner: UUID) -> None:
         """Continue from the saved state; outside a job there is none."""

@@ -191,7 +191,7 @@ class RetriesExhausted:
 
 @value_class
 class Outcome:
-    """What follows from a run; decided before anything is written about it."""
+    """How a run has ended, and what follows; decided before anything is written about it."""
 
     kind: OutcomeKind
     reason: str = ""

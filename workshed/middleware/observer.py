@@ -9,7 +9,7 @@ class Observer(Middleware):
     """Middleware that is called when an actor starts, and with the outcome of each delivery.
 
     Both methods are called by the thread that runs the job, `on_start` in the order of the
-    middleware and `on_outcome_stored` in reverse. For a job that is cut off, another thread calls
+    middleware and `on_outcome_stored` in reverse. For a job that is abandoned, another thread calls
     `on_outcome_stored`. Errors they raise are only logged. Keep what you need between the two calls
     in `job.notes`.
     """

@@ -30,7 +30,7 @@ LONGEST_DRAIN = 1_000
 
 
 class Jobs(StoredJobs):
-    """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
+    """The jobs of one test: they wait in PostgreSQL until the test runs them in its own thread."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Jobs(StoredJobs):
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
     ) -> IdempotenceReport:
-        """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
+        """Fail unless a job leaves the same data after any number of deliveries and any crash.
 
         The job runs to its end, with the jobs that it sends; other waiting jobs do not run. Then
         the starting state is restored, and the job is delivered twice. After that it is delivered

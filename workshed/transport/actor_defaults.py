@@ -33,9 +33,8 @@ class ActorDefaults:
         if self.declared:
             names = ", ".join(self.declared[:MOST_NAMES])
             raise WorkshedError(
-                f"broker.defaults was called after {names} were declared: call "
-                "it before the modules of the "
-                "actors are imported"
+                f"broker.defaults comes too late, after the declaration of {names}: call it "
+                "before the modules of the actors are imported"
             )
         self.queue = queue or self.queue
         self.options |= options

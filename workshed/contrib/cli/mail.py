@@ -39,8 +39,8 @@ MailId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     """List held mails and mail servers in trouble; the same as `workshed mail`.
 
-    A mail is held if it was sent twice and may have arrived each time, because the server hung up
-    or the worker died before the result was known.
+    A mail is held if it was sent twice and may have arrived each time, because the server closed
+    the connection or the worker died before the result was known.
     """
     with open_database(STREAM) as conn:
         troubles, found, now = (
@@ -90,9 +90,9 @@ def try_server(
     *,
     as_json: Json = False,
 ) -> None:
-    """Try a held mail server now instead of waiting until it is due.
+    """Try a mail server in trouble now, instead of when its pause ends.
 
-    One mail is sent. Depending on its result, the server is free or held again.
+    One mail is sent. If it is accepted, the server is used again; if not, the pause starts again.
     """
     with open_database(STREAM) as conn:
         known = [one.name for one in servers.list_troubles(conn)]

@@ -103,11 +103,11 @@ class Limits(OutcomeMiddleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
     ) -> None:
-        """Renew its slots no longer; they are free, or free when their lease ends."""
+        """Stop renewing its slots; they are free, or will be when their lease ends."""
         self._stop_renewal(message.job)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Do so for a job that a later check has stopped."""
+        """Do the same for a job that a later check has stopped."""
         self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -123,7 +123,7 @@ class Limits(OutcomeMiddleware):
         )
 
     def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
-        """Give back its slots, or let it wait for one."""
+        """Release its slots, or let it wait for one."""
         slots = job.slots or SlotClaim()
         if slots.state == "over_limit" and not outcome.is_final:
             wait = limits.enqueue_waiter(conn, slots.requests, job.message_id, job.generation + 1)

@@ -117,11 +117,11 @@ class Uniqueness(OutcomeMiddleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
     ) -> None:
-        """Renew its turn no longer; it is free, or free when its lease ends."""
+        """Stop renewing its run lock; it is free, or will be when its lease ends."""
         self._stop_renewal(message.job)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Do so for a job that a later check has stopped."""
+        """Do the same for a job that a later check has stopped."""
         self._stop_renewal(message.job)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -129,12 +129,12 @@ class Uniqueness(OutcomeMiddleware):
         self._renewal.stop()
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
-        """Every outcome of a job that has a key or a turn."""
+        """Return whether the job has a key or a run lock."""
         has_run_lock = job.unique is not None and job.unique.run_lock is not None
         return has_run_lock or "unique_key" in job.message.options
 
     def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Give back its turn; free its key when it ends, or move it to the next generation."""
+        """Release its run lock; release its key when it ends, or move it to the next generation."""
         claim = job.unique or UniqueClaim(None)
         if claim.run_lock is not None and not run_locks.release_lock(conn, claim.run_lock):
             raise RunLockLost(claim.run_lock.key)

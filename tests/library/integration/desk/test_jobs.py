@@ -177,7 +177,7 @@ def test_a_wrong_position_is_reported_without_a_field(operator):
 
     assert answer.status_code == 400
     assert "is not a position in the history" in answer.text
-    assert 'href="/jobs?tag=order-7">go on without it' in answer.text
+    assert 'href="/jobs?tag=order-7">continue without it' in answer.text
     assert operator.get("/jobs?before=99999999999999999.9999999999999999999").status_code == 200
 
 

@@ -175,7 +175,7 @@ def test_options_of_the_applications_own_middleware_have_a_place(stub, actor):
     greet = actor(middleware_options={"tenant": "acme"})(lambda: None)
 
     assert greet.options["tenant"] == "acme"
-    with pytest.raises(ValueError, match=r"'tenants' is no option .* which adds tenant$"):
+    with pytest.raises(ValueError, match=r"'tenants' is not an option .* which adds tenant$"):
         actor(middleware_options={"tenants": "acme"}, name="other")(lambda: None)
 
 
@@ -246,7 +246,7 @@ def test_wrong_defaults_are_refused_where_they_are_written(wrong, said, stub):
 
 
 def test_defaults_that_come_too_late_are_refused(stub, greet):
-    with pytest.raises(WorkshedError, match="too late for greet: call it"):
+    with pytest.raises(WorkshedError, match="after the declaration of greet: call it"):
         stub.defaults(time_limit=SECOND)
 
 
@@ -357,7 +357,7 @@ def test_a_job_may_have_options_of_the_applications_own_middleware(stub, greet):
     sent = greet.set(middleware_options={"tenant": "acme"}).send(7)
 
     assert sent.options == {"tenant": "acme"}
-    with pytest.raises(ValueError, match=r"'tenants' is no option .* which adds tenant$"):
+    with pytest.raises(ValueError, match=r"'tenants' is not an option .* which adds tenant$"):
         greet.set(middleware_options={"tenants": "acme"})
 
 

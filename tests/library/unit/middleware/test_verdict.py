@@ -416,7 +416,7 @@ def test_a_retry_when_that_fails_leaves_it_to_max_retries(caplog):
     rules = policy(max_retries=1, retry_when=lambda retries, error: 1 / 0)
 
     assert kinds(fail([OSError()] * 2, rules)) == ["retry", "dead"]
-    assert "retry_when failed" in caplog.text
+    assert "retry_when raised an exception" in caplog.text
 
 
 def test_an_error_whose_own_text_fails_is_an_error_like_others():

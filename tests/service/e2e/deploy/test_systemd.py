@@ -44,7 +44,7 @@ AT = re.compile(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics")
 ALONE = "[Unit]\nDefaultDependencies=no\n"
 # What each part logs once it is up.
 UP = {
-    "workshed-relay": "at work",
+    "workshed-relay": "relay is running",
     "workshed-clock": "metrics are at",
     "workshed-console": "Console",
 }
@@ -153,7 +153,7 @@ def test_the_target_starts_and_stops_all(host, eventually):
 
     host.systemctl("start", "workshed.target")
     for unit, word in zip(
-        units, ("1 worker is up", "at work", "metrics are at", "Console"), strict=True
+        units, ("1 worker is up", "relay is running", "metrics are at", "Console"), strict=True
     ):
         eventually(lambda: word in host.log(unit), within_s=120)  # noqa: B023 -- called at once
     host.systemctl("stop", "workshed.target")

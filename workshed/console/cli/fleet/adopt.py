@@ -42,13 +42,16 @@ FATES: dict[Fate, str] = {
 
 def adopt(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Where dramatiq's queues are: amqp://…/vhost.")
+        str,
+        typer.Argument(
+            metavar="URL", help="URL of the RabbitMQ with dramatiq's queues: amqp://…/vhost."
+        ),
     ],
     queues: Annotated[
         list[str],
         typer.Argument(
             metavar="QUEUE",
-            help="Its name without .DQ and .XQ.",
+            help="Name of a queue, without .DQ and .XQ.",
             autocompletion=completion.complete_queues,
         ),
     ],
@@ -62,7 +65,7 @@ def adopt(
         typer.Option(
             parser=parse_duration,
             metavar=DURATION_METAVAR,
-            help="End after this long without a message; default: never.",
+            help="Exit after this long without a message; default: never.",
         ),
     ] = None,
     packages: ActorPackages = None,
@@ -70,7 +73,7 @@ def adopt(
     """Move the jobs of stock dramatiq's queues here, until Ctrl-C or SIGTERM.
 
     Stop dramatiq's workers first: this command waits until they are gone. Programs
-    that still use dramatiq can go on sending, and their messages are moved as they
+    that still use dramatiq can keep sending, and their messages are moved as they
     arrive. Delayed ones keep their due time, and failed ones their number of
     attempts. A message is acknowledged there once it is stored here, so you can
     kill this command at any time: start it again, and each message still runs once.

@@ -69,12 +69,12 @@ def worker(  # noqa: PLR0913 -- an option each
         ),
     ] = False,
 ) -> None:
-    """Run worker processes and a relay; restart a process that dies, while the others go on.
+    """Run worker processes and a relay; restart a process that dies, while the others continue.
 
     The pause before a restart is 0.5 s and doubles up to 10 s. It is 0.5 s again
     after a process was up for 30 s.
 
-    The first worker starts alone. If it exits with 2 (settings, a queue, the
+    The first worker starts alone. If it exits with code 2 (settings, a queue, the
     schema) or 1 (your actors raised while they were imported), the error is
     logged once, nothing else starts, and this command exits with the same code.
     If RabbitMQ (3) or PostgreSQL (4) does not answer, the worker is restarted,
@@ -86,7 +86,7 @@ def worker(  # noqa: PLR0913 -- an option each
 
     SIGHUP: rolling restart with new code, one process at a time. The old process
     stops once the new one is up; if the new one fails to start, the old processes
-    go on. (On a terminal, SIGHUP shuts down, because the terminal is gone.)
+    continue. (On a terminal, SIGHUP shuts down, because the terminal is gone.)
 
     SIGTSTP: quiet. Workers start no more jobs, running jobs finish, and the rest
     goes back to its queues. SIGCONT resumes. (On a terminal, Ctrl-Z belongs to
@@ -99,7 +99,7 @@ def worker(  # noqa: PLR0913 -- an option each
 
     --reload: rolling restart, as with SIGHUP, whenever a Python file below the
     working directory changes. If your actors raise while they are imported, the
-    old processes go on, or, at the first start, the worker is started again with
+    old processes continue, or, at the first start, the worker is started again with
     the next change. Hidden folders, virtual environments, node_modules and
     symbolic links to folders are skipped.
 

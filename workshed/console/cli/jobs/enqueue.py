@@ -47,7 +47,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
             "--delay",
             parser=parse_duration,
             metavar=DURATION_METAVAR,
-            help="Delay from now.",
+            help="Delay from now, for example 2h.",
         ),
     ] = None,
     at: Annotated[
@@ -66,7 +66,9 @@ def enqueue(  # noqa: PLR0913 -- an option each
     timeout: Annotated[
         timedelta | None,
         typer.Option(
-            parser=parse_duration, metavar=DURATION_METAVAR, help="With --wait: the longest wait."
+            parser=parse_duration,
+            metavar=DURATION_METAVAR,
+            help="Longest wait with --wait; the job continues after it.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -13,7 +13,7 @@ MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
+Limit = Annotated[int, typer.Option(min=1, help="Show at most this many.")]
 ActorName = Annotated[
     str | None,
     typer.Option(help="Only jobs of this actor.", autocompletion=completion.complete_actors),
@@ -26,7 +26,9 @@ TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
 OlderThan = Annotated[
     timedelta | None,
     typer.Option(
-        parser=parse_duration, metavar=DURATION_METAVAR, help="Sent at least this long ago."
+        parser=parse_duration,
+        metavar=DURATION_METAVAR,
+        help="Only jobs sent at least this long ago.",
     ),
 ]
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
@@ -39,10 +41,12 @@ LocationName = Annotated[
 Since = Annotated[
     timedelta | None,
     typer.Option(
-        parser=parse_duration, metavar=DURATION_METAVAR, help="Died at most this long ago."
+        parser=parse_duration,
+        metavar=DURATION_METAVAR,
+        help="Only jobs that died within this time before now.",
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="All that match the other options.")]
+All = Annotated[bool, typer.Option("--all", help="Select all that match the other options.")]
 QueuePackages = Annotated[
     list[str] | None,
     typer.Option(
