@@ -162,7 +162,7 @@ class JobExecutor:
         age = timedelta(milliseconds=now_ms - since_ms)
         reason = f"no {what} is known to this worker"
         if age >= self._unknown_actor_grace:
-            outcome = Outcome("dead", f"{reason}, nor to any other worker for {age}")
+            outcome = Outcome("dead", f"{reason}; no worker has known it for {age}")
         else:
             wait = min(max(age, MIN_UNKNOWN_ACTOR_DELAY), MAX_UNKNOWN_ACTOR_DELAY)
             outcome = Outcome("unknown_actor", reason, delay=wait)
@@ -200,7 +200,9 @@ class JobExecutor:
                     self.write_outcome(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning(
-                    "the run of %s is abandoned, and the job is delivered again: %s", delivery, err
+                    "the interruption of %s could not be stored; it is delivered again: %s",
+                    delivery,
+                    err,
                 )
                 return False
             delivery.job.finish(INTERRUPTED)
@@ -228,7 +230,9 @@ class JobExecutor:
         except DuplicateDelivery as copy:
             outcome = Outcome("duplicate", str(copy))
         except Exception:
-            logger.exception("%s is abandoned, and delivered again", delivery)
+            logger.exception(
+                "the failure of %s could not be stored; it is delivered again", delivery
+            )
             return False
         delivery.job.finish(outcome)
         self._observe(delivery.job, outcome)

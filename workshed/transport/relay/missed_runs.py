@@ -58,7 +58,7 @@ def _catch_up(conn: Connection, job: PeriodicJob) -> bool:
         meters.PERIODIC_RUNS.add(job.name, "catch_up", amount=int(one.blocked_by is None))
         after_s = (now - one.scheduled_for).total_seconds()
         what = (
-            (f"not sent, because job {one.blocked_by} holds its unique key")
+            f"not sent, because job {one.blocked_by} holds its unique key"
             if one.blocked_by
             else "created"
         )

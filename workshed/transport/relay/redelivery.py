@@ -63,7 +63,7 @@ class ClassicQueueRedelivery:
                 logger.error("%s; jobs that this queue loses are not sent again", err)  # noqa: TRY400 -- no trace
             return False
         if waiting is None:
-            logger.warning("RabbitMQ has lost queue %s with all its messages", queue)
+            logger.warning("queue %s no longer exists on RabbitMQ; its messages are lost", queue)
             # The other queues may be gone as well.
             lost = [self._declared_queues[queue]] if queue in self._declared_queues else []
             others = [
