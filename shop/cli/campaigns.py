@@ -102,7 +102,7 @@ def add(
     if audience not in get_args(Audience):
         raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
     if (audience != "everyone") + (to is not None) + (query is not None) > 1:
-        raise typer.BadParameter("say one of --audience, --to and --query")
+        raise typer.BadParameter("pass one of --audience, --to and --query")
     with open_database("shop"), db.transaction() as conn:
         found = create(
             conn,
@@ -372,7 +372,7 @@ def resume(
     if as_json:
         print_json({"campaign_id": campaign, "again": people, "resumed": not dry_run})
     elif dry_run:
-        print(f"{campaign}  would go on" + (f", to {people} people again" if wanted else ""))
+        print(f"{campaign}  would continue" + (f", to {people} people again" if wanted else ""))
     else:
         print(f"{campaign}  sending")
 

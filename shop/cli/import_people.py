@@ -74,7 +74,7 @@ def import_people(  # noqa: PLR0913 -- an option each
         print_preview(file, layout, as_json=as_json)
         return
     if owner is None:
-        raise typer.BadParameter("say whose import it is", param_hint="--owner")
+        raise typer.BadParameter("pass the user who owns the import", param_hint="--owner")
     require_rabbitmq()
     with open_database("shop") as conn:
         user = import_actions.require_owner(conn, owner)
@@ -85,7 +85,7 @@ def import_people(  # noqa: PLR0913 -- an option each
         try:
             found = watch_import(conn, import_id)
         except KeyboardInterrupt:
-            print_message(f"Import {import_id} goes on without you.")
+            print_message(f"Import {import_id} continues without this command.")
             raise typer.Exit(INTERRUPTED) from None
         written = write_failures(conn, found, failures) if failures else None
         print_result(conn, found, as_json=as_json)
@@ -167,7 +167,7 @@ def submit_file(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, a
         found = start_import(
             own, owner_id, file.name, blob, layout=layout, welcome=welcome, again=again
         )
-        said = f"Import {found} was handed in for user {owner_id}."
+        said = f"Import {found} was submitted for user {owner_id}."
         record_action(own, "import", {"import": found, "owner": owner_id}, said=said)
     return found
 

@@ -37,7 +37,7 @@ class _GzipReader(gzip.GzipFile):
         try:
             piece = read()
         except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-            raise ImportRefusedError(f"what gzip has packed is damaged: {err}") from None
+            raise ImportRefusedError(f"its gzip data are damaged: {err}") from None
         if self.tell() > MAX_BYTES:
             raise ImportRefusedError(f"it has more than {MAX_BYTES} bytes once it is unpacked")
         return piece

@@ -86,7 +86,7 @@ def detect_encoding(file: BinaryIO, given: str | None = None) -> Encoding:
         return Encoding(FALLBACK_CODEC, is_guess=True)
     if wrong:
         raise ImportRefusedError(
-            f"the byte 0x{wrong.byte:02x} is no {display_name(chosen)}; {REMEDY}",
+            f"the byte 0x{wrong.byte:02x} is not valid in {display_name(chosen)}; {REMEDY}",
             line=wrong.line,
             column=f"character {wrong.character}",
         )

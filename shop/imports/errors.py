@@ -32,7 +32,7 @@ class AlreadyImportedError(PermanentError):
 
     def __init__(self, import_id: int, state: str, created_at: datetime) -> None:
         super().__init__(
-            f"the same file was handed in before, at {created_at:%Y-%m-%d %H:%M} UTC, as import "
+            f"the same file was submitted before, at {created_at:%Y-%m-%d %H:%M} UTC, as import "
             f"{import_id}, which is {state}; use `again` to import it anyway"
         )
         self.import_id = import_id

@@ -12,8 +12,8 @@ _SIGNATURES = (
     (b"\xd0\xcf\x11\xe0", f"it is a workbook of a spreadsheet; {_AS_CSV}"),
     (_PDF, f"it is a PDF; open the table it was made from, and {_AS_CSV}"),
     (b"{\\rtf", f"it is a document in RTF; copy its table into a spreadsheet, and {_AS_CSV}"),
-    (b"\x89PNG\r\n", "it is a picture (PNG), and no CSV"),
-    (b"\xff\xd8\xff", "it is a picture (JPEG), and no CSV"),
+    (b"\x89PNG\r\n", "it is an image (PNG), not a CSV"),
+    (b"\xff\xd8\xff", "it is an image (JPEG), not a CSV"),
     (b"\xfd7zXZ\x00", "it is packed with xz; unpack it first, or use gzip"),
     (b"\x28\xb5\x2f\xfd", "it is packed with zstd; unpack it first, or use gzip"),
     (b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive; unpack it first"),
@@ -29,7 +29,7 @@ _PATTERNS = (
     (re.compile(rb"<\?xml\b"), f"it is XML; open it in a spreadsheet, and {_AS_CSV}"),
     (re.compile(rb"\[\s*[\[{\"\]]|\{\s*[\"}]"), "it is JSON; export it as CSV UTF-8"),
     (re.compile(rb"BZh[1-9]1AY&SY"), "it is packed with bzip2; unpack it first, or use gzip"),
-    (re.compile(rb"(?s:.{257})ustar"), "it is an archive (tar); hand in the CSV that is in it"),
+    (re.compile(rb"(?s:.{257})ustar"), "it is an archive (tar); import the CSV that is in it"),
 )
 
 

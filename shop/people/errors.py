@@ -38,4 +38,4 @@ class UnsubscribeTokenError(WorkshedError):
     """The token in a link to unsubscribe is not one of ours, or incomplete."""
 
     def __init__(self) -> None:
-        super().__init__("the link to unsubscribe is not one of ours, or not whole")
+        super().__init__("the unsubscribe link is invalid or incomplete")

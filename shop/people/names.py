@@ -35,21 +35,25 @@ def normalize(name: str) -> str:
     Raises `InvalidNameError`.
     """
     if len(name) > MAX_INPUT_LENGTH:  # normalizing some texts takes quadratic time
-        raise InvalidNameError(name, f"it has {len(name)} characters, at most {MAX_LENGTH} fit")
+        raise InvalidNameError(
+            name, f"it has {len(name)} characters, at most {MAX_LENGTH} are allowed"
+        )
     if any(unicodedata.category(c) in _REFUSED or c in _BIDI_CONTROLS for c in name):
         raise InvalidNameError(name, "it holds a line break or another control character")
     if _LINK.search(name):
         # Spammers abuse sign-up forms to make other people's mail servers send advertisements.
         raise InvalidNameError(name, "it holds a link")
     if _NO_CHARACTERS.search(name):
-        raise InvalidNameError(name, "it holds what is no character in any language")
+        raise InvalidNameError(name, "it has a code point that is not a character")
     clean = " ".join(unicodedata.normalize("NFC", _INVISIBLE.sub("", name)).split())
     if not clean:
         raise InvalidNameError(name, "it is empty")
     if not any(
         unicodedata.category(c)[0] in _VISIBLE_CATEGORIES and c not in _BLANK_LETTERS for c in clean
     ):
-        raise InvalidNameError(name, "nothing of it can be seen")
+        raise InvalidNameError(name, "it has no visible character")
     if len(clean) > MAX_LENGTH:
-        raise InvalidNameError(name, f"it has {len(clean)} characters, at most {MAX_LENGTH} fit")
+        raise InvalidNameError(
+            name, f"it has {len(clean)} characters, at most {MAX_LENGTH} are allowed"
+        )
     return clean

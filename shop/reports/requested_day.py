@@ -37,7 +37,7 @@ def _parse_day(text: str, zone: str, now: datetime) -> Day:
     except ValueError:
         of = None
     if of is None:
-        raise DayRefusedError(text, "that is no date; write YYYY-MM-DD, as in 2026-03-01")
+        raise DayRefusedError(text, "that is not a date; write YYYY-MM-DD, as in 2026-03-01")
     if of < FIRST_DATE:
         raise DayRefusedError(text, f"days are reported from {FIRST_DATE} on; ask for a later one")
     # No time zone is a day ahead of UTC. The first check also excludes Python's last date, whose

@@ -187,7 +187,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
 def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goes_on(
     supervise, tmp_path, eventually
 ):
-    """If an outage ended the restart, the others would go on with old code unnoticed."""
+    """If an outage ended the restart, the others would continue with old code unnoticed."""
     away = "os.path.exists('back') or sys.exit(3)"
     supervisor = supervise(child(before=SECOND.format(away)))
     eventually(lambda: supervisor.said() == ["1 worker is up"])
@@ -259,7 +259,7 @@ def test_during_the_shutdown_the_code_is_not_looked_at(tmp_path):
 
 
 def test_a_terminal_that_hangs_up_ends_the_supervisor(supervise, eventually):
-    """A worker that outlives its terminal would go on unnoticed, with old code."""
+    """A worker that outlives its terminal would continue unnoticed, with old code."""
     ours, theirs = pty.openpty()
     supervisor = supervise(child(), stdin=theirs)
     eventually(lambda: supervisor.said() == ["1 worker is up"])

@@ -125,7 +125,7 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say whose import it is"),
+        ([], "pass the user who owns the import"),
         (["--owner", "1", "--map", "phone=Tel"], "must be email=COLUMN or name=COLUMN"),
         (["--owner", "1", "--map", "name=A", "--name", "{B}"], "name is given twice"),
         (["--owner", "1", "--encoding", "utf-9"], "the encoding 'utf-9' is not known"),

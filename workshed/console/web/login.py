@@ -122,7 +122,7 @@ class Login:
             request, "/login" if self._authenticators.has_login else "/"
         )
         # Not for a request of another site, which has no cookie: it would lose the browser its
-        # session, which would go on.
+        # session, which would continue.
         if who is not None:
             sessions.delete_cookie(request, response)
         return response

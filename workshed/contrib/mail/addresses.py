@@ -24,7 +24,9 @@ def normalize_address(address: str) -> str:
     Raises `InvalidAddressError`. Does not check whether the domain accepts mail.
     """
     if len(address) > LONGEST_INPUT:
-        raise InvalidAddressError(address, f"it has {len(address)} characters, at most 254 fit")
+        raise InvalidAddressError(
+            address, f"it has {len(address)} characters, at most 254 are allowed"
+        )
     local, _, domain = address.rpartition("@")
     if (
         _PLAIN_LOCAL.fullmatch(local)

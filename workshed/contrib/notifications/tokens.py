@@ -44,7 +44,7 @@ def read_token(token: str) -> TokenClaims:
     except SignatureExpired:
         raise TokenError("has expired") from None
     except (BadData, ValueError):  # `from None`, because a library's error may quote the token
-        raise TokenError("is not one of ours, or not whole") from None
+        raise TokenError("is invalid or incomplete") from None
     if not isinstance(user_id, str):
         raise TokenError("names no user")
     return TokenClaims(user_id, signed_at + lifetime)

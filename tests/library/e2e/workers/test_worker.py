@@ -483,7 +483,7 @@ def test_a_worker_that_boots_ends_with_its_supervisor(supervise, tmp_path, event
 
 
 def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventually):
-    """Without `PR_SET_PDEATHSIG` all its processes would go on, alongside their replacements."""
+    """Without `PR_SET_PDEATHSIG` all its processes would continue, alongside their replacements."""
     workers = supervise(processes=2, exporter=True)
     for number in range(60):
         send("make", number, 1.0)

@@ -454,7 +454,7 @@ def test_values_are_those_of_django(first, database, book, buy, actor, run, conn
 
 
 def test_a_time_limit_interrupts_a_query(actor, book, working, rows, eventually):
-    """On a connection of Django's own, the query would go on until its end."""
+    """On a connection of Django's own, the query would continue until its end."""
     pids = []
 
     @actor(queue_name="default", time_limit=1_000, max_retries=0, once=True)

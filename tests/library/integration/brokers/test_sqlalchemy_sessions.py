@@ -316,7 +316,7 @@ def test_a_key_is_taken_in_the_transaction_of_the_session(
 
 
 def test_a_time_limit_interrupts_a_query_of_the_session(actor, orders, working, rows, eventually):
-    """On a connection of the driver's own, the query would go on until its end."""
+    """On a connection of the driver's own, the query would continue until its end."""
     pids = []
 
     @actor(queue_name="default", time_limit=1_000, max_retries=0, once=True)

@@ -106,7 +106,7 @@ def test_requests_within_seconds_ask_postgresql_once(operator, monkeypatch):
 
 
 def test_a_logout_without_a_cookie_takes_none_from_the_browser(browsers, people):
-    """A form of another site is sent without it; the session would go on, and its user out."""
+    """A form of another site is sent without it; the session would continue, and its user out."""
     answer = browsers().client.post("/logout", headers={"origin": "https://evil.example"})
 
     assert "set-cookie" not in answer.headers
@@ -212,7 +212,7 @@ def test_open_live_pages_end_with_the_session(browsers, people, monkeypatch):
 
                 browser.post("/logout")
 
-                for number, _ in enumerate(lines):  # it would go on for ever
+                for number, _ in enumerate(lines):  # it would continue for ever
                     assert number < 1_000
 
 

@@ -180,7 +180,7 @@ def test_it_is_sent_again_to_those_who_did_not_get_it(workshed, added, people):
     assert asked.code == 2
     assert "Send 'News' to 1 people once more" in asked.err
     tried = workshed("campaigns", "resume", added, "--again=rejected", "--dry-run")
-    assert tried.out == f"{added}  would go on, to 1 people again\n"
+    assert tried.out == f"{added}  would continue, to 1 people again\n"
     assert workshed("campaigns", "recipients", added, "--json").json[0]["state"] == "rejected"
     assert workshed("campaigns", "resume", added, "--again=rejected", "--yes").code == 0
     of = workshed("campaigns", "show", added, "--json").json["recipients"]

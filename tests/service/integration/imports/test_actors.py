@@ -92,7 +92,7 @@ def test_each_row_ends_with_its_line_and_reason(jobs, hand_in, rows_of, found, u
         (8, "failed", "3 columns where the header has 2"),
         (9, "failed", "1 columns where the header has 2"),
         (10, "failed", "column 'name': it holds a link"),
-        (11, "failed", "column 'name': it has 101 characters, at most 100 fit"),
+        (11, "failed", "column 'name': it has 101 characters, at most 100 are allowed"),
         (12, "failed", "a NUL in column 'name'"),
         (13, "failed", "column 'name': it holds a line break or another control character"),
         (15, "succeeded", None),

@@ -77,8 +77,8 @@ def test_a_second_press_shows_the_stored_numbers(ada, jobs, sold):
     [
         ("9999-12-31", "that day is not over yet in UTC"),
         ("1969-12-31", "days are reported from 1970-01-01 on"),
-        ("yesterday", "that is no date; write YYYY-MM-DD"),
-        ("<b>", "that is no date; write YYYY-MM-DD"),
+        ("yesterday", "that is not a date; write YYYY-MM-DD"),
+        ("<b>", "that is not a date; write YYYY-MM-DD"),
     ],
 )
 def test_a_day_that_cannot_be_reported_is_refused(ada, jobs, date, problem):

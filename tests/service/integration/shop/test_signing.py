@@ -100,7 +100,7 @@ def test_signing_out_removes_the_user(ada):
 def test_a_token_that_proves_nothing_leads_to_signing_up(browser):
     browser.client.cookies.set("workshed_token", "forged")
 
-    assert "Your token is not one of ours, or not whole." in browser.see()
+    assert "Your token is invalid or incomplete." in browser.see()
 
 
 def test_a_deleted_user_is_asked_to_sign_up(ada, rows):

@@ -180,8 +180,8 @@ def test_a_file_that_gzip_has_packed_is_read():
 def test_a_packed_file_that_is_damaged_or_too_large_is_refused(monkeypatch):
     packed = gzip.compress(b"name,email\n" + b"Ada,ada@example.org\n" * 1_000)
 
-    assert refusal(packed[:-9]).startswith("what gzip has packed is damaged: ")
-    assert refusal(packed[:20] + b"\0\0\0" + packed[23:]).startswith("what gzip has packed is da")
+    assert refusal(packed[:-9]).startswith("its gzip data are damaged: ")
+    assert refusal(packed[:20] + b"\0\0\0" + packed[23:]).startswith("its gzip data are da")
     monkeypatch.setattr(decompression, "MAX_BYTES", 20_000)
     assert refusal(packed) == "it has more than 20000 bytes once it is unpacked"
 
@@ -199,7 +199,7 @@ def test_a_packed_file_that_is_damaged_or_too_large_is_refused(monkeypatch):
         (b"PK\x03\x04\x14", "it is a workbook of a spreadsheet, or a ZIP archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "it is a workbook of a spreadsheet"),
         (gzip.compress(b"%PDF-1.7\n", mtime=0), "it is a PDF"),
-        (b"\x89PNG\r\n\x1a\n", "it is a picture (PNG)"),
+        (b"\x89PNG\r\n\x1a\n", "it is an image (PNG)"),
         (b"BZh91AY&SY", "it is packed with bzip2"),
         (b"people.csv".ljust(257, b"\0") + b"ustar\0", "it is an archive (tar)"),
     ],

@@ -234,5 +234,5 @@ def test_an_encoding_that_is_given_and_wrong_is_named_with_its_byte():
         "it begins with the mark of utf-16-le, so it is not in cp1250; name no encoding"
     )
     assert refusal(file_of("A\x81", "latin1"), Layout("cp1250")).startswith(
-        "line 3, character 2: the byte 0x81 is no windows-1250; save the file as UTF-8"
+        "line 3, character 2: the byte 0x81 is not valid in windows-1250; save the file as UTF-8"
     )

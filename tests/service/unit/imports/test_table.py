@@ -55,7 +55,8 @@ def test_utf_8_with_a_damaged_letter_is_not_taken_for_another_encoding():
     content = "name,email\nZoë,zoe@example.org\r\nJürgen,".encode() + b"j\xfc@example.org\n"
 
     assert refusal(content) == (
-        "line 3, character 9: the byte 0xfc is no utf-8; save the file as UTF-8, or name its "
+        "line 3, character 9: the byte 0xfc is not valid in utf-8; save "
+        "the file as UTF-8, or name its "
         "encoding (--encoding)"
     )
 
@@ -64,7 +65,10 @@ def test_utf_8_with_a_damaged_letter_is_not_taken_for_another_encoding():
     ("content", "reason"),
     [
         (b"name,email\nA\x81,a@example.org\n", "line 2, character 2: the file is not in UTF-8"),
-        ("name,email\n".encode("utf-16") + b"\x41", "line 2, character 1: the byte 0x41 is no utf"),
+        (
+            "name,email\n".encode("utf-16") + b"\x41",
+            "line 2, character 1: the byte 0x41 is not valid in utf",
+        ),
         (b"", "the file is empty"),
         (b"\n\r\n  \n", "the file has nothing but blank lines"),
         (b"PK\x03\x04\x14\x00\x06", "it is a workbook of a spreadsheet, or a ZIP archive; save"),

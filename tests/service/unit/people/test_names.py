@@ -67,5 +67,5 @@ def test_no_accepted_name_can_end_a_line_or_is_empty(name):
 
 
 def test_a_name_too_long_to_normalize_is_refused_first():
-    with pytest.raises(InvalidNameError, match="it has 131001 characters, at most 100 fit"):
+    with pytest.raises(InvalidNameError, match="it has 131001 characters, at most 100 are allowed"):
         names.normalize("a" + "\u0301\u0323" * 65_500)
