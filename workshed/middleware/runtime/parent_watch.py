@@ -17,7 +17,7 @@ STUCK_S = 10.0
 class ParentWatch(Middleware):
     """End a worker process of plain `dramatiq` whose master was killed.
 
-    dramatiq's worker process does not notice that, and would keep consuming alongside its
+    dramatiq's worker process does not notice that, and would consume for ever alongside its
     replacement.
     *Order:* last, because `after_*` hooks run in reverse order.
     """

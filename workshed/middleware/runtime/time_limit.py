@@ -113,7 +113,7 @@ class TimeLimit(Middleware):
     within 0.1 s, which the server then cancels. A call into C or on another socket is not
     interrupted, so set timeouts on your own sockets.
 
-    A function that has not ended at its hard limit is abandoned: its attempt fails, and the process
+    A function that has not ended at its hard limit is given up: its attempt fails, and the process
     exits and is replaced. Other jobs of that process get the shutdown's grace.
 
     *Options:* `time_limit=` (milliseconds; a plain integer below 1 000 is refused; by default
