@@ -95,7 +95,7 @@ def test_a_failure_after_a_crash_names_the_crash(jobs, job, order):
     with pytest.raises(AssertionError) as failed:
         jobs.assert_idempotent(job(charge_then_pay), order)
 
-    assert "crashed after COMMIT (no. 2) and delivered again, it does not" in str(failed.value)
+    assert "crashed after COMMIT (no. 2) and delivered again, it leaves" in str(failed.value)
     assert "store.charges: 2 rows, not 1" in str(failed.value)
 
 

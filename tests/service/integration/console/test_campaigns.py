@@ -214,7 +214,7 @@ def test_only_one_of_three_ways_to_name_an_audience_is_accepted(workshed, text, 
     (tmp_path / "ids").write_text("1 two")
     words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
 
-    assert "say one of" in workshed(*words, "--query", "SELECT 1", "--audience", "active").err
+    assert "pass one of" in workshed(*words, "--query", "SELECT 1", "--audience", "active").err
     assert "other than user ids" in workshed(*words, "--to", str(tmp_path / "ids")).err
     done = workshed(*words, "--query", "SELECT 0")
     assert done.code == 1
