@@ -40,7 +40,7 @@ class DjangoConnections(Middleware):
     ORM of an async actor runs in the thread that waits for its job: with its connection, and in its
     transaction with `once=True`.
 
-    It is active once Django's settings are configured in the process; you need not set anything.
+    It is active by default once Django's settings are configured in the process. You set nothing.
 
     *Order:* before anything wraps the function; no hook above it uses Django.
     """

@@ -10,7 +10,7 @@ from workshed.jobs.context import current_job
 
 
 class ParentJob(Middleware):
-    """Record the id of the sending job on each message that it sends, also with its outcome."""
+    """Record the id of the sending job on each message, also on those sent with its outcome."""
 
     def before_enqueue(
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None

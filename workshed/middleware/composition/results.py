@@ -49,16 +49,16 @@ class PostgresResults(ResultBackend):
 
 
 class Results(Stock, OutcomeMiddleware):
-    """dramatiq's `Results`, storing each result in the transaction of its job's outcome.
+    """Store each result in the transaction of its job's outcome, like dramatiq's `Results`.
 
-    A result is therefore available once its job is done, and a job that will be retried has none.
-    The result of a dead job is its error, which `get_result` raises as `ResultFailure`; that of a
-    discarded job is `None`.
+    You can read a result once its job has ended; a job that will be retried has none. The result of
+    a dead job is its error, which `get_result` raises as `ResultFailure`; that of a discarded job
+    is `None`.
 
     *Order:* above `OncePerMessage` and `TimeLimit`, so that their wrappers enclose this one and a
-    result is checked while the job can still fail. *Options:* `store_results=` (bool),
-    `result_ttl=` (milliseconds; by default 10 minutes); on a message `awaited=`: record that the
-    job has ended, whatever it returns.
+    result is checked while the job can still fail. *Options:* `store_results=` (bool; by default
+    `False`), `result_ttl=` (milliseconds; by default 10 minutes); on a message `awaited=`: record
+    that the job has ended, whatever it returns.
     """
 
     def __init__(self, backend: ResultBackend | None = None) -> None:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Limits(OutcomeMiddleware):
     """Take a slot of every limit before a job starts, or postpone the job if any limit is full.
 
-    Postponing costs no attempt. Waiting jobs are first come, first served: window and bucket limits
+    Waiting costs no attempt. Waiting jobs are first come, first served: window and bucket limits
     assign each job a start time, and for concurrency limits a finishing job wakes the next one in
     the transaction that stores its own outcome. Running jobs hold leases, so the slot of a worker
     that died is free 30 s later. A retry counts as another start.

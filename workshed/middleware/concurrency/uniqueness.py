@@ -34,11 +34,12 @@ Function = Callable[..., Any]
 class Uniqueness(OutcomeMiddleware):
     """Acquire, pass on and release the locks of unique jobs.
 
-    A key that is held from the send is acquired in the transaction that stores the job. It moves
-    with the job's generations and is released at its end, only by its holder; a job whose lock was
-    lost for another reason is never dropped. The run lock of a job that runs one at a time is a
-    lease: a process that was stopped for longer than the lease stores no outcome, and its job runs
-    again.
+    If a strategy holds the key from the send, the key is acquired in the transaction that stores
+    the job. It moves with the job through retries, and only the job that holds it releases it. A
+    job whose key was lost, for example because it expired, still runs.
+
+    If a strategy holds the key while the job runs, the lock is a lease. A process that was
+    suspended for longer than the lease stores no outcome, and its job runs again.
 
     *Order:* below `OncePerMessage` and `TimeLimit`, so that its wrapper encloses theirs.
     *Options:* `unique=` (a `Unique`); on a message `unique_key=`, `unique_for=` (milliseconds),

@@ -19,11 +19,11 @@ class TagsError(MiddlewareError):
 class Cancellation(OutcomeMiddleware):
     """Discard a cancelled job that failed or would run again; keep one that succeeded.
 
-    Otherwise its next generation would keep its lock until it is due and discarded, possibly for
-    days.
+    Without it, the retry of a cancelled job would keep its unique key until it is due and
+    discarded, possibly for days.
 
     *Order:* above all middleware that writes, because it replaces the outcome they would write.
-    *Options:* `tags=` (up to 10 short strings, by which rules and filters select jobs), also on a
+    *Options:* `tags=` (up to 10 short strings, by which you select jobs to cancel), also on a
     message, which then has both.
     """
 

@@ -25,9 +25,10 @@ from workshed.middleware.observer import Observer
 class Deduplication(OutcomeMiddleware, Observer):
     """Let each generation of a job take effect once.
 
-    A delivery that may have a copy checks for a stored outcome before it runs, and claims the
-    generation when it stores its own. If two copies run at the same time, the second to end rolls
-    back everything that it would have written.
+    Delivery is at-least-once, so RabbitMQ may deliver a message twice. A delivery that may have a
+    copy checks for a stored outcome before it runs, and claims the generation when it stores its
+    own. If two copies run at the same time, the second to end rolls back everything that it would
+    have written. This does not cover external calls, so make your jobs idempotent.
 
     A redelivered job records its start. If an earlier start has no outcome, the job may have killed
     its worker: it runs isolated, and after two isolated starts without an outcome it is dead.

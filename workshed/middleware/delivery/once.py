@@ -37,12 +37,12 @@ class OutcomeStore(Protocol):
 class OncePerMessage(Middleware):
     """Run an actor with `once=True` in the transaction that stores its once key and its outcome.
 
-    `db.transaction()` in the actor joins that transaction, and messages that the actor sends are
-    stored in it. A copy that finds the key does not run the actor; a copy that ends second rolls
-    back.
+    In the actor, your `db.transaction()` joins that transaction, and messages that you send are
+    stored in it. A duplicate that finds the key does not run the actor; a duplicate that ends
+    second rolls back.
 
     *Order:* below `TimeLimit`, so that its wrapper encloses `TimeLimit`'s and no time limit
-    interrupts a commit. *Options:* `once=` (bool).
+    interrupts a commit. *Options:* `once=` (bool; by default `False`).
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
 class History(Observer):
     """Record each delivery's outcome in the background; a worker that is killed loses some records.
 
-    Facts that must not be lost are stored elsewhere, in the transaction of the outcome.
+    Facts that you must not lose are stored elsewhere, in the transaction of the outcome.
 
     *Order:* any, because observers run after the outcome is stored.
     """

@@ -22,8 +22,10 @@ Actor = dramatiq.Actor[..., Any]
 class Redaction(Middleware):
     """Hide the values of secret arguments wherever jobs are shown.
 
-    *Options:* `redact=` (the names of parameters). The message still carries their values, because
-    the job needs them; history, logs, Sentry and the console show `[redacted]` instead.
+    History, logs, Sentry and the console show `[redacted]` instead. The message still carries the
+    values, because the job needs them.
+
+    *Options:* `redact=` (the names of parameters; by default none).
     """
 
     @property

@@ -27,9 +27,9 @@ FLUSH_S = 2.0
 class Sentry(Observer):
     """Report the failures that matter, and run each job in its own scope and transaction.
 
-    Active if `WORKSHED_SENTRY_DSN` is set or the application has initialised the SDK itself.
-    Otherwise nothing of the SDK is imported. If it is needed but not installed, workers do not
-    boot, and reporting raises the same `SettingsError`.
+    It is active if you set `WORKSHED_SENTRY_DSN`, or if your application has initialised the SDK
+    itself. By default it is not, and nothing of the SDK is imported. If it is needed but not
+    installed, workers do not boot, and reporting raises the same `SettingsError`.
 
     In a subclass you can add tags to reports (`tags`) and choose which outcomes are reported
     (`is_reported`).

@@ -49,9 +49,9 @@ class RunSpan:
 class Tracing(Observer):
     """Create a producer span for each send and a consumer span for each run.
 
-    The span of the first run is a child of its sender's span. Each later run starts a trace of its
-    own with a link to that span, because it may run days later, and no tool shows a trace that
-    lasts that long.
+    The span of the first run is a child of its sender's span. Each retry or other later run starts
+    a trace of its own with a link to that span, because it may run days later, and no tool shows
+    you a trace that lasts that long.
     """
 
     def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:

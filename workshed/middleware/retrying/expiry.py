@@ -18,9 +18,9 @@ MILLISECOND = timedelta(milliseconds=1)
 class Expiry(Middleware):
     """Mark a job dead (`expired`) instead of starting it too late.
 
-    The time runs from when the job was sent or, if it was delayed, from when it was due. Retries,
-    snoozes and other waits do not extend it. Retrying the dead job by hand restarts it. A job that
-    has started is not interrupted.
+    The time counts from when you sent the job or, if it was delayed, from when it was due. Retries,
+    snoozes and other waits do not extend it. If you retry the dead job by hand, the time starts
+    again. A job that has started is not interrupted.
 
     *Order:* below `Deduplication`, because a copy of a job whose outcome is stored is a duplicate,
     however old. *Options:* `expires=` (a `timedelta`; by default none); on a message in

@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Retries(OutcomeMiddleware):
     """Store the next generation of a job that runs again, or the row of a dead job.
 
-    A retry is a row of the schedule, committed before the delivery is acknowledged, so neither a
-    broker outage nor a crash in between can lose it.
+    A retry is a row of the schedule, committed before the delivery is acknowledged, so you lose it
+    neither by an outage of RabbitMQ nor by a crash in between.
 
     *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (by default the setting
     `WORKSHED_MAX_RETRIES`, 3), `min_backoff=` and `max_backoff=` (milliseconds; by default 15 s and

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabasePool(Middleware):
-    """Open the pool after the fork, and close it when the last job is done.
+    """Open the pool of connections after the fork, and close it after the last job.
 
     *Order:* above all middleware that uses it.
     """

@@ -65,9 +65,9 @@ class JobEventLoop(EventLoopThread):
 class EventLoop(Middleware):
     """Run `async def` actors on one event loop, which starts with the first of them.
 
-    A worker thread waits for each, so middleware treats async and other actors alike, and runs its
-    blocking calls. dramatiq's own `AsyncIO` starts a loop in every worker, even without async
-    actors.
+    A worker thread waits for each of them and runs its blocking calls, so your middleware needs
+    nothing special for async actors. Without async actors, no loop starts; dramatiq's own `AsyncIO`
+    starts one in every worker.
 
     *Order:* before anything wraps the function.
     """

@@ -17,8 +17,8 @@ STUCK_S = 10.0
 class ParentWatch(Middleware):
     """End a worker process of plain `dramatiq` whose master was killed.
 
-    dramatiq's worker process does not notice that, and would consume for ever alongside its
-    replacement.
+    dramatiq's worker process does not notice that, and would go on consuming next to the process
+    that replaces it.
     *Order:* last, because `after_*` hooks run in reverse order.
     """
 

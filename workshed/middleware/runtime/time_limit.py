@@ -113,8 +113,8 @@ class TimeLimit(Middleware):
     within 0.1 s, which the server then cancels. A call into C or on another socket is not
     interrupted, so set timeouts on your own sockets.
 
-    A function that has not ended at its hard limit is given up: its attempt fails, and the process
-    exits and is replaced. Other jobs of that process get the shutdown's grace.
+    If a function has not ended at its hard limit, its attempt fails, and the process exits and is
+    replaced. Other jobs of that process get the grace of a graceful shutdown.
 
     *Options:* `time_limit=` (milliseconds; a plain integer below 1 000 is refused; by default
     10 minutes), also on a message; `hard_time_limit=` (milliseconds; by default half as much again

@@ -38,7 +38,7 @@ MESSAGE_OPTION_HINTS = {
 class UnsupportedOptions(Middleware):
     """Refuse dramatiq options that would be ignored, and name the alternative.
 
-    Otherwise dramatiq would only ask whether you forgot to add a middleware.
+    By default dramatiq would only ask whether you forgot to add a middleware.
     """
 
     @property
