@@ -17,6 +17,7 @@ FILES = pages.files("docs/sending.md")
 WORKERS = pages.block("docs/operating.md", "workshed worker shop_actors")
 
 SEND = {
+    "reopen.py": "import reopen; reopen.reopen(1)",
     "invoice_again.py": "import invoice_again; invoice_again.invoice_again([1])",
     "script.py": "import script",
     "remind.py": "import remind",
