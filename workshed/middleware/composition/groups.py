@@ -26,12 +26,13 @@ TTL = timedelta(days=30)
 
 
 class Groups(GroupCallbacks, OutcomeMiddleware):
-    """Send the callbacks of dramatiq's groups, and count each job with its outcome.
+    """Send the callbacks of dramatiq's groups (its `GroupCallbacks`).
 
-    `group(messages)` with `add_completion_callback(message)`: each callback is sent once, in the
-    transaction that completes the last of the jobs, however often any of them was delivered. A
-    discarded or skipped job had nothing left to do, so it counts. A dead or cancelled job does not
-    count: the group stays incomplete until you retry the dead job.
+    Each job counts in the transaction of its outcome. `group(messages)` with
+    `add_completion_callback(message)`: each callback is sent once, in the transaction that
+    completes the last of the jobs, however often any of them was delivered. A discarded or skipped
+    job had nothing left to do, so it counts. A dead or cancelled job does not count: the group
+    stays incomplete until you retry the dead job.
     """
 
     def __init__(self) -> None:

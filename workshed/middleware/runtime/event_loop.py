@@ -65,9 +65,9 @@ class JobEventLoop(EventLoopThread):
 class EventLoop(Middleware):
     """Run `async def` actors on one event loop, which starts with the first of them.
 
-    A worker thread waits for each of them and runs its blocking calls, so your middleware needs
-    nothing special for async actors. Without async actors, no loop starts; dramatiq's own `AsyncIO`
-    starts one in every worker.
+    A worker thread waits for each of them, so your middleware needs nothing special for async
+    actors. The thread also runs the blocking calls that you pass to `db.run_in_job_thread`. Without
+    async actors, no loop starts; dramatiq's own `AsyncIO` starts one in every worker.
 
     *Order:* before anything wraps the function.
     """
