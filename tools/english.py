@@ -42,7 +42,7 @@ def _any_of(*words: str) -> re.Pattern[str]:
 
 NO_LIMIT = float("inf")
 MEASURES = (
-    Measure("you", _any_of("you", "your", "yours", "yourself"), 10, 3, NO_LIMIT),
+    Measure("you", _any_of("you", "your", "yours", "yourself"), 10, 5, NO_LIMIT),
     Measure("default", _any_of("defaults?"), 2, 0, NO_LIMIT),
     Measure("for example", _any_of("for example"), 0.5, 0, NO_LIMIT),
     Measure("avoided", _any_of(*AVOIDED), 0, 0, 0.2),
@@ -61,11 +61,14 @@ class Count(NamedTuple):
 
     def lags(self, least: Callable[[Measure], float]) -> list[str]:
         """Return the measures that are missed, with their numbers."""
-        return [
-            f"{measure.name} {rate:.1f}, should be {least(measure):g} to {measure.greatest:g}"
-            for measure in MEASURES
-            if not least(measure) <= (rate := self.rate(measure)) <= measure.greatest
-        ]
+        missed = []
+        for measure in MEASURES:
+            rate = self.rate(measure)
+            if rate < least(measure):
+                missed.append(f"{measure.name}: {rate:.1f}, should be {least(measure):g} or more")
+            if rate > measure.greatest:
+                missed.append(f"{measure.name}: {rate:.1f}, should be {measure.greatest:g} or less")
+        return missed
 
 
 def find_pages() -> Iterator[Path]:
