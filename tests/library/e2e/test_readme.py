@@ -6,7 +6,7 @@ import signal
 from tests import pages
 from tests.transcripts import begin, check, shell, steps
 
-FILES = pages.files("README.md")
+FILES = pages.files("README.md") | pages.files("README.md", "test")
 WORKER = pages.block("README.md", "worker")
 ORDER = pages.block("README.md", "order")
 

@@ -33,9 +33,6 @@ NOT_RUN = {
         "it needs a host to clone from; `tests/library/e2e/test_wheel.py` installs the wheel, and"
         " `tests/library/e2e/test_dev.py` runs `workshed dev`"
     ),
-    ("README.md", "See it run", "make demo"): (
-        "`tests/service/e2e/test_demo.py` runs the demo, and `make test` runs this"
-    ),
     ("deploy/README.md", "Containers", CONTAINER): (
         "no Docker is here; `tests/service/e2e/deploy/test_containers.py` builds it by buildah"
     ),
