@@ -24,6 +24,8 @@ CHANGING = {
     re.compile(r'(?<=port )"?\d+'): "PORT",
 }
 """Patterns of values that change with each run, and the words that replace them to compare."""
+QUIET = {"PYTEST_ADDOPTS": "-W 'ignore:Module already imported'"}
+"""For a pytest of a page: it would warn that Workshed is installed as editable here."""
 
 
 def steps(session):

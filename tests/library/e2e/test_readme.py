@@ -4,7 +4,7 @@ import os
 import signal
 
 from tests import pages
-from tests.transcripts import begin, check, shell, steps
+from tests.transcripts import QUIET, begin, check, shell, steps
 
 FILES = pages.files("README.md") | pages.files("README.md", "test")
 WORKER = pages.block("README.md", "worker")
@@ -18,7 +18,7 @@ def test_the_first_job_runs_as_printed(tmp_path, empty_database_url, vhost, even
     assert WORKER.startswith(exports)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    log, run = tmp_path / "worker.log", shell(tmp_path, **urls)
+    log, run = tmp_path / "worker.log", shell(tmp_path, **urls, **QUIET)
 
     worker = begin(WORKER.removeprefix(exports), log, **urls)
     try:
@@ -27,10 +27,11 @@ def test_the_first_job_runs_as_printed(tmp_path, empty_database_url, vhost, even
         eventually(lambda: ready in log.read_text() or worker.poll() is not None)
         assert worker.poll() is None, log.read_text()
 
-        (place, placed), (jobs, listed) = steps(ORDER)
+        (place, placed), (jobs, listed), (test, passed) = steps(ORDER)
         check(placed, run(place))
         eventually(lambda: "succeeded" in run(jobs))
         check(listed, run(jobs))
+        check(passed, run(test))
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(60)

@@ -54,9 +54,6 @@ NOT_RUN = {
     ("docs/demo.md", "The demo", "git clone … workshed && cd workshed"): (
         "it needs a host to clone from; `tests/service/e2e/test_demo.py` runs the demo"
     ),
-    ("docs/getting-started.md", "Servers", "git clone … workshed && cd workshed"): (
-        "it needs a host to clone from; `tests/library/e2e/test_dev.py` runs what `make dev` does"
-    ),
     ("docs/operating.md", "Quiet", QUIET): (
         "it needs a systemd; `tests/library/e2e/workers/test_quiet.py` sends the signal"
     ),
