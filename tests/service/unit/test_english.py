@@ -92,3 +92,13 @@ def test_a_page_lags_if_it_misses_one_measure():
     assert find_lagging({"short.md": Count(PAGE_WORDS, page)}) == {}
     assert find_lagging({"good.md": Count(words, page | {"you": 6})}) == {}
     assert find_lagging({"bad.md": Count(words, page | {"you": 6, "avoided": 1})}) != {}
+
+
+def test_a_page_made_from_docstrings_is_judged_by_its_avoided_words_only():
+    page = {measure.name: 0 for measure in MEASURES}
+    listed = {"docs/reference-api.md": Count(2 * PAGE_WORDS, page)}
+    poor = {"docs/reference-api.md": Count(2 * PAGE_WORDS, page | {"avoided": 1})}
+
+    assert find_lagging(listed) == {}
+    assert find_lagging(poor) == {"docs/reference-api.md": ["avoided: 1.7, should be 0.2 or less"]}
+    assert add_up(listed).words == 0
