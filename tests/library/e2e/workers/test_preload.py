@@ -300,7 +300,7 @@ def test_a_worker_that_cannot_boot_with_the_loaded_code_gets_the_next_code(
     workers = supervise("--preload", processes=1)
     actors.save(FORBIDDEN, version=2)
     workers.process.send_signal(signal.SIGHUP)
-    eventually(lambda: any("no other is restarted" in line for line in workers.said()))
+    eventually(lambda: any("no other process is replaced" in line for line in workers.said()))
     for pid in actors.forked(workers):
         os.kill(pid, signal.SIGKILL)
     wrong = "cannot start with these settings or arguments (2); restarting it"
