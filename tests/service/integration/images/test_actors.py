@@ -59,7 +59,7 @@ def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture, 
 
     (waiting,) = jobs.enqueued
     assert again.message_id == waiting.message_id
-    assert f"has the key 'process_image:[{attachment},800,600,85]'" in caplog.text
+    assert f"holds the unique key 'process_image:[{attachment},800,600,85]'" in caplog.text
     process_image.send(attachment, 200, 200)
     assert len(jobs.enqueued) == 2
 
