@@ -23,6 +23,8 @@ __all__ = ["start_sender"]
 NOW = Path(workshed.__file__).parents[1]
 SENT_BY_NOW = 1_000_000
 """The code that is here numbers the jobs that it sends from this one on."""
+RELAYS_READY = RELAY_READY, "relay is at work"
+"""What relays log once they run: of this code, and of code before 0.2.0."""
 ACTORS = """
 from datetime import timedelta
 from pathlib import Path
@@ -227,7 +229,7 @@ def start(start_worker, path, eventually):
     def start(folder):
         env = {"PYTHONPATH": path(folder), **settings_of(folder)}
         worker = start_worker("released", threads=4, env=env)
-        eventually(lambda: RELAY_READY in worker.text())
+        eventually(lambda: any(words in worker.text() for words in RELAYS_READY))
         return worker
 
     return start
