@@ -60,7 +60,7 @@ BROKER = (
 RETURNED = {"workshed.actor": (Actor, ConfiguredActor, AsyncConfiguredActor)}
 """Classes without a public name whose objects public functions return."""
 HEAD = """\
-The public names of Workshed, from `make reference`. A change needs a line in CHANGELOG.md.
+The public names of Workshed, written by `make reference`. A change needs an entry in CHANGELOG.md.
 """
 
 
