@@ -27,9 +27,11 @@ NOT_RUN = (
     "tests/library/unit/release",
     "tests/library/unit/test_licences.py",
     "tests/library/unit/typing",
+    "tests/service/unit/test_examples.py",
+    "tests/service/unit/test_website.py",
 )
-"""The first and last need tools that these environments lack; the second compares a page with the
-packages of the lock."""
+"""They need tools that these environments lack, for example those of a release and of the site;
+`test_licences` compares a page with the packages of the lock."""
 OLD = ("-W", "ignore::DeprecationWarning")
 """An old release may use features that a newer release of another project deprecates."""
 WORDS = (*UNIT, "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
