@@ -30,12 +30,26 @@ END_S = 1.0
 class JobEventLoop(EventLoopThread):
     """An event loop whose coroutines run blocking calls in the threads that wait for them."""
 
+    def run(self) -> None:
+        """Run the loop until `stop`.
+
+        asyncio ends a loop when a task on it raises `SystemExit` or `KeyboardInterrupt`. Here the
+        loop goes on, because all async jobs of the process share it, and their threads wait for it.
+        The job that awaits the task gets the error.
+        """
+        try:
+            self.logger.info("Starting event loop...")
+            while not self._has_stopped():
+                pass
+        finally:
+            self.loop.close()
+
     def run_coroutine(self, coro: Awaitable[R]) -> R:
         """Run a coroutine on the loop, and its calls in this thread.
 
         An interrupt of this thread cancels the coroutine, whose calls are run until it has ended.
         """
-        if not self.loop.is_running():
+        if self.loop.is_closed():  # between two calls of `run_forever` it does not run
             raise RuntimeError("the event loop has stopped, because its process is ending")
         thread = JobThread()
         task: asyncio.Task[Any] | None = None
@@ -60,6 +74,15 @@ class JobEventLoop(EventLoopThread):
                 self.loop.call_soon_threadsafe(cancel)
                 thread.serve(within_s=END_S)
                 raise
+
+    def _has_stopped(self) -> bool:
+        """Run the loop; return whether it was stopped, rather than ended by an error of a task."""
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as err:
+            self.logger.warning("a coroutine raised %r; the event loop goes on", err)
+            return False
+        return True
 
 
 class EventLoop(Middleware):
