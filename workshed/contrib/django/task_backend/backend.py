@@ -26,6 +26,7 @@ from workshed.contrib.django.task_backend.records import (
 from workshed.contrib.django.task_backend.registry import REGISTRY
 from workshed.contrib.django.task_backend.task_results import build_record, build_result
 from workshed.errors import SettingsError
+from workshed.jobs.history.attempts import to_storable
 from workshed.queues import Queue
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.build import get_broker
@@ -98,7 +99,9 @@ class TasksBackend(BaseTaskBackend):
 
     def get_result(self, result_id: str) -> TaskResult:
         """Return the result of a task as it is now; raises `TaskResultDoesNotExist`."""
-        found = _find_result(result_id)
+        text = str(result_id)  # a caller may keep it as a UUID
+        # PostgreSQL would refuse a text that it cannot store, and abort the caller's transaction.
+        found = _find_result(text) if to_storable(text) == text else None
         if found is None:
             raise TaskResultDoesNotExist(result_id)
         return found
