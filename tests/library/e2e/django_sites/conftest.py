@@ -6,6 +6,7 @@ import django
 import pytest
 
 from tests.databases import fresh_database, sibling
+from tests.library.e2e.django_sites.contract_project import HEAD, TASKS
 from tests.library.e2e.django_sites.task_project import TaskSite
 from tests.vhosts import fresh_vhost
 
@@ -49,6 +50,13 @@ def worker(site):
 def ask(site):
     """`ask("return 1 + 1")`: run the body of a function in a process of the project."""
     return site.open_shell().ask
+
+
+@pytest.fixture(scope="module")
+def run(site, ask):
+    """`run(code)`: as `ask`, with the tasks of `contract_project`."""
+    site.write("shop/contract.py", TASKS)
+    return lambda code: ask(HEAD + code)
 
 
 @pytest.fixture
