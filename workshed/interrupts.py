@@ -145,6 +145,11 @@ def add_ignored_listener(listener: Callable[[IgnoredInterrupt], None]) -> None:
     _listeners.append(listener)
 
 
+def raise_later(error: type[BaseException]) -> None:
+    """Let an interrupt be raised again in this thread, because the code around will ignore it."""
+    _notify_listeners(IgnoredInterrupt(thread_gate(), error))
+
+
 def _report_unraisable(args: "sys.UnraisableHookArgs", /) -> None:
     ignored = args.exc_type
     mine = thread_gate()

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,7 +19,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from workshed.errors import OpenTransactionError
-from workshed.interrupts import thread_gate
+from workshed.interrupts import raise_later, thread_gate
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,6 +107,10 @@ class JobThread:
             if self._is_closed:
                 raise job_has_ended()
             self._calls.put(call)
+        executor = waiting_executor()
+        if executor is not None:
+            with contextlib.suppress(RuntimeError):  # it does not wait any more
+                executor.submit(self._run_waiting)
         return call
 
     def open(self, block: "ThreadBlock") -> None:
@@ -125,6 +130,20 @@ class JobThread:
     def release(self, other: "JobThread") -> None:
         """Forget another thread, which has finished."""
         self._others.remove(other)
+
+    def _run_waiting(self) -> None:
+        """Run the calls that wait, within a call that waits for code which has submitted them."""
+        if not self.is_current:
+            return
+        try:
+            with self._gate.defer(), contextlib.suppress(queue.Empty):
+                while True:
+                    call = self._calls.get_nowait()
+                    if call is not None:
+                        with contextlib.suppress(BaseException):  # the caller has it
+                            call.run(self._gate.allow())
+        except BaseException as err:  # noqa: BLE001 -- an interrupt, which `asgiref` would ignore
+            raise_later(type(err))
 
     def _close(self, error: BaseException | None) -> None:
         with self._lock:
@@ -149,6 +168,17 @@ class JobThread:
                     call.result.set_exception(job_has_ended())
 
 
+def waiting_executor() -> Any | None:
+    """Return what runs calls in the thread that waits for this code by `asgiref`, if one does.
+
+    `async_to_sync` blocks the thread in which it is called, which may be that of a job. Django
+    calls asynchronous receivers of signals in this way.
+    """
+    # Another thread may be in the middle of importing it.
+    bridge: Any = getattr(sys.modules.get("asgiref.sync"), "AsyncToSync", None)
+    return None if bridge is None else getattr(bridge.executors, "current", None)
+
+
 def job_has_ended() -> OpenTransactionError:
     """Return the error of a coroutine that goes on after its job."""
     return OpenTransactionError("the job of this task has ended, and its transactions with it")
@@ -166,13 +196,14 @@ class ThreadCall(Generic[R]):
     def run(self, interruptible: AbstractContextManager[None]) -> None:
         """Call the function and store what it returns or raises.
 
-        Raises an interrupt, which ends the job, and no other error.
+        Raises an interrupt, which ends the job, and no other error: not that of a cancelled task
+        for which the function has waited, nor that of `sys.exit()`.
         """
         if not self.result.set_running_or_notify_cancel():
             return
         try:
             returned = self._call(interruptible)
-        except Exception as err:  # noqa: BLE001 -- it is the caller's
+        except (Exception, asyncio.CancelledError, SystemExit) as err:  # noqa: BLE001 -- the caller's
             self.result.set_exception(err)
         except BaseException as err:
             self.result.set_exception(err)

@@ -14,7 +14,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed.database.job_thread import JobThread, current_job_thread
+from workshed.database.job_thread import JobThread, current_job_thread, waiting_executor
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +142,16 @@ def is_django_in_use() -> bool:
 
 def _in_job_thread(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     @functools.wraps(function)
-    async def in_job_thread(*args: P.args, **kwargs: P.kwargs) -> R:
+    def in_job_thread(*args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        # Not in the coroutine, where `asgiref` finds it only after the first call.
+        return run(waiting_executor() is not None, *args, **kwargs)
+
+    async def run(has_outer: bool, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: FBT001 -- before those of the job
         thread = current_job_thread()
         if thread is not None and is_django_in_use():
             sync = sys.modules["asgiref.sync"]  # Django has loaded it
+            if has_outer:  # an asynchronous test runs this job, in the thread of that executor
+                sync.AsyncToSync.executors.current = None
             context = sync.ThreadSensitiveContext()
             # Until the end of the task and of those that it starts. Not entered, because leaving it
             # would give tasks that go on after the job a thread without its transaction.
@@ -164,4 +170,19 @@ class JobThreadExecutor:
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Let the thread call a function; raises `OpenTransactionError` if the job has ended."""
-        return self._thread.submit(functools.partial(function, *args, **kwargs)).result
+        return self._thread.submit(lambda: _call_on_loop(function, *args, **kwargs)).result
+
+
+def _call_on_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function of `asgiref`, which notes the event loop in the thread.
+
+    Without the note, `async_to_sync` of a later job that is not async starts a loop of its own
+    again, and does not run on that of the async jobs.
+    """
+    notes = vars(sys.modules["asgiref.sync"].SyncToAsync.threadlocal)
+    before = dict(notes)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        notes.clear()
+        notes.update(before)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from workshed import db
 from workshed.transport.latch import Latch
 
 T = TypeVar("T")
@@ -46,8 +47,14 @@ class EventLoopWait:
         return latch.is_open
 
     async def run_database_work(self, work: Callable[[], T]) -> T:
-        """Run it in another thread; cancelling the task does not stop it."""
-        return await asyncio.to_thread(work)
+        """Run it in another thread; cancelling the task does not stop it once it has begun.
+
+        Work in the transaction of a job goes to the thread of the job at once: from a third thread,
+        a thread that waits by `async_to_sync` for the sender could not be reached.
+        """
+        if db.joined_connection() is None:
+            return await asyncio.to_thread(work)
+        return await db.run_in_job_thread(work)
 
 
 def run_blocking(steps: Coroutine[Any, Any, T]) -> T:

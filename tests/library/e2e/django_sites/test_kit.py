@@ -22,6 +22,13 @@ def copy(order_id: int) -> None:
     note.send(order.total)
 
 
+@workshed.actor(once=True, max_retries=0)
+async def copy_async(order_id: int) -> None:
+    order = await Order.objects.aget(id=order_id)
+    await Order.objects.acreate(total=order.total + 1)
+    note.send(order.total)
+
+
 @workshed.actor()
 def note(total: int) -> None:
     with db.transaction() as conn:
@@ -293,9 +300,10 @@ def test_idempotence_of_the_orm(jobs):
     jobs.assert_idempotent(copy, order.id)
 """
 CLASSES = """
+from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
-from store.jobs import copy, note
+from store.jobs import copy, copy_async, note
 from store.models import Order
 from workshed.contrib.django.testing import JobsMixin
 
@@ -315,6 +323,18 @@ class RolledBackTest(JobsMixin, TestCase):
         self.jobs.assert_enqueued(copy, self.order.id)
         self.assertEqual(self.jobs.drain(), 2)
         self.assertEqual(totals(), [-2, 5, 6])
+
+    def test_an_async_job_sees_them_too(self):
+        copy_async.send(self.order.id)
+
+        self.assertEqual(self.jobs.drain(), 2)
+        self.assertEqual(totals(), [-2, 5, 6])
+
+    async def test_an_async_test_can_run_it(self):
+        await sync_to_async(copy_async.send)(self.order.id)
+
+        self.assertEqual(await sync_to_async(self.jobs.drain)(), 2)
+        self.assertEqual(await sync_to_async(totals)(), [-2, 5, 6])
 
     def test_another_sees_nothing_of_it(self):
         self.assertEqual(totals(), [5])
@@ -449,14 +469,14 @@ def test_it_does_the_same_where_transactions_commit(site):
 
 
 def test_classes_of_unittest_have_it_in_pytest_as_well(site):
-    assert "8 passed" in pytest_of(site, "store/tests.py")
+    assert "10 passed" in pytest_of(site, "store/tests.py")
 
 
 @pytest.mark.parametrize("words", [[], ["--parallel", "2"], ["--keepdb"]])
 def test_classes_of_unittest_have_the_kit(site, words):
     said = site.manage("test", "store", "--noinput", *words)
 
-    assert "Ran 8 tests" in said
+    assert "Ran 10 tests" in said
     assert "OK" in said
 
 

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
 from django.contrib.postgres import signals
 from django.db import IntegrityError, connection, connections, models, transaction
@@ -184,6 +184,10 @@ def create_in_block(book, number):
         book.objects.create(number=number)
 
 
+def in_job_thread(function):
+    return functools.partial(db.run_in_job_thread, function)
+
+
 def test_a_time_limit_interrupts_a_query_of_the_asynchronous_orm(actor, book, run, rows, numbers):
     @actor(queue_name="default", once=True, max_retries=0, time_limit=1_000)
     async def wait(number):
@@ -220,6 +224,73 @@ def test_a_task_that_goes_on_after_its_job_cannot_write_by_the_asynchronous_orm(
         eventually(lambda: refused)
 
     assert numbers() == [1]
+
+
+@pytest.mark.parametrize("move", [sync_to_async, in_job_thread])
+def test_code_for_which_the_thread_of_a_job_waits_can_use_that_thread(
+    move, actor, log, book, numbers, run, rows
+):
+    """As an asynchronous receiver of a signal does; each waited for the other."""
+
+    @actor(queue_name="default", actor_name="receive", once=True, max_retries=0)
+    async def receive(number):
+        async def received():
+            await book.objects.acreate(number=2)
+            await db.run_in_job_thread(book.objects.create, number=3)
+            log.send(4)
+            await log.broker.send_async(log.message(5))
+
+        def create():
+            book.objects.create(number=number)
+            async_to_sync(received)()
+
+        await move(create)()
+
+    run(receive, 1)
+
+    assert numbers() == [1, 2, 3]
+    assert rows("SELECT scope FROM workshed.once_keys") == [("receive",)]
+    assert rows("SELECT actor FROM workshed.schedule") == [("log",)] * 2
+
+
+def test_a_timeout_that_cancels_what_the_thread_waits_for_does_not_end_the_job(
+    actor, book, numbers, run
+):
+    @actor(queue_name="default", actor_name="impatient", once=True, max_retries=0)
+    async def impatient(number):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await sync_to_async(async_to_sync(asyncio.sleep))(60)
+        await book.objects.acreate(number=number)
+
+    run(impatient, 1)
+
+    assert numbers() == [1]
+
+
+def test_async_code_of_another_job_does_not_run_on_the_event_loop_of_async_jobs(
+    actor, book, working, eventually
+):
+    threads = []
+
+    @actor(queue_name="default", actor_name="on_loop", max_retries=0)
+    async def on_loop():
+        await book.objects.acount()
+        threads.append(threading.get_ident())
+
+    @actor(queue_name="default", actor_name="blocking", max_retries=0)
+    def blocking():
+        async def where():
+            return threading.get_ident()
+
+        threads.append(async_to_sync(where)())
+
+    with working("default", threads=1):
+        for number, each in enumerate((on_loop, blocking), 1):
+            each.send()
+            eventually(lambda number=number: len(threads) == number)
+
+    assert threads[0] != threads[1]
 
 
 def test_nothing_is_committed_before_the_job_ends(buy, numbers, run):
