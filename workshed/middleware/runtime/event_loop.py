@@ -30,6 +30,8 @@ END_S = 1.0
 class JobEventLoop(EventLoopThread):
     """An event loop whose coroutines run blocking calls in the threads that wait for them."""
 
+    _is_ending = False
+
     def run(self) -> None:
         """Run the loop until `stop`.
 
@@ -38,18 +40,22 @@ class JobEventLoop(EventLoopThread):
         The job that awaits the task gets the error.
         """
         try:
-            self.logger.info("Starting event loop...")
-            while not self._has_stopped():
-                pass
+            while not self._is_ending:
+                self._run_once()
         finally:
             self.loop.close()
+
+    def stop(self) -> None:
+        """Stop the loop, and wait until it has."""
+        self._is_ending = True
+        super().stop()  # type: ignore[no-untyped-call]  # dramatiq's
 
     def run_coroutine(self, coro: Awaitable[R]) -> R:
         """Run a coroutine on the loop, and its calls in this thread.
 
         An interrupt of this thread cancels the coroutine, whose calls are run until it has ended.
         """
-        if self.loop.is_closed():  # between two calls of `run_forever` it does not run
+        if not self.is_alive():
             raise RuntimeError("the event loop has stopped, because its process is ending")
         thread = JobThread()
         task: asyncio.Task[Any] | None = None
@@ -75,14 +81,11 @@ class JobEventLoop(EventLoopThread):
                 thread.serve(within_s=END_S)
                 raise
 
-    def _has_stopped(self) -> bool:
-        """Run the loop; return whether it was stopped, rather than ended by an error of a task."""
+    def _run_once(self) -> None:
         try:
             self.loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as err:
             self.logger.warning("a coroutine raised %r; the event loop goes on", err)
-            return False
-        return True
 
 
 class EventLoop(Middleware):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from datetime import timedelta
 
@@ -768,3 +769,27 @@ def test_a_call_that_has_not_begun_when_its_task_is_cancelled_is_left_out(
         eventually(lambda: calls)
 
     assert calls == ["next"]
+
+
+@pytest.mark.parametrize("how", ["on the event loop", "in the thread of the job"])
+def test_a_job_that_exits_does_not_end_the_event_loop(how, actor, working, rows, eventually):
+    """All later async jobs of the process failed."""
+    ended = []
+
+    @actor(queue_name="default", actor_name="leave", max_retries=0)
+    async def leave():
+        if how == "in the thread of the job":
+            await db.run_in_job_thread(sys.exit, 3)
+        sys.exit(3)
+
+    @actor(queue_name="default", actor_name="stay", max_retries=0)
+    async def stay():
+        ended.append(await db.run_in_job_thread(lambda: 1))
+
+    with working("default", threads=1):
+        leave.send()
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
+        stay.send()
+        eventually(lambda: ended)
+
+    assert rows("SELECT error_class FROM workshed.dead") == [("SystemExit",)]
