@@ -166,4 +166,5 @@ def test_a_killed_worker_runs_its_task_again(ask, finished):
 def test_the_history_names_the_task(ask, finished, site, eventually):
     finished(enqueue(ask, "add.enqueue(1)"))
 
-    eventually(lambda: "shop.tasks.add" in site.manage("workshed", "jobs"))
+    # Tests that run in parallel set COLUMNS, by which the table would be cut.
+    eventually(lambda: "shop.tasks.add" in site.manage("workshed", "jobs", COLUMNS="200"))

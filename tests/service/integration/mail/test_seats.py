@@ -134,7 +134,7 @@ def test_a_connection_that_idles_for_long_is_closed(one, other, scripted, monkey
     rest(one, server, 1)
 
     eventually(lambda: used()[0][1] == 0)
-    assert "QUIT" in scripted.heard
+    eventually(lambda: "QUIT" in scripted.heard)
 
 
 def test_a_worker_that_ends_gives_its_seats_up(one, other, scripted):
