@@ -137,7 +137,7 @@ def get_pool() -> "ConnectionPool[InterruptibleConnection]":
 
 
 def has_pool() -> bool:
-    """Tell whether this process has built its pool."""
+    """Return whether this process has built its pool."""
     return _process.pool is not None
 
 

@@ -58,7 +58,7 @@ class Secret:
         return hash(self._text)
 
     def __bool__(self) -> bool:
-        """Tell whether it is not empty."""
+        """Return whether it is not empty."""
         return bool(self._text)
 
 

@@ -117,7 +117,7 @@ def default_base_folder() -> Path:
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Tell whether a path is a folder, and belongs to this user."""
+    """Return whether a path is a folder, and belongs to this user."""
     state = folder.lstat()  # not `stat`: a link could lead anywhere
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
 
@@ -140,7 +140,7 @@ def remove_dead_process_files(folder: Path) -> None:
 
 
 def is_alive(called: str) -> bool:
-    """Tell whether the process with this `process_name` is alive."""
+    """Return whether the process with this `process_name` is alive."""
     pid = called.partition("-")[0]
     return pid.isdecimal() and process_name(int(pid)) == called and process_exists(int(pid))
 
@@ -156,7 +156,7 @@ def process_name(pid: int) -> str:
 
 
 def process_exists(pid: int) -> bool:
-    """Tell whether a process has this pid."""
+    """Return whether a process has this pid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

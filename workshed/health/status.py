@@ -120,7 +120,7 @@ KNOWN_FIELDS = frozenset(one.name for one in fields(ProcessStatus))
 
 
 def is_quiet(folder: Path) -> bool:
-    """Tell whether workers must start no more jobs."""
+    """Return whether workers must start no more jobs."""
     return (folder / QUIET_FILE).exists()
 
 

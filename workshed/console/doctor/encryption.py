@@ -69,7 +69,7 @@ def join_remote_hosts(hosts: list[str]) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Tell whether a name is a socket's or of the loopback interface; resolves no names."""
+    """Return whether a name is a socket's or of the loopback interface; resolves no names."""
     if not host or host[0] in "/@" or host == "localhost":
         return True
     try:

@@ -34,7 +34,7 @@ def parse_value(word: str) -> Any:
 
 
 def is_json(word: str) -> bool:
-    """Tell whether a word is JSON."""
+    """Return whether a word is JSON."""
     try:
         parse_json(word)
     except ValueError:

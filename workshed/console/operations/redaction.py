@@ -99,6 +99,6 @@ def _redact_row(row: R, known: Mapping[str, KnownActor]) -> R:
 
 
 def _has_messages(body: str | bytes) -> bool:
-    """Tell whether a message may contain others; a cheap test, because most do not."""
+    """Return whether a message may contain others; a cheap test, because most do not."""
     text = body if isinstance(body, bytes) else body.encode(errors="replace")
     return b'"pipe_target"' in text or b'"group_completion_callbacks"' in text

@@ -59,7 +59,7 @@ def find_send_call(known: KnownJob) -> SendCall | None:
 
 
 def _is_name(text: str) -> bool:
-    """Tell whether Python reads a text as this name; it normalizes some non-ASCII letters."""
+    """Return whether Python reads a text as this name; it normalizes some non-ASCII letters."""
     return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
 
 

@@ -54,7 +54,7 @@ class KnownJob:
 
     @property
     def is_known(self) -> bool:
-        """Tell whether any row is about this job."""
+        """Return whether any row is about this job."""
         rows = self.waiting or self.dead or self.runs or self.attempts or self.running
         return bool(rows or self.cancelled)
 
@@ -121,7 +121,7 @@ class KnownJob:
             yield JobEvent(due, "due", "delayed until then")
 
     def _has_same_due(self, due_at: datetime) -> bool:
-        """Tell whether its message has the same due time, so that the job was not moved since."""
+        """Return whether its message has the same due time, so that the job was not moved since."""
         due = _from_milliseconds(self._origin()[1].get("due"))
         return due is not None and abs(due - due_at) < TOLERANCE
 

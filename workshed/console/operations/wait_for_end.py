@@ -62,12 +62,12 @@ def find_final_state(
 
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:
-    """Tell whether it was cancelled while it waited, so that no worker will see it."""
+    """Return whether it was cancelled while it waited, so that no worker will see it."""
     return cancellations.is_cancelled(conn, message_id) and completed_generations.is_completed(
         conn, message_id, 0
     )
 
 
 def has_worker(conn: Connection, queue: str) -> bool:
-    """Tell whether a running worker consumes a queue."""
+    """Return whether a running worker consumes a queue."""
     return any(one.alive and queue in one.queues for one in workers.list_workers(conn))

@@ -31,7 +31,7 @@ class RollingRestart:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing is being replaced or waits to be."""
+        """Return whether nothing is being replaced or waits to be."""
         return self._old is None and not self._pending
 
     @property
@@ -70,7 +70,7 @@ class RollingRestart:
             self._old.stop(time.monotonic() + self._kill_after_s)
 
     def on_exit(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
-        """Tell whether the end of a child belongs to a replacement, and was handled."""
+        """Return whether the end of a child belongs to a replacement, and was handled."""
         if self._old is None or self._new is None:
             return False
         if child is self._old:
@@ -96,7 +96,7 @@ class RollingRestart:
         return False
 
     def on_start_failed(self, child: ManagedProcess, err: Exception) -> bool:
-        """Tell whether this was a successor; then its predecessor goes on."""
+        """Return whether this was a successor; then its predecessor goes on."""
         if child is not self._new:
             return False
         logger.error(

@@ -29,7 +29,7 @@ class WorkerLimits:
         self._limits_by_pid: dict[int, tuple[float, int | None]] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether there is any limit."""
+        """Return whether there is any limit."""
         return self._jobs is not None or self._memory_bytes is not None
 
     def exceeded_limit(self, pulse: ProcessStatus) -> str | None:

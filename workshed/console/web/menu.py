@@ -22,12 +22,12 @@ def build_menu() -> list[tuple[str, Sequence[Page]]]:
 
 
 def is_available(page: Page | Download) -> bool:
-    """Tell whether a page has anything to show in this installation."""
+    """Return whether a page has anything to show in this installation."""
     return has_schema(page.required_schema) and page.is_available()
 
 
 def has_schema(name: str) -> bool:
-    """Tell whether the database has a schema; a missing one is checked again after `RECHECK_S`."""
+    """Return whether the database has a schema; asks for a missing one again after `RECHECK_S`."""
     if name == "jobs" or name in _checked_schemas:
         return True
     if time.monotonic() - _checked_schemas.get(f"-{name}", -RECHECK_S) < RECHECK_S:

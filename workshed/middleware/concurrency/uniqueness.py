@@ -221,7 +221,7 @@ def claim_awaited_key(conn: Connection, job: Job) -> None:
 
 
 def has_key(job: Job) -> bool:
-    """Tell whether a job that starts has a key until it ends."""
+    """Return whether a job that starts has a key until it ends."""
     rule = None if job.unique is None else job.unique.rule
     until_executed = rule is None or rule.strategy == "until_executed"
     return until_executed and "unique_key" in job.message.options

@@ -63,7 +63,7 @@ def find_mismatch(value: object, hint: Any) -> Mismatch | None:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Tell whether a value of a common type fits its annotation; `False` if that is unknown.
+    """Return whether a value of a common type fits its annotation; `False` if that is unknown.
 
     It saves most sends the time of pydantic.
     """

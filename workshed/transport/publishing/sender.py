@@ -267,7 +267,7 @@ class Sender:
 
 
 def is_retryable(outgoing: OutgoingMessage) -> bool:
-    """Tell whether RabbitMQ could not take a message now, and did not refuse it for good.
+    """Return whether RabbitMQ could not take a message now, and did not refuse it for good.
 
     A classic queue refuses messages while its node stops, and when it is full. The answer does not
     tell which.

@@ -38,7 +38,7 @@ class Authenticators:
 
     @property
     def has_login(self) -> bool:
-        """Tell whether users can log in with a password."""
+        """Return whether users can log in with a password."""
         return bool(self.users)
 
     async def find_user(self, request: Request, *, is_use: bool = True) -> Who | None:

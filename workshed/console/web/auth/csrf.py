@@ -41,7 +41,7 @@ class ActionForm:
         return list(dict.fromkeys(self.fields.get(name, ())))
 
     def has(self, name: str) -> bool:
-        """Tell whether a field has a value."""
+        """Return whether a field has a value."""
         return bool(self.one(name))
 
 
@@ -102,7 +102,7 @@ def _is_of_browser(request: Request) -> bool:
 
 
 def _is_same_origin(request: Request) -> bool:
-    """Tell whether a page of this origin sent the request; browsers send one of two headers."""
+    """Return whether a page of this origin sent the request; browsers send one of two headers."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None and fetched_from != "same-origin":
         return False

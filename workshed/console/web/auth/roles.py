@@ -20,5 +20,5 @@ class Who:
 
     @property
     def may_act(self) -> bool:
-        """Tell whether they may change anything; a reader may only look."""
+        """Return whether they may change anything; a reader may only look."""
         return self.role == "operator"

@@ -47,7 +47,7 @@ def file_response(made: DownloadContent) -> Response:
 
 
 def wants_json(request: Request) -> bool:
-    """Tell whether a program sent the request, and not a browser."""
+    """Return whether a program sent the request, and not a browser."""
     path, accept = request.scope["path"], request.headers.get("accept", "")
     return path.endswith(".json") or (JSON in accept and "text/html" not in accept)
 
