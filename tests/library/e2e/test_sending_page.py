@@ -35,6 +35,7 @@ SEND = {
         "assert answer.status_code == 201, answer"
     ),
 }
+CREATE_TABLE = "from shop_actors import create_table; create_table()"
 NODE = "send.mjs"
 MODULES = Path(sys.prefix, "node", "node_modules")
 """What `.ci/node` installs."""
@@ -47,7 +48,7 @@ def project(tmp_path, conn, run, environment):
     for name, text in (SHOP | FILES).items():
         (tmp_path / name).write_text(text)
     conn.autocommit = True
-    code, output = run("tables.py", **environment)
+    code, output = run("-c", CREATE_TABLE, **environment)
     assert code == 0, output
     return tmp_path
 

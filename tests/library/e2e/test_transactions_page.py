@@ -15,6 +15,7 @@ PAGE = pages.text("docs/transactions.md")
 FILES = pages.files("docs/transactions.md")
 GRANTS = pages.block("docs/transactions.md", "GRANT")
 SHOP = pages.files("README.md")
+CREATE_TABLE = "from shop_actors import create_table; create_table()"
 SEND = """
 import asyncio, os, pathlib
 import django, psycopg, sqlalchemy
@@ -91,7 +92,7 @@ def project(tmp_path, run, environment):
     """A folder with the files of README and of the page, and README's table."""
     for name, text in (SHOP | FILES).items():
         (tmp_path / name).write_text(text)
-    code, output = run("tables.py", **environment)
+    code, output = run("-c", CREATE_TABLE, **environment)
     assert code == 0, output
 
 
