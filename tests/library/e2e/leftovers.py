@@ -103,6 +103,16 @@ class Shop:
         """Run Python to its end; return what it prints."""
         return self.run(sys.executable, *words, code=code)
 
+    def place_before_and_after(self, worker, start_worker, eventually):
+        """Place an order with the worker of the system that it leaves, and one with Workshed's."""
+        with self.running(*worker):
+            self.python("-c", "from shop_tasks import place_order; place_order()")
+            eventually(lambda: self.rows("SELECT * FROM orders") == [(1, 1, 0)])
+
+        start_worker("shop_jobs", threads=2)
+        self.python("-c", "from shop_jobs import place_order; place_order()")
+        eventually(lambda: (2, 1, 0) in self.rows("SELECT * FROM orders"))
+
     def python_killed_before(self, place, *words):
         """Run a script, which is killed before its third call of `module:Class.method`."""
         module, _, method = place.partition(":")

@@ -41,13 +41,8 @@ def celery(shop, vhost):
 
 
 def test_the_application_before_and_after(celery, start_worker, eventually):
-    with celery.running(*WORKER):
-        celery.python("-c", "from shop_tasks import place_order; place_order()")
-        eventually(lambda: celery.rows("SELECT * FROM orders") == [(1, 1, 0)])
+    celery.place_before_and_after(WORKER, start_worker, eventually)
 
-    start_worker("shop_jobs", threads=2)
-    celery.python("-c", "from shop_jobs import place_order; place_order()")
-    eventually(lambda: (2, 1, 0) in celery.rows("SELECT * FROM orders"))
     celery.make_due()
     eventually(lambda: celery.rows("SELECT * FROM orders ORDER BY 1") == [(1, 1, 0), (2, 1, 1)])
 

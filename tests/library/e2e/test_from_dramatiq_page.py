@@ -70,13 +70,9 @@ def test_the_application_before_and_after(shop, url, start_worker, eventually):
     shop.env["BROKER_URL"] = url
     shop.write(FILES)
     shop.execute(TABLE_OF_ORDERS)
-    with shop.running(sys.executable, "-m", "dramatiq", "shop_tasks", "-p", "1", "-t", "2"):
-        shop.python("-c", "from shop_tasks import place_order; place_order()")
-        eventually(lambda: shop.rows("SELECT * FROM orders") == [(1, 1, 0)])
+    stock = (sys.executable, "-m", "dramatiq", "shop_tasks", "-p", "1", "-t", "2")
 
-    start_worker("shop_jobs", threads=2)
-    shop.python("-c", "from shop_jobs import place_order; place_order()")
-    eventually(lambda: (2, 1, 0) in shop.rows("SELECT * FROM orders"))
+    shop.place_before_and_after(stock, start_worker, eventually)
 
 
 def test_the_steps_of_the_page(

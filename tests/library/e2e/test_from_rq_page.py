@@ -53,13 +53,8 @@ def rq(redis_shop):
 
 
 def test_the_application_before_and_after(rq, start_worker, eventually):
-    with rq.running(*WORKER):
-        rq.python("-c", "from shop_tasks import place_order; place_order()")
-        eventually(lambda: rq.rows("SELECT * FROM orders") == [(1, 1, 0)])
+    rq.place_before_and_after(WORKER, start_worker, eventually)
 
-    start_worker("shop_jobs", threads=2)
-    rq.python("-c", "from shop_jobs import place_order; place_order()")
-    eventually(lambda: (2, 1, 0) in rq.rows("SELECT * FROM orders"))
     rq.make_due()
     eventually(lambda: rq.rows("SELECT * FROM orders ORDER BY 1") == [(1, 1, 0), (2, 1, 1)])
 

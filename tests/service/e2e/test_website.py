@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.loopback import Loopback
-from tools.website.building import build_site
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
@@ -23,14 +22,6 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The folder of the site."""
-    folder = tmp_path_factory.mktemp("site") / "site"
-    build_site(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

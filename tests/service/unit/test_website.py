@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from tests.root import ROOT
 from tools.website import sources
-from tools.website.building import BuildError, build_site, run_generator
+from tools.website.building import BuildError, run_generator
 from tools.website.markdown import LinkTarget, convert_page
 from tools.website.staging import DeadLinkError, Stage
 
@@ -54,14 +54,6 @@ class ConfigurationLoader(yaml.SafeLoader):
 
 
 ConfigurationLoader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site, built as `make docs` does; a warning would fail here."""
-    folder = tmp_path_factory.mktemp("site") / "site"
-    build_site(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

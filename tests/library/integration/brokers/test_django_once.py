@@ -127,7 +127,22 @@ def test_a_run_that_fails_after_the_write_leaves_nothing(buy, numbers, run, rows
     assert rows("SELECT actor FROM workshed.schedule WHERE actor = 'log'") == []
 
 
-def test_an_async_job_writes_in_its_thread(actor, book, numbers, run, rows):
+@pytest.fixture
+def assert_commits_with_the_outcome(run, numbers, rows):
+    """Assert what a job leaves that fails for 13 after its writes, and what it writes for 1."""
+
+    def check(actor, written):
+        run(actor, 13, outcome="dead")
+        assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
+
+        run(actor, 1)
+        assert numbers() == written
+        assert rows("SELECT scope FROM workshed.once_keys") == [(actor.actor_name,)]
+
+    return check
+
+
+def test_an_async_job_writes_in_its_thread(actor, book, numbers, assert_commits_with_the_outcome):
     """What two functions write commits together, and an error in one of them undoes only that."""
 
     def write(number):
@@ -146,16 +161,11 @@ def test_an_async_job_writes_in_its_thread(actor, book, numbers, run, rows):
         if number == 13:
             raise OSError("no")
 
-    run(buy_async, 13, outcome="dead")
-    assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
-
-    run(buy_async, 1)
-    assert numbers() == [1, 3]
-    assert rows("SELECT scope FROM workshed.once_keys") == [("buy_async",)]
+    assert_commits_with_the_outcome(buy_async, [1, 3])
 
 
 def test_the_asynchronous_orm_writes_in_the_transaction_of_the_job(
-    actor, book, numbers, run, rows, counted
+    actor, book, numbers, assert_commits_with_the_outcome, counted
 ):
     """On a connection of another thread it would have committed at once, and twice for two runs."""
 
@@ -170,12 +180,7 @@ def test_the_asynchronous_orm_writes_in_the_transaction_of_the_job(
         if number == 13:
             raise OSError("no")
 
-    run(buy_async, 13, outcome="dead")
-    assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
-
-    run(buy_async, 1)
-    assert numbers() == [1, 2, 3]
-    assert rows("SELECT scope FROM workshed.once_keys") == [("buy_async",)]
+    assert_commits_with_the_outcome(buy_async, [1, 2, 3])
     assert counted("once_unused_total", actor="buy_async") == 0
 
 
