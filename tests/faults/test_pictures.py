@@ -33,7 +33,7 @@ ENDED = """
       LEFT JOIN shop.image_variants AS v ON v.original = a.sha256
      WHERE a.refusal IS NOT NULL OR v.original IS NOT NULL
 """
-TOLD = """
+NOTIFIED = """
     SELECT data->>'attachment_id' FROM public.told
      WHERE event IN ('image_processed', 'image_refused')
 """
@@ -202,7 +202,7 @@ def test_each_picture_is_made_or_refused_once(
     came = ended()
     made = {number for number, (_, sha) in came.items() if sha}
     of = {name: {n for n, kind in kinds.items() if kind == name} for name in KINDS}
-    told = Counter(int(number) for (number,) in conn.execute(TOLD))
+    told = Counter(int(number) for (number,) in conn.execute(NOTIFIED))
     judged(
         Result(
             lost=len(of["good"] - made) + len(kinds.keys() - came.keys()),

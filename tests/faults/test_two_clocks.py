@@ -57,7 +57,7 @@ MADE = (
     "SELECT created_by, count(*) FROM workshed.periodic_runs "
     "WHERE job = 'hourly' GROUP BY 1 ORDER BY 1"
 )
-TOLD = "SELECT job, scheduled_for, count(*) FROM public.runs GROUP BY 1, 2"
+RUNS = "SELECT job, scheduled_for, count(*) FROM public.runs GROUP BY 1, 2"
 
 
 class Hosts:
@@ -127,7 +127,7 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
         eventually(lambda: rows("SELECT 1 WHERE workshed.now() > %s", moment), within_s=60)
 
     def told():
-        return {(job, scheduled_for): times for job, scheduled_for, times in rows(TOLD)}
+        return {(job, scheduled_for): times for job, scheduled_for, times in rows(RUNS)}
 
     move(NINE - HOUR / 2)
     hosts.start()

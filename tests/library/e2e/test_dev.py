@@ -24,7 +24,7 @@ from tests.transcripts import check, steps
 from workshed.devserver import state
 
 WORKSHED = [sys.executable, "-m", "workshed"]
-[(CLUSTER, TOLD)] = steps(pages.block("docs/servers.md", "$ workshed dev --nodes"))
+[(CLUSTER, REPORTED)] = steps(pages.block("docs/servers.md", "$ workshed dev --nodes"))
 PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 
@@ -232,7 +232,7 @@ def test_the_output_of_a_cluster_is_that_of_the_page():
             said += line
         process.terminate()
 
-    check(TOLD, said[said.index("RabbitMQ UI") :], PIDS)
+    check(REPORTED, said[said.index("RabbitMQ UI") :], PIDS)
     assert process.returncode == 0
 
 

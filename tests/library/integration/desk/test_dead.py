@@ -490,7 +490,7 @@ def test_a_job_that_dies_after_the_preview_is_not_discarded_without_a_question(
             "gone: no longer dead. Another operator has already handled it",
         ),
         (
-            {"every": "yes", "actor": "nobody"},
+            {"every": "yes", "actor": "unknown"},
             404,
             "Jobs: none. Another operator has already handled it",
         ),
