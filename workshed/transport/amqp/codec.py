@@ -22,6 +22,9 @@ SHORT = struct.Struct(">H")
 ULONG = struct.Struct(">Q")
 UINT, INT, LONG = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q")
 
+KIND_INT, KIND_LONG, KIND_STRING, KIND_BOOLEAN = b"IlSt"
+"""The types of the values in a table that are read here."""
+
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
 DELIVERY_MODE, PRIORITY, MORE_FLAGS = 1 << 12, 1 << 11, 1
 
@@ -154,20 +157,20 @@ def _parse_table(data: bytes, at: int, end: int) -> dict[str, Any] | None:
         name_end = at + 1 + data[at]
         name = data[at + 1 : name_end].decode(errors="replace")
         kind, at = data[name_end], name_end + 1
-        if kind == ord("I"):
+        if kind == KIND_INT:
             (found[name],) = INT.unpack_from(data, at)
             at += 4
-        elif kind == ord("l"):
+        elif kind == KIND_LONG:
             (found[name],) = LONG.unpack_from(data, at)
             at += 8
-        elif kind == ord("S"):
+        elif kind == KIND_STRING:
             (length,) = UINT.unpack_from(data, at)
             at += 4 + length
             try:
                 found[name] = data[at - length : at].decode()
             except UnicodeDecodeError:
                 return None
-        elif kind == ord("t"):
+        elif kind == KIND_BOOLEAN:
             found[name] = bool(data[at])
             at += 1
         else:

@@ -1,7 +1,8 @@
 """pika's connection, with a fast path for deliveries and publishes."""
 
+import ssl
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
@@ -58,8 +59,26 @@ class FastConnection(pika.SelectConnection):
         finally:
             self._batched_frames = None
             if gathered:
-                self._adapter_emit_data(b"".join(gathered))
-                self._transport._on_socket_writable()  # noqa: SLF001 -- what its loop calls
+                self._write_now(b"".join(gathered))
+
+    def _write_now(self, data: bytes) -> None:
+        """Write to the socket; what it does not take now waits in pika's buffer, in order.
+
+        pika would make two more system calls for each write: they begin and end the wait until the
+        socket is writable, which it nearly always is.
+        """
+        transport = self._transport
+        sock = transport._sock  # noqa: SLF001 -- no other way
+        if isinstance(sock, ssl.SSLSocket):  # needs the steps of pika around each write
+            self._adapter_emit_data(data)
+            transport._on_socket_writable()  # noqa: SLF001 -- what its loop calls
+            return
+        if transport.get_write_buffer_size() == 0:
+            # An error is pika's to handle, which meets it likewise.
+            with suppress(OSError):
+                data = data[sock.send(data) :]
+        if data:
+            self._adapter_emit_data(data)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if self._batched_frames is None:

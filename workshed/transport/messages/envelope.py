@@ -302,6 +302,8 @@ def _find_unknown(options: dict[str, Any], added: Collection[str]) -> str | None
         names = options.keys() - OPTIONS.keys() - set(added)
         if names:
             return min(names)
+    if "group_completion_callbacks" not in options and "pipe_target" not in options:
+        return None
     following = [*options.get("group_completion_callbacks", ())]
     if "pipe_target" in options:
         following.append(options["pipe_target"])
