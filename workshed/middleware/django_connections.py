@@ -56,8 +56,9 @@ class DjangoConnections(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close unusable connections, and let Django check the others on first use."""
-        self._state.outer = {id(each) for each in list_connections() if each.in_atomic_block}
-        renew_connections()
+        if is_django_in_use():
+            self._state.outer = {id(each) for each in list_connections() if each.in_atomic_block}
+            renew_connections()
 
     def after_process_message(
         self,
@@ -68,13 +69,15 @@ class DjangoConnections(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Close the connections that Django would close after a request."""
-        drop_unfinished(self._state.__dict__.pop("outer", set()))
-        renew_connections()
+        if is_django_in_use():
+            drop_unfinished(self._state.__dict__.pop("outer", set()))
+            renew_connections()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Close them likewise after a job that was skipped by a check or by itself."""
-        drop_unfinished(self._state.__dict__.pop("outer", set()))
-        renew_connections()
+        if is_django_in_use():
+            drop_unfinished(self._state.__dict__.pop("outer", set()))
+            renew_connections()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         """Close all connections of a thread that ends."""
@@ -134,6 +137,8 @@ def list_connections() -> list[Any]:
 
 def is_django_in_use() -> bool:
     """Return whether this process has loaded Django's database layer and its settings."""
+    if "django.db" not in sys.modules:  # asked twice for each job
+        return False
     # Another thread may be in the middle of importing either.
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     has_connections = hasattr(sys.modules.get("django.db"), "connections")

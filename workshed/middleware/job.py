@@ -25,6 +25,8 @@ class Job:
     a job has a class of its own in `job_state`.
     """
 
+    run_id: tuple[str, int]
+    """What names this run: the message, and its generation."""
     isolated = False
     """Nothing else runs in this process."""
     outcome: "Outcome | None" = None
@@ -57,7 +59,7 @@ class Job:
         *,
         may_be_duplicate: bool,
         redelivered: bool = False,
-        published: datetime | None = None,
+        published_s: float | None = None,
         isolated: bool = False,
     ) -> None:
         self.message = message
@@ -65,11 +67,14 @@ class Job:
         """A copy of it may exist: redelivered, sent again, or by a relay. Deduplication looks."""
         self.redelivered = redelivered
         """It was delivered before, or may have been, so it may have been started."""
-        self.published_at = published
-        """When this copy was published to RabbitMQ, by the sender's clock."""
+        self.published_s = published_s
+        """When this copy was published to RabbitMQ, by the sender's clock; Unix s."""
         self.notes: dict[str, Any] = {}
         """What observers keep about it while it runs, each under its own name."""
         options = message.options
+        self.is_plain = not options and not may_be_duplicate
+        """Its first delivery, without options: most checks and steps depend on its actor alone."""
+        self.run_id = message.message_id, int(options.get("generation", 0))
         self.trace = traces.find_trace_id(options) if "trace" in options else None
         """The id of its trace: the sender's, unless an observer has started another."""
         if isolated:
@@ -79,11 +84,6 @@ class Job:
     def actor(self) -> str:
         """The name of its actor."""
         return self.message.actor_name
-
-    @property
-    def run_id(self) -> tuple[str, int]:
-        """What names this run: the message, and its generation."""
-        return self.message.message_id, self.generation
 
     @property
     def log_fields(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Job:
     @property
     def generation(self) -> int:
         """How often the message was sent again; never reset."""
-        return int(self.message.options.get("generation", 0))
+        return self.run_id[1]
 
     def redact(self, text: str) -> str:
         """Hide what is secret in a text about it."""
@@ -149,14 +149,20 @@ class Job:
         return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
+    def published_at(self) -> datetime | None:
+        """When this copy was published to RabbitMQ, by the sender's clock."""
+        at = self.published_s
+        return None if at is None else datetime.fromtimestamp(at, UTC)
+
+    @property
     def queue_wait_s(self) -> float | None:
         """How long it waited in its queue and in this worker's memory until its actor started.
 
         In seconds, from when this copy was published to RabbitMQ, by the sender's clock.
         """
-        if self.started_at is None or self.published_at is None:
+        if self.started_at is None or self.published_s is None:
             return None
-        return max(self.started_at - self.published_at.timestamp(), 0.0)
+        return max(self.started_at - self.published_s, 0.0)
 
     @property
     def batch(self) -> str | None:
@@ -239,6 +245,14 @@ class OutcomeMiddleware(Middleware):
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether this middleware writes anything; if none does, no transaction starts."""
         return outcome.kind != "succeeded"
+
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether it may write about a plain job of this actor that has succeeded.
+
+        Asked once for each actor. If not, `handles` is not asked for jobs that are delivered for
+        the first time, have no options, and leave no result and no successors.
+        """
+        return True
 
     def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Write what follows from the outcome.

@@ -73,6 +73,10 @@ class Consumption:
         self.execution.work.put_all(items)
 
     def _find_unrunnable(self, delivery: Delivery) -> Callable[[], bool] | None:
+        if not delivery.job.message.options:
+            actor = self._broker.actors.get(delivery.actor_name)
+            if actor is not None and getattr(actor, "arguments", None) is None:
+                return None
         if self._find_unknown(delivery) is None:
             return None
         return functools.partial(self._import_or_store, delivery)

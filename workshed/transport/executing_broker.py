@@ -2,14 +2,15 @@
 
 import functools
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import dramatiq
 from dramatiq.middleware import Middleware
 
 from workshed import db
 from workshed.database.postgres import Connection
 from workshed.jobs.outbox.schedule import Reason
-from workshed.middleware import Job, Outcome, OutcomeKnown
+from workshed.middleware import Job, Outcome, OutcomeKnown, plain_jobs
 from workshed.middleware.composition.callbacks import strip_delay
 from workshed.queues import Queue
 from workshed.transport.arguments.actor_arguments import ActorArguments
@@ -40,8 +41,9 @@ class ExecutingBroker(WorkshedBroker):
 
     def _start(self, delivery: "Delivery") -> None:
         """Run the checks before a job, which may prevent it from running."""
-        hooks = self._hooks_for("before_process_message")
-        arguments = getattr(self.actors[delivery.actor_name], "arguments", None)
+        actor = self.actors[delivery.actor_name]
+        hooks = self._checks_for(actor, delivery.job)
+        arguments = getattr(actor, "arguments", None)
         if arguments is None:
             self._execution.start(delivery, hooks, self)
             return
@@ -49,6 +51,20 @@ class ExecutingBroker(WorkshedBroker):
         self._execution.start(delivery, [decode, *hooks], self)
         # Only now, because hooks get the message as it travels.
         delivery.args, delivery.kwargs = delivery.job.arguments or (delivery.args, delivery.kwargs)
+
+    def _checks_for(self, actor: dramatiq.Actor[..., Any], job: Job) -> list[Any]:
+        """Return the checks that may concern a job; for plain jobs, found once for each actor."""
+        if not job.is_plain:
+            return self._hooks_for("before_process_message")
+        name = f"checks of {actor.actor_name}"
+        found = self._hooks.get(name)
+        if found is None:
+            found = self._hooks[name] = [
+                hook
+                for hook in self._hooks_for("before_process_message")
+                if plain_jobs.may_check(hook, actor)
+            ]
+        return found
 
     def _conclude(
         self,

@@ -67,16 +67,14 @@ def encode_row(  # noqa: PLR0913 -- a row has this many columns
             _COUNT,
             _text(message_id),
             _TWO_NUMBERS.pack(4, generation, 4, attempt),
-            _cached_text(queue),
-            _cached_text(actor),
-            _cached_text(outcome),
+            _cached_texts(queue, actor, outcome),
             said,
             _times(sent, published, started, ended, queue_wait_s, duration_s),
             _seconds(retry_in_s),
             _cached_text(worker),
-            _text(parent),
+            _NULL if parent is None else _text(parent),
             _cached_text(origin),
-            _text(trace),
+            _NULL if trace is None else _text(trace),
             _text_array(tags) if tags else _NO_TAGS,
             _cached_text(release),
             _text(arguments),
@@ -100,6 +98,12 @@ def _text(value: str | None) -> bytes:
 
 _cached_text = lru_cache(maxsize=1_000)(_text)
 """For texts that repeat often."""
+
+
+@lru_cache(maxsize=1_000)
+def _cached_texts(*values: str) -> bytes:
+    """Encode columns in a row whose texts repeat together."""
+    return b"".join([_text(value) for value in values])
 
 
 def _times(

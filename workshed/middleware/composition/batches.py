@@ -1,5 +1,9 @@
 """Record in a batch that one of its jobs has ended."""
 
+from typing import Any
+
+import dramatiq
+
 from workshed.database.postgres import Connection
 from workshed.jobs.batches import batches
 from workshed.jobs.batches.batches import BatchJobEnd
@@ -15,6 +19,10 @@ class Batches(OutcomeMiddleware):
     of a batch's last job takes.
     *Options:* on a message `batch=`, the id of its batch.
     """
+
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: a job of a batch has options."""
+        return False
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a job of a batch has ended."""

@@ -100,6 +100,10 @@ class Callbacks(OutcomeMiddleware):
         wanted = told or "pipe_target" in message.options
         self._current.job = message.job if wanted else None
 
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: only a job with successors."""
+        return False
+
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the outcome has anything to send."""
         if outcome.kind == "succeeded":

@@ -46,6 +46,10 @@ class Groups(GroupCallbacks, OutcomeMiddleware):
     # Disabled, because `on_outcome` counts each job, and only once.
     after_process_message = Middleware.after_process_message
 
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: a job of a group has options."""
+        return False
+
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a job of a group with callbacks is done."""
         if "group_completion_uuid" not in job.message.options:

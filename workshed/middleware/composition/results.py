@@ -73,6 +73,10 @@ class Results(Stock, OutcomeMiddleware):
         self._broker = broker
         actor.fn = self._wrap(actor.fn, always=bool(actor.options.get("store_results")))
 
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: only a job with a result to store."""
+        return False
+
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether there is a result to store."""
         if outcome.kind == "succeeded":

@@ -85,6 +85,10 @@ class Limits(OutcomeMiddleware):
         ):
             self._renewal.start()
 
+    def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether the actor has limits."""
+        return actor.actor_name in self._limits_by_actor
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Take the job's slots; postpone a job that does not get them."""
         if message.actor_name not in self._limits_by_actor:
@@ -113,6 +117,10 @@ class Limits(OutcomeMiddleware):
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop renewing, because no job runs any more."""
         self._renewal.stop()
+
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether the actor has limits."""
+        return actor.actor_name in self._limits_by_actor
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the outcome frees a slot, or starts or ends a wait for one."""

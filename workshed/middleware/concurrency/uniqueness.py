@@ -84,6 +84,10 @@ class Uniqueness(OutcomeMiddleware):
         """Start renewing run locks."""
         self._renewal.start()
 
+    def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether its jobs are unique."""
+        return actor.options.get("unique") is not None
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Acquire the key that the job waited for, or its run lock; release a key that ends now."""
         job: Job = message.job
@@ -128,6 +132,10 @@ class Uniqueness(OutcomeMiddleware):
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop renewing, because no job runs any more."""
         self._renewal.stop()
+
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether its jobs are unique."""
+        return actor.options.get("unique") is not None
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether the job has a key or a run lock."""

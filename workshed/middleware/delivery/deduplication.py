@@ -2,8 +2,11 @@
 
 import os
 import socket
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import timedelta
+from typing import Any
 
+import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 
 from workshed import db
@@ -40,6 +43,10 @@ class Deduplication(OutcomeMiddleware, Observer):
         """Keep `retention`, for which outcomes are remembered."""
         self.retention = retention
 
+    def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: only what may have a copy is checked."""
+        return False
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Skip a job that has its outcome, end one that must not run, and record a start."""
         job: Job = message.job
@@ -60,6 +67,10 @@ class Deduplication(OutcomeMiddleware, Observer):
                 conn, job.message_id, job.generation, isolated=job.isolated, host=host, pid=pid
             )
 
+    def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return False: only copies and retries are counted."""
+        return False
+
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
         return job.may_be_duplicate or bool(job.successors) or outcome.kind != "succeeded"
@@ -79,9 +90,9 @@ class Deduplication(OutcomeMiddleware, Observer):
 
     def _reject_beyond_retention(self, job: Job) -> None:
         """Refuse a copy so old that its outcome may already have been deleted."""
-        if job.published_at is None:
+        if job.published_s is None:
             return
-        age = datetime.now(UTC) - job.published_at
+        age = timedelta(seconds=time.time() - job.published_s)
         if age > self.retention:
             raise OutcomeKnown(
                 Outcome(

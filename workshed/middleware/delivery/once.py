@@ -65,6 +65,10 @@ class OncePerMessage(Middleware):
         if wanted and isinstance(broker, OutcomeStore):
             actor.fn = self._wrap(broker, actor.actor_name, actor.fn)
 
+    def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether its jobs run once."""
+        return bool(actor.options.get("once", False))
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, if it runs once."""
         once = broker.get_actor(message.actor_name).options.get("once", False)

@@ -94,7 +94,7 @@ class History(Observer):
             error=error.error,
             traceback=error.traceback,
             sent=message.message_timestamp / 1000,
-            published=None if job.published_at is None else job.published_at.timestamp(),
+            published=job.published_s,
             started=job.started_at,
             ended=time.time(),
             queue_wait_s=job.queue_wait_s,

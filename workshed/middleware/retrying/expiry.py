@@ -40,6 +40,10 @@ class Expiry(Middleware):
         if not isinstance(span, timedelta) or span < MILLISECOND:
             raise ValueError(f"{actor.actor_name}: expires={span!r} is not a timedelta above zero")
 
+    def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
+        """Return whether its jobs expire."""
+        return "expires" in actor.options
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Expire a job that is too late, unless its effects are already committed."""
         job: Job = message.job

@@ -108,7 +108,7 @@ class ConsumerConnection:
     def settle_delivery(self, delivery: Delivery, verb: Settlement) -> None:
         """Settle a delivery that no thread of dramatiq will settle."""
         if verb == "requeue":
-            self.watermarks.record_requeued(delivery.queue_name, delivery.job.published_at)
+            self.watermarks.record_requeued(delivery.queue_name, delivery.job.published_s)
         self.settle(delivery.channel, delivery.tag, verb)
 
     def remove(self, consumer: "QueueConsumer") -> None:

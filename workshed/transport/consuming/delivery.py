@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import dramatiq
@@ -39,7 +38,7 @@ class Delivery(MessageProxy):
             message,
             may_be_duplicate=redelivered or bool(headers.get("outbox")),
             redelivered=redelivered,
-            published=read_publish_time(headers),
+            published_s=read_publish_time(headers),
         )
         self.channel = channel
         self.tag = letter.tag
@@ -68,9 +67,9 @@ class Delivery(MessageProxy):
         return time.monotonic() - self.received_at > self.timeout_s * share
 
 
-def read_publish_time(headers: Mapping[str, Any]) -> datetime | None:
-    """Return when a message was published; `None` for messages of other programs."""
+def read_publish_time(headers: Mapping[str, Any]) -> float | None:
+    """Return when a message was published, in Unix s; `None` for messages of other programs."""
     milliseconds = headers.get("published_ms")
     if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:
         return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return milliseconds / 1000

@@ -32,6 +32,7 @@ from workshed.middleware import (
     RunLockLost,
     cancelled_outcome,
     decide_outcome,
+    plain_jobs,
 )
 from workshed.middleware.retrying.retries import run_facts
 from workshed.settings import settings
@@ -72,6 +73,8 @@ class JobExecutor:
         self._exit_hooks: list[Callable[[], None]] = []
         self._outcome_writers: list[OutcomeMiddleware] = []
         self._success_writers: list[OutcomeMiddleware] = []
+        self._plain_success_writers: dict[str, list[OutcomeMiddleware]] = {}
+        """By the name of the actor."""
 
     def set_middleware(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
@@ -114,7 +117,10 @@ class JobExecutor:
         job.started_at, delivery.started_at = time.time(), time.monotonic()
         self._refresh_hooks()
         for began in self._start_hooks:
-            _call_observer(began, job)
+            try:
+                began(job)
+            except BaseException:  # even a SystemExit, which would end the thread without an ack
+                logger.exception("%s failed", began.__qualname__)
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Decide the outcome and store it; never raises.
@@ -132,7 +138,8 @@ class JobExecutor:
                     "the job has ended; an exception raised after that is ignored", exc_info=error
                 )
         elif error is None:  # as `verdict` says, whatever the policy
-            stored = self._store(delivery, SUCCEEDED)
+            writers = self._writers_for_success(delivery.job, actor)
+            stored = self._store(delivery, SUCCEEDED, writers)
         else:
             try:
                 policy = self._retries.policy(actor, delivery.job)
@@ -254,7 +261,10 @@ class JobExecutor:
         """Notify the observers that this process exits now, without a graceful shutdown."""
         self._refresh_hooks()
         for leaving in self._exit_hooks:
-            _call_observer(leaving)
+            try:
+                leaving()
+            except BaseException:
+                logger.exception("%s failed", leaving.__qualname__)
 
     def write_outcome(
         self,
@@ -322,11 +332,21 @@ class JobExecutor:
     def _matching_rule(self, job: Job) -> CancelRule | None:
         return next((rule for rule in self.rules if rule.matches(job.cancel_traits)), None)
 
-    def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
+    def _store(
+        self,
+        delivery: Delivery,
+        outcome: Outcome,
+        writers: Sequence[OutcomeMiddleware] | None = None,
+    ) -> bool:
+        """Store an outcome; return whether it is stored, by this delivery or by a copy.
+
+        `writers`: the middleware that has something to write, if known already.
+        """
         error = None
         try:
-            if writers := self._writers_for(delivery.job, outcome):
+            if writers is None:
+                writers = self._writers_for(delivery.job, outcome)
+            if writers:
                 step = functools.partial(self._write_in_transaction, delivery.job, outcome, writers)
                 with db.limited_wait():
                     outcome = self._retry_until_stored(delivery, step)
@@ -359,11 +379,16 @@ class JobExecutor:
         if job.observers_called:
             return
         job.observers_called = True
-        if outcome.kind != "succeeded" or settings().log_jobs:
+        if outcome.kind != "succeeded" or (
+            logger.isEnabledFor(logging.INFO) and settings().log_jobs
+        ):
             log_outcome(job, outcome, error)
         self._refresh_hooks()
         for ended in self._outcome_hooks:
-            _call_observer(ended, job, outcome)
+            try:
+                ended(job, outcome)
+            except BaseException:  # even a SystemExit, which would end the thread without an ack
+                logger.exception("%s failed", ended.__qualname__)
 
     def _refresh_hooks(self) -> None:
         """Sort the middleware by what it does, if some was added."""
@@ -386,6 +411,7 @@ class JobExecutor:
             self._outcome_writers = [
                 m for m in self._middleware if isinstance(m, OutcomeMiddleware)
             ]
+            self._plain_success_writers.clear()
             # Only middleware with its own `handles` writes anything about a job that succeeded.
             self._success_writers = [
                 m for m in self._outcome_writers if is_overridden(m, OutcomeMiddleware, "handles")
@@ -405,6 +431,17 @@ class JobExecutor:
         settling = self._success_writers if outcome.kind == "succeeded" else self._outcome_writers
         return [m for m in settling if m.handles(job, outcome)]
 
+    def _writers_for_success(self, job: Job, actor: Any) -> list[OutcomeMiddleware]:
+        """Return what `_writers_for` returns for a success, sooner for a plain job."""
+        self._refresh_hooks()
+        if not job.is_plain or job.successors or job.return_value is not None:
+            return self._writers_for(job, SUCCEEDED)
+        asked = self._plain_success_writers.get(actor.actor_name)
+        if asked is None:
+            asked = [m for m in self._success_writers if plain_jobs.may_write(m, actor)]
+            self._plain_success_writers[actor.actor_name] = asked
+        return [m for m in asked if m.handles(job, SUCCEEDED)] if asked else asked
+
     def _retry_until_stored(self, delivery: Delivery, step: Callable[[], T]) -> T:
         return retry_until_stored(
             step, lambda: delivery.can_be_settled, self._consumer_connection.stopping
@@ -423,13 +460,6 @@ class JobExecutor:
 def is_overridden(middleware: Middleware, base: type, name: str) -> bool:
     """Return whether a middleware overrides a method of its base class."""
     return getattr(type(middleware), name) is not getattr(base, name)
-
-
-def _call_observer(hook: Callable[..., None], *args: object) -> None:
-    try:
-        hook(*args)
-    except BaseException:  # even a SystemExit, which would end the thread without an ack
-        logger.exception("%s failed", hook.__qualname__)
 
 
 def log_outcome(job: Job, outcome: Outcome, error: BaseException | None = None) -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from workshed.jobs.control.workers import QueueReport
 from workshed.transport.consuming.delivery import Delivery
@@ -13,15 +13,15 @@ from workshed.value_class import state_class
 
 @state_class
 class Watermark:
-    """Publish times of one queue's deliveries since the last report."""
+    """Publish times of one queue's deliveries since the last report, in Unix s."""
 
-    oldest_held: datetime | None = None
+    oldest_held: float | None = None
     """Of the oldest that was held at the last report."""
-    oldest_received: datetime | None = None
+    oldest_received: float | None = None
     """Of the oldest that arrived since."""
-    newest_received: tuple[datetime, float] | None = None
+    newest_received: tuple[float, float] | None = None
     """Of the newest that arrived for the first time, and when that was, by `time.monotonic`."""
-    oldest_requeued: datetime | None = None
+    oldest_requeued: float | None = None
 
 
 class QueueWatermarks:
@@ -37,7 +37,7 @@ class QueueWatermarks:
 
     def record_received(self, delivery: Delivery, *, lowest: bool) -> None:
         """Note a delivery; `lowest`: it has the lowest priority, so all others come before it."""
-        published = delivery.job.published_at
+        published = delivery.job.published_s
         if published is None:  # from another program, which does not say
             return
         account = self._watermarks[delivery.queue_name]
@@ -49,7 +49,7 @@ class QueueWatermarks:
         ):
             account.newest_received = published, time.monotonic()
 
-    def record_requeued(self, queue: str, published: datetime | None) -> None:
+    def record_requeued(self, queue: str, published: float | None) -> None:
         """Note that a delivery is requeued."""
         with self._lock:
             account = self._watermarks[queue]
@@ -79,21 +79,26 @@ class QueueWatermarks:
             returned, account.oldest_requeued = account.oldest_requeued, None
         return QueueReport(
             queue=queue,
-            oldest_waiting=unstarted,
-            oldest_held=account.oldest_held,
-            newest_first_delivery=newest and newest[0],
+            oldest_waiting=to_datetime(unstarted),
+            oldest_held=to_datetime(account.oldest_held),
+            newest_first_delivery=to_datetime(newest and newest[0]),
             newest_delivery_age=timedelta(seconds=time.monotonic() - newest[1])
             if newest
             else timedelta(),
-            oldest_requeued=returned,
+            oldest_requeued=to_datetime(returned),
         )
 
 
-def publish_times(queue: str, deliveries: list[Delivery]) -> list[datetime | None]:
+def publish_times(queue: str, deliveries: list[Delivery]) -> list[float | None]:
     """Return the publish times of a queue's deliveries that this process can still settle."""
-    return [d.job.published_at for d in deliveries if d.queue_name == queue and d.channel.is_open]
+    return [d.job.published_s for d in deliveries if d.queue_name == queue and d.channel.is_open]
 
 
-def earliest_known(times: Iterable[datetime | None]) -> datetime | None:
+def earliest_known(times: Iterable[float | None]) -> float | None:
     """Return the earliest of the known times."""
     return min((at for at in times if at is not None), default=None)
+
+
+def to_datetime(at: float | None) -> datetime | None:
+    """Return a time of Unix s as PostgreSQL takes it."""
+    return None if at is None else datetime.fromtimestamp(at, UTC)

@@ -63,7 +63,7 @@ class WorkerHeartbeat:
         """Record that it has ended, and that its unsettled deliveries go back to their queues."""
         left = list(self._execution.running_jobs)
         for delivery in left:
-            self._watermarks.record_requeued(delivery.queue_name, delivery.job.published_at)
+            self._watermarks.record_requeued(delivery.queue_name, delivery.job.published_s)
         try:
             with db.limited_wait(), db.connect() as conn:
                 workers.record_watermarks(conn, self._report(left))

@@ -38,8 +38,8 @@ def metrics():
 
 def job(actor="greet", queue="default", **changes):
     message = dramatiq.Message(queue, actor, (), {}, {})
-    published = datetime(2026, 1, 1, tzinfo=UTC)
-    found = Job(message, may_be_duplicate=False, published=published)
+    published = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    found = Job(message, may_be_duplicate=False, published_s=published)
     for name, value in changes.items():
         setattr(found, name, value)
     return found
