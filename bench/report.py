@@ -8,9 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench import sidekiq
 from bench.measurement import Measurement, round_figure
 
-PACKAGES = ("dramatiq", "pika", "psycopg", "celery")
+PACKAGES = (
+    *("dramatiq", "pika", "psycopg", "celery"),
+    *("procrastinate", "taskiq", "taskiq-aio-pika"),
+)
 
 
 def describe_surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
@@ -21,6 +25,7 @@ def describe_surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
         "rabbitmq": rabbitmq,
         "postgresql": postgresql,
         **{name: version(name) for name in PACKAGES},
+        **sidekiq.describe_versions(),
     }
 
 
@@ -32,14 +37,16 @@ def as_json(found: Sequence[Measurement], surrounding: dict[str, Any]) -> str:
 
 
 def as_table(found: Sequence[Measurement]) -> str:
-    """Format the measurements as a Markdown table: ours, the peer's, the ratio, the target."""
+    """Format the measurements as a Markdown table: ours, the peer's, the ratio, the target.
+
+    A figure that is a median is followed by the least and the most of its rounds.
+    """
     lines = ["| what | ours | peer | ratio | target |", "|---|--:|---|--:|---|"]
     for one in found:
-        beside = "" if one.peer is None else f"{one.peer}: {_number(one.peer_value)}"
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f} x"
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f} x, {one.verdict}"
         target = "" if one.target is None else f"{one.target} {'met' if one.met else '**missed**'}"
-        ours = f"{_number(one.value)} {one.unit}"
-        lines.append(f"| {one.name} | {ours} | {beside} | {ratio} | {target} |")
+        ours = f"{_with_range(one.value, one.minimum, one.maximum)} {one.unit}"
+        lines.append(f"| {one.name} | {ours} | {_describe_peer(one)} | {ratio} | {target} |")
     return "\n".join(lines)
 
 
@@ -71,6 +78,19 @@ def draw_plot(found: Sequence[Measurement], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _describe_peer(one: Measurement) -> str:
+    if one.peer is None:
+        return ""
+    name = one.peer if one.peer_version is None else f"{one.peer} ({one.peer_version})"
+    return f"{name}: {_with_range(one.peer_value, one.peer_minimum, one.peer_maximum)}"
+
+
+def _with_range(value: float | None, minimum: float | None, maximum: float | None) -> str:
+    if minimum == maximum:  # a single round, or no rounds
+        return _number(value)
+    return f"{_number(value)} ({_number(minimum)}–{_number(maximum)})"  # noqa: RUF001 -- a range
 
 
 def _number(value: float | None) -> str:

@@ -38,10 +38,12 @@ class Size:
     """Jobs that go through the schedule table."""
     footprint_jobs: int
     """Jobs that a worker has run before its memory is measured."""
+    compute_jobs: int
+    """Jobs of which each uses 1 or 5 ms of CPU."""
 
 
 FULL = Size(
-    3,
+    5,
     (1, 2),
     25_000,
     5_000,
@@ -62,6 +64,7 @@ FULL = Size(
     4_000,
     200_000,
     420,
+    3_000,
 )
 QUICK = Size(
     1,
@@ -85,6 +88,7 @@ QUICK = Size(
     1_000,
     20_000,
     420,
+    500,
 )
 SMOKE = Size(
     1,
@@ -107,6 +111,7 @@ SMOKE = Size(
     2_000,
     50,
     2_500,
+    20,
     20,
 )
 """To check that the benchmarks run; the figures are meaningless."""

@@ -3,39 +3,34 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pika
 import psycopg
 
+from bench import procrastinate, sidekiq
 from bench.jobs.recording import GATE_VARIABLE, MARKS_VARIABLE
 from bench.marks import Marks
+from bench.peers import sender_command, worker_command
 from bench.processes import POLL_S, BenchError, ProcessTree, family_cpu_s
+from bench.sidekiq import RedisServer, start_redis
 from workshed.devserver import DevServers
 from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.migrate import apply_pending
 from workshed.settings import Settings
 
-Peer = Literal[
-    "ours",
-    "supervised",
-    "supervised preload",
-    "lean",
-    "stock",
-    "stock quorum",
-    "celery threads",
-    "celery prefork",
-    "raw",
-]
 QUORUM, CLASSIC = "quorum", "classic"
-QUEUES = ["raw0", "celery0", *(f"{whose}{n}" for whose in ("bench", "stock") for n in range(8))]
+QUEUES = [
+    *("raw0", "celery0", "taskiq0"),
+    *(f"{whose}{n}" for whose in ("bench", "stock") for n in range(8)),
+]
 THREADS = 8
 ROOT = Path(__file__).parent.parent
 SEND_S = 300.0
@@ -73,10 +68,11 @@ class SendCost:
 class World:
     """Private servers, with one virtual host per default queue type, for the stock clients."""
 
-    def __init__(self, servers: DevServers, folder: Path) -> None:
-        """Use servers that are already running."""
+    def __init__(self, servers: DevServers, folder: Path, redis: Mapping[str, RedisServer]) -> None:
+        """Use servers that are already running; Sidekiq's by peer, none without Sidekiq."""
         self.servers = servers
         self.folder = folder
+        self.redis = redis
         self._round = self._workers = 0
         # Both are private servers that this run started.
         assert isinstance(servers.rabbitmq, RabbitMQServer)  # noqa: S101
@@ -125,8 +121,24 @@ class World:
             "BENCH_STOCK_URL": self.url(CLASSIC if usual else QUORUM),
             "PYTHONPATH": str(ROOT),
             **({"BENCH_CONFIRMS": "1"} if peer == "stock quorum" else {}),
+            **({"BENCH_SYNC": "1"} if peer == "taskiq sync" else {}),
+            **self._environment_of_stores(peer),
             **more,
         }
+
+    def _environment_of_stores(self, peer: str) -> dict[str, str]:
+        """Return where a peer keeps its jobs, if that is not one of the usual servers."""
+        if peer.startswith("sidekiq"):
+            redis = {"BENCH_REDIS_URL": self.redis[peer].url, "HOME": str(self.folder)}
+            return {**sidekiq.ENVIRONMENT, **redis}
+        if peer == "procrastinate":
+            return {"BENCH_PROCRASTINATE_URL": self.procrastinate_url}
+        return {}
+
+    @cached_property
+    def procrastinate_url(self) -> str:
+        """Procrastinate's own database, which the first use creates."""
+        return procrastinate.create_database(self.servers.database_url)
 
     def new_marks(self) -> Marks:
         """Return the marks of a new round, in a file of its own."""
@@ -147,9 +159,8 @@ class World:
         self, module: str, way: str, count: int, job: str, environment: dict[str, str]
     ) -> Generator[subprocess.Popen[bytes]]:
         """Start a sending process, and wait for it at the end of the block."""
-        command = [sys.executable, "-m", "bench.send", module, way, job, str(count)]
         with subprocess.Popen(
-            command,
+            sender_command(module, way, job, count),
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -195,6 +206,10 @@ class World:
 
     def reset(self) -> None:
         """Remove everything that a round left behind."""
+        for store in self.redis.values():
+            store.call("FLUSHALL")
+        if "procrastinate_url" in vars(self):
+            procrastinate.empty_database(self.procrastinate_url)
         for vhost in (QUORUM, CLASSIC):
             with pika.BlockingConnection(pika.URLParameters(self.url(vhost))) as connection:
                 for name in QUEUES:
@@ -223,6 +238,10 @@ class World:
         assert second is not None  # noqa: S101
         return family_cpu_s(first), family_cpu_s(second)
 
+    def all_servers_cpu_s(self) -> float:
+        """Return the CPU time of all servers, Sidekiq's included."""
+        return sum(self.servers_cpu_s()) + sum(one.cpu_s() for one in self.redis.values())
+
 
 def wait_until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
     """Wait until PostgreSQL's processes of a kind have ended; raises `BenchError` on timeout."""
@@ -238,35 +257,6 @@ def wait_until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
         time.sleep(POLL_S)
 
 
-def worker_command(peer: str, processes: int, threads: int) -> Sequence[str]:
-    """Return the command that starts a peer's worker."""
-    python = [sys.executable, "-m"]
-    match peer.split():
-        case ["raw", *_]:
-            return [*python, "bench.raw", "-1"]
-        case ["celery", pool]:
-            slots = threads * processes if pool == "threads" else max(2, processes)
-            words = ["-A", "bench.jobs.celery_app", "worker", "-P", pool, "-c", str(slots)]
-            return [
-                *python,
-                "celery",
-                *words,
-                "--without-mingle",
-                "--without-gossip",
-                "-l",
-                "ERROR",
-            ]
-        case ["supervised", *options]:
-            words = ["bench.jobs.ours", "-p", str(processes), "-t", str(threads)]
-            words += [f"--{option}" for option in options]
-            return [*python, "workshed", "worker", *words]
-        case ["stock", *_]:
-            module = "bench.jobs.stock"
-        case _:
-            module = f"bench.jobs.{peer}"
-    return [*python, "dramatiq", module, "-p", str(processes), "-t", str(threads)]
-
-
 @contextmanager
 def start_servers() -> Generator[World]:
     """Start servers that nothing else uses, with the default settings."""
@@ -274,7 +264,7 @@ def start_servers() -> Generator[World]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
         given = Settings()
         servers = stack.enter_context(DevServers(fresh=True, given=given))
-        yield World(servers, folder)
+        yield World(servers, folder, stack.enter_context(start_redis(folder)))
 
 
 def pause_between_rounds() -> None:

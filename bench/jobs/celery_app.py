@@ -7,8 +7,7 @@ from typing import Any
 from celery import Celery
 
 from bench.jobs.recording import record_start
-
-NAP_S = 0.005
+from bench.jobs.work import NAP_S, compute
 
 app: Any = Celery("bench", broker=os.environ["BENCH_STOCK_URL"].replace("amqp://", "pyamqp://", 1))
 app.conf.update(
@@ -32,3 +31,17 @@ def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
     record_start(sent_ns)
     time.sleep(NAP_S)
+
+
+@app.task(name="compute_1ms")
+def compute_1ms(sent_ns: int) -> None:
+    """Compute for 1 ms."""
+    record_start(sent_ns)
+    compute(1)
+
+
+@app.task(name="compute_5ms")
+def compute_5ms(sent_ns: int) -> None:
+    """Compute for 5 ms."""
+    record_start(sent_ns)
+    compute(5)

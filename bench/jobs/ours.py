@@ -8,6 +8,7 @@ import dramatiq
 
 from bench.jobs import PREFETCH
 from bench.jobs.recording import record_start
+from bench.jobs.work import compute
 from workshed import Queue, broker
 from workshed.middleware import Limit, RetryOn, Unique
 
@@ -31,6 +32,20 @@ def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
     record_start(sent_ns)
     time.sleep(NAP_S)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
+def compute_1ms(sent_ns: int) -> None:
+    """Compute for 1 ms."""
+    record_start(sent_ns)
+    compute(1)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
+def compute_5ms(sent_ns: int) -> None:
+    """Compute for 5 ms."""
+    record_start(sent_ns)
+    compute(5)
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)

@@ -10,9 +10,9 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from bench.jobs.recording import record_start
+from bench.jobs.work import NAP_S, compute
 
 QUEUES = [f"stock{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
-NAP_S = 0.005
 
 broker = RabbitmqBroker(
     url=os.environ["BENCH_STOCK_URL"], confirm_delivery="BENCH_CONFIRMS" in os.environ
@@ -31,6 +31,20 @@ def nap(sent_ns: int) -> None:
     """Wait, like a job that calls a network service."""
     record_start(sent_ns)
     time.sleep(NAP_S)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0])
+def compute_1ms(sent_ns: int) -> None:
+    """Compute for 1 ms."""
+    record_start(sent_ns)
+    compute(1)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0])
+def compute_5ms(sent_ns: int) -> None:
+    """Compute for 5 ms."""
+    record_start(sent_ns)
+    compute(5)
 
 
 for name in QUEUES[1:]:

@@ -14,6 +14,7 @@ from bench.scenarios.imports import imports
 from bench.scenarios.latency import both, latency
 from bench.scenarios.mails import mails
 from bench.scenarios.options import options
+from bench.scenarios.overhead import overhead
 from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
 from bench.scenarios.reports import reports
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
     "enqueue": enqueue,
     "drain": drain,
     "naps": naps,
+    "overhead": overhead,
     "both": both,
     "latency": latency,
     "relay": relay,
@@ -49,6 +51,7 @@ SCENARIOS: dict[str, Scenario] = {
     "vacuum": vacuum,
 }
 SLOW_SCENARIOS = (
+    "overhead",
     "footprint",
     "idle",
     "options",

@@ -5,12 +5,12 @@ import statistics
 import sys
 import time
 
+from bench import sidekiq
 from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
 from bench.processes import run_python
 from bench.scenarios.relay import INSERT_JOBS
-from bench.sidekiq import find_version, run_sidekiq
 from bench.size import Size
-from bench.world import THREADS, World
+from bench.world import World
 
 WITHIN_S = 240.0
 READY = "Worker process is ready for action."
@@ -29,8 +29,10 @@ WORKERS = {
     "stock": ("stock `dramatiq`", 1),
     "celery threads": ("Celery, threads", 1),
     "celery prefork": ("Celery, prefork", 1),
+    "sidekiq": ("Sidekiq", 1),
 }
 """Workers whose memory is measured, with their numbers of processes."""
+PEERS = ("stock", "celery threads", "celery prefork", "sidekiq")
 FIRST_SEND = r"""
 import time
 began = time.perf_counter()
@@ -105,7 +107,10 @@ def _memory(world: World, size: Size) -> list[Measurement]:
             roles = {role: each / MEBIBYTE for role, each in tree.memory_by_role().items()}
             return {"all": sum(roles.values()), **roles}
 
-    found = alternate_rounds(size.rounds, tuple(WORKERS), measure)
+    workers = [worker for worker in WORKERS if worker != "sidekiq" or world.redis]
+    if not world.redis:
+        print(sidekiq.NOT_INSTALLED, file=sys.stderr)
+    found = alternate_rounds(size.rounds, workers, measure)
     one, two = found["supervised"], found["supervised two"]
     made = [
         report_alone("memory of `workshed worker -p 1 -t 8`", one["all"], "MiB", at_most=95),
@@ -122,26 +127,10 @@ def _memory(world: World, size: Size) -> list[Measurement]:
             *("without --preload", found["supervised four"]["all"]),
         ),
     ]
-    for peer in ("stock", "celery threads", "celery prefork"):
+    for peer in (peer for peer in PEERS if peer in found):
         title = f"memory of `workshed worker`, compared with {WORKERS[peer][0]}"
         made.append(compare_with_peer(title, one["all"], "MiB", peer, found[peer]["all"]))
-    return [*made, *_compare_with_sidekiq(world, size, one["all"])]
-
-
-def _compare_with_sidekiq(world: World, size: Size, ours: float) -> list[Measurement]:
-    version = find_version()
-    if version is None:
-        print("not compared with Sidekiq: install ruby-sidekiq and valkey-server", file=sys.stderr)
-        return []
-    figures = []
-    for _ in range(size.rounds):
-        with run_sidekiq(world.folder, THREADS) as sidekiq:
-            sidekiq.send(size.footprint_jobs)
-            sidekiq.tree.wait_until(lambda: sidekiq.marks.count >= size.footprint_jobs, WITHIN_S)
-            time.sleep(size.idle_s)
-            figures.append(sidekiq.tree.memory_bytes() / MEBIBYTE)
-    title = "memory of `workshed worker`, compared with Sidekiq"
-    return [compare_with_peer(title, ours, "MiB", f"Sidekiq {version}", statistics.median(figures))]
+    return made
 
 
 def _first_send(world: World, size: Size) -> list[Measurement]:
