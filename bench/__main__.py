@@ -29,7 +29,7 @@ def main() -> int:
         surroundings = report.describe_surroundings(*read_versions(world))
         for name in names:
             found += run_scenario(world, name, choose_size(wanted))
-            if wanted.capacity:  # it takes half an hour in all: keep results despite a later error
+            if wanted.capacity:  # it takes long: keep results despite a later error
                 figures.store_figures(found, surroundings)
     RESULTS.mkdir(exist_ok=True)
     written = report.as_json(found, surroundings)
@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--quick", action="store_true", help="one round with few jobs, about 3 minutes"
+        "--quick", action="store_true", help="one round with few jobs, about 5 minutes"
     )
     parser.add_argument(
         "--smoke", action="store_true", help="only check that it runs; figures are meaningless"

@@ -17,10 +17,7 @@ PEERS = ("ours", "lean", "stock", "stock quorum", "celery threads", "celery pref
          "raw")  # fmt: skip
 TITLES = {
     "stock quorum": "stock, quorum and confirms",
-    "sidekiq": "sidekiq, not durable",
-    "sidekiq durable": "sidekiq, durable",
-    "taskiq async": "taskiq, async",
-    "taskiq sync": "taskiq, sync",
+    "sidekiq": "sidekiq not durable",
     "raw": "raw pika",
 }
 """Names of peers in the results, where they say more."""

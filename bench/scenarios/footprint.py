@@ -1,12 +1,17 @@
 """What workers, a sender and a command occupy."""
 
 import json
-import statistics
 import sys
 import time
 
 from bench import sidekiq
-from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
+from bench.measurement import (
+    Measurement,
+    MedianFigure,
+    alternate_rounds,
+    compare_with_peer,
+    report_alone,
+)
 from bench.processes import run_python
 from bench.scenarios.relay import INSERT_JOBS
 from bench.size import Size
@@ -168,7 +173,7 @@ def _time_command(size: Size, name: str, *words: str, **variables: str) -> Measu
         began = time.perf_counter()
         run_python((*COMMAND, *words), {**ALONE, **variables}, WITHIN_S)
         times.append((time.perf_counter() - began) * 1000)
-    return report_alone(name, statistics.median(times), "ms", at_most=150)
+    return report_alone(name, MedianFigure.of(times), "ms", at_most=150)
 
 
 def idle(world: World, size: Size) -> list[Measurement]:

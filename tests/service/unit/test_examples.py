@@ -25,7 +25,7 @@ UNITS = (
     "     # workshed[server], and what your actors need"
 )
 CLUSTER = "kubectl apply --filename kubernetes/base/namespace.yaml"
-BENCH = "$ make bench                     # all of it, 40 minutes"
+BENCH = "$ make bench                     # all of it, two hours"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
 CURL = '$ curl -H "Authorization: Bearer wsc_…" https://jobs.example.org/dead.json'
 NOT_RUN = {
@@ -58,7 +58,7 @@ NOT_RUN = {
         "it needs a systemd; `tests/library/e2e/workers/test_quiet.py` sends the signal"
     ),
     ("docs/performance.md", "Performance", BENCH): (
-        "it takes 40 minutes; `tests/service/e2e/test_bench.py` sees that each scenario runs"
+        "it takes two hours; `tests/service/e2e/test_bench.py` sees that each scenario runs"
     ),
 }
 """Blocks that no test runs, by name: the reason, and what is tested instead."""
