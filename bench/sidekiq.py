@@ -26,7 +26,7 @@ SETTINGS = {
 }
 """What the Redis of each peer keeps on the disk: nothing, or each write before its reply."""
 ENVIRONMENT = {"RUBY_YJIT_ENABLE": "1"}
-"""As Sidekiq measures itself; a Ruby that was built without YJIT ignores it."""
+"""As Sidekiq measures its speed; a Ruby that was built without YJIT ignores it."""
 NOT_INSTALLED = "not compared with Sidekiq: install ruby-sidekiq and valkey-server"
 START_S = 30.0
 POLL_S = 0.05

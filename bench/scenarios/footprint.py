@@ -63,6 +63,8 @@ COMPLETION = {
 """What bash sets when a user presses Tab after `workshed jo`."""
 ALONE = {"WORKSHED_APP": "bench.jobs.app:app"}
 """Without it, each process would also import the settings of the sample service."""
+NO_JIT = {"RUBY_YJIT_ENABLE": "0"}
+"""Ruby's JIT takes memory, and is off by default; where speed is measured, Sidekiq has it."""
 
 
 def footprint(world: World, size: Size) -> list[Measurement]:
@@ -105,7 +107,7 @@ def _memory(world: World, size: Size) -> list[Measurement]:
 
     def measure(worker: str) -> dict[str, float]:
         peer = worker.removesuffix(" two").removesuffix(" four")
-        with world.run_worker(peer, WORKERS[worker][1], **ALONE) as (tree, marks):
+        with world.run_worker(peer, WORKERS[worker][1], **ALONE, **NO_JIT) as (tree, marks):
             world.send(peer, "bulk", size.footprint_jobs, **ALONE)
             tree.wait_until(lambda: marks.count >= size.footprint_jobs, WITHIN_S)
             time.sleep(size.idle_s)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -165,7 +166,8 @@ def test_a_job_of_sidekiq_uses_the_cpu_time_that_it_should(world):
 
 @pytest.mark.exhaustive
 def test_overhead_is_measured_for_each_kind_of_job(world):
-    found = overhead(world, SMOKE)
+    # As many threads as a worker has are within a job when its CPU is read: few of so many.
+    found = overhead(world, replace(SMOKE, compute_jobs=300))
 
     kinds = ("no-op jobs", "jobs of 1 ms CPU", "jobs of 5 ms CPU", "jobs that wait 5 ms")
     assert {one.name for one in found} == {
@@ -173,4 +175,4 @@ def test_overhead_is_measured_for_each_kind_of_job(world):
     }
     assert {one.peer for one in found} == {"stock", "celery threads", "sidekiq"}
     computing = [one for one in found if one.name == "jobs of 5 ms CPU -p 1, CPU"]
-    assert all(min(one.value, one.peer_value) > 4_000 for one in computing)
+    assert all(min(one.value, one.peer_value) > 4_500 for one in computing)
