@@ -4,6 +4,7 @@ import json
 import statistics
 import time
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from bench.measurement import (
 )
 from bench.peers import find_peer_version, worker_command
 from bench.report import as_json, as_table
-from bench.scenarios.drain import PEERS, RATE_TARGETS, compare_peers
+from bench.scenarios.drain import PEERS, RATE_TARGETS, compare_peers, list_peers
 from bench.scenarios.overhead import LEAST_US, subtract_work
 from bench.size import FULL
 
@@ -159,6 +160,13 @@ def test_a_drain_is_compared_with_each_peer_by_rate_and_by_cpu(processes):
     assert {"taskiq async", "taskiq sync", "stock, quorum and confirms"} <= set(rates)
     targets = {one.peer for one in made if one.name == name and one.target}
     assert targets == set(RATE_TARGETS["ours", processes])
+
+
+def test_sidekiq_is_left_out_with_a_reason_where_it_is_not_installed(capsys):
+    found = list_peers(SimpleNamespace(redis={}), 2)
+
+    assert set(PEERS) - set(found) == {"raw", "sidekiq", "sidekiq durable"}
+    assert "install ruby-sidekiq" in capsys.readouterr().err
 
 
 def test_overhead_is_what_remains_without_the_work_of_the_job():
