@@ -40,6 +40,8 @@ class Size:
     """Jobs that a worker has run before its memory is measured."""
     compute_jobs: int
     """Jobs of which each uses 1 or 5 ms of CPU."""
+    counted_jobs: int
+    """Jobs that a worker runs while its instructions are counted."""
 
 
 FULL = Size(
@@ -65,6 +67,7 @@ FULL = Size(
     200_000,
     420,
     3_000,
+    5_000,
 )
 QUICK = Size(
     1,
@@ -89,6 +92,7 @@ QUICK = Size(
     20_000,
     420,
     500,
+    2_500,
 )
 SMOKE = Size(
     1,
@@ -113,5 +117,6 @@ SMOKE = Size(
     2_500,
     20,
     20,
+    200,
 )
 """To check that the benchmarks run; the figures are meaningless."""

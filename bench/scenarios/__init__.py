@@ -11,6 +11,7 @@ from bench.scenarios.footprint import footprint, idle
 from bench.scenarios.growth import growth
 from bench.scenarios.hosts import hosts
 from bench.scenarios.imports import imports
+from bench.scenarios.instructions import instructions
 from bench.scenarios.latency import both, latency
 from bench.scenarios.mails import mails
 from bench.scenarios.options import options
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     "drain": drain,
     "naps": naps,
     "overhead": overhead,
+    "instructions": instructions,
     "both": both,
     "latency": latency,
     "relay": relay,
@@ -63,5 +65,8 @@ SLOW_SCENARIOS = (
     "writes",
 )
 """Scenarios that `--quick` leaves out; `--only` runs one of them."""
-OPTIONAL_SCENARIOS = ("hosts", "vacuum")
-"""Scenarios that only `--only` and `--capacity` run; `hosts` makes networks, so it needs root."""
+OPTIONAL_SCENARIOS = ("hosts", "instructions", "vacuum")
+"""Scenarios that only `--only` and `--capacity` run.
+
+`hosts` makes networks, so it needs root; `instructions` needs valgrind.
+"""

@@ -13,6 +13,8 @@ from bench.processes import list_family
 from bench.scenarios.drain import PEERS, measure_drain
 from bench.scenarios.hosts import JOBS as HOST_JOBS
 from bench.scenarios.hosts import NAME, hosts
+from bench.scenarios.instructions import PEERS as COUNTED
+from bench.scenarios.instructions import count_per_job
 from bench.scenarios.overhead import overhead
 from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
 from bench.scenarios.vacuum import vacuum
@@ -176,3 +178,10 @@ def test_overhead_is_measured_for_each_kind_of_job(world):
     assert {one.peer for one in found} == {"stock", "celery threads", "sidekiq"}
     computing = [one for one in found if one.name == "jobs of 5 ms CPU -p 1, CPU"]
     assert all(min(one.value, one.peer_value) > 4_500 for one in computing)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("peer", COUNTED)
+def test_instructions_of_a_job_are_counted(world, peer):
+    """A job costs some hundred thousand; a run that had not subtracted its start, millions."""
+    assert 10_000 < count_per_job(world, peer, 400) < 2_000_000
