@@ -34,6 +34,8 @@ PUBLIC = (
     "workshed.testing",
     "workshed.middleware",
     "workshed.jobs",
+    "workshed.errors",
+    "workshed.transport.errors",
     "workshed.metrics",
     "workshed.console.doctor",
     "workshed.console.web",

@@ -17,6 +17,18 @@ consuming), and `errors` of `workshed.contrib.mail`, `workshed.contrib.notificat
 `Discard`, `RecordMissing`) is not in this tree; it is in `workshed.jobs`.
 """
 
+__all__ = [
+    "DatabaseUnreachableError",
+    "DuplicateJobError",
+    "InvalidAddressError",
+    "MigrationError",
+    "OpenTransactionError",
+    "PermanentError",
+    "SettingsError",
+    "UnknownConnectionError",
+    "WorkshedError",
+]
+
 
 class WorkshedError(Exception):
     """Root of all errors this project raises."""

@@ -37,6 +37,22 @@ from workshed.errors import (
     WorkshedError,
 )
 
+__all__ = [
+    "AmbiguousUnionError",
+    "ArgumentTypeError",
+    "BrokerBlockedError",
+    "BrokerError",
+    "BrokerUnreachableError",
+    "InvalidArgumentError",
+    "InvalidOptionError",
+    "NackedError",
+    "PartialSendError",
+    "PublishRefusedError",
+    "QueueUnavailableError",
+    "UndeclaredQueueError",
+    "UnroutableError",
+]
+
 MOST_NAMES = 5
 """Most actors that one error message names."""
 

@@ -1,9 +1,12 @@
 """The list of public names, and the changelog line that a change to it needs."""
 
+import builtins
+import re
 import subprocess
 
 import pytest
 
+from tests import pages
 from tools import public_api
 
 API, CHANGELOG = "docs/public-api.txt", "CHANGELOG.md"
@@ -12,6 +15,15 @@ API, CHANGELOG = "docs/public-api.txt", "CHANGELOG.md"
 def test_the_list_is_that_of_the_source():
     """To change it: run `make reference`, and say in the changelog what users must do."""
     assert public_api.FILE.read_text("utf-8") == public_api.render_api()
+
+
+def test_each_error_that_the_documentation_names_can_be_imported():
+    """Otherwise an application would catch it from a module that may change in any release."""
+    listed = set(re.findall(r"^class \S*\.(\w+Error)\b", public_api.render_api(), re.MULTILINE))
+    for name in ("sending", "arguments", "unique", "transactions", "writing-an-actor", "failures"):
+        named = set(re.findall(r"`(\w+Error)`", pages.text(f"docs/{name}.md")))
+
+        assert {one for one in named if not hasattr(builtins, one)} - listed == set(), name
 
 
 def test_each_public_name_is_in_the_list():
