@@ -18,7 +18,8 @@ def check_workers(here: DoctorContext) -> Iterator[Finding]:
     found = fetch_depths(here.urls, names, prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
     full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
-    empty = [name for name in sorted(list_actor_queues(here)) if alone.get(name) == 0]
+    used = sorted(list_actor_queues(here))
+    empty = [name for name in used if name not in found or alone.get(name) == 0]
     start = " ".join(("workshed worker", *(here.packages or ("PACKAGE",))))
     if full:
         yield failed(f"no worker consumes {', '.join(full)}: jobs wait", start)

@@ -274,6 +274,16 @@ def test_without_a_module_it_checks_what_workers_have_declared(examined, healthy
     assert only(found["workers"]).message == "no worker consumes default, low (no jobs wait there)"
 
 
+def test_a_queue_that_does_not_exist_has_no_worker(examined, broker, conn):
+    """Before the first start of a worker, all queues were said to have one."""
+    queues.declare_actors(conn, [KnownActor("work", "default")])
+
+    found = examined(packages=())
+
+    assert found["queues"][0].message == "missing: default, default.dead"
+    assert only(found["workers"]).message == "no worker consumes default (no jobs wait there)"
+
+
 def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
     """It used to check the sample product, which most people do not run."""
     queues.declare_actors(conn, [KnownActor("crawl", "low")])
