@@ -1,7 +1,7 @@
 """Long jobs in steps: each resumes where it stopped after a crash, a deploy or a failure."""
 
 import json
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -162,8 +162,8 @@ def step(
 
     Each step of a job has a unique name. When a step fails, or its worker dies, the next run skips
     the completed steps and calls this one with the cursor that it saved last. Outside a job, the
-    function is called and nothing is saved. Raises `StepError` for a name that is used twice, and
-    `OpenTransactionError` if a transaction is open.
+    function is called and nothing is saved. Raises `StepError` for a name that is used twice and
+    for an async function, and `OpenTransactionError` if a transaction is open.
     """
     _check_name(name)
     if db.is_in_transaction():
@@ -176,8 +176,21 @@ def step(
     saved = SavedStep() if job is None else _claim_step(job, name, owner)
     if not saved.done:
         progress = Progress(name, saved, job, owner)
-        function(progress, *args, **kwargs)
+        _require_end(name, function(progress, *args, **kwargs))
         progress.finish()
+
+
+def _require_end(name: str, result: object) -> None:
+    """Refuse the result of an async function, none of which has run: its step is not done."""
+    if not isinstance(result, Awaitable):
+        return
+    if isinstance(result, Coroutine):
+        result.close()  # otherwise Python warns that it was never awaited
+    raise StepError(
+        f"step {name!r}: its function is async, and step() does not await it: give a plain "
+        "function, which may call asyncio.run(). In an async actor, write "
+        "`await db.run_in_job_thread(step, …)`"
+    )
 
 
 def prune_steps(conn: Connection, older_than: timedelta, limit: int) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from tests.django_app import django_connected
 from tests.library.integration.connection_kinds import of_driver, returned
-from workshed import once, schedule
+from workshed import Batch, db, once, schedule
 from workshed.contrib.sqlalchemy import session_on
 from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.jobs import OpenTransactionError, context, step
@@ -139,6 +139,33 @@ def test_a_cursor_of_another_run_is_not_saved_and_the_data_are_not_either(
     assert shop() == 0
 
 
+def test_an_async_actor_calls_a_step_in_the_thread_of_its_job(
+    actor, database, shop, working, rows, eventually
+):
+    """Its function is a plain one, in which asynchronous code can save the cursor, too."""
+
+    async def import_first(progress):
+        async with await psycopg.AsyncConnection.connect(database) as conn:
+            await conn.execute("INSERT INTO store.orders DEFAULT VALUES")
+            await progress.save(conn, 1)
+
+    def import_orders(progress):
+        asyncio.run(import_first(progress))
+        with progress.transaction() as conn:
+            conn.execute("INSERT INTO store.orders DEFAULT VALUES")
+            progress.cursor += 1
+
+    @actor(queue_name="default", max_retries=0)
+    async def import_all():
+        await db.run_in_job_thread(step, "import", import_orders)
+
+    with working("default"):
+        import_all.send()
+        eventually(lambda: rows("SELECT cursor, done FROM workshed.steps") == [(2, True)])
+
+    assert shop() == 2
+
+
 @contextlib.contextmanager
 def psycopg_autocommit(url):
     with psycopg.connect(url, autocommit=True) as conn:
@@ -200,8 +227,9 @@ AUTOCOMMIT = {
         lambda conn, progress: progress.save(conn, 7),
         lambda conn, progress: once(conn, "charge 7"),
         lambda conn, progress: schedule.cancel(conn, "m"),
+        lambda conn, progress: Batch().add(conn),
     ],
-    ids=["save", "once", "cancel"],
+    ids=["save", "once", "cancel", "add"],
 )
 def test_what_belongs_to_a_transaction_is_refused_without_one(
     database, running, opened, write, rows

@@ -338,6 +338,18 @@ def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
         jobs.perform(once_one)
 
 
+def test_an_async_function_is_refused_because_it_would_not_run(database):
+    """Its step was recorded as done, and the next run skipped it."""
+    context.enter_job(Running())
+
+    async def numbers(progress):
+        raise AssertionError
+
+    with pytest.raises(StepError, match="step 'numbers': its function is async"):
+        step("numbers", numbers)
+    assert rows() == [("numbers", None, False)]
+
+
 def test_a_cursor_is_not_saved_while_another_transaction_is_open(database):
     context.enter_job(Running())
 
