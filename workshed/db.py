@@ -25,6 +25,7 @@ from workshed.database.waits import (
     WaitLimit,
     answer_limit,
     borrower_limit,
+    database_waits,
     limited_wait,
     remaining_wait,
 )
@@ -275,6 +276,7 @@ def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleC
     connections = get_pool()
     caller, left_s = answer_limit.get(), remaining_wait()
     borrower_limit.set(caller)
+    database_waits.add()
     with thread_gate().defer(), limited_wait():
         connections.open()  # does nothing when open
         conn = connections.getconn(None if left_s is None else min(left_s, POOL_WAIT_S))

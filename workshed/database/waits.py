@@ -18,6 +18,22 @@ _statement_limit: ContextVar[float | None] = ContextVar("statement_limit", defau
 """How long a thread that has no deadline any more waits for each statement."""
 
 
+class WaitCounter:
+    """How often the threads of this process have waited for PostgreSQL.
+
+    It may miss one of two waits that begin at the same instant.
+    """
+
+    count = 0
+
+    def add(self) -> None:
+        """Count a wait of this thread."""
+        self.count += 1
+
+
+database_waits = WaitCounter()
+
+
 class WaitLimit:
     """A block in which this thread waits at most `within_s` seconds for each statement.
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from dramatiq.broker import MessageProxy
 
+from workshed.database.waits import database_waits
 from workshed.value_class import state_class
 
 
@@ -66,6 +67,8 @@ BUSY_CPU_SHARE = 0.3
 POLL_S = 0.001
 STALL_S = 0.01
 """After this long without a start one thread is not enough, even if this process is busy."""
+MAX_WAIT_SHARE = 0.5
+"""Waits for PostgreSQL per start above which jobs wait, so that more threads run more of them."""
 MIN_SINGLE_THREADED_S = 0.1
 """If one thread was enough for longer than this, the switch to it was no mistake."""
 
@@ -85,6 +88,7 @@ class WorkQueue:
     *One thread:* while jobs are short and limited by the interpreter, one thread runs them. Several
     threads would wake and wait for each other with each job, which costs a fifth of the CPU.
     Another thread checks every millisecond whether jobs still start; if none does, all threads run.
+    They also do while jobs wait for PostgreSQL, which serves several connections at once.
     """
 
     def __init__(self, weights: Mapping[str, int], caps: Mapping[str, int]) -> None:
@@ -118,6 +122,8 @@ class WorkQueue:
             0.0,
             0,
         )  # the time, the CPU time and the starts at the last check
+        self._last_wait_count = (0, 0)  # the waits and the starts when waits were last compared
+        self._jobs_wait = False
 
     def put(self, item: Waitable) -> None:
         """Add a job of the queue that its message names."""
@@ -301,18 +307,29 @@ class WorkQueue:
         then, used_s, starts = self._last_measurement
         self._last_measurement = now, cpu_s, self._start_count
         busy = cpu_s - used_s > BUSY_CPU_SHARE * (now - then)
+        self._compare_waits()
         if self._start_count > starts:
             self._last_progress_at = now
         if not self._single_threaded:
-            if busy and self._start_count - starts > SHORT_JOBS_PER_S * (now - then):
+            short = self._start_count - starts > SHORT_JOBS_PER_S * (now - then)
+            if busy and short and not self._jobs_wait:
                 self._single_threaded, self._single_threaded_since = True, now
                 if self._sleepers and not self._has_checker:  # one thread must check from now on
                     self._sleepers.pop().release()
-        elif now - self._last_progress_at > (STALL_S if busy else 0.0):
+        elif self._jobs_wait or now - self._last_progress_at > (STALL_S if busy else 0.0):
             lasted = now - self._single_threaded_since > MIN_SINGLE_THREADED_S
             self._sample = SAMPLE_STARTS if lasted else min(self._sample * 2, MAX_SAMPLE_STARTS)
             self._single_threaded = False
             self._wake()
+
+    def _compare_waits(self) -> None:
+        """Check whether jobs wait for PostgreSQL, over enough starts to leave out other work."""
+        waits, starts = self._last_wait_count
+        started = self._start_count - starts
+        if started >= SAMPLE_STARTS:
+            waited = database_waits.count - waits
+            self._jobs_wait = waited > MAX_WAIT_SHARE * started
+            self._last_wait_count = database_waits.count, self._start_count
 
     def _idle(self, longest_s: float) -> None:
         """Sleep until there may be work; check periodically if no other thread does."""

@@ -10,6 +10,7 @@ import pytest
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
+from workshed.database.waits import database_waits
 from workshed.transport.consuming import work_queue
 from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
 
@@ -147,3 +148,23 @@ def test_each_mistake_makes_the_next_one_rarer(working, monkeypatch):
         assert side_by_side(work)
 
         assert work._sample == work_queue.SAMPLE_STARTS
+
+
+def test_jobs_that_wait_for_postgresql_are_run_by_all_threads(working):
+    """Also if they are short: several connections commit more than one, and PostgreSQL waits less.
+
+    Without the count of waits, one thread would run them all, because it always makes progress.
+    """
+
+    def wait():
+        database_waits.add()
+        spin()
+
+    with working() as work:
+        short_jobs(work, lambda: work._single_threaded)
+        work.put_all([item(wait) for _ in range(20_000)])
+        work.join()
+        work._measure_contention()
+
+        assert not work._single_threaded
+        short_jobs(work, lambda: work._single_threaded)
