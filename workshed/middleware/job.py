@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware
 
 from workshed.database.postgres import Connection
 from workshed.jobs import traces
+from workshed.jobs.idempotency.completed_generations import GenerationEnd
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits
 from workshed.middleware.job_state import ReturnValue, SlotClaim, UniqueClaim
@@ -242,6 +243,12 @@ class OutcomeMiddleware(Middleware):
     is_one_statement = False
     """Whether its step needs no transaction when no other middleware writes."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Call `on_outcome` of a subclass that replaces it, instead of grouping its outcomes."""
+        super().__init_subclass__(**options)
+        if "on_outcome" in vars(cls) and "can_be_grouped" not in vars(cls):
+            cls.can_be_grouped = OutcomeMiddleware.can_be_grouped  # type: ignore[method-assign]
+
     def handles(self, job: Job, outcome: Outcome) -> bool:
         """Return whether this middleware writes anything; if none does, no transaction starts."""
         return outcome.kind != "succeeded"
@@ -253,6 +260,18 @@ class OutcomeMiddleware(Middleware):
         the first time, have no options, and leave no result and no successors.
         """
         return True
+
+    def can_be_grouped(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether its part is what `end_generations` writes, for several jobs at once.
+
+        Then `on_grouped_end` is called instead of `on_outcome` if that is true of all middleware
+        that writes.
+        """
+        return False
+
+    def on_grouped_end(self, job: Job, end: GenerationEnd) -> None:
+        """Take what the end of the job has found."""
+        raise NotImplementedError
 
     def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
         """Write what follows from the outcome.

@@ -22,6 +22,11 @@ class UniqueClaim:
     holds_key: bool = False
     """It started with a key that is its own until it ends."""
 
+    @property
+    def is_released_at_end(self) -> bool:
+        """Whether the end of the job releases its key, if it still has one."""
+        return self.rule is None or self.rule.strategy != "until_expired"
+
 
 @state_class
 class SlotClaim:

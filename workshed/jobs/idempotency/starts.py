@@ -1,5 +1,7 @@
 """Starts of jobs that may have a copy, which show whether a job kills its worker."""
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 
 from workshed.database.postgres import Connection
@@ -35,21 +37,45 @@ def load_state(
     conn: Connection, message_id: str, generation: int, traits: CancelTraits
 ) -> DeliveryState:
     """Read completed generations, cancellations, rules and starts in one query."""
+    return load_states(conn, [(message_id, generation, traits)])[0]
+
+
+def load_states(
+    conn: Connection, runs: Sequence[tuple[str, int, CancelTraits]]
+) -> list[DeliveryState]:
+    """Do as `load_state` for several messages, each with its generation and traits."""
     query = """
-        SELECT COALESCE((SELECT generation >= %(generation)s FROM workshed.completed_generations
-                          WHERE message_id = %(message_id)s), false),
-               EXISTS (SELECT FROM workshed.cancellations WHERE message_id = %(message_id)s),
-               workshed.matching_cancel_rule(%(actor)s, %(queue)s, %(tags)s, %(sent_ms)s),
-               s.message_id IS NOT NULL,
+        SELECT COALESCE((SELECT c.generation >= j.generation
+                           FROM workshed.completed_generations AS c
+                          WHERE c.message_id = j.message_id), false),
+               EXISTS (SELECT FROM workshed.cancellations AS c
+                        WHERE c.message_id = j.message_id),
+               workshed.matching_cancel_rule(j.actor, j.queue,
+                   ARRAY(SELECT jsonb_array_elements_text(j.tags)), j.sent_ms),
+               s.isolated IS NOT NULL,
                COALESCE(s.isolated, 0)
-          FROM (VALUES (1)) AS one
-          LEFT JOIN workshed.redelivered_starts AS s ON s.message_id = %(message_id)s
-           AND s.generation = %(generation)s
+          FROM unnest(%(ids)s::text[], %(generations)s::int[], %(actors)s::text[],
+                      %(queues)s::text[], %(tags)s::jsonb[], %(sent_ms)s::bigint[])
+               WITH ORDINALITY
+               AS j (message_id, generation, actor, queue, tags, sent_ms, place)
+          LEFT JOIN LATERAL (
+               SELECT isolated
+                 FROM workshed.redelivered_starts AS s
+                WHERE s.message_id = j.message_id AND s.generation = j.generation
+               ) AS s ON true
+         -- Always true. PostgreSQL expects one row then, uses indexes, and keeps the plan.
+         WHERE j.message_id = j.message_id || ''
+         ORDER BY place
     """
-    values = {"message_id": message_id, "generation": generation, **traits.values}
-    found = conn.execute(query, values).fetchone()
-    assert found is not None  # noqa: S101 -- one row by construction
-    return DeliveryState(*found)
+    values = {
+        "ids": [message_id for message_id, _, _ in runs],
+        "generations": [generation for _, generation, _ in runs],
+        "actors": [traits.actor for _, _, traits in runs],
+        "queues": [traits.queue for _, _, traits in runs],
+        "tags": [json.dumps(traits.tags) for _, _, traits in runs],
+        "sent_ms": [traits.sent_ms for _, _, traits in runs],
+    }
+    return [DeliveryState(*row) for row in conn.execute(query, values)]
 
 
 def record_start(

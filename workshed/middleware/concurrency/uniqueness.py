@@ -17,6 +17,7 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.database.postgres import Connection
 from workshed.errors import DuplicateJobError
+from workshed.jobs.idempotency.completed_generations import GenerationEnd
 from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import RunLock
 from workshed.jobs.locks.unique import KEY_RETRY_DELAY, KeyClaim
@@ -149,19 +150,25 @@ class Uniqueness(OutcomeMiddleware):
             raise RunLockLost(claim.run_lock.key)
         if "unique_key" not in job.message.options:
             return
-        strategy = "until_executed" if claim.rule is None else claim.rule.strategy
         if not outcome.is_final:
             held = unique.move_locks(conn, job.message_id, job.generation + 1)
-        elif strategy != "until_expired":
+        elif claim.is_released_at_end:
             held = unique.release_locks(conn, job.message_id, job.generation)
         else:
             held = 1
         if not held and claim.holds_key:
-            meters.UNIQUE_LOCK_LOST.add(job.message.actor_name)
-            logger.warning(
-                "ran without its unique key %r, which had expired or was released manually",
-                job.message.options["unique_key"],
-            )
+            report_lost_key(job)
+
+    def can_be_grouped(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether the job may have a copy and ends, and only its key is released."""
+        claim = job.unique or UniqueClaim(None)
+        ends = job.may_be_duplicate and outcome.is_final
+        return ends and claim.run_lock is None and claim.is_released_at_end
+
+    def on_grouped_end(self, job: Job, end: GenerationEnd) -> None:
+        """Report a key that it had lost."""
+        if not end.released_keys and job.unique is not None and job.unique.holds_key:
+            report_lost_key(job)
 
     def _stop_renewal(self, job: Job) -> None:
         if job.unique is not None and job.unique.run_lock is not None:
@@ -191,6 +198,15 @@ class Uniqueness(OutcomeMiddleware):
             return function(*args, **kwargs)
 
         return in_turn
+
+
+def report_lost_key(job: Job) -> None:
+    """Count and log that a job had lost its key before it ended."""
+    meters.UNIQUE_LOCK_LOST.add(job.message.actor_name)
+    logger.warning(
+        "ran without its unique key %r, which had expired or was released manually",
+        job.message.options["unique_key"],
+    )
 
 
 def run_lock_for(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> RunLock:

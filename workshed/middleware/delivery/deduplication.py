@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,12 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 
 from workshed import db
+from workshed.database.call_group import CallGroup
 from workshed.database.postgres import Connection
 from workshed.jobs.idempotency import completed_generations, starts
+from workshed.jobs.idempotency.completed_generations import GenerationEnd
 from workshed.jobs.idempotency.starts import DeliveryState
+from workshed.jobs.tags import CancelTraits
 from workshed.middleware.delivery.cancellation import cancelled_outcome
 from workshed.middleware.job import (
     DuplicateDelivery,
@@ -42,6 +46,7 @@ class Deduplication(OutcomeMiddleware, Observer):
     def __init__(self, retention: timedelta) -> None:
         """Keep `retention`, for which outcomes are remembered."""
         self.retention = retention
+        self._states = CallGroup(load_states)
 
     def checks_plain_jobs(self, actor: dramatiq.Actor[..., Any]) -> bool:
         """Return False: only what may have a copy is checked."""
@@ -54,9 +59,8 @@ class Deduplication(OutcomeMiddleware, Observer):
             return
         self._reject_beyond_retention(job)
         if not job.redelivered:
-            with db.autocommit_statement() as conn:
-                past = starts.load_state(conn, job.message_id, job.generation, job.cancel_traits)
-            raise_if_not_runnable(job, past)
+            run = (job.message_id, job.generation, job.cancel_traits)
+            raise_if_not_runnable(job, self._states.call(run) or load_states([run])[0])
             return
         with db.transaction() as conn:
             raise_if_not_runnable(
@@ -78,9 +82,16 @@ class Deduplication(OutcomeMiddleware, Observer):
     def on_outcome(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `DuplicateDelivery` if another copy was first."""
         if not completed_generations.complete_generation(conn, job.message_id, job.generation):
-            raise DuplicateDelivery(
-                f"generation {job.generation} of {job.message_id} already has an outcome"
-            )
+            raise has_outcome(job)
+
+    def can_be_grouped(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether the job has succeeded."""
+        return outcome.kind == "succeeded"
+
+    def on_grouped_end(self, job: Job, end: GenerationEnd) -> None:
+        """Do as `on_outcome`."""
+        if not end.is_first:
+            raise has_outcome(job)
 
     def on_outcome_stored(self, job: Job, outcome: Outcome) -> None:
         """Delete the start of a copy: it was committed before the copy was refused."""
@@ -101,6 +112,19 @@ class Deduplication(OutcomeMiddleware, Observer):
                     f"{self.retention.days} days: whether it has already run is unknown",
                 )
             )
+
+
+def load_states(runs: Sequence[tuple[str, int, CancelTraits]]) -> list[DeliveryState]:
+    """Read the state of several deliveries."""
+    with db.autocommit_statement() as conn:
+        return starts.load_states(conn, runs)
+
+
+def has_outcome(job: Job) -> DuplicateDelivery:
+    """Return the error of a run that ends after another copy."""
+    return DuplicateDelivery(
+        f"generation {job.generation} of {job.message_id} already has an outcome"
+    )
 
 
 def raise_if_not_runnable(job: Job, past: DeliveryState) -> None:

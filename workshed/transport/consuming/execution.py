@@ -39,6 +39,7 @@ from workshed.settings import settings
 from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.in_flight import RunningJobs
+from workshed.transport.consuming.outcome_group import OutcomeGroup
 from workshed.transport.consuming.settlement import OutcomeNotStoredError, retry_until_stored
 from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
 
@@ -75,6 +76,7 @@ class JobExecutor:
         self._success_writers: list[OutcomeMiddleware] = []
         self._plain_success_writers: dict[str, list[OutcomeMiddleware]] = {}
         """By the name of the actor."""
+        self._outcome_group = OutcomeGroup()
 
     def set_middleware(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
@@ -420,7 +422,9 @@ class JobExecutor:
     def _write_in_transaction(
         self, job: Job, outcome: Outcome, writers: Sequence[OutcomeMiddleware]
     ) -> Outcome:
-        """Write in one transaction."""
+        """Write in one transaction, which may be that of other jobs, too."""
+        if self._outcome_group.write(job, outcome, writers):
+            return outcome
         alone = len(writers) == 1 and writers[0].is_one_statement
         with db.autocommit_statement() if alone else db.transaction() as conn:
             return self.write_outcome(conn, job, outcome, writers)

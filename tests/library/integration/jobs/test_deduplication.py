@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from psycopg import errors
 
 from workshed.jobs.control import cancellations
 from workshed.jobs.idempotency import completed_generations, once_keys, starts
@@ -215,3 +216,65 @@ def test_only_cancellations_of_messages_that_reached_rabbitmq_are_read(conn):
     cancellations.clear_cancellation(conn, "waited")
     assert not cancellations.is_cancelled(conn, "waited")
     assert cancellations.prune_cancellations(conn, timedelta(seconds=-1), 10) == 1
+
+
+# Several at once
+
+
+def test_generations_that_end_together_each_release_what_they_have(conn):
+    schedule.insert_row(conn, row("a", 1))
+    schedule.insert_row(conn, row("a", 2))
+    starts.record_start(conn, "a", 1, isolated=False, host="here", pid=1)
+    for key, message_id in (("k1", "a"), ("k2", "a"), ("k3", "b"), ("k4", "later")):
+        unique.acquire_key(conn, unique.KeyClaim(key, message_id, 0, "resize", "images"))
+
+    ends = completed_generations.end_generations(conn, [("b", 0), ("a", 1), ("keyless", 0)])
+
+    assert [(end.is_first, end.released_keys) for end in ends] == [(True, 1), (True, 2), (True, 0)]
+    assert [r.generation for r in schedule.list_scheduled(conn)] == [2]
+    assert not starts.load_state(conn, "a", 1, TRAITS).started
+    assert [lock.key for lock in unique.list_unique_locks(conn)] == ["k4"]
+
+
+def test_a_copy_that_ends_with_others_writes_nothing(conn):
+    completed_generations.complete_generation(conn, "copied", 1)
+    unique.acquire_key(conn, claim("copied", 1))
+
+    ends = completed_generations.end_generations(conn, [("new", 0), ("copied", 1), ("copied ", 0)])
+
+    assert [end.is_first for end in ends] == [True, False, True]
+    assert unique.get_unique_lock(conn, "k") is not None
+
+
+def test_jobs_that_end_together_do_not_wait_for_a_sender(connect):
+    """A sender's transaction may hold the key of one of them for long; none of them is stored.
+
+    Each is then stored alone, and only the one whose key it is waits.
+    """
+    conn, sender = connect(autocommit=True), connect()
+    unique.acquire_key(conn, claim("held"))
+    assert unique.acquire_key(sender, claim("new")) == "held"
+
+    with pytest.raises(errors.LockNotAvailable):
+        completed_generations.end_generations(conn, [("held", 0), ("free", 0)])
+
+    assert completed_generations.complete_generation(conn, "free", 0)
+    sender.rollback()
+    (end,) = completed_generations.end_generations(conn, [("held", 0)])
+    assert end.released_keys == 1
+    assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
+
+
+def test_states_are_read_in_the_order_of_the_deliveries(conn):
+    completed_generations.complete_generation(conn, "ended", 1)
+    starts.record_start(conn, "started", 0, isolated=True, host="here", pid=1)
+    tagged = CancelTraits("greet", "default", ("a tag", '"'), 0)
+
+    states = starts.load_states(
+        conn,
+        [("ended", 1, TRAITS), ("started", 0, tagged), ("ended", 2, TRAITS), ("new", 0, TRAITS)],
+    )
+
+    assert [state.is_completed for state in states] == [True, False, False, False]
+    assert [state.isolated_starts for state in states] == [0, 1, 0, 0]
+    assert [state.started for state in states] == [False, True, False, False]

@@ -6,7 +6,14 @@ from dramatiq.middleware import Retries as StockRetries
 
 from workshed.app import App
 from workshed.errors import SettingsError, WorkshedError
-from workshed.middleware import Deduplication, DiscardRecorder, Metrics, Retries, Sentry
+from workshed.middleware import (
+    Deduplication,
+    DiscardRecorder,
+    Metrics,
+    Outcome,
+    Retries,
+    Sentry,
+)
 from workshed.settings import Settings
 from workshed.transport import build
 from workshed.transport.build import CHAIN, OPTIONAL, Spans
@@ -63,7 +70,22 @@ def test_a_class_that_is_made_from_the_settings_may_be_replaced_too(chain):
     made = chain([OurFence if one is Deduplication else one for one in CHAIN])
 
     (ours,) = (one for one in made if isinstance(one, OurFence))
-    assert vars(ours) == vars(Deduplication(CONFIG.deduplication_retention))
+    assert ours.retention == CONFIG.deduplication_retention
+
+
+def test_what_a_subclass_writes_about_an_outcome_is_not_left_out():
+    """Outcomes of several jobs are stored by one statement, which knows nothing of it."""
+
+    class OurFence(Deduplication):
+        """Middleware of an application."""
+
+        def on_outcome(self, conn, job, outcome):
+            """Write something else, too."""
+
+    success = Outcome("succeeded")
+
+    assert Deduplication(CONFIG.deduplication_retention).can_be_grouped(None, success)
+    assert not OurFence(CONFIG.deduplication_retention).can_be_grouped(None, success)
 
 
 def test_middleware_that_only_observes_may_be_left_out(chain):
