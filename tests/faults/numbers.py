@@ -68,7 +68,7 @@ NUMBERS = (
         Remedy(
             "workshed/transport/publishing/publisher.py",
             "            self._waiting.appendleft(publication)\n        self._pending.clear()",
-            "            publication.ticket.settle(publication, None)\n"
+            "            publication.batch.record_answer(publication, None)\n"
             "        self._pending.clear()",
         ),
         "messages without a confirm are counted as sent, and some are not in the queue",
@@ -158,7 +158,7 @@ NUMBERS = (
         Remedy(
             "workshed/transport/publishing/publisher.py",
             "        blocked = self._link is None or self._link.blocked_reason is not None",
-            "        blocked_reason = self._link is None",
+            "        blocked = self._link is None",
         ),
         "messages that were given up stay in the socket, and arrive after the alarm",
     ),
