@@ -21,6 +21,7 @@ from tests.django_app import django_connected
 from workshed import db, schedule
 from workshed.contrib.django.transactions import Lender, TransactionFinder
 from workshed.errors import OpenTransactionError
+from workshed.jobs import step
 from workshed.middleware import RetryOn
 from workshed.testing.fake_broker import FakeBroker
 
@@ -125,6 +126,25 @@ def test_a_run_that_fails_after_the_write_leaves_nothing(buy, numbers, run, rows
 
     assert numbers() == rows("SELECT 1 FROM workshed.once_keys") == []
     assert rows("SELECT actor FROM workshed.schedule WHERE actor = 'log'") == []
+
+
+def test_the_block_of_a_step_is_not_that_of_the_orm(actor, book, numbers, run, rows):
+    """So the page leads to `progress.save` in `atomic()`."""
+
+    def import_books(progress):
+        with progress.transaction():
+            book.objects.create(number=1)
+            progress.cursor = 1
+            raise OSError("no")
+
+    @actor(queue_name="default", max_retries=0)
+    def import_all(number):
+        step("books", import_books)
+
+    run(import_all, 1, outcome="dead")
+
+    assert numbers() == [1]
+    assert rows("SELECT cursor FROM workshed.steps") == [(None,)]
 
 
 @pytest.fixture
