@@ -202,12 +202,12 @@ def test_each_picture_is_made_or_refused_once(
     came = ended()
     made = {number for number, (_, sha) in came.items() if sha}
     of = {name: {n for n, kind in kinds.items() if kind == name} for name in KINDS}
-    told = Counter(int(number) for (number,) in conn.execute(NOTIFIED))
+    notified = Counter(int(number) for (number,) in conn.execute(NOTIFIED))
     judged(
         Result(
             lost=len(of["good"] - made) + len(kinds.keys() - came.keys()),
             ghost=len((of["cut"] | of["bomb"]) & made) + len(watch.partial),
-            duplicated=told.total() - len(told),
+            duplicated=notified.total() - len(notified),
             stuck=left() + blobs.import_existing(only_count=True),
             threads_dead=watch.ended(),
             notes={
@@ -217,4 +217,4 @@ def test_each_picture_is_made_or_refused_once(
         )
     )
     assert all(is_shown(came[number][1]) for number in made)
-    assert told.keys() == kinds.keys()
+    assert notified.keys() == kinds.keys()

@@ -126,7 +126,7 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
     def wait_until(moment):
         eventually(lambda: rows("SELECT 1 WHERE workshed.now() > %s", moment), within_s=60)
 
-    def told():
+    def list_runs():
         return {(job, scheduled_for): times for job, scheduled_for, times in rows(RUNS)}
 
     move(NINE - HOUR / 2)
@@ -159,12 +159,12 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
 
     def done():
         return left() == 0 and {
-            scheduled_for for job, scheduled_for in told() if job == "hourly"
+            scheduled_for for job, scheduled_for in list_runs() if job == "hourly"
         } >= set(wanted)
 
-    quiet(done, lambda: (left(), len(told())), within_s=120)
+    quiet(done, lambda: (left(), len(list_runs())), within_s=120)
 
-    ran = told()
+    ran = list_runs()
     judged(
         Result(
             lost=sum(("hourly", time) not in ran for time in wanted)
