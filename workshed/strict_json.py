@@ -13,6 +13,8 @@ INTEGER_TYPES = (int, Milliseconds)
 
 def find_inexact(value: object, path: str) -> str | None:
     """Return what JSON would change in a value, and where; `None` if it changes nothing."""
+    if type(value) is int and value in INTEGERS:  # most arguments are ids
+        return None
     match value:
         case list() if type(value) is list:
             inner = (find_inexact(item, f"{path}[{at}]") for at, item in enumerate(value))

@@ -159,9 +159,10 @@ class RabbitMQBroker(ExecutingBroker):
         )
         for (actor, queue, how), count in Tally(map(metric_labels, sends)).items():
             self.count_send(actor, queue, how, count)
-        for outgoing in sends:
-            if outgoing.error is None and outgoing.key_holder is None:
-                self.emit_after("enqueue", outgoing.message, None)
+        if self._hooks_for("after_enqueue"):
+            for outgoing in sends:
+                if outgoing.error is None and outgoing.key_holder is None:
+                    self.emit_after("enqueue", outgoing.message, None)
         sent = [outgoing.send_result for outgoing in sends if outgoing.error is None]
         unsent = [(each.message, each.error) for each in sends if each.error is not None]
         if unsent:

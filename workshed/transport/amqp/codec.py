@@ -1,5 +1,6 @@
 """Read and write the AMQP frames of a message in one go."""
 
+import itertools
 import struct
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -16,10 +17,10 @@ METHOD, HEADER, BODY, END = 1, 2, 3, 0xCE
 FRAME = struct.Struct(">BHI")  # its kind, its channel, the size of what follows
 CONTENT = struct.Struct(">BHIHHQH")  # the same of a header frame; class, weight, size, flags
 METHOD_START = struct.Struct(">HHH")  # class, method, a field that is reserved
-CONTENT_START = struct.Struct(">HHQ")  # class, weight, size of the body
 FRAME_END: Final = b"\xce"
-SHORT = struct.Struct(">H")
-ULONG = struct.Struct(">Q")
+BYTE, ULONG = struct.Struct(">B"), struct.Struct(">Q")
+INT_VALUE, LONG_VALUE = struct.Struct(">ci"), struct.Struct(">cq")  # with the type before it
+TEXT_START = struct.Struct(">cI")  # the type, the size of what follows
 UINT, INT, LONG = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q")
 
 KIND_INT, KIND_LONG, KIND_STRING, KIND_BOOLEAN = b"IlSt"
@@ -30,7 +31,10 @@ DELIVERY_MODE, PRIORITY, MORE_FLAGS = 1 << 12, 1 << 11, 1
 
 JSON_CONTENT_TYPE = b"\x10application/json"
 PERSISTENT = b"\x02"
-APP_ID = b"\x08workshed"
+APP_ID_END = b"\x08workshed" + FRAME_END
+TABLE_START = struct.Struct(f">{len(JSON_CONTENT_TYPE)}sI")  # the content type, size of the table
+FIXED_BYTES = 14 + TABLE_START.size + len(PERSISTENT) + BYTE.size + ULONG.size + len(APP_ID_END) - 1
+"""Of a header frame: class, weight, size, flags, and what has the same size in each message."""
 PUBLISH_FLAGS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3
 """Includes the flags of the message's ID, timestamp, type and app ID."""
 BASIC, PUBLISH_METHOD, MANDATORY = 60, 40, 1
@@ -185,61 +189,51 @@ def encode_publish(
 
     Raises the errors of `str.encode`, `struct` and pika for values that AMQP cannot encode.
     """
-    head = _encode_properties(stamp)
-    parts = [
+    priority, size = stamp.priority, len(body)
+    flags = PUBLISH_FLAGS if priority is None else PUBLISH_FLAGS | PRIORITY
+    table = b"".join(itertools.starmap(_encode_entry, stamp.headers.items()))
+    message_id, kind = stamp.message_id.encode(), _encode_short(stamp.type)
+    # What follows the flags: a constant part, and the size of each other part.
+    length = FIXED_BYTES + len(table) + len(message_id) + len(kind) + (priority is not None)
+    parts = (
         _encode_method(channel, exchange, queue),
-        FRAME.pack(HEADER, channel, 12 + len(head)),
-        CONTENT_START.pack(BASIC, 0, len(body)),
-        head,
-        FRAME_END,
-    ]
-    for at in range(0, len(body), longest):
-        piece = body if len(body) <= longest else body[at : at + longest]
-        parts += (FRAME.pack(BODY, channel, len(piece)), piece, FRAME_END)
-    return b"".join(parts)
-
-
-def _encode_properties(stamp: MessageProperties) -> bytes:
-    priority = stamp.priority
-    table = b"".join([piece for item in stamp.headers.items() for piece in _encode_entry(*item)])
-    return b"".join(
-        (
-            SHORT.pack(PUBLISH_FLAGS if priority is None else PUBLISH_FLAGS | PRIORITY),
-            JSON_CONTENT_TYPE,
-            UINT.pack(len(table)),
-            table,
-            PERSISTENT,
-            b"" if priority is None else bytes((priority,)),
-            _encode_short(stamp.message_id),
-            ULONG.pack(stamp.timestamp),
-            _encode_short_cached(stamp.type),
-            APP_ID,
-        )
+        CONTENT.pack(HEADER, channel, length, BASIC, 0, size, flags),
+        TABLE_START.pack(JSON_CONTENT_TYPE, len(table)),
+        table,
+        PERSISTENT if priority is None else PERSISTENT + BYTE.pack(priority),
+        BYTE.pack(len(message_id)),
+        message_id,
+        ULONG.pack(stamp.timestamp),
+        kind,
+        APP_ID_END,
     )
+    if 0 < size <= longest:
+        return b"".join((*parts, FRAME.pack(BODY, channel, size), body, FRAME_END))
+    pieces = [body[at : at + longest] for at in range(0, size, longest)]
+    frames = [FRAME.pack(BODY, channel, len(piece)) + piece + FRAME_END for piece in pieces]
+    return b"".join((*parts, *frames))
 
 
-def _encode_entry(name: str, value: Any) -> tuple[bytes, ...]:
+def _encode_entry(name: str, value: Any) -> bytes:
     """Write integers, strings and `True` as pika would; leave other values to pika."""
     if type(value) is int:
         if -(2**31) <= value < 2**31:
-            return _encode_short_cached(name), b"I", INT.pack(value)
-        return _encode_short_cached(name), b"l", LONG.pack(value)
+            return _encode_short(name) + INT_VALUE.pack(b"I", value)
+        return _encode_short(name) + LONG_VALUE.pack(b"l", value)
     if type(value) is str:
         text = value.encode()
-        return _encode_short_cached(name), b"S", UINT.pack(len(text)), text
+        return _encode_short(name) + TEXT_START.pack(b"S", len(text)) + text
     if value is True:
-        return _encode_short_cached(name), b"t\x01"
+        return _encode_short(name) + b"t\x01"
     pieces: list[bytes] = []
     encode_value(pieces, value)
-    return _encode_short_cached(name), *pieces
+    return b"".join((_encode_short(name), *pieces))
 
 
+@lru_cache(maxsize=1_000)
 def _encode_short(text: str) -> bytes:
     encoded = text.encode()
-    return bytes((len(encoded),)) + encoded
-
-
-_encode_short_cached = lru_cache(maxsize=1_000)(_encode_short)
+    return BYTE.pack(len(encoded)) + encoded
 
 
 @lru_cache(maxsize=1_000)

@@ -43,7 +43,10 @@ class FastConnection(pika.SelectConnection):
 
     def send_frames(self, frames: bytes) -> None:
         """Send complete frames."""
-        self._output_marshaled_frames([frames])
+        if self._batched_frames is None:
+            self._output_marshaled_frames([frames])
+        else:
+            self._batched_frames.append(frames)
 
     @contextmanager
     def batched_writes(self) -> Generator[None]:

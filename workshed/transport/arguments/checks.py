@@ -45,7 +45,10 @@ def build_checks(function: Callable[..., Any]) -> Checks:
             and parameter.kind in SINGLE_VALUE_KINDS
             and hints[name] not in (Any, object)
         ):
-            found[name] = functools.partial(_find_problem, hints[name], parameter.default is None)
+            fitting = _fitting_types(hints[name])
+            if parameter.default is None:
+                fitting |= {NoneType}
+            found[name] = functools.partial(_find_problem, hints[name], fitting)
     return found
 
 
@@ -79,5 +82,12 @@ def _fits(value: object, hint: Any) -> bool:
     return False
 
 
-def _find_problem(hint: Any, takes_none: bool, value: object) -> Mismatch | None:  # noqa: FBT001 -- bound once
-    return None if value is None and takes_none else find_mismatch(value, hint)
+def _fitting_types(hint: Any) -> frozenset[type]:
+    """Return types all of whose values fit an annotation; it may accept others, too."""
+    if get_origin(hint) in (Union, UnionType):
+        return frozenset().union(*map(_fitting_types, get_args(hint)))
+    return frozenset(_EXACT_TYPES.get(hint, ()) if isinstance(hint, type | None) else ())
+
+
+def _find_problem(hint: Any, fitting: frozenset[type], value: object) -> Mismatch | None:
+    return None if type(value) in fitting else find_mismatch(value, hint)

@@ -197,34 +197,33 @@ class Publisher:
         if self._channel is None or not self._waiting:
             return
         wire: FastConnection = self._channel.connection
-        while self._may_send() and self._waiting:
+        while self._waiting and (room := self._count_room()):
             with wire.batched_writes():
-                for _ in range(WRITE_BATCH):
-                    if not self._may_send() or not self._waiting:
+                # Nothing is read inside the block, so RabbitMQ cannot block or confirm meanwhile.
+                for _ in range(min(room, WRITE_BATCH)):
+                    if not self._waiting or self._channel is None:
                         break
                     publication = self._waiting.popleft()
                     if not publication.batch.is_withdrawn:
                         self._send(publication)
 
-    def _may_send(self) -> bool:
-        """Return whether to send now; while RabbitMQ is blocked, unsent ones can be withdrawn."""
+    def _count_room(self) -> int:
+        """Return how many to send now; while RabbitMQ is blocked, unsent ones can be withdrawn."""
         blocked = self._link is None or self._link.blocked_reason is not None
-        return self._channel is not None and not blocked and len(self._pending) < CONFIRM_WINDOW
+        return 0 if blocked or self._channel is None else CONFIRM_WINDOW - len(self._pending)
 
     def _send(self, publication: PendingPublish) -> None:
-        # A Return carries no delivery tag, so each publish is numbered in a header.
-        number = self._sent_count + 1
         stamp, channel = publication.properties, self._channel
-        headers = {"published_ms": int(time.time() * 1000), **stamp.headers}
-        headers["publish"] = number
-        if publication.maybe_delivered:
-            headers["possible_duplicate"] = True
-        stamp.headers = headers
         wire: FastConnection = channel.connection
         if not (channel.is_open and wire.is_open):
             self._waiting.appendleft(publication)  # sent again on the next channel
             self._channel = None
             return
+        headers, number = stamp.headers, self._sent_count + 1
+        headers.setdefault("published_ms", int(time.time() * 1000))
+        headers["publish"] = number  # a Return carries no delivery tag
+        if publication.maybe_delivered:
+            headers["possible_duplicate"] = True
         try:
             if self._signing is not None:  # here, because now all headers are known
                 headers[SIGNATURE_HEADER] = self._signing.sign(

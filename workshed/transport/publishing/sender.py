@@ -120,9 +120,10 @@ class Sender:
             return
         names = {outgoing.queue.name for outgoing in batch.messages}
         problems = await self._declarer.declare(names, batch.deadline, waiting)
-        for outgoing in batch.pending:
-            if problem := annotate_not_sent(problems.get(outgoing.queue.name)):
-                outgoing.refuse(problem)
+        if problems:
+            for outgoing in batch.pending:
+                if problem := annotate_not_sent(problems.get(outgoing.queue.name)):
+                    outgoing.refuse(problem)
         need_row = [outgoing for outgoing in batch.pending if outgoing.needs_row]
         if need_row:
             began = time.monotonic()

@@ -43,7 +43,7 @@ def test_an_alarm_is_told_to_senders_and_copies_nothing(
 ):
     """With a timeout of blocked connections, 4 jobs became 24 copies: each new one resends all.
 
-    If `_may_send` ignored the alarm, messages reported as not sent would arrive after it.
+    If `_count_room` ignored the alarm, messages reported as not sent would arrive after it.
     """
     note.send(0)
     made = wire.accepted
