@@ -1,5 +1,6 @@
 """`workshed doctor`: reports all problems at once, each with its cause and a command to fix it."""
 
+import importlib
 import sys
 import tempfile
 import time
@@ -48,7 +49,11 @@ ALL = [check.name for check in list_checks(build_context((), 1, 8))]
 
 @pytest.fixture
 def examined():
-    """`examined()`: the findings of all checks now, by name."""
+    """`examined()`: the findings of all checks now, by name.
+
+    It comes before `actor`, which would forget the actors of a module imported after it.
+    """
+    importlib.import_module(ACTORS)
 
     def run(*, packages=(ACTORS,), processes=1, threads=8, stop_within=None):
         here = build_context(packages, processes, threads, stop_within)
