@@ -244,13 +244,24 @@ class OutcomeMiddleware(Middleware):
     """Whether its step needs no transaction when no other middleware writes."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Call `on_outcome` of a subclass that replaces it, instead of grouping its outcomes."""
+        """Call `on_outcome` of a subclass that replaces it, instead of grouping its outcomes.
+
+        A subclass may also inherit one from another base.
+        """
         super().__init_subclass__(**options)
-        if "on_outcome" in vars(cls) and "can_be_grouped" not in vars(cls):
+        bases = cls.__mro__
+        writes, groups = (
+            next(at for at, base in enumerate(bases) if name in vars(base))
+            for name in ("on_outcome", "can_be_grouped")
+        )
+        if writes < groups:
             cls.can_be_grouped = OutcomeMiddleware.can_be_grouped  # type: ignore[method-assign]
 
     def handles(self, job: Job, outcome: Outcome) -> bool:
-        """Return whether this middleware writes anything; if none does, no transaction starts."""
+        """Return whether this middleware writes anything; if none does, no transaction starts.
+
+        By default it does, unless the job has succeeded. Override this to write about successes.
+        """
         return outcome.kind != "succeeded"
 
     def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:

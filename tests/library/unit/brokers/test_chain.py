@@ -88,6 +88,23 @@ def test_what_a_subclass_writes_about_an_outcome_is_not_left_out():
     assert not OurFence(CONFIG.deduplication_retention).can_be_grouped(None, success)
 
 
+def test_what_a_subclass_inherits_from_another_base_about_an_outcome_is_not_left_out():
+    """Otherwise its `on_outcome` is called for some outcomes, and silently left out for others."""
+
+    class Audit:
+        """A part that several classes of an application share."""
+
+        def on_outcome(self, conn, job, outcome):
+            """Write something else."""
+
+    class OurFence(Audit, Deduplication):
+        """Middleware of an application."""
+
+    success = Outcome("succeeded")
+
+    assert not OurFence(CONFIG.deduplication_retention).can_be_grouped(None, success)
+
+
 def test_middleware_that_only_observes_may_be_left_out(chain):
     made = chain([one for one in CHAIN if one not in OPTIONAL])
 
