@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 ServerKind = Literal["postgres", "rabbitmq", "mail"]
 ALL_KINDS: tuple[ServerKind, ...] = ("postgres", "rabbitmq", "mail")
+SETTINGS: Mapping[ServerKind, str] = {
+    "postgres": "database_url",
+    "rabbitmq": "broker_url",
+    "mail": "smtp_url",
+}
+"""The setting that names a server in place of a private one."""
 MAIL_PORT = "mail_port"
 MAIL_FOLDER = "mail"
 SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
@@ -140,6 +146,14 @@ class DevServers:
         found |= {"storage_url": self.storage_url, "secret_key": self.secret_key}
         return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
 
+    def named_servers(self) -> list[str]:
+        """Return the variables that name a server in place of a private one."""
+        return [
+            f"{PREFIX}{setting.upper()}"
+            for kind, setting in SETTINGS.items()
+            if kind in self.kinds and setting in self.settings.given
+        ]
+
     def check(self) -> None:
         """Raise `ServerError` with the end of its log if a server has stopped by itself."""
         for server in (self.postgres, self.rabbitmq):
@@ -164,15 +178,15 @@ class DevServers:
         self._exit_stack.close()
 
     def _start(self, stack: ExitStack, state: StateFolder) -> None:
-        if self._is_needed("rabbitmq", "broker_url"):
+        if self._is_needed("rabbitmq"):
             self.rabbitmq = self._create_rabbitmq(state, install.ensure_installed(self.report))
             stack.callback(self.rabbitmq.stop)
             self.rabbitmq.launch()  # takes 3 to 4 s, everything else less than one
-        if self._is_needed("postgres", "database_url"):
+        if self._is_needed("postgres"):
             self.postgres = PostgreSQLServer(state)
             stack.callback(self.postgres.stop)
             self.postgres.start()
-        if self._is_needed("mail", "smtp_url"):
+        if self._is_needed("mail"):
             self.mail = stack.enter_context(self._create_mail_catcher(state))
             state.write_notes(**{MAIL_PORT: str(self.mail.port)})
         if self.rabbitmq:
@@ -183,8 +197,8 @@ class DevServers:
             return RabbitMQServer(state, scripts, config=self.broker_config)
         return Cluster(state, scripts, config=self.broker_config, talk=self.report)
 
-    def _is_needed(self, kind: ServerKind, setting: str) -> bool:
-        return kind in self.kinds and setting not in self.settings.given
+    def _is_needed(self, kind: ServerKind) -> bool:
+        return kind in self.kinds and SETTINGS[kind] not in self.settings.given
 
     def _create_mail_catcher(self, state: StateFolder) -> "MailCatcher":
         try:

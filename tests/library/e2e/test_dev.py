@@ -182,7 +182,7 @@ def test_a_second_one_on_the_same_folder_says_so(folder):
         with dev("--postgres", "--state", folder) as second:
             _, talk = second.communicate(timeout=120)
 
-    assert second.returncode == 1
+    assert second.returncode == 4
     assert talk == f"workshed: {folder} is in use by another `workshed dev`; stop that one first\n"
 
 
@@ -191,6 +191,36 @@ def test_a_named_database_is_used_as_it_is(database, open_folder):
         assert urls(process)["database_url"] == database
 
     assert not (open_folder / "postgres").exists()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "private"])
+def test_it_names_the_variables_that_take_the_place_of_a_server(
+    database, open_folder, monkeypatch, named
+):
+    """They may be left of an earlier run, whose `export` lines this terminal has read."""
+    if not named:
+        monkeypatch.delenv("WORKSHED_DATABASE_URL")
+    with dev("--postgres", "--state", open_folder) as process:
+        assert process.stdout.readline().startswith("export WORKSHED_DATABASE_URL=")
+        process.send_signal(signal.SIGTERM)
+        _, talk = process.communicate(timeout=120)
+
+    words = "WORKSHED_DATABASE_URL is set: no private server runs in its place"
+    assert (words in talk) is named
+
+
+def test_a_named_database_that_does_not_answer_is_an_error_that_says_what_to_do(
+    open_folder, monkeypatch
+):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
+    with dev("--postgres", "--state", open_folder) as process:
+        _, talk = process.communicate(timeout=120)
+
+    assert talk.startswith("workshed: PostgreSQL does not answer at 127.0.0.1:9/shop (WORKSHED_DA")
+    assert "unset WORKSHED_DATABASE_URL for a private server" in talk
+    assert "Traceback" not in talk
+    assert "secret" not in talk
+    assert process.returncode == 4
 
 
 def test_install_only_says_nothing_where_nothing_is_missing():

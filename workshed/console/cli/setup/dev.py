@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import psycopg
 import typer
 
 from workshed import db
@@ -19,6 +20,7 @@ from workshed.console.cli.setup.wipe import wipe_data
 from workshed.console.cli.terminal.options import DryRun, Yes
 from workshed.devserver import ALL_KINDS, DevServers, install
 from workshed.devserver.cluster import Cluster
+from workshed.errors import DatabaseUnreachableError
 from workshed.migrate import apply_pending, list_streams
 from workshed.settings import settings
 
@@ -107,8 +109,19 @@ def validate_nodes(nodes: int, *, postgres: bool) -> None:
 
 
 def apply_migrations(database_url: str) -> None:
-    """Apply the pending migrations of Workshed and of the App."""
-    with db.Connection.connect(database_url, autocommit=True) as conn:
+    """Apply the pending migrations of Workshed and of the App.
+
+    Raises `DatabaseUnreachableError`.
+    """
+    try:
+        conn = db.Connection.connect(database_url, autocommit=True)
+    except psycopg.OperationalError as err:  # a private server is ready by now
+        raise DatabaseUnreachableError(
+            f"PostgreSQL does not answer at {db.describe_address(database_url)} "
+            f"(WORKSHED_DATABASE_URL): {str(err).strip().rstrip('.?')}. Start it, correct the URL, "
+            "or unset WORKSHED_DATABASE_URL for a private server"
+        ) from None
+    with conn:
         apply_pending(conn, list_streams())
 
 
@@ -132,6 +145,8 @@ def print_exports(servers: DevServers) -> None:
         print_message(f"RabbitMQ     {nodes} (kill one to see it restart)")
     if servers.mail:
         print_message(f"Mails        {servers.mail.maildir}/new")
+    for name in servers.named_servers():
+        print_message(f"{name} is set: no private server runs in its place")
     for name, value in servers.environment().items():
         print(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
