@@ -50,6 +50,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--smoke", action="store_true", help="only check that it runs; figures are meaningless"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        action="append",
+        help="worker processes of the drain; repeatable, default: 1, and 2 in a full run",
+    )
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="repeatable")
     parser.add_argument(
         "--capacity",
@@ -71,7 +77,9 @@ def default_scenarios(wanted: argparse.Namespace) -> Sequence[str]:
 def choose_size(wanted: argparse.Namespace) -> Size:
     """Return how much to measure; the model needs single worker processes only."""
     found = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
-    return replace(found, processes=(1,)) if wanted.capacity else found
+    if wanted.capacity:
+        return replace(found, processes=(1,))
+    return replace(found, processes=tuple(wanted.processes)) if wanted.processes else found
 
 
 def run_scenario(world: World, name: str, size: Size) -> list[Measurement]:

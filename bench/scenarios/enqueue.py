@@ -49,7 +49,7 @@ def enqueue(world: World, size: Size) -> list[Measurement]:
     many = rate["ours, enqueue_many"]
     made += [
         compare_with_peer(f"{name}_many", many, unit, ONE, rate[ONE], at_least=12),
-        compare_with_peer(f"{name}_many", many, unit, MANY, rate[MANY], at_least=0.9),
+        compare_with_peer(f"{name}_many", many, unit, MANY, rate[MANY], at_least=0.85),
         compare_with_peer(f"{name}_many", many, unit, "stock, no confirms", rate["stock"]),
         compare_with_peer(f"{name}_many", many, unit, "celery, no confirms", rate["celery"]),
         compare_with_peer(

@@ -33,7 +33,7 @@ def latency(world: World, size: Size) -> list[Measurement]:
             "ms",
             "stock, confirms",
             stock["p50"],
-            at_most=1.25,
+            at_most=1.1,
         ),
         compare_with_peer(
             "enqueue to start, p50", ours["p50"], "ms", "celery threads", celery["p50"]

@@ -37,8 +37,12 @@ def options(world: World, size: Size) -> list[Measurement]:
         compare_with_peer(
             "metrics, drain with them", rate["all"], "jobs/s", "without", rate["without metrics"]
         ),
-        compare_with_peer("once, drain", rate["once"], "jobs/s", "without", rate["all"]),
-        compare_with_peer("unique, drain", rate["unique"], "jobs/s", "without", rate["all"]),
+        compare_with_peer(
+            "once, drain", rate["once"], "jobs/s", "without", rate["all"], at_least=0.5
+        ),
+        compare_with_peer(
+            "unique, drain", rate["unique"], "jobs/s", "without", rate["all"], at_least=0.3
+        ),
         compare_with_peer("limit, drain", rate["limit"], "jobs/s", "without", rate["all"]),
     ]
     return made + _measure_unique(world, size) + _measure_limits(world, size)

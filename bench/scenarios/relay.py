@@ -73,7 +73,7 @@ def lateness(world: World, size: Size) -> list[Measurement]:
     ours, stock = found["ours"], found["stock"]
     return [
         report_alone("a delayed job is late, p50", ours["p50"], "ms", at_most=10),
-        report_alone("a delayed job is late, p99", ours["p99"], "ms", at_most=40),
+        report_alone("a delayed job is late, p99", ours["p99"], "ms", at_most=25),
         compare_with_peer("a delayed job is late, p50", ours["p50"], "ms", "stock", stock["p50"]),
         compare_with_peer("a delayed job is late, p99", ours["p99"], "ms", "stock", stock["p99"]),
     ]
