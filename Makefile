@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: it creates the environment in .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs reference screens lock release clean
+.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench instructions check audit format docs reference screens lock release clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,11 @@ bench: setup ## Compare speed with the peers; prints a table, writes bench-resul
 	@$(BIN)/workshed dev --install-only
 	@[ "$$(id -u)" != 0 ] || sh .ci/debian ruby-sidekiq valkey-server
 	@$(BIN)/python -m bench
+
+instructions: setup ## Check that a job costs no more instructions than the committed figure
+	@$(BIN)/workshed dev --install-only
+	@sh .ci/debian
+	@$(BIN)/python -m bench.instructions_limit
 
 matrix: setup ## Run tests on each supported Python, RabbitMQ and PostgreSQL, as root
 	@$(BIN)/workshed dev --install-only
