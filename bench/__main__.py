@@ -66,20 +66,20 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def default_scenarios(wanted: argparse.Namespace) -> Sequence[str]:
+def default_scenarios(options: argparse.Namespace) -> Sequence[str]:
     """Return the scenarios to run when none is named."""
-    if wanted.capacity:
+    if options.capacity:
         return (*figures.SCENARIOS, *(figures.ROOT_SCENARIOS if os.geteuid() == 0 else ()))
-    left_out = (*OPTIONAL_SCENARIOS, *(SLOW_SCENARIOS if wanted.quick else ()))
+    left_out = (*OPTIONAL_SCENARIOS, *(SLOW_SCENARIOS if options.quick else ()))
     return [name for name in SCENARIOS if name not in left_out]
 
 
-def choose_size(wanted: argparse.Namespace) -> Size:
+def choose_size(options: argparse.Namespace) -> Size:
     """Return how much to measure; the model needs single worker processes only."""
-    found = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
-    if wanted.capacity:
+    found = SMOKE if options.smoke else QUICK if options.quick else FULL
+    if options.capacity:
         return replace(found, processes=(1,))
-    return replace(found, processes=tuple(wanted.processes)) if wanted.processes else found
+    return replace(found, processes=tuple(options.processes)) if options.processes else found
 
 
 def run_scenario(world: World, name: str, size: Size) -> list[Measurement]:

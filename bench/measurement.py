@@ -128,11 +128,11 @@ def report_alone(
     return add_range(Measurement(name, float(value), unit, target=target, met=met), value)
 
 
-def add_range(made: Measurement, value: float) -> Measurement:
+def add_range(measurement: Measurement, value: float) -> Measurement:
     """Add the least and the most of our figure, if it is a median."""
     if not isinstance(value, MedianFigure):
-        return made
-    return replace(made, rounds=value.rounds, minimum=value.minimum, maximum=value.maximum)
+        return measurement
+    return replace(measurement, rounds=value.rounds, minimum=value.minimum, maximum=value.maximum)
 
 
 def alternate_rounds(

@@ -21,7 +21,7 @@ from tests import tls
 from tests.databases import (
     HINT,
     SharedDatabase,
-    empty_beside_workers,
+    empty_while_workers_run,
     fresh_database,
     open_session,
     run,
@@ -303,7 +303,7 @@ def database_url(request):
     if request.node.get_closest_marker("one_worker"):
         url, rows = request.getfixturevalue("module_database")
         yield url
-        empty_beside_workers(url, rows)
+        empty_while_workers_run(url, rows)
         return
     shared = request.getfixturevalue("shared_database")
     yield shared.take()

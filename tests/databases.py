@@ -282,7 +282,7 @@ def drop_additions(conn):
         conn.execute(statement)
 
 
-def empty_beside_workers(url, seeds):
+def empty_while_workers_run(url, seeds):
     """Empty a database with running workers and relays, but keep the rows about those processes.
 
     Objects that a test created outside of our schemas are dropped.

@@ -133,19 +133,19 @@ def columns_of(conn, table):
     return [name for (name,) in conn.execute(COLUMNS_OF, (table,))]
 
 
-def attempts(table, columns, where="false"):
+def attempts(table, columns, condition="false"):
     """Return a statement for each right, on all columns; by default none of them changes a row."""
     name, every = sql.Identifier(*table.split(".")), [sql.Identifier(one) for one in columns]
-    listed, where = sql.SQL(", ").join(every), sql.SQL(where)
+    listed, condition = sql.SQL(", ").join(every), sql.SQL(condition)
     defaults = sql.SQL(", ").join(sql.SQL("{} = DEFAULT").format(one) for one in every)
     return {
         "r": sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed, name),
         "a": sql.SQL(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE "
             "SELECT {} FROM json_populate_record(NULL::{}, '{{}}') WHERE {}"
-        ).format(name, listed, listed, name, where),
-        "w": sql.SQL("UPDATE {} SET {} WHERE {}").format(name, defaults, where),
-        "d": sql.SQL("DELETE FROM {} WHERE {}").format(name, where),
+        ).format(name, listed, listed, name, condition),
+        "w": sql.SQL("UPDATE {} SET {} WHERE {}").format(name, defaults, condition),
+        "d": sql.SQL("DELETE FROM {} WHERE {}").format(name, condition),
         "truncate": sql.SQL("TRUNCATE {}").format(name),
         "trigger": sql.SQL(
             "CREATE TRIGGER mine AFTER INSERT ON {} FOR EACH STATEMENT "

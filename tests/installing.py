@@ -58,15 +58,15 @@ def environment(folder, *requirements, constraints=None, compiled=True):
     `compiled`, Python compiles only what the test imports.
     """
     constraints = [line for _, line in pins()] if constraints is None else constraints
-    told = folder.with_name(f"{folder.name}-constraints.txt")
-    told.write_text("".join(f"{line}\n" for line in constraints), "utf-8")
+    constraints_file = folder.with_name(f"{folder.name}-constraints.txt")
+    constraints_file.write_text("".join(f"{line}\n" for line in constraints), "utf-8")
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     python = str(folder / "bin" / "python")
     words = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
     env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     env |= {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
     words += () if compiled else ("--no-compile",)
-    run(*words, *requirements, env={**env, "PIP_CONSTRAINT": str(told)})
+    run(*words, *requirements, env={**env, "PIP_CONSTRAINT": str(constraints_file)})
     return python
 
 

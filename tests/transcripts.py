@@ -43,25 +43,25 @@ def masked(text, changing=()):
     return text.split()
 
 
-def alike(shown, said, changing=()):
+def alike(expected, said, changing=()):
     """Return whether the output matches what a page shows, where `…` matches anything."""
     wanted = [
         "(?:.* )?" if word == "…" else f"{re.escape(word).replace('…', '.*')} "
-        for word in masked(shown, changing)
+        for word in masked(expected, changing)
     ]
     found = "".join(f"{word} " for word in masked(said, changing))
     return re.fullmatch("".join(wanted), found) is not None
 
 
-def check(shown, said, changing=()):
+def check(expected, said, changing=()):
     """Assert that the output matches what a page shows."""
-    assert alike(shown, said, changing), f"shown:\n{shown}\nsaid:\n{said}"
+    assert alike(expected, said, changing), f"expected:\n{expected}\nsaid:\n{said}"
 
 
 def follow(session, run=None, changing=()):
     """Run each command of a session in order and check its output."""
-    for command, shown in steps(session):
-        check(shown, (run or typed)(command), changing)
+    for command, expected in steps(session):
+        check(expected, (run or typed)(command), changing)
 
 
 def activated(env):
@@ -106,10 +106,10 @@ def shell(folder, **env):
 
 def typed(line):
     """Run a `workshed` command in this process, without key input; return what it shows."""
-    return shown(app, "workshed", shlex.split(line, comments=True))
+    return run_command(app, "workshed", shlex.split(line, comments=True))
 
 
-def shown(program, name, words):
+def run_command(program, name, words):
     """Run a program of this name with the words of a line; return what a terminal would show."""
     with (
         mock.patch.object(sys, "argv", words),

@@ -88,11 +88,11 @@ def list_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     release would differ, and if the database has files of a stream but lacks the first one, because
     it was made by a program whose files are not those of this release.
     """
-    done = {(row.stream, row.name): row.checksum for row in list_applied(conn)}
-    begun = {stream for stream, _ in done}
+    applied = {(row.stream, row.name): row.checksum for row in list_applied(conn)}
+    begun = {stream for stream, _ in applied}
     missing = []
     for migration in list_migrations(of):
-        checksum = done.get((migration.stream, migration.name))
+        checksum = applied.get((migration.stream, migration.name))
         if checksum is None:
             missing.append(migration)
         elif checksum != migration.checksum:
@@ -135,20 +135,20 @@ def apply_pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     Of two concurrent calls, one waits for the other and then finds nothing to do. Raises
     `MigrationError` if something is missing and the server is read-only.
     """
-    done: list[Migration] = []
+    applied: list[Migration] = []
     while True:
         with conn.transaction():
             conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_ID,))
             todo = list_pending(conn, of)
             if not todo:
-                return done
+                return applied
             _require_writable(conn)
             conn.execute(todo[0].sql.encode())
             conn.execute(
                 "INSERT INTO workshed.migrations (stream, name, checksum) VALUES (%s, %s, %s)",
                 (todo[0].stream, todo[0].name, todo[0].checksum),
             )
-        done.append(todo[0])
+        applied.append(todo[0])
 
 
 def _require_writable(conn: Connection) -> None:

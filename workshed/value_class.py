@@ -40,9 +40,9 @@ def frozen_class(cls: Class) -> Class:
     Its `__init__` is never compiled, so it is for classes with few instances.
     """
     methods = (__eq__, __hash__, __repr__, __setattr__, __delattr__, __setstate__)
-    made = _make(cls, *methods, compile_after=None)
-    made.__dataclass_params__.frozen = True  # so that frozen dataclasses can inherit from it
-    return made
+    built = _make(cls, *methods, compile_after=None)
+    built.__dataclass_params__.frozen = True  # so that frozen dataclasses can inherit from it
+    return built
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -63,7 +63,7 @@ def _make(
         # Python sets `__hash__` to `None` in a class that defines only `__eq__`.
         if own.get(method.__name__) is None:
             setattr(cls, method.__name__, method)
-    made: Any = dataclass(slots=True, eq=False, repr=False, init=False)(cls)
+    built: Any = dataclass(slots=True, eq=False, repr=False, init=False)(cls)
     count = 0
 
     def __init__(self: Any, *args: Any, **named: Any) -> None:  # noqa: N807
@@ -71,13 +71,13 @@ def _make(
         nonlocal count
         count += 1
         if compile_after is not None and count >= compile_after:
-            made.__init__ = _compile_init(made)
-            made.__init__(self, *args, **named)
-        elif not _set_fields(self, fields(made), args, named):
-            _compile_init(made)(self, *args, **named)  # It raises the error of a wrong call.
+            built.__init__ = _compile_init(built)
+            built.__init__(self, *args, **named)
+        elif not _set_fields(self, fields(built), args, named):
+            _compile_init(built)(self, *args, **named)  # It raises the error of a wrong call.
 
-    made.__init__, made.__signature__ = __init__, _Signature(made)
-    return cast("Class", made)
+    built.__init__, built.__signature__ = __init__, _Signature(built)
+    return cast("Class", built)
 
 
 class _Signature:
@@ -107,10 +107,10 @@ def _set_fields(
     values |= named
     for each in of_class:
         if each.name not in values:
-            made = each.default if each.default_factory is MISSING else each.default_factory()
-            if made is MISSING:
+            built = each.default if each.default_factory is MISSING else each.default_factory()
+            if built is MISSING:
                 return False
-            values[each.name] = made
+            values[each.name] = built
     for name, value in values.items():
         object.__setattr__(self, name, value)
     if check := getattr(self, "__post_init__", None):

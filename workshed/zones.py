@@ -35,14 +35,14 @@ def load_zone(name: str) -> "ZoneInfo":
     return found
 
 
-def instants_of(shown: datetime, zone: "ZoneInfo", *, named: bool) -> list[datetime]:
+def instants_of(local: datetime, zone: "ZoneInfo", *, named: bool) -> list[datetime]:
     """Return when the clocks of a zone show a time, in order: once, twice or never.
 
     A `named` time is always one instant: its first one or, if the clocks skip it, the moment after
     the gap.
     """
-    both = [shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == shown})
+    both = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == local})
     if not named:
         return real
     return real[:1] or [_find_change(zone, both[1], both[0])]

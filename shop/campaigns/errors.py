@@ -40,7 +40,7 @@ class TemplateError(PermanentError):
 class CampaignStateError(PermanentError):
     """The state of the campaign does not allow the action; nothing has changed."""
 
-    def __init__(self, campaign_id: int, state: str, wanted: str) -> None:
-        super().__init__(f"campaign {campaign_id} is {state}: it cannot be {wanted}")
+    def __init__(self, campaign_id: int, state: str, action: str) -> None:
+        super().__init__(f"campaign {campaign_id} is {state}: it cannot be {action}")
         self.campaign_id = campaign_id
         self.state = state

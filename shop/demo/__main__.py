@@ -125,23 +125,23 @@ def run_scenarios(
     started = time.monotonic()
     mailbox = Mailbox(servers.maildir)
     sightings = [sign_up(person) for person in cast]
-    who = sightings[0].user_id
-    uploads = pictures.upload_files(who)
+    user = sightings[0].user_id
+    uploads = pictures.upload_files(user)
     sent = campaign.begin_campaign(servers.mail.refuse_with if servers.mail else None)
     parts: list[DemoScenario] = [
-        imports.begin_import(who),
+        imports.begin_import(user),
         shop.open_shop(CHART_PATH),
         sources.begin_sync(api, len(shop.ADMINS)),
         sent,
         *([OutageDemo(servers.mail, sent)] if servers.mail else []),
     ]
-    console.print(f"Pictures     {pictures.pictures_url(port, who)}", soft_wrap=True)
+    console.print(f"Pictures     {pictures.pictures_url(port, user)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
     leaving = sum(person.role == "leaves" for person in cast)
     with (
         db.connect() as conn,
         display.ProgressDisplay(console, len(cast), len(cast) - leaving) as bars,
-        pictures.EventFollower(port, who) as browser,
+        pictures.EventFollower(port, user) as browser,
     ):
 
         def is_over() -> bool:

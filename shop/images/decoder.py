@@ -21,9 +21,9 @@ _WAIT_PER_CPU, _SHORTEST_WAIT_S = 10, 60.0
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 
 
-def decode(source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
+def decode(source: BinaryIO, target: BinaryIO, request: ImageRequest) -> ConvertedImage:
     """Convert the image in `source` and write it to `target`; see `Decoder.decode`."""
-    return _decoder.decode(source, target, wanted)
+    return _decoder.decode(source, target, request)
 
 
 class Decoder:
@@ -38,15 +38,15 @@ class Decoder:
         os.register_at_fork(after_in_child=self._detach_inherited)
         atexit.register(self.close)
 
-    def decode(self, source: BinaryIO, target: BinaryIO, wanted: ImageRequest) -> ConvertedImage:
+    def decode(self, source: BinaryIO, target: BinaryIO, request: ImageRequest) -> ConvertedImage:
         """Convert the image in `source` and write it to `target`; both from their beginning.
 
         Both must be real files; their positions change. Raises `ImageRefusedError` if the image is
         the cause, otherwise `DecoderEndedError`.
         """
         cpu_s = settings().image_cpu.total_seconds()
-        request = json.dumps({"cpu_s": cpu_s, "wanted": asdict(wanted)}).encode()
-        question = request, [source.fileno(), target.fileno()]
+        encoded = json.dumps({"cpu_s": cpu_s, "wanted": asdict(request)}).encode()
+        question = encoded, [source.fileno(), target.fileno()]
         with thread_gate().defer():  # interrupts are raised only while waiting for the child
             child = self._acquire()
             answer = self._exchange(child, *question)

@@ -61,7 +61,7 @@ def record_variant(
     box = {"box_width": options.width, "box_height": options.height}
     made = {**asdict(options), **asdict(variant), **box, "codec": CODEC}
     conn.execute(query, {**made, "original": original.sha256})
-    told = {
+    data = {
         "attachment_id": original.attachment_id,
         "width": variant.width,
         "height": variant.height,
@@ -69,7 +69,7 @@ def record_variant(
         "variant": variant.sha256,
     }
     notify_user(
-        conn, original.user_id, "image_processed", told, key=_notification_key(original, options)
+        conn, original.user_id, "image_processed", data, key=_notification_key(original, options)
     )
 
 

@@ -167,8 +167,8 @@ class _HeaderRow:
             )
         return places[0] if places else None
 
-    def _raise_missing(self, wanted: str, known: Sequence[str]) -> NoReturn:
-        option = {"email": '--map email="Email Address"', "name": '--name "{first} {last}"'}[wanted]
+    def _raise_missing(self, column: str, known: Sequence[str]) -> NoReturn:
+        option = {"email": '--map email="Email Address"', "name": '--name "{first} {last}"'}[column]
         close = [
             field
             for field, name in zip(self.fields, self.folded_fields, strict=True)
@@ -176,7 +176,7 @@ class _HeaderRow:
         ]
         meant = f" (did you mean {close[0][:100]!r}?)" if close else ""
         raise ImportRefusedError(
-            f"there is no column {wanted!r}{meant}; {self._list_columns()}. The first line must "
+            f"there is no column {column!r}{meant}; {self._list_columns()}. The first line must "
             "name the "
             f"columns; say which is meant, as in {option}",
             line=self.line,

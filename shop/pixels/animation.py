@@ -29,15 +29,15 @@ def animation_frames(image: ImageFile.ImageFile, kind: str, counted: int) -> ran
 
 
 def write_animation(
-    image: ImageFile.ImageFile, shown: range, kind: str, file: BytesIO, wanted: ImageRequest
+    image: ImageFile.ImageFile, frames: range, kind: str, file: BytesIO, request: ImageRequest
 ) -> ConvertedImage:
     """Encode an animation as WebP, with its durations and number of loops."""
-    film = _FrameSequence(image, shown, wanted)
+    film = _FrameSequence(image, frames, request)
     film.save(
         file,
         "WEBP",
         save_all=True,
-        quality=wanted.quality,
+        quality=request.quality,
         method=_METHOD,
         duration=film.durations_ms,
         loop=_loop_count(image, kind),
@@ -62,13 +62,13 @@ class _FrameSequence(Image.Image):
     The encoder seeks to each frame in turn, and only then reads its duration.
     """
 
-    def __init__(self, source: ImageFile.ImageFile, shown: range, wanted: ImageRequest) -> None:
+    def __init__(self, source: ImageFile.ImageFile, frames: range, request: ImageRequest) -> None:
         super().__init__()
-        self.n_frames = len(shown)
+        self.n_frames = len(frames)
         self.durations_ms: list[float] = []
         longest = MAX_SIDE_PX["webp"]
-        self._box = min(wanted.width, longest), min(wanted.height, longest)
-        self._source, self._frame_numbers = source, shown
+        self._box = min(request.width, longest), min(request.height, longest)
+        self._source, self._frame_numbers = source, frames
         self._full_size = source.size
         self.seek(0)
 

@@ -57,11 +57,11 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @contextmanager
-def translate_errors(wanted: ImageRequest) -> Generator[None]:
+def translate_errors(request: ImageRequest) -> Generator[None]:
     """Turn Pillow's errors into refusals; the block must write to memory only."""
     # Pillow raises above twice its limit, also for images that grow while they are decoded.
     before = Image.MAX_IMAGE_PIXELS
-    _set_pixel_limit(max(wanted.max_pixels, wanted.max_jpeg_pixels))
+    _set_pixel_limit(max(request.max_pixels, request.max_jpeg_pixels))
     try:
         yield
     except Image.DecompressionBombError as err:
@@ -78,9 +78,9 @@ def translate_errors(wanted: ImageRequest) -> Generator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def open_image(data: bytes, kind: str, wanted: ImageRequest) -> ImageFile.ImageFile:
+def open_image(data: bytes, kind: str, request: ImageRequest) -> ImageFile.ImageFile:
     """Open an image and read its header; raises `RefusedError` for one that is too large."""
-    most = wanted.pixel_limit(kind)
+    most = request.pixel_limit(kind)
     _set_pixel_limit(most)
     if kind == "HEIF":
         heic.prepare_heic(data)
@@ -93,7 +93,7 @@ def open_image(data: bytes, kind: str, wanted: ImageRequest) -> ImageFile.ImageF
         tiff_strips.check_strips(image, len(data))
     if kind in {"AVIF", "HEIF", "PNG"}:  # for other formats, `judge` has counted them
         what = "pictures" if kind == "HEIF" else "frames"
-        check_frames(getattr(image, "n_frames", 1), wanted.max_frames, what)
+        check_frames(getattr(image, "n_frames", 1), request.max_frames, what)
     return image
 
 

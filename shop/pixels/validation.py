@@ -29,19 +29,19 @@ class IdentifiedImage:
     """Oddities, for which a strict check would refuse it."""
 
 
-def identify_image(data: bytes, wanted: ImageRequest) -> IdentifiedImage:
+def identify_image(data: bytes, request: ImageRequest) -> IdentifiedImage:
     """Check that a file is a complete image of a known format.
 
     Raises `RefusedError` if it is not. If `strict` is requested, it also raises for a file name of
     another format, and for data after the image.
     """
     kind = formats.detect_format(data)
-    polyglots.refuse_polyglot(data, strict=wanted.strict)
+    polyglots.refuse_polyglot(data, strict=request.strict)
     extent, rest = file_extent.find_extent(kind, data)
-    notes = tuple(filter(None, (formats.find_suffix_problem(wanted.suffix, kind), rest)))
-    if notes and wanted.strict:
+    notes = tuple(filter(None, (formats.find_suffix_problem(request.suffix, kind), rest)))
+    if notes and request.strict:
         raise RefusedError(notes[0])
-    check_frames(extent.frames, wanted.max_frames, "pages" if kind == "TIFF" else "frames")
+    check_frames(extent.frames, request.max_frames, "pages" if kind == "TIFF" else "frames")
     return IdentifiedImage(kind, extent.frames, notes)
 
 

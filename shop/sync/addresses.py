@@ -28,26 +28,26 @@ def require_allowed_origin(source: str, url: str, origins: str) -> AllowedOrigin
     )
 
 
-def resolve(source: str, where: AllowedOrigins) -> list[str]:
+def resolve(source: str, allowed: AllowedOrigins) -> list[str]:
     """Return the addresses of an origin, all of which are allowed.
 
     Raises `ForbiddenAddressError` if any of them is not allowed, because then the name server is
     not to be trusted with the others either, and `SourceUnreachableError` if there is none.
     """
-    found = _look_up(source, where)
+    found = _look_up(source, allowed)
     for address in found:
-        if not where.allows(_effective_address(address)):
-            place = where.network or "the public Internet"
+        if not allowed.allows(_effective_address(address)):
+            place = allowed.network or "the public Internet"
             raise ForbiddenAddressError(
                 source,
-                f"{where.origin.host} leads to {address}, which is not in {place}; a host inside "
-                f"is allowed as {where.origin}=NETWORK",
+                f"{allowed.origin.host} leads to {address}, which is not in {place}; a host inside "
+                f"is allowed as {allowed.origin}=NETWORK",
             )
     return [str(address) for address in found]
 
 
-def _look_up(source: str, where: AllowedOrigins) -> list[Address]:
-    origin = where.origin
+def _look_up(source: str, allowed: AllowedOrigins) -> list[Address]:
+    origin = allowed.origin
     if origin.address is not None:
         return [origin.address]
     try:

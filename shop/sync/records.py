@@ -141,7 +141,7 @@ def _mark_deleted(conn: Connection, source: str, external_id: str) -> None:
 
 
 def _replace_associations(
-    conn: Connection, source: str, external_id: str, wanted: Sequence[Association]
+    conn: Connection, source: str, external_id: str, associations: Sequence[Association]
 ) -> None:
     """Replace the associations of a record."""
     query = """
@@ -159,8 +159,8 @@ def _replace_associations(
     values = {
         "source": source,
         "id": external_id,
-        "kinds": [one.kind for one in wanted],
-        "others": [one.id for one in wanted],
+        "kinds": [one.kind for one in associations],
+        "others": [one.id for one in associations],
     }
     conn.execute(query, values)
 

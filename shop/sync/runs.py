@@ -40,7 +40,7 @@ def record_failure(conn: Connection, error: SourceError) -> list[int]:
            SET failed_runs = failed_runs + 1,
                failing_since = COALESCE(failing_since, workshed.now()),
                last_error = %(error)s,
-               alerted = alerted OR %(at_once)s OR failed_runs + 1 >= %(told_from)s,
+               alerted = alerted OR %(at_once)s OR failed_runs + 1 >= %(alert_from)s,
                listing_since = CASE WHEN NOT %(ends_listing)s THEN listing_since END
          WHERE name = %(name)s
         RETURNING name, failed_runs, failing_since, alerted, workshed.now() AS now
@@ -49,7 +49,7 @@ def record_failure(conn: Connection, error: SourceError) -> list[int]:
         "name": error.source,
         "error": attempts.to_storable(str(error))[: attempts.LONGEST_ERROR],
         "at_once": error.verdict != "retry",
-        "told_from": ALERT_AFTER_RUNS,
+        "alert_from": ALERT_AFTER_RUNS,
         "ends_listing": error.ends_listing,
     }
     with conn.cursor(row_factory=class_row(SourceFailure)) as cur:

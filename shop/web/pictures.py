@@ -62,14 +62,14 @@ class PictureEndpoints:
 
     async def show_page(self, request: Request) -> Response:
         """Show a user's pictures, the newest first."""
-        who = authenticate(request)
-        if not who.is_from_cookie and "authorization" not in request.headers:
-            return set_from_url(request, who, self._cookie_path)
+        user = authenticate(request)
+        if not user.is_from_cookie and "authorization" not in request.headers:
+            return set_from_url(request, user, self._cookie_path)
         before = _parse_number(request.query_params.get("before"))
         async with self._pool.connection() as conn:
             # This comes first, so that the stream includes events that happen during the next read.
-            number = await async_reads.last_number(conn, who.claims.user_id)
-            found = await picture_rows.list_pictures(conn, who.user_id, before)
+            number = await async_reads.last_number(conn, user.claims.user_id)
+            found = await picture_rows.list_pictures(conn, user.user_id, before)
         about = {
             "pictures": found,
             "number": number,
@@ -82,12 +82,12 @@ class PictureEndpoints:
 
     async def stream_events(self, request: Request) -> Response:
         """Send a user's events after `Last-Event-ID` or `after`, or from now on."""
-        who = authenticate(request)
+        user = authenticate(request)
         start = request.headers.get("last-event-id") or request.query_params.get("after")
         return EventStream(
             self._hub,
             self._pool,
-            who.claims,
+            user.claims,
             _parse_number(start),
             ping_s=self._sweep_s,
             send_s=self._send_s,
@@ -95,20 +95,20 @@ class PictureEndpoints:
 
     async def send_content(self, request: Request) -> Response:
         """Send a variant of one of the user's pictures."""
-        who = authenticate(request)
+        user = authenticate(request)
         sha256 = request.path_params["sha256"]
         async with self._pool.connection() as conn:
-            media_type = await picture_rows.find_media_type(conn, who.user_id, sha256)
+            media_type = await picture_rows.find_media_type(conn, user.user_id, sha256)
         if media_type is None:
             return responses.respond_not_found(request)
         return ContentResponse(sha256, media_type)
 
     async def upload(self, request: Request) -> Response:
         """Store the body as an attachment, and send the job that makes a picture of it."""
-        who = authenticate(request)
-        if not is_same_site_intent(request, who):
+        user = authenticate(request)
+        if not is_same_site_intent(request, user):
             raise HTTPException(403, "Another site has sent this; upload from the page itself.")
-        attachment_id = await store_upload(request, who.user_id, self._attach)
+        attachment_id = await store_upload(request, user.user_id, self._attach)
         return JSONResponse({"attachment_id": attachment_id}, 201)
 
     @asynccontextmanager

@@ -38,12 +38,12 @@ def authenticate(request: Request) -> AuthenticatedUser:
     return AuthenticatedUser(shown, notifications.read_token(shown), is_from_cookie=not given)
 
 
-def is_same_site_intent(request: Request, who: AuthenticatedUser) -> bool:
+def is_same_site_intent(request: Request, user: AuthenticatedUser) -> bool:
     """Return whether a request that changes something comes from our page, or from no page.
 
     Browsers do not send the cookie from other sites; this also refuses other origins of this site.
     """
-    return not who.is_from_cookie or is_same_origin(request)
+    return not user.is_from_cookie or is_same_origin(request)
 
 
 def is_same_origin(request: Request) -> bool:

@@ -35,9 +35,9 @@ def create_app() -> ASGIApp:
 
 async def confirm(request: Request) -> Response:
     """Show a button, because programs that check the links in emails press no buttons."""
-    who = await run_in_threadpool(_get_user, _read_user_id(request))
+    user = await run_in_threadpool(_get_user, _read_user_id(request))
     return responses.render_page(
-        "unsubscribe.html", {"email": who.email, "is_out": _is_unsubscribed(who)}
+        "unsubscribe.html", {"email": user.email, "is_out": _is_unsubscribed(user)}
     )
 
 
@@ -46,8 +46,8 @@ async def submit(request: Request) -> Response:
 
     The link alone is enough: it is signed, and only in emails to that user.
     """
-    who = await run_in_threadpool(_unsubscribe, _read_user_id(request))
-    return responses.render_page("unsubscribe.html", {"email": who.email, "is_out": True})
+    user = await run_in_threadpool(_unsubscribe, _read_user_id(request))
+    return responses.render_page("unsubscribe.html", {"email": user.email, "is_out": True})
 
 
 def respond_not_found(request: Request, _err: Exception) -> Response:
@@ -87,5 +87,5 @@ def _unsubscribe(user_id: int) -> people.User:
         return people.get_user(conn, user_id)
 
 
-def _is_unsubscribed(who: people.User) -> bool:
-    return who.unsubscribed_at is not None
+def _is_unsubscribed(user: people.User) -> bool:
+    return user.unsubscribed_at is not None

@@ -31,7 +31,7 @@ def step(number, place):
             Batch.current().add(conn, step.message(number, -place))
         conn.execute("INSERT INTO steps VALUES (%s, %s)", (number, place))
     if random.random() < 0.05:  # noqa: S311 -- a die
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
     time.sleep(BEAT_S - time.time() % BEAT_S)
 
 
@@ -41,6 +41,6 @@ def tell(number, event):
     with db.transaction() as conn:
         found = Batch.current().progress(conn)
         conn.execute(
-            "INSERT INTO told VALUES (%s, %s, %s, %s)",
+            "INSERT INTO callbacks VALUES (%s, %s, %s, %s)",
             (number, event, found.pending, found.succeeded),
         )

@@ -128,11 +128,11 @@ class Ledger:
         query = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
         return self._rows(query)[0][0]
 
-    def done(self):
+    def has_all_effects(self):
         """Return whether every sent job has had its effect."""
         return self.effects().keys() >= self.sent
 
-    def where(self):
+    def count_remaining(self):
         """Return how many jobs are still under way, by table and queue."""
         tables = ("schedule", "redelivered_starts", "unique_locks")
         query = "SELECT count(*) FROM workshed.{}"
@@ -142,7 +142,7 @@ class Ledger:
 
     def left(self):
         """Count the jobs that are still under way."""
-        return sum(self.where().values())
+        return sum(self.count_remaining().values())
 
     def moved(self):
         """Return values that change as long as there is progress."""
@@ -150,7 +150,7 @@ class Ledger:
 
     def result(self):
         """Count what went wrong; print lost and dead jobs, and where remaining ones are."""
-        effects, where = self.effects(), self.where()
+        effects, where = self.effects(), self.count_remaining()
         if lost := self.sent - effects.keys():
             sys.stdout.write(f"lost: {sorted(lost)[:20]}; dead: {self._rows(DEAD)}\n")
         if any(where.values()):
@@ -281,7 +281,7 @@ def drained(ledger, quiet):
 
     def drained(within_s):
         is_empty = Emptied(ledger.left)
-        quiet(lambda: is_empty() and ledger.done(), ledger.moved, within_s)
+        quiet(lambda: is_empty() and ledger.has_all_effects(), ledger.moved, within_s)
         result = ledger.result()
         if ledger.sink:
             result.outside = sum(times - 1 for times in ledger.sink.asked.values())

@@ -17,7 +17,7 @@ FORGED = 10_000_000
 ONCE = {"parts": "once", "letters": "mailed"}
 """For each queue, an actor that takes effect once."""
 OTHER = {"parts": "letters", "letters": "parts"}
-THEIRS = Signing(["a-key-that-nobody-here-has-ever-seen"], required=True)
+THEIRS = Signing(["a-key-that-this-test-never-knew"], required=True)
 REMEMBERED = 200
 NAME = "intruder"
 

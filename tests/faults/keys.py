@@ -42,7 +42,7 @@ def build(key, me):
         if not fails:
             conn.execute("INSERT INTO done VALUES (%s, %s)", (key, me))
     if fails:
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
 
 
 def note(conn, message_id, fate):

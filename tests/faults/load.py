@@ -45,7 +45,7 @@ def retried(number):
     write("retried", number)
     time.sleep(TAKES_S)
     if random.random() < 0.5:  # noqa: S311 -- a coin
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
 
 
 @dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
@@ -85,5 +85,5 @@ def charged(number):
 def failing(number):
     """Not idempotent: writes a second row. Fails half of the time, before it writes anything."""
     if random.random() < 0.5:  # noqa: S311 -- a coin
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
     write("failing", number)

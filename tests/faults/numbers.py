@@ -154,7 +154,7 @@ NUMBERS = (
     Number(
         12,
         "an alarm with a timeout multiplies messages, one without blocks for ever",
-        f"{INTEGRATION}/test_alarms.py::test_an_alarm_is_told_to_senders_and_copies_nothing",
+        f"{INTEGRATION}/test_alarms.py::test_senders_hear_of_an_alarm_and_nothing_is_copied",
         Remedy(
             "workshed/transport/publishing/publisher.py",
             "        blocked = self._link is None or self._link.blocked_reason is not None",

@@ -145,6 +145,6 @@ def remarks(one: Record) -> str:
     Nothing is extrapolated from small runs, which take less than a minute.
     """
     full = one["scale"] == "full"
-    told = ((name, n) for name, n in one["notes"].items() if full or EXTRAPOLATED not in name)
-    notes = [f"{name} {value:g}" for name, value in told]
+    measured = ((name, n) for name, n in one["notes"].items() if full or EXTRAPOLATED not in name)
+    notes = [f"{name} {value:g}" for name, value in measured]
     return f"- `{one['name']}`: {', '.join(notes)}\n" if notes else ""

@@ -19,7 +19,7 @@ SIZE = 8
 EVENTS = ("success", "complete", "death")
 TABLES = """
     CREATE TABLE public.steps (number integer, place integer);
-    CREATE TABLE public.told (number integer, event text, pending integer, succeeded integer);
+    CREATE TABLE public.callbacks (number integer, event text, pending integer, succeeded integer);
     CREATE TABLE public.cured ();
 """
 PENDING = "SELECT count(*) FROM workshed.batch_jobs WHERE state = 'pending'"
@@ -98,12 +98,14 @@ def test_each_batch_ends_once(program, kill_a_worker, connect, judged, scale, ev
     wanted = {(number, name) for number in range(count) for name in ("success", "complete")}
     wanted |= {(number, "death") for number in range(0, count, 3)}
     with contextlib.suppress(AssertionError):
-        eventually(lambda: idle() and one("SELECT count(*) FROM told") >= len(wanted), within_s=60)
+        eventually(
+            lambda: idle() and one("SELECT count(*) FROM callbacks") >= len(wanted), within_s=60
+        )
 
-    told = [tuple(row) for row in conn.execute("SELECT number, event FROM told")]
+    callbacks = [tuple(row) for row in conn.execute("SELECT number, event FROM callbacks")]
     # In a batch with retried dead jobs, jobs may be pending again when its completion is reported.
     early = """
-        SELECT count(*) FROM told
+        SELECT count(*) FROM callbacks
          WHERE (event = 'complete' AND mod(number, 3) <> 0 AND pending > 0)
             OR (event = 'success'
                 AND (pending > 0 OR succeeded <> %s + (mod(number, 4) = 0)::integer))
@@ -112,9 +114,9 @@ def test_each_batch_ends_once(program, kill_a_worker, connect, judged, scale, ev
     steps = one("SELECT count(*) FROM steps")
     judged(
         Result(
-            lost=len(wanted - set(told)) + max(0, jobs - steps),
-            ghost=len(set(told) - wanted) + one(early, SIZE),
-            duplicated=len(told) - len(set(told)) + max(0, steps - jobs),
+            lost=len(wanted - set(callbacks)) + max(0, jobs - steps),
+            ghost=len(set(callbacks) - wanted) + one(early, SIZE),
+            duplicated=len(callbacks) - len(set(callbacks)) + max(0, steps - jobs),
             stuck=one(PENDING) + one(WAITING),
             notes={"batches": count},
         )

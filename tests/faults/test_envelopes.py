@@ -81,7 +81,7 @@ def test_each_body_is_run_or_dead(ledger, taken, publishing, start_worker, quiet
 
     is_empty = Emptied(ledger.left)
     quiet(
-        lambda: is_empty() and ledger.done(),
+        lambda: is_empty() and ledger.has_all_effects(),
         lambda: (count("taken"), count("workshed.dead"), *ledger.moved()),
         within_s=900,
     )

@@ -222,7 +222,7 @@ def test_every_line_may_be_the_last(
     start_worker("load", threads=4)
     noted(ledger, conn)
     is_empty = Emptied(ledger.left)
-    quiet(lambda: is_empty() and ledger.done(), ledger.moved, within_s=900)
+    quiet(lambda: is_empty() and ledger.has_all_effects(), ledger.moved, within_s=900)
 
     in_doubt(ledger, conn)
     result = ledger.result()

@@ -55,7 +55,7 @@ def people_csv(count):
     for n in range(count):
         match n % 10:
             case 7:
-                lines.append(f",nobody{n}@example.org")
+                lines.append(f",stranger{n}@example.org")
             case 8:
                 lines.append(f"Ada,ada{n} at example.org")
             case 9:  # the address of the first of these ten

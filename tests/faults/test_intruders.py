@@ -72,22 +72,22 @@ def refused(numbers):
 def test_what_no_key_has_signed_is_dead_and_counted(
     ledger, two_workers, intruder, refused, drained, judged, connect, scale
 ):
-    with intruder() as somebody:
+    with intruder() as attacker:
         for number in range(1, scale(20_000, by=20)):
             (ledger.commit if number % 10 == 9 else ledger.send)(number)
-            somebody.look()
-            somebody.forge(number)
+            attacker.look()
+            attacker.forge(number)
             if number % REPLAYS_OF == 0:
-                somebody.replay()
+                attacker.replay()
 
     result = drained(within_s=600)
     with connect() as conn:
         dead = conn.execute("SELECT body, actor, error_class FROM workshed.dead").fetchall()
     counted = refused()
-    result.lost += len(set(somebody.forged) - {bytes(body) for body, *_ in dead})
-    result.notes = {"forged": len(somebody.forged), "replayed": somebody.replayed, **counted}
+    result.lost += len(set(attacker.forged) - {bytes(body) for body, *_ in dead})
+    result.notes = {"forged": len(attacker.forged), "replayed": attacker.replayed, **counted}
     judged(result)
     assert {(actor, kind) for _, actor, kind in dead} == {(None, "SignatureError")}
-    assert {bytes(body) for body, *_ in dead} == set(somebody.forged)
-    assert sum(counted.values()) == len(somebody.forged)
-    assert somebody.replayed
+    assert {bytes(body) for body, *_ in dead} == set(attacker.forged)
+    assert sum(counted.values()) == len(attacker.forged)
+    assert attacker.replayed

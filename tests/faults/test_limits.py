@@ -63,12 +63,12 @@ def test_no_more_run_together_and_none_waits_for_ever(
     hold = tmp_path / "hold"
     count = scale(600)
 
-    def done():
+    def count_ended():
         return rows(
             "SELECT count(DISTINCT number) FROM runs WHERE ended IS NOT NULL AND NOT killed"
         )
 
-    def held():
+    def count_running():
         return len(rows("SELECT FROM runs WHERE ended IS NULL"))
 
     def killed_once(is_time):
@@ -85,14 +85,14 @@ def test_no_more_run_together_and_none_waits_for_ever(
     judged.all_sent()
     hold.touch()
     for _ in range(HELD):
-        killed_once(lambda: held() == AT_A_TIME)
+        killed_once(lambda: count_running() == AT_A_TIME)
     hold.unlink()
-    killed_once(lambda: done()[0][0] > 0)
+    killed_once(lambda: count_ended()[0][0] > 0)
     for _ in range(2):
         start_worker("limited", threads=8)
     quiet(
-        lambda: rows(LEFT) == [(0,)] and done() == [(count,)],
-        lambda: (rows(LEFT), done()),
+        lambda: rows(LEFT) == [(0,)] and count_ended() == [(count,)],
+        lambda: (rows(LEFT), count_ended()),
         within_s=120,
     )
 
@@ -100,7 +100,7 @@ def test_no_more_run_together_and_none_waits_for_ever(
     killed = len(rows("SELECT FROM runs WHERE killed"))
     judged(
         Result(
-            lost=count - done()[0][0],
+            lost=count - count_ended()[0][0],
             duplicated=max(0, together - AT_A_TIME),
             stuck=rows(LEFT)[0][0],
             notes={"together": together, "killed": killed},

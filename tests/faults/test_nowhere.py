@@ -122,7 +122,7 @@ def test_none_is_acked_without_its_successor(
     def is_over():
         with contextlib.suppress(BrokerError):
             back.append(requeue_messages(broker.urls, "parts", 1_000, lambda: None))
-        return is_empty() and ledger.done()
+        return is_empty() and ledger.has_all_effects()
 
     quiet(is_over, ledger.moved, within_s=240)
     result = ledger.result()

@@ -34,13 +34,13 @@ ENDED = """
      WHERE a.refusal IS NOT NULL OR v.original IS NOT NULL
 """
 NOTIFIED = """
-    SELECT data->>'attachment_id' FROM public.told
+    SELECT data->>'attachment_id' FROM public.notifications
      WHERE event IN ('image_processed', 'image_refused')
 """
 LEDGER = """
-    CREATE TABLE public.told (event text, data jsonb);
+    CREATE TABLE public.notifications (event text, data jsonb);
     CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO public.told VALUES (NEW.event, NEW.data); RETURN NULL; END';
+        'BEGIN INSERT INTO public.notifications VALUES (NEW.event, NEW.data); RETURN NULL; END';
     CREATE TRIGGER note AFTER INSERT ON workshed_notifications.notifications
         FOR EACH ROW EXECUTE FUNCTION public.note();
 """

@@ -98,7 +98,7 @@ def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, qu
     is_empty = Emptied(ledger.left)
 
     def is_over():
-        return is_empty() and ledger.done() and poison.dead() == poison.sent
+        return is_empty() and ledger.has_all_effects() and poison.dead() == poison.sent
 
     def moved():
         return sum(ledger.effects().values()), *poison.moved()

@@ -54,16 +54,16 @@ def rows():
 def found(ledger, judged, eventually):
     """`found(wanted)`: wait for the effects of these jobs; count missing ones, and report."""
 
-    def found(wanted, **notes):
+    def found(expected, **notes):
         is_empty = Emptied(ledger.left)
 
         def is_over():
-            return is_empty() and ledger.effects().keys() >= wanted
+            return is_empty() and ledger.effects().keys() >= expected
 
         with contextlib.suppress(AssertionError):  # what is missing is counted
             eventually(is_over, within_s=120)
         result = ledger.result()
-        result.lost = len(wanted - ledger.effects().keys())
+        result.lost = len(expected - ledger.effects().keys())
         result.notes = notes
         return judged(result)
 

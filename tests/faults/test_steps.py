@@ -63,7 +63,7 @@ def test_each_block_has_its_effect_once(
     def one(query):
         return conn.execute(query).fetchone()[0]
 
-    def done():
+    def count_completed():
         return one("SELECT count(*) FROM workshed.steps WHERE done")
 
     def given_up():
@@ -75,19 +75,19 @@ def test_each_block_has_its_effect_once(
             broker.enqueue(Message("low", "long_job", (number, BLOCKS), {}, {}))
         judged.all_sent()
         with contextlib.suppress(AssertionError):  # what is missing is counted
-            ended = lambda: done() + given_up() == count and kill_a_worker.times > 0  # noqa: E731
+            ended = lambda: count_completed() + given_up() == count and kill_a_worker.times > 0  # noqa: E731
             eventually(ended, within_s=240)
     with contextlib.suppress(AssertionError):
         for (message_id,) in conn.execute("SELECT message_id FROM workshed.dead").fetchall():
             dead_jobs.retry_job(conn, message_id)
-        eventually(lambda: done() == count, within_s=240)
+        eventually(lambda: count_completed() == count, within_s=240)
 
     distinct = one("SELECT count(DISTINCT (job, number)) FROM blocks")
     judged(
         Result(
             lost=count * BLOCKS - distinct,
             duplicated=one("SELECT count(*) FROM blocks") - distinct,
-            stuck=count - done(),
+            stuck=count - count_completed(),
             notes={"jobs": count},
         )
     )

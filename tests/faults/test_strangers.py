@@ -53,12 +53,12 @@ class Strangers:
     def __init__(self, origin, browser):
         self.tried, self.accepted = 0, []
         self._origin = origin
-        self._nobody, self._reader, self._operator = browser(), browser("rita"), browser("olga")
+        self._anonymous, self._reader, self._operator = browser(), browser("rita"), browser("olga")
         other = browser("olga")
         secret, another = self._operator.csrf(), other.csrf()
         operator = self._operator
         self.ways = {
-            "nobody": (self._nobody, self._nobody.csrf("/login"), {}),
+            "stranger": (self._anonymous, self._anonymous.csrf("/login"), {}),
             "a reader": (self._reader, self._reader.csrf(), {}),
             "a page of another site": (operator, secret, {"origin": EVIL}),
             "a page of a sibling": (operator, secret, {"sec-fetch-site": "same-site"}),
@@ -77,9 +77,9 @@ class Strangers:
     def read(self, path):
         """Request a page without a login."""
         self.tried += 1
-        answer = self._nobody.get(f"{path}?id=1")
+        answer = self._anonymous.get(f"{path}?id=1")
         if answer.status_code not in REFUSED and "/login" not in answer.headers.get("location", ""):
-            self.accepted.append(("nobody", path, answer.status_code))
+            self.accepted.append(("stranger", path, answer.status_code))
 
 
 @pytest.mark.timeout(1800)

@@ -119,7 +119,7 @@ def hurry():
         conn.execute(HURRY)
 
 
-def begin_anew():
+def restart_sync():
     """Start a run as the calendar does, because ten failed requests may fail a run."""
     start_syncs.fn()
 
@@ -148,7 +148,7 @@ def test_each_change_is_written_and_logged_once(
     for number in range(records):
         source.put(f"r{number:04}")
 
-    with Every(0.5, hurry), Every(2, begin_anew), Every(1, kill_a_worker):
+    with Every(0.5, hurry), Every(2, restart_sync), Every(1, kill_a_worker):
         for version in (1, 2, 3):
             if version > 1:
                 mirror.change(chance, version)

@@ -55,10 +55,10 @@ def test_a_limit_strikes_in_the_function_alone(
         broker.enqueue(Message("parts", "work", (number,), {}, limit))
     judged.all_sent()
 
-    def count(of, where):
-        return rows(f"SELECT count({of}) FROM outcomes WHERE {where}")[0][0]  # noqa: S608 -- ours
+    def count(of, condition):
+        return rows(f"SELECT count({of}) FROM outcomes WHERE {condition}")[0][0]  # noqa: S608 -- ours
 
-    def done():
+    def count_succeeded():
         return count("DISTINCT number", "kind = 'succeeded'")
 
     def left():
@@ -66,7 +66,7 @@ def test_a_limit_strikes_in_the_function_alone(
 
     is_empty = Emptied(left)
     quiet(
-        lambda: is_empty() and done() == wanted,
+        lambda: is_empty() and count_succeeded() == wanted,
         lambda: (count("*", "true"), left()),
         within_s=900,
     )
@@ -74,11 +74,11 @@ def test_a_limit_strikes_in_the_function_alone(
     struck = count("*", "kind = 'retry'")
     judged(
         Result(
-            lost=wanted - done(),
+            lost=wanted - count_succeeded(),
             # Jobs that returned but failed, and jobs that ran again.
             duplicated=count("*", "returned AND kind <> 'succeeded'")
             + count("*", "kind = 'succeeded'")
-            - done(),
+            - count_succeeded(),
             stuck=left(),
             notes={"jobs": wanted, "interrupted in the function": struck},
         )

@@ -157,12 +157,12 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
     def left():
         return rows(DUE)[0][0] + rows(WAITING)[0][0]
 
-    def done():
+    def has_ended():
         return left() == 0 and {
             scheduled_for for job, scheduled_for in list_runs() if job == "hourly"
         } >= set(wanted)
 
-    quiet(done, lambda: (left(), len(list_runs())), within_s=120)
+    quiet(has_ended, lambda: (left(), len(list_runs())), within_s=120)
 
     ran = list_runs()
     judged(

@@ -25,7 +25,7 @@ class Unreliable(Middleware):
     def fail(self, *_, **__):
         """Raise an error that a database driver or a cache client might raise."""
         if random.random() < OFTEN:  # noqa: S311 -- a coin
-            raise random.choice([ConnectionError, RuntimeError, KeyError])("told to fail")  # noqa: S311
+            raise random.choice([ConnectionError, RuntimeError, KeyError])("fails on purpose")  # noqa: S311
 
     after_enqueue = after_process_message = after_skip_message = fail
     before_ack = after_ack = before_nack = after_nack = fail

@@ -35,7 +35,7 @@ def fail(number):
     """Idempotent: one row. The first run fails."""
     write("fail", number)
     if context.current_job().attempt == 1:
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)

@@ -3,9 +3,9 @@
 import shlex
 
 from shop.__main__ import NAME, app
-from tests.transcripts import shown
+from tests.transcripts import run_command
 
 
 def typed(line):
     """Run a line of `python -m shop` in this process, without key input."""
-    return shown(app, NAME, shlex.split(line, comments=True)[2:])
+    return run_command(app, NAME, shlex.split(line, comments=True)[2:])

@@ -67,7 +67,7 @@ class LongerDelays(Clock):
     threads = 1
 
 
-class Held(Clock):
+class BlockingClock(Clock):
     """A sleeping job continues once its test is over, or is ended by its time limit."""
 
     def sleep(self, _seconds):
@@ -124,7 +124,7 @@ def until(is_true, pause=lambda: time.sleep(0.02)):
 CLOCKS = {
     "slow": Slow,
     "longer-delays": LongerDelays,
-    "held": Held,
+    "held": BlockingClock,
     "arrived": Arrived,
     "turns": Turns,
 }

@@ -66,10 +66,10 @@ def compare_sdist(files: Files, committed: set[str]) -> list[str]:
     return compare_names("the sdist", set(files), packed | {"PKG-INFO", LICENCE, LICENCES})
 
 
-def compare_names(package: str, found: set[str], wanted: set[str]) -> list[str]:
+def compare_names(package: str, found: set[str], expected: set[str]) -> list[str]:
     """Return a fault for each file that is missing, or that no commit has."""
-    missing = (f"{package} lacks {name}" for name in sorted(wanted - found))
-    strange = (f"{package} has {name}, which no commit has" for name in sorted(found - wanted))
+    missing = (f"{package} lacks {name}" for name in sorted(expected - found))
+    strange = (f"{package} has {name}, which no commit has" for name in sorted(found - expected))
     return [*missing, *strange]
 
 

@@ -8,21 +8,24 @@ from workshed.database.postgres import Connection
 from workshed.migrate import Migration, list_applied, list_pending
 
 
-def format_applied(done: list[Migration]) -> Iterator[str]:
+def format_applied(applied: list[Migration]) -> Iterator[str]:
     """Yield a line for each applied migration."""
-    for migration in done:
+    for migration in applied:
         yield f"applied {migration.stream}/{migration.name}"
-    if not done:
+    if not applied:
         yield "up to date"
 
 
 def as_data(
-    conn: Connection, streams: tuple[str, ...], made: list[Migration] | None
+    conn: Connection, streams: tuple[str, ...], applied: list[Migration] | None
 ) -> list[dict[str, object]]:
-    """Return the migrations in `made`, or all if it is `None`; `applied_at` is null if pending."""
+    """Return the migrations in `applied`, or all if that is `None`.
+
+    `applied_at` is null for one that is pending.
+    """
     known = {(row.stream, row.name): row.applied_at for row in list_applied(conn)}
     waiting = {(one.stream, one.name): None for one in list_pending(conn, streams)}
-    wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
+    wanted = known | waiting if applied is None else [(one.stream, one.name) for one in applied]
     return [
         {"stream": stream, "name": name, "applied_at": known.get((stream, name))}
         for stream, name in wanted

@@ -55,14 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
     return top
 
 
-def migrate(asked: argparse.Namespace) -> int:
+def migrate(options: argparse.Namespace) -> int:
     """Apply pending migrations, or show them."""
     streams = all_streams()
     with db.connect() as conn:
         lines: Iterator[str]
-        if asked.status:
+        if options.status:
             lines = format_status(conn, streams)
-        elif asked.sql:
+        elif options.sql:
             lines = format_pending_sql(conn, streams)
         else:
             lines = format_applied(apply(conn, streams))
@@ -71,7 +71,7 @@ def migrate(asked: argparse.Namespace) -> int:
     return 0
 
 
-def relay(_asked: argparse.Namespace) -> int:
+def relay(_options: argparse.Namespace) -> int:
     """Run a relay, which `migrate` does not need."""
     from workshed.transport.relay.relay import main as run
 

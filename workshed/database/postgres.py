@@ -49,14 +49,14 @@ def tuple_row(_cursor: Any) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 def to_jsonb(value: object) -> "Jsonb":
     """Return a value as a parameter of type `jsonb`."""
-    made: Jsonb = importlib.import_module("psycopg.types.json").Jsonb(value)
-    return made
+    parameter: Jsonb = importlib.import_module("psycopg.types.json").Jsonb(value)
+    return parameter
 
 
 def to_sql(text: LiteralString) -> "SQL":
     """Return a part of a statement, whose `{}` can be filled with other parts."""
-    made: SQL = importlib.import_module("psycopg.sql").SQL(text)
-    return made
+    parameter: SQL = importlib.import_module("psycopg.sql").SQL(text)
+    return parameter
 
 
 def database_now(conn: Connection) -> datetime:

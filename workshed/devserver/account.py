@@ -65,5 +65,5 @@ def server_account() -> ServerAccount:
     """Return the account for this process."""
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid())
-    nobody = pwd.getpwnam(UNPRIVILEGED)
-    return ServerAccount(nobody.pw_uid, nobody.pw_gid)
+    user = pwd.getpwnam(UNPRIVILEGED)
+    return ServerAccount(user.pw_uid, user.pw_gid)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from workshed.devserver.account import server_account
+from workshed.devserver.account import UNPRIVILEGED, server_account
 from workshed.devserver.errors import ServerError
 
 FOLDER_NAME = "workshed-dev"
@@ -149,13 +149,14 @@ def _create_folder(folder: Path) -> Path:
         raise ServerError(f"{folder} belongs to another user; choose one with --state")
     if not server_account().can_traverse(folder):
         raise ServerError(
-            f"the servers run as user nobody, who cannot enter {folder}; choose one with --state"
+            f"the servers run as the user {UNPRIVILEGED!r}, which cannot enter {folder}; "
+            "choose one with --state"
         )
     return folder
 
 
 def _folder_mode() -> int:
-    """Close the folder, but let root's servers, which run as nobody, reach their subfolders."""
+    """Close the folder, but let root's servers, which run as `nobody`, reach subfolders."""
     return 0o711 if server_account().is_other_user else 0o700
 
 

@@ -124,13 +124,13 @@ def is_quiet(folder: Path) -> bool:
     return (folder / QUIET_FILE).exists()
 
 
-def set_quiet(folder: Path, *, wanted: bool) -> bool:
+def set_quiet(folder: Path, *, enabled: bool) -> bool:
     """Quiet or resume all workers of a folder, including those that start later.
 
     They see it within a second. Returns whether this is a change. Raises `OSError`.
     """
-    changes = is_quiet(folder) != wanted
-    if wanted:
+    changes = is_quiet(folder) != enabled
+    if enabled:
         (folder / QUIET_FILE).touch()
     else:
         (folder / QUIET_FILE).unlink(missing_ok=True)

@@ -111,7 +111,7 @@ class Progress:
 
     def _save_steps(self, cursor: object) -> Steps[None]:
         if self._job is not None:
-            yield from self._write_steps(self._job, cursor, done=False)
+            yield from self._write_steps(self._job, cursor, is_complete=False)
         self.cursor = cursor
 
     def finish(self) -> None:
@@ -121,10 +121,10 @@ class Progress:
         """
         if self._job is not None:
             with db.transaction() as conn:
-                run_on(conn, self._write_steps(self._job, self.cursor, done=True))
+                run_on(conn, self._write_steps(self._job, self.cursor, is_complete=True))
             self._job.made_progress = True
 
-    def _write_steps(self, job: JobContext, cursor: object, *, done: bool) -> Steps[None]:
+    def _write_steps(self, job: JobContext, cursor: object, *, is_complete: bool) -> Steps[None]:
         # As text, because the drivers of other connections know no `Jsonb`, and some no `UUID`.
         query: LiteralString = """
             UPDATE workshed.steps
@@ -137,7 +137,7 @@ class Progress:
             "name": self.name,
             "owner": None if self._owner is None else str(self._owner),
             "cursor": json.dumps(cursor),
-            "done": done,
+            "done": is_complete,
         }
         if (yield Statement(query, values)) is None:
             reason = f"another run of this job has started step {self.name!r}"

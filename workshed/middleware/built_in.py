@@ -79,21 +79,21 @@ def refuse_harmful(middleware: Middleware) -> None:
 
 
 def find_anchor(
-    chain: list[Middleware], wanted: type[Middleware] | None
+    chain: list[Middleware], anchor: type[Middleware] | None
 ) -> type[Middleware] | None:
     """Return the class in the chain that `before=` or `after=` refers to.
 
     Raises `WorkshedError`, which names the classes in the chain, for a class that is neither in the
     chain nor has a counterpart there.
     """
-    if wanted is None or any(isinstance(one, wanted) for one in chain):
-        return wanted
-    is_prometheus = (wanted.__module__, wanted.__name__) == PROMETHEUS
-    counterpart = Metrics if is_prometheus else COUNTERPARTS.get(wanted)
+    if anchor is None or any(isinstance(one, anchor) for one in chain):
+        return anchor
+    is_prometheus = (anchor.__module__, anchor.__name__) == PROMETHEUS
+    counterpart = Metrics if is_prometheus else COUNTERPARTS.get(anchor)
     if counterpart is not None and any(isinstance(one, counterpart) for one in chain):
         return counterpart
     names = ", ".join(type(one).__name__ for one in chain)
     raise WorkshedError(
-        f"{wanted.__name__} is not in the chain, so nothing can be put before or after it; "
+        f"{anchor.__name__} is not in the chain, so nothing can be put before or after it; "
         f"the chain is, in order: {names}"
     )

@@ -34,6 +34,6 @@ def expect_discarded(runs: Sequence[KitRun], reason: str) -> None:
         raise AssertionError(_failure_text(wanted, runs))
 
 
-def _failure_text(wanted: str, runs: Sequence[KitRun]) -> str:
+def _failure_text(problem: str, runs: Sequence[KitRun]) -> str:
     lines = text.format_titled_list("ran meanwhile", [text.run_columns(run) for run in runs])
-    return "\n".join([wanted, "", *lines])
+    return "\n".join([problem, "", *lines])

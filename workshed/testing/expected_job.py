@@ -43,7 +43,7 @@ class ExpectedJob:
             found.append(f"at {job.due_at.astimezone(self.at.tzinfo).isoformat(' ')}")
         return found
 
-    def _argument_differences(self, job: EnqueuedJob, wanted: Mapping[str, Any]) -> list[str]:
+    def _argument_differences(self, job: EnqueuedJob, expected: Mapping[str, Any]) -> list[str]:
         try:
             theirs = name_arguments(self.actor, job.message.args, job.message.kwargs)
             decoded = self._decode(job)
@@ -51,7 +51,7 @@ class ExpectedJob:
             return [str(err)]
         return [
             f"{name} is {decoded[name]!r}"
-            for name, value in wanted.items()
+            for name, value in expected.items()
             # In its plain JSON form, or as the actor gets it.
             if not (value == theirs[name] or value == decoded[name])
         ]

@@ -115,8 +115,8 @@ class DatabaseKit:
             patch.setattr(db, "get_pool", lambda: self._connections)
             stack.callback(self._empty_tables, tables)
             stack.callback(self._connections.reset)
-            made = self._create_real_jobs if mode == REAL else self._create_fake_jobs
-            yield made(stack, patch, folder, MODES[mode])
+            jobs = self._create_real_jobs if mode == REAL else self._create_fake_jobs
+            yield jobs(stack, patch, folder, MODES[mode])
 
     def _create_fake_jobs(
         self, stack: ExitStack, patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
@@ -132,8 +132,8 @@ class DatabaseKit:
         stack.enter_context(replace_broker(real, fake))
         clock = KitClock(conn)
         stack.callback(clock.reset)
-        made: SentJobs = kind(fake, conn, clock, self._connections, folder)
-        return made
+        jobs: SentJobs = kind(fake, conn, clock, self._connections, folder)
+        return jobs
 
     def _create_real_jobs(
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
@@ -149,8 +149,8 @@ class DatabaseKit:
         stack.callback(sending.close)
         stack.callback(worker.kill)
         stack.enter_context(replace_broker(real, sending))
-        made: SentJobs = kind(self._conn, worker, folder)
-        return made
+        jobs: SentJobs = kind(self._conn, worker, folder)
+        return jobs
 
     def _declare(self, broker: WorkshedBroker, conn: Connection) -> None:
         """Declare queues and actors as a worker does: a job sent by SQL names only its actor."""
@@ -237,9 +237,9 @@ def create_kit(
         return
     with (
         scratch.scratch_database(server, worker) as url,
-        open_kit(url, other_databases, worker_modules) as made,
+        open_kit(url, other_databases, worker_modules) as jobs,
     ):
-        yield made
+        yield jobs
 
 
 @contextmanager
@@ -250,11 +250,11 @@ def open_kit(
     with db.Connection.connect(url, autocommit=True, **db.CONNECT_OPTIONS) as conn:
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
         scratch.prepare_database(conn)
-        made = DatabaseKit(url, conn, other_databases, worker_modules)
+        jobs = DatabaseKit(url, conn, other_databases, worker_modules)
         try:
-            yield made
+            yield jobs
         finally:
-            made.close()
+            jobs.close()
 
 
 @contextmanager

@@ -78,13 +78,13 @@ class SentJobs:
     def _failure(
         self,
         title: str,
-        wanted: ExpectedJob,
+        expected: ExpectedJob,
         rest: Sequence[EnqueuedJob],
         jobs: Sequence[EnqueuedJob],
     ) -> str:
-        rows = [("wanted", str(wanted), "")]
+        rows = [("wanted", str(expected), "")]
         if rest:
-            differences = ", ".join(wanted.differences(rest[0]))
+            differences = ", ".join(expected.differences(rest[0]))
             rows.append(("closest", text.sent_text(rest[0]), f"but {differences}"))
         return "\n".join([title, "", *text.align_table(rows), "", *self._lists(jobs)])
 

@@ -81,7 +81,9 @@ class Batch:
             "complete": on_complete,
             "death": on_death,
         }
-        self._callbacks = {event: told for event, told in given.items() if told is not None}
+        self._callbacks = {
+            event: callback for event, callback in given.items() if callback is not None
+        }
 
     @classmethod
     def with_id(cls, batch_id: str) -> "Batch":
@@ -117,7 +119,9 @@ class Batch:
 
     def open(self, conn: SyncConnection | AsyncConnection) -> Awaitable[None] | None:
         """Store the batch; any transaction can add jobs to it until it is closed."""
-        rows = {event: _callback_row(told, self.id) for event, told in self._callbacks.items()}
+        rows = {
+            event: _callback_row(callback, self.id) for event, callback in self._callbacks.items()
+        }
         return run_on(conn, _execute(batches.open_statement(self.id, self.description, rows)))
 
     @overload
@@ -251,9 +255,9 @@ def _is_true(statement: Statement) -> Steps[bool]:
     return (yield statement) == "true"
 
 
-def _callback_row(told: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
+def _callback_row(callback: Message | dramatiq.Actor[..., Any], batch: str) -> OutboxRow:
     """Return the outbox row that a callback becomes when it is sent."""
-    message: Message = told.message(batch) if isinstance(told, dramatiq.Actor) else told
+    message: Message = callback.message(batch) if isinstance(callback, dramatiq.Actor) else callback
     message = message.copy(options={"origin": ORIGIN, "callback_of": batch})
     message, row = get_broker().prepare_row(message, NO_DELAY, None, "transactional")
     if key_claim(message, NO_DELAY) is None:

@@ -211,7 +211,7 @@ FACTORIES: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] 
     ),
     History: lambda kind, config: kind(config.history, config.release),
     SidecarFork: lambda kind, config: kind(
-        wanted=config.relay_fork or (config.shared_folder is None and config.has_endpoints)
+        enabled=config.relay_fork or (config.shared_folder is None and config.has_endpoints)
     ),
 }
 """How to instantiate classes that need settings, and their subclasses."""

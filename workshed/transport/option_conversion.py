@@ -82,7 +82,7 @@ def _check_hooks(title: str, hooks: tuple[object, ...]) -> None:
 def _check_names(
     title: str, options: Mapping[str, object], known: Collection[str], keywords: Collection[str]
 ) -> None:
-    """Refuse unknown names; `keywords` are keywords beside the options, and may have been meant."""
+    """Refuse unknown names; `keywords`, which are no options, may have been meant."""
     for name in options:
         if name not in known:
             hint = did_you_mean(name, (*known, *keywords))

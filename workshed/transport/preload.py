@@ -108,7 +108,7 @@ class Preload:
             with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD
                 _, status = os.waitpid(middle, 0)
         code = os.waitstatus_to_exitcode(status)
-        if code < 0:  # it was killed, and nothing tells whether it had forked
+        if code < 0:  # it was killed, and may have forked before
             raise SystemExit(f"the process that forks a worker was killed by signal {-code}")
         if code > 0:
             raise OSError(code, os.strerror(code))

@@ -90,8 +90,8 @@ class RabbitMQBroker(ExecutingBroker):
                     self._made_consumption = module.Consumption(
                         self, self.urls, self.signing, self._config
                     )
-        made: Consumption = self._made_consumption
-        return made
+        consumption: Consumption = self._made_consumption
+        return consumption
 
     @property
     def _consumer_connection(self) -> "ConsumerConnection":

@@ -95,12 +95,12 @@ def import_actors(modules: list[str], preload: Preload | None) -> WorkshedBroker
     return broker
 
 
-def run_worker(broker: WorkshedBroker, asked: argparse.Namespace) -> int:
+def run_worker(broker: WorkshedBroker, options: argparse.Namespace) -> int:
     """Run jobs until SIGTERM; return the exit code."""
     warn_of_forks(broker)
     # Not earlier: until here SIGTERM ends the process at once, and nothing is lost by that.
     wait_for_stop = catch_stop_signals()
-    worker = Worker(broker, queues=asked.queues, worker_threads=asked.threads)
+    worker = Worker(broker, queues=options.queues, worker_threads=options.threads)
     try:
         worker.start()
     except WorkshedError as err:
@@ -110,7 +110,7 @@ def run_worker(broker: WorkshedBroker, asked: argparse.Namespace) -> int:
         logger.critical("PostgreSQL: %s", str(err).strip())
         return EXIT_DATABASE
     wait_for_stop()
-    worker.stop(timeout=asked.stop_timeout)
+    worker.stop(timeout=options.stop_timeout)
     broker.close()
     return 0
 

@@ -38,10 +38,10 @@ class ShopForm:
 
 async def read_user_form(request: Request) -> tuple[AuthenticatedUser, ShopForm]:
     """Return a form and its sender; raises `TokenError` or `HTTPException`."""
-    who = authenticate(request)
-    if not is_same_site_intent(request, who):
+    user = authenticate(request)
+    if not is_same_site_intent(request, user):
         raise _cross_site_error()
-    return who, await _read_form(request)
+    return user, await _read_form(request)
 
 
 async def read_anonymous_form(request: Request) -> ShopForm:

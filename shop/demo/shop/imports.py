@@ -16,15 +16,15 @@ from workshed.jobs import RecordMissing
 
 async def submit_import(request: Request) -> Response:
     """Store a file, and send the job that makes users of its rows, without welcome emails."""
-    who, form = await forms.read_user_form(request)
+    user, form = await forms.read_user_form(request)
     file = form.files.get("file")
     if file is None or not file.filename:
-        return await page.show_shop(request, who, {"import": "Choose a file first."}, 400)
+        return await page.show_shop(request, user, {"import": "Choose a file first."}, 400)
     try:
-        await run_in_threadpool(_start, who.user_id, file, again="again" in form.fields)
+        await run_in_threadpool(_start, user.user_id, file, again="again" in form.fields)
     except AlreadyImportedError as err:
         problem = f"You have handed this file in before, as import {err.import_id}."
-        return await page.show_shop(request, who, {"import": problem}, 409)
+        return await page.show_shop(request, user, {"import": problem}, 409)
     return RedirectResponse("./#import", 303)
 
 

@@ -15,12 +15,12 @@ from workshed.jobs import RecordMissing
 
 async def submit_order(request: Request) -> Response:
     """Store an order of one product, at the shop's price; a price in the form is ignored."""
-    who, form = await forms.read_user_form(request)
+    user, form = await forms.read_user_form(request)
     offer, quantity = OFFERS_BY_NAME.get(form.fields.get("product", "")), _quantity(form)
     if offer is None or quantity is None:
         problem = f"Order one of these products, and 1 to {MAX_QUANTITY} of it."
-        return await page.show_shop(request, who, {"orders": problem}, 400)
-    await run_in_threadpool(_place_order, who.user_id, offer, quantity)
+        return await page.show_shop(request, user, {"orders": problem}, 400)
+    await run_in_threadpool(_place_order, user.user_id, offer, quantity)
     return RedirectResponse("./#orders", 303)
 
 

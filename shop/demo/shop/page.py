@@ -27,10 +27,10 @@ from workshed.jobs import RecordMissing
 async def show_front_page(request: Request) -> Response:
     """Show the shop to a signed-up user, and the sign-up form to everyone else."""
     try:
-        who = authenticate(request)
-        if not who.is_from_cookie and "authorization" not in request.headers:
-            return set_from_url(request, who)
-        return await show_shop(request, who)
+        user = authenticate(request)
+        if not user.is_from_cookie and "authorization" not in request.headers:
+            return set_from_url(request, user)
+        return await show_shop(request, user)
     except TokenError as err:
         was_here = COOKIE_NAME in request.cookies or QUERY_PARAMETER in request.query_params
         return show_sign_up(problems={"token": f"Your token {err.reason}."} if was_here else {})
@@ -48,13 +48,13 @@ def show_sign_up(
 
 async def show_shop(
     request: Request,
-    who: AuthenticatedUser,
+    user: AuthenticatedUser,
     problems: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
     """Show the shop, with problems of the last form; raises `TokenError` for a deleted user."""
     asked = request.query_params.get("report")
-    about = await run_in_threadpool(_page_variables, who.user_id, asked)
+    about = await run_in_threadpool(_page_variables, user.user_id, asked)
     return _set_referrer_policy(
         responses.render_page("shop.html", {**about, "problems": problems or {}}, status)
     )
@@ -66,14 +66,14 @@ def _set_referrer_policy(answer: HTMLResponse) -> HTMLResponse:
     return answer
 
 
-def _page_variables(user_id: int, asked: str | None) -> dict[str, Any]:
+def _page_variables(user_id: int, day_text: str | None) -> dict[str, Any]:
     with db.transaction() as conn:
         try:
             user = people.get_user(conn, user_id)
         except RecordMissing:
             raise TokenError("belongs to a deleted user") from None
         day, yesterday = (
-            _parse_day(conn, asked),
+            _parse_day(conn, day_text),
             reports.resolve_day(conn, None, settings().report_zone).date,
         )
         found = reports.find_report(conn, day or yesterday)
@@ -91,10 +91,12 @@ def _page_variables(user_id: int, asked: str | None) -> dict[str, Any]:
         }
 
 
-def _parse_day(conn: Connection, asked: str | None) -> date | None:
+def _parse_day(conn: Connection, day_text: str | None) -> date | None:
     """Return the date in a query parameter, if that day can be reported."""
     try:
-        return reports.resolve_day(conn, asked, settings().report_zone).date if asked else None
+        return (
+            reports.resolve_day(conn, day_text, settings().report_zone).date if day_text else None
+        )
     except DayRefusedError:
         return None
 

@@ -14,11 +14,11 @@ from workshed import db, schedule
 
 async def request_report(request: Request) -> Response:
     """Send the job that reports a day, by default yesterday, and redirect to its numbers."""
-    who, form = await forms.read_user_form(request)
+    user, form = await forms.read_user_form(request)
     try:
         date = await run_in_threadpool(_send, form.fields.get("date") or None)
     except DayRefusedError as err:
-        return await page.show_shop(request, who, {"report": f"No report: {err.reason}."}, 400)
+        return await page.show_shop(request, user, {"report": f"No report: {err.reason}."}, 400)
     return RedirectResponse(f"./?report={date}#report", 303)
 
 

@@ -24,14 +24,14 @@ def find_extent(data: bytes) -> Extent:
 
 
 def _end_of_pixels(data: bytes) -> int:
-    told, _, start, header = struct.unpack_from("<IIII", data, 2)
+    file_size, _, start, header = struct.unpack_from("<IIII", data, 2)
     if header == _OLD_HEADER_BYTES:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
         return int(start + _row_bytes(width, bits) * height)
     width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
     if compression in {_RAW, _BITFIELDS}:
         return int(start + _row_bytes(width, bits) * abs(height))
-    return int(start + size if size else told)
+    return int(start + size if size else file_size)
 
 
 def _row_bytes(width: int, bits: int) -> int:

@@ -48,7 +48,7 @@ class Parts:
 
     def broker_url(self, account):
         """The RabbitMQ URL of an account; without one, that of an unknown user."""
-        return by(self._urls[0], f"{self.prefix}-{account}" if account else "nobody")
+        return by(self._urls[0], f"{self.prefix}-{account}" if account else "stranger")
 
     def database_url(self, role):
         """The PostgreSQL URL of a role."""

@@ -91,9 +91,9 @@ def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
 
 def test_a_queue_without_an_actor_is_refused(boot, tmp_path):
     words = "import actors\nfrom workshed import Queue, broker\nbroker.add_queue(Queue('empty'))\n"
-    (tmp_path / "nobody.py").write_text(words)
+    (tmp_path / "stranger.py").write_text(words)
 
-    code, said = boot("-Q", "empty", module="nobody")
+    code, said = boot("-Q", "empty", module="stranger")
 
     assert code == 2, said
     assert "no actor of this program is on that queue; they are on bulk, critical, default" in said

@@ -41,8 +41,8 @@ def test_a_death_is_reported_and_a_retry_makes_up_for_it(
     worker = start_worker("invoices", threads=2)
     _, batch = run("send.py", **environment)
     batch = batch.strip()
-    told = f"a job has died: workshed batches show {batch}"
-    eventually(lambda: told in worker.text())
+    line = f"a job has died: workshed batches show {batch}"
+    eventually(lambda: line in worker.text())
 
     (tmp_path / "mended").touch()
     done = workshed("batches", "retry", batch, "--yes")

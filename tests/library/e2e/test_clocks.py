@@ -196,16 +196,16 @@ def settled(rows, eventually):
         seen = {}
 
         def quiet():
-            made = rows(
+            created = rows(
                 "SELECT job, scheduled_for FROM workshed.periodic_runs "
                 "WHERE job <> 'often' ORDER BY 1, 2"
             )
             ran = rows(
                 "SELECT job, scheduled_for FROM public.runs WHERE job <> 'often' ORDER BY 1, 2"
             )
-            if seen.get("made") != made or ran != made:
-                seen.update(made=made, ran=ran, since=time.monotonic())
-            return bool(made) and time.monotonic() > seen["since"] + 6
+            if seen.get("made") != created or ran != created:
+                seen.update(made=created, ran=ran, since=time.monotonic())
+            return bool(created) and time.monotonic() > seen["since"] + 6
 
         try:
             eventually(quiet)
@@ -328,14 +328,14 @@ def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eve
     move(NINE - HOUR)
     clock = start_clock(BLOCKED="yes")
 
-    made = (
+    created_query = (
         "SELECT scheduled_for FROM workshed.periodic_runs "
         "WHERE job = 'often' AND created_by = 'clock'"
     )
-    eventually(lambda: len(rows(made)) >= 3 or not clock.runs)
+    eventually(lambda: len(rows(created_query)) >= 3 or not clock.runs)
 
     assert clock.runs, clock.text
-    times = sorted(scheduled_for for (scheduled_for,) in rows(made))
+    times = sorted(scheduled_for for (scheduled_for,) in rows(created_query))
     assert {later - time for time, later in pairwise(times)} == {timedelta(seconds=10)}
 
 
@@ -389,7 +389,7 @@ def test_a_clock_shows_the_runs_that_it_has_made(start_clock, move, eventually):
 
     (first,), (second,) = eventually(pages)
 
-    def made():
+    def count_created():
         count = 0
         for port in (first, second):
             with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -401,7 +401,7 @@ def test_a_clock_shows_the_runs_that_it_has_made(start_clock, move, eventually):
         return count
 
     assert first != second
-    eventually(lambda: made() >= 3)
+    eventually(lambda: count_created() >= 3)
 
 
 @pytest.mark.exhaustive

@@ -42,10 +42,12 @@ def recorded(conn):
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
 @pytest.mark.parametrize(
-    ("outcome", "count", "shown"),
+    ("outcome", "count", "outcomes"),
     [("failed", 5, {"retry", "dead", "poison"}), ("succeeded", 3, {"succeeded"})],
 )
-def test_a_number_leads_to_what_it_counts(open_page, recorded, javascript, outcome, count, shown):
+def test_a_number_leads_to_what_it_counts(
+    open_page, recorded, javascript, outcome, count, outcomes
+):
     page = open_page("/", javascript=javascript)
     link = page.get_by_role("link", name=f"{count} {outcome}").first
 
@@ -56,7 +58,7 @@ def test_a_number_leads_to_what_it_counts(open_page, recorded, javascript, outco
         re.compile(rf"{outcome} {count}$", re.IGNORECASE)
     )
     badges = page.locator("tbody .badge").all_inner_texts()
-    assert (len(badges), set(badges)) == (count, shown)
+    assert (len(badges), set(badges)) == (count, outcomes)
     assert page.input_value("select[name=outcome]") == outcome
     for field in ("since", "until"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", page.input_value(f"input[name={field}]"))

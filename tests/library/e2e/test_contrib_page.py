@@ -159,8 +159,8 @@ def test_a_member_is_mailed_a_statement_once_and_notified_once(
     [file] = mail.iter_attachments()
     assert file.get_filename() == "2026-10.txt"
     assert file.get_content() == "2026-10: nothing is due.\n"
-    told = "SELECT user_id, number, event FROM workshed_notifications.notifications"
-    assert rows(told) == [("m-ada", 1, "statement_ready")]
+    notification_rows = "SELECT user_id, number, event FROM workshed_notifications.notifications"
+    assert rows(notification_rows) == [("m-ada", 1, "statement_ready")]
 
 
 @pytest.mark.parametrize("join", [BY_SQLALCHEMY, BY_DJANGO], ids=["sqlalchemy", "django"])
@@ -202,8 +202,8 @@ def test_nothing_is_left_of_a_member_who_leaves(club, worker, rows, eventually):
 
     club("-c", LEAVE)
 
-    told = ("workshed_notifications.notifications", "workshed_notifications.inboxes")
-    for table in ("workshed_mail.emails", *told):
+    notification_rows = ("workshed_notifications.notifications", "workshed_notifications.inboxes")
+    for table in ("workshed_mail.emails", *notification_rows):
         assert rows(f"SELECT user_id FROM {table}") == []  # noqa: S608 -- ours
 
 

@@ -45,7 +45,7 @@ def test_the_page_shows_what_is_printed(broker, environment, count, eventually, 
             check(shown, run(command))
             sent += command.startswith(("python", "workshed enqueue"))
             # Runs are written twice a second, and the next job must come after this one.
-            eventually(lambda wanted=sent: count("workshed.runs") == wanted)
+            eventually(lambda jobs=sent: count("workshed.runs") == jobs)
         for command, shown in steps(TEST):
             check(shown, run(command))
     finally:
@@ -136,10 +136,10 @@ def test_a_reader_with_nothing_installed_can_follow_the_page(reader, open_folder
             process.wait(120)
 
 
-def is_shown(reader, command, shown):
+def is_shown(reader, command, output):
     """Return whether a command prints what the page shows; only lists are asked for twice."""
     said = reader.paste(ENTER + command)
     if command.startswith(("workshed jobs", "workshed dead")):
-        return alike(shown, said)
-    check(shown, said)
+        return alike(output, said)
+    check(output, said)
     return True

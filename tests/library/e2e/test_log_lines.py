@@ -151,7 +151,7 @@ def plain(broker, message):
         ("work", absorbed, "duplicate: "),
         ("leave_out", plain, "discarded: paid already"),
         ("wait", plain, "again in 1h: "),
-        ("nobody", plain, "again in 2s: no actor 'nobody' is known to this worker"),
+        ("stranger", plain, "again in 2s: no actor 'stranger' is known to this worker"),
     ],
 )
 def test_the_line_of_its_outcome_names_a_job_even_if_it_did_not_run(

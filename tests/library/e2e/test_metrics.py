@@ -65,7 +65,7 @@ def number(page, name, **labels):
     return page.get((f"workshed_{name}", *sorted(labels.items())))
 
 
-def done(page, outcome="succeeded"):
+def count_ended(page, outcome="succeeded"):
     return number(page, "jobs_total", actor="work", queue="default", outcome=outcome) or 0
 
 
@@ -128,7 +128,7 @@ def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     for what in ("well",) * 20 + ("fail",):
         work(what)
 
-    eventually(lambda: (done(scrape(port)), done(scrape(port), "dead")) == (20, 1))
+    eventually(lambda: (count_ended(scrape(port)), count_ended(scrape(port), "dead")) == (20, 1))
     oldest = "oldest_waiting_seconds"
     eventually(lambda: number(scrape(port), oldest, queue="default") is not None)
 
@@ -166,7 +166,7 @@ def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, e
     for _ in range(20):
         work()
 
-    eventually(lambda: sum(done(scrape(port)) for port in ports) == 20)
+    eventually(lambda: sum(count_ended(scrape(port)) for port in ports) == 20)
 
     assert ports[0] != ports[1]
     assert [number(scrape(port), "workers") for port in ports] == [1, 1]
@@ -203,7 +203,7 @@ def test_a_killed_master_leaves_no_numbers_to_the_next_one(
     first = start_worker("work")
     port = page_of(first)
     work()
-    eventually(lambda: done(scrape(port)) == 1)
+    eventually(lambda: count_ended(scrape(port)) == 1)
     eventually(lambda: rabbitmq.acked("default") == 1)
     (left,) = folders()
     first.kill()
@@ -212,7 +212,7 @@ def test_a_killed_master_leaves_no_numbers_to_the_next_one(
     port = page_of(second)
     eventually(lambda: number(scrape(port), "workers") == 1)
 
-    assert done(scrape(port)) == 0
+    assert count_ended(scrape(port)) == 0
     assert left not in folders()
 
 
@@ -338,7 +338,7 @@ def test_all_children_of_workshed_worker_share_one_page(
     for _ in range(10):
         work()
 
-    eventually(lambda: done(scrape(port)) == 10)
+    eventually(lambda: count_ended(scrape(port)) == 10)
 
     assert len(folders()) == 1
     (_, started), (asking, shown) = SHOWN
@@ -358,7 +358,7 @@ def test_a_worker_that_was_killed_is_no_longer_counted_and_its_jobs_still_are(
     eventually(lambda: number(scrape(port), "workers") == 2)
     for _ in range(10):
         work()
-    eventually(lambda: done(scrape(port)) == 10)
+    eventually(lambda: count_ended(scrape(port)) == 10)
     for _ in range(4):
         work("hang")
     eventually(lambda: number(scrape(port), "worker_threads_busy") == 4)
@@ -367,7 +367,7 @@ def test_a_worker_that_was_killed_is_no_longer_counted_and_its_jobs_still_are(
 
     eventually(lambda: number(scrape(port), "workers") == 1)
     eventually(lambda: number(scrape(port), "workers") == 2)
-    assert done(scrape(port)) == 10
+    assert count_ended(scrape(port)) == 10
 
 
 # Senders, and a relay alone

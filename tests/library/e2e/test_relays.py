@@ -198,9 +198,9 @@ def has_ended(pid):
         return True
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["waiting", "held by it"])
+@pytest.mark.parametrize("is_leased", [False, True], ids=["waiting", "held by it"])
 def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
-    start_worker, relay_of, broker, conn, effects, count, eventually, held
+    start_worker, relay_of, broker, conn, effects, count, eventually, is_leased
 ):
     """Without a supervisor nothing would restart it, because dramatiq never looks at its forks."""
     start_worker("parts")
@@ -210,7 +210,7 @@ def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
     eventually(lambda: count("workshed.schedule WHERE reason = 'retry'"))
 
     os.kill(relay, signal.SIGKILL)
-    if held:
+    if is_leased:
         conn.execute(
             "UPDATE workshed.schedule SET claimed_by = r.id, claimed_at = workshed.now()"
             "  FROM workshed.relays AS r WHERE r.pid = %s",

@@ -26,7 +26,7 @@ broker.add_middleware(Prometheus())
 def note(number):
     Path(os.environ["NOTED"]).write_text(CurrentMessage.get_current_message().message_id)
     if number == 2:
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
 """
 
 

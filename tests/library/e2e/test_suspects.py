@@ -63,15 +63,15 @@ def test_killers_die_and_innocents_finish(
         if number < killers:
             send("poison", number)
 
-    def done():
+    def has_ended():
         return count("workshed.dead") == killers and len(set(notes("end"))) == innocents
 
     masters = 0
-    while not done():
+    while not has_ended():
         masters += 1
         assert masters <= 4 * killers + 1
         worker = start_worker("parts", threads=4, ready=False)
-        eventually(lambda: worker.process.poll() is not None or done())  # noqa: B023
+        eventually(lambda: worker.process.poll() is not None or has_ended())  # noqa: B023
 
     assert sorted(set(notes("end"))) == list(range(innocents))
     reasons = {reason for (reason,) in conn.execute("SELECT reason FROM workshed.dead").fetchall()}

@@ -120,8 +120,8 @@ def test_a_job_is_sent_relayed_and_run_by_tls_and_the_doctor_is_content(
     eventually(lambda: len(ours()) >= 2)  # the list is up to 5 s old
     assert all(ours())
     words = ("--import", "parts", "--processes", "1", "--threads", "2", "--stop-within", "30s")
-    told = workshed("doctor", "--json", *words)
-    findings = json.loads(told.stdout)["checks"]
+    report = workshed("doctor", "--json", *words)
+    findings = json.loads(report.stdout)["checks"]
     assert [one for one in findings if one["level"] != "ok"] == []
     said = {one["check"]: one["message"] for one in findings}
     for check in ("RabbitMQ", "management"):
@@ -136,10 +136,10 @@ def test_the_doctor_says_which_server_shows_a_certificate_of_another_host(
     names = [f"WORKSHED_{name}_URL" for name in wrong.values()]
     urls = {name: by_tls[name].replace(tls.NAME, HOST) for name in names}
 
-    told = workshed("doctor", "--json", **urls)
+    report = workshed("doctor", "--json", **urls)
 
-    found = {one["check"]: one for one in json.loads(told.stdout)["checks"]}
-    assert told.returncode == 1
+    found = {one["check"]: one for one in json.loads(report.stdout)["checks"]}
+    assert report.returncode == 1
     for check in wrong:
         assert found[check]["level"] == "failed"
         assert HOST in found[check]["message"]
@@ -147,4 +147,4 @@ def test_the_doctor_says_which_server_shows_a_certificate_of_another_host(
     if wrong == MANAGEMENT:
         assert found["management"]["fix"].endswith(f":15671?cacertfile={authority.file}'")
     for url in urls.values():
-        assert urlsplit(url).password not in told.stdout + told.stderr
+        assert urlsplit(url).password not in report.stdout + report.stderr

@@ -57,7 +57,7 @@ def plain(number):
 def retried(number):
     write("retried", number)
     if context.current_job().attempt == 1:
-        raise OSError("told to fail")
+        raise OSError("fails on purpose")
 
 
 @dramatiq.actor(broker=broker, queue_name="letters", once=True)
@@ -140,7 +140,7 @@ def troubles(workers):
 
 
 def is_trouble(line):
-    is_error = '"level": "error"' in line and "told to fail" not in line
+    is_error = '"level": "error"' in line and "fails on purpose" not in line
     return line.endswith("\n") and (is_error or "Traceback" in line)  # the last may not be whole
 
 

@@ -182,7 +182,7 @@ def metadata_of(wheel):
         return message_from_bytes(files.read(name))
 
 
-def shown(said):
+def list_addresses(said):
     """Return the addresses of links and pictures in a description as an index shows it."""
     assert said["Description-Content-Type"] == "text/markdown"
     html = markdown.render(said.get_payload(decode=True).decode())
@@ -194,7 +194,7 @@ def test_an_index_can_show_the_description_without_a_public_address(wheel):
     said = metadata_of(wheel)
 
     assert said.get_all("Project-URL") is None
-    assert [one for one in shown(said) if not one.startswith(("https://", "#"))] == []
+    assert [one for one in list_addresses(said) if not one.startswith(("https://", "#"))] == []
 
 
 def test_a_public_address_makes_urls_links_and_pictures(released):
@@ -205,7 +205,7 @@ def test_a_public_address_makes_urls_links_and_pictures(released):
     urls = dict(one.split(", ") for one in said.get_all("Project-URL"))
     assert urls["Homepage"] == home
     assert urls["Changelog"] == f"{home}/blob/v{__version__}/CHANGELOG.md"
-    found = shown(said)
+    found = list_addresses(said)
     assert [one for one in found if not one.startswith(("https://", "#"))] == []
     assert any(one.startswith(f"{home}/blob/v{__version__}/docs/") for one in found)
     assert any(one.startswith(f"{home}/raw/v{__version__}/docs/") for one in found)
@@ -271,8 +271,8 @@ def rest_of(name, extras):
 
 def test_the_command_of_a_plain_install_says_which_extra_has_the_others(plain):
     helped = plain.run("python", "-m", "workshed", "--help")
-    told = LACKING.splitlines()[1]
-    with pytest.raises(AssertionError, match=re.escape(told)):
+    expected_line = LACKING.splitlines()[1]
+    with pytest.raises(AssertionError, match=re.escape(expected_line)):
         plain.run("workshed", "doctor")
 
     assert "migrate" in helped

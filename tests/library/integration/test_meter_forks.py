@@ -60,16 +60,16 @@ FOLDERS = {
 """Where a process keeps its numbers, with the variables that name a folder."""
 
 
-@pytest.mark.parametrize("where", ["registry", "named folder", "folder", "memory"])
-def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(where, tmp_path):
+@pytest.mark.parametrize("place", ["registry", "named folder", "folder", "memory"])
+def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(place, tmp_path):
     """Each metric holds the lock of the files for a moment.
 
     Without its guard, a child forked then would wait for ever in its first `send`. The same is true
     of a lock in memory that another thread holds.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKS, where],
-        env={name: str(tmp_path) for name in FOLDERS[where]},
+        [sys.executable, "-W", "ignore", "-c", FORKS, place],
+        env={name: str(tmp_path) for name in FOLDERS[place]},
         capture_output=True,
         text=True,
         timeout=240,

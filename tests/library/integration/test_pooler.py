@@ -119,13 +119,13 @@ def test_a_statement_still_ends_with_its_time_limit(through):
     token = db.deadline.set(0.0)  # long past, so that five seconds are left
     try:
         with db.transaction() as conn:
-            (told,) = conn.execute("SHOW statement_timeout").fetchone()
+            (timeout,) = conn.execute("SHOW statement_timeout").fetchone()
     finally:
         db.deadline.reset(token)
     with db.transaction() as conn:
         (after,) = conn.execute("SHOW statement_timeout").fetchone()
 
-    assert (told, after) == ("5s", "0")
+    assert (timeout, after) == ("5s", "0")
 
 
 def test_a_pooler_in_statement_mode_is_refused_with_a_clear_message(through):

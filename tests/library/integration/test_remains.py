@@ -51,7 +51,7 @@ def one_ends(folder):
     return run
 
 
-def shown(folder):
+def read_numbers(folder):
     """The numbers of the page."""
     lines = exposition.shared_metrics(folder).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -74,7 +74,7 @@ def test_the_files_of_ended_processes_are_merged_and_their_counts_kept(
         one_ends()
 
         for _ in range(2):
-            page = shown(folder)
+            page = read_numbers(folder)
             assert page[JOBS] == f"{3.0 * number}"
             assert page[RUNS % ("bucket", 'le="0.01",')] == "0.0"
             assert page[RUNS % ("bucket", 'le="0.025",')] == f"{number:.1f}"
@@ -90,7 +90,7 @@ def test_a_few_files_of_ended_processes_stay_as_they_are(one_ends, folder):
     one_ends()
     one_ends()
 
-    assert shown(folder)[JOBS] == "6.0"
+    assert read_numbers(folder)[JOBS] == "6.0"
     assert files(folder) == [".values"] * 2
     assert MOST_FILES > 2
 
@@ -103,7 +103,7 @@ def test_what_an_application_measures_with_its_own_package_is_on_the_page(
 
     for most in (MOST_FILES, 0, 0):
         monkeypatch.setattr(compaction, "MOST_FILES", most)
-        page = shown(folder)
+        page = read_numbers(folder)
         assert page[r'shop_orders_total{kind="a \"b\""}'] == "4.0"
         assert page["shop_best"] == "7.0"
         assert (page["shop_sizes_count"], page["shop_sizes_sum"]) == ("2.0", "10.0")
@@ -117,7 +117,7 @@ def test_the_file_of_a_living_process_is_not_merged(one_ends, folder, monkeypatc
     (file,) = folder.glob("*.values")
     mine = file.rename(shared_folder.values_file(folder))
 
-    page = shown(folder)
+    page = read_numbers(folder)
 
     assert page[JOBS] == "3.0"
     assert page["workshed_workers"] == "1.0"
@@ -132,4 +132,4 @@ def test_an_interrupted_merge_leaves_nothing_that_is_counted(one_ends, folder, m
         exposition.shared_metrics(folder)
     monkeypatch.undo()
 
-    assert shown(folder)[JOBS] == "3.0"
+    assert read_numbers(folder)[JOBS] == "3.0"

@@ -381,7 +381,7 @@ def known(conn, granted):
 
 
 @pytest.fixture
-def held(known, login):
+def sender(known, login):
     return login("sender")
 
 
@@ -414,19 +414,19 @@ def stored(conn):
     ]
 
 
-def test_a_sender_sends_its_allowed_actors(held, conn):
-    held.execute("SELECT workshed.send('greet')")
-    insert(held, row())
+def test_a_sender_sends_its_allowed_actors(sender, conn):
+    sender.execute("SELECT workshed.send('greet')")
+    insert(sender, row())
 
     assert stored(conn) == ["greet", "greet"]
 
 
-def test_a_sender_sends_no_other_actor_with_the_function(held, conn):
+def test_a_sender_sends_no_other_actor_with_the_function(sender, conn):
     """The function has its owner's rights, and the trigger checks who has logged in."""
     with pytest.raises(
         InsufficientPrivilege, match=r"may not send pay; workshed\.sender_grants has what"
     ):
-        held.execute("SELECT workshed.send('pay')")
+        sender.execute("SELECT workshed.send('pay')")
 
     assert stored(conn) == []
 
@@ -451,15 +451,15 @@ PIPED = {"pipe_target": json.loads(dramatiq.Message("low", "pay", (), {}, {}).en
         (row(reason="broker_down"), "stores what is no new message"),
     ],
 )
-def test_what_it_stores_by_itself_is_judged_by_what_travels(held, conn, values, said):
+def test_what_it_stores_by_itself_is_judged_by_what_travels(sender, conn, values, said):
     """If the column counted, the body could name another actor, which would then run."""
     with pytest.raises(InsufficientPrivilege, match=said):
-        insert(held, values)
+        insert(sender, values)
 
     assert stored(conn) == []
 
 
-def test_of_two_actor_names_in_a_body_the_last_counts_as_for_a_worker(held):
+def test_of_two_actor_names_in_a_body_the_last_counts_as_for_a_worker(sender):
     body = row()["body"].replace('"actor_name"', '"actor_name": "greet", "actor_name"')
     body = body.replace(
         '"actor_name": "greet", "actor_name": "greet"', '"actor_name": "greet", "actor_name": "pay"'
@@ -467,18 +467,18 @@ def test_of_two_actor_names_in_a_body_the_last_counts_as_for_a_worker(held):
     assert json.loads(body)["actor_name"] == "pay"
 
     with pytest.raises(InsufficientPrivilege, match="not that of its row"):
-        insert(held, {**row(), "body": body, "message_id": json.loads(body)["message_id"]})
+        insert(sender, {**row(), "body": body, "message_id": json.loads(body)["message_id"]})
 
 
-def test_a_body_that_is_no_message_is_refused_too(held, conn):
+def test_a_body_that_is_no_message_is_refused_too(sender, conn):
     for body in ("[]", "7", "no JSON", '{"options": 7}'):
         with pytest.raises(psycopg.Error):
-            insert(held, row() | {"body": body})
+            insert(sender, row() | {"body": body})
 
     assert stored(conn) == []
 
 
-def test_a_forbidden_row_makes_the_whole_statement_fail(held, conn):
+def test_a_forbidden_row_makes_the_whole_statement_fail(sender, conn):
     good, bad = row(), row("pay")
     query = """
         INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, reason,
@@ -490,49 +490,49 @@ def test_a_forbidden_row_makes_the_whole_statement_fail(held, conn):
                                            body text, reason text, possible_duplicate bool)
     """
     with pytest.raises(InsufficientPrivilege):
-        held.execute(query, (json.dumps([good, bad]),))
+        sender.execute(query, (json.dumps([good, bad]),))
 
     assert stored(conn) == []
 
 
-def test_a_sender_cannot_take_the_key_of_another_actor_or_replace_its_job(held, login, conn):
+def test_a_sender_cannot_take_the_key_of_another_actor_or_replace_its_job(sender, login, conn):
     key = '{"unique_key": "pay:7", "on_conflict": "replace"}'
     login("worker").execute("SELECT workshed.send('pay', options => %s)", (key,))
 
     with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
-        held.execute("SELECT workshed.send('greet', options => %s)", (key,))
+        sender.execute("SELECT workshed.send('greet', options => %s)", (key,))
     with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
-        held.execute(
+        sender.execute(
             CALLS["workshed.insert_with_key"].replace("greet:1", "pay:7").replace("false", "true")
         )
 
     assert stored(conn) == ["pay"]
 
 
-def test_a_new_role_does_not_help(held, conn):
+def test_a_new_role_does_not_help(sender, conn):
     """SET ROLE changes the current user, but not the one who has logged in."""
-    member = held.info.user
+    member = sender.info.user
     conn.execute(f"CREATE ROLE {member}_other; GRANT {member}_other TO {member}")
-    held.execute(f"SET ROLE {member}_other")
+    sender.execute(f"SET ROLE {member}_other")
     try:
         with pytest.raises(InsufficientPrivilege):
-            held.execute("SELECT workshed.send('pay')")
+            sender.execute("SELECT workshed.send('pay')")
     finally:
-        held.execute("RESET ROLE")
+        sender.execute("RESET ROLE")
         conn.execute(f"DROP ROLE {member}_other")
 
 
-def test_a_sender_without_allowed_actors_sends_nothing(held, conn):
+def test_a_sender_without_allowed_actors_sends_nothing(sender, conn):
     conn.execute("UPDATE workshed.sender_grants SET allowed_actors = '{}'")
 
     with pytest.raises(InsufficientPrivilege):
-        held.execute("SELECT workshed.send('greet')")
+        sender.execute("SELECT workshed.send('greet')")
 
 
-def test_the_allowed_actors_of_several_roles_add_up(held, conn):
-    conn.execute("INSERT INTO workshed.sender_grants VALUES (%s, '{pay}')", (held.info.user,))
+def test_the_allowed_actors_of_several_roles_add_up(sender, conn):
+    conn.execute("INSERT INTO workshed.sender_grants VALUES (%s, '{pay}')", (sender.info.user,))
 
-    held.execute("SELECT workshed.send('pay'), workshed.send('greet')")
+    sender.execute("SELECT workshed.send('pay'), workshed.send('greet')")
 
     assert stored(conn) == ["greet", "pay"]
 
@@ -541,14 +541,14 @@ def test_other_roles_are_not_limited(known, login, conn, superuser):
     login("worker").execute("SELECT workshed.send('pay')")
     conn.execute("SELECT workshed.send('pay')")  # the owner is in no role
     superuser.execute("SELECT workshed.send('pay')")  # a member of every role
-    conn.execute("INSERT INTO workshed.sender_grants VALUES ('nobody has this name', '{}')")
+    conn.execute("INSERT INTO workshed.sender_grants VALUES ('no such role', '{}')")
     login("application").execute("SELECT workshed.send('pay')")
 
     assert stored(conn) == ["pay"] * 4
 
 
-def test_a_sender_cannot_see_or_change_what_it_has_sent(held):
-    held.execute("SELECT workshed.send('greet')")
+def test_a_sender_cannot_see_or_change_what_it_has_sent(sender):
+    sender.execute("SELECT workshed.send('greet')")
 
     for statement in (
         "SELECT message_id FROM workshed.schedule",
@@ -561,10 +561,10 @@ def test_a_sender_cannot_see_or_change_what_it_has_sent(held):
         "SET session_replication_role = replica",
     ):
         with pytest.raises(InsufficientPrivilege):
-            held.execute(statement)
+            sender.execute(statement)
 
 
-def test_python_sends_under_the_same_limits_as_sql(held, broker, conn):
+def test_python_sends_under_the_same_limits_as_sql(sender, broker, conn):
     """`schedule.send` inserts rows itself, but uses the function for unique jobs."""
 
     @dramatiq.actor(broker=broker, queue_name="low")
@@ -582,10 +582,10 @@ def test_python_sends_under_the_same_limits_as_sql(held, broker, conn):
     conn.execute("UPDATE workshed.sender_grants SET allowed_actors = '{greet,greet_once}'")
     try:
         for actor in (greet, greet_once, greet_once):
-            with held.transaction():
-                schedule.send(held, actor.message("Ada"))
-        with pytest.raises(InsufficientPrivilege), held.transaction():
-            schedule.send(held, pay.message("Ada"))
+            with sender.transaction():
+                schedule.send(sender, actor.message("Ada"))
+        with pytest.raises(InsufficientPrivilege), sender.transaction():
+            schedule.send(sender, pay.message("Ada"))
     finally:
         for name in ("greet", "greet_once", "pay"):
             del broker.actors[name]

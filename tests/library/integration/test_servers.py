@@ -131,10 +131,10 @@ def listens_at(pids):
 
 
 @contextlib.contextmanager
-def holder(*words, as_nobody=False, **environ):
+def holder(*words, as_unprivileged=False, **environ):
     """Run a process that holds servers of its own; yield it and its output."""
     command = [sys.executable, "-c", HOLD, *map(str, words)]
-    if as_nobody and os.geteuid() == 0:
+    if as_unprivileged and os.geteuid() == 0:
         command = ["setpriv", *unprivileged(), "--", *command]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
     with popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
@@ -202,7 +202,7 @@ def test_an_ordinary_user_with_a_closed_home_leaves_nothing_either(
     home.mkdir(mode=0o700)
     server_account().make_owner(home)
 
-    with holder(as_nobody=True, HOME=str(home)) as (parent, first):
+    with holder(as_unprivileged=True, HOME=str(home)) as (parent, first):
         family = descendants(parent.pid)
         parent.kill()
 

@@ -90,12 +90,12 @@ def end(leader):
         os.killpg(leader, signal.SIGKILL)
 
 
-def read_until(lines, wanted):
+def read_until(lines, expected):
     """Return the words after each first word, once all that are wanted have come."""
     found = {}
-    while not wanted <= set(found):
+    while not expected <= set(found):
         line = next(lines, None)
-        assert line is not None, f"only {found} came within {LONGEST_S:g} s, and not {wanted}"
+        assert line is not None, f"only {found} came within {LONGEST_S:g} s, and not {expected}"
         word, *rest = line.split()
         found[word] = rest
     return found

@@ -88,11 +88,11 @@ def test_the_pages_answer_with_an_http_status(now):
 
 
 def test_a_status_that_is_written_is_read(tmp_path):
-    told = ProcessStatus("worker", problems=["quiet"], jobs=3, memory_bytes=1 << 30)
+    status = ProcessStatus("worker", problems=["quiet"], jobs=3, memory_bytes=1 << 30)
 
-    StatusFile(tmp_path)(told)
+    StatusFile(tmp_path)(status)
 
-    assert pulses.read_statuses(tmp_path) == [told]
+    assert pulses.read_statuses(tmp_path) == [status]
 
 
 def test_a_shorter_status_leaves_nothing_of_a_longer_one(tmp_path):
@@ -143,8 +143,8 @@ def test_a_full_disk_leaves_no_outdated_status(tmp_path, monkeypatch, caplog):
 
 def test_quiet_is_requested_once_and_taken_back_once(tmp_path):
     assert not pulses.is_quiet(tmp_path)
-    assert pulses.set_quiet(tmp_path, wanted=True)
-    assert not pulses.set_quiet(tmp_path, wanted=True)
+    assert pulses.set_quiet(tmp_path, enabled=True)
+    assert not pulses.set_quiet(tmp_path, enabled=True)
     assert pulses.is_quiet(tmp_path)
-    assert pulses.set_quiet(tmp_path, wanted=False)
-    assert not pulses.set_quiet(tmp_path, wanted=False)
+    assert pulses.set_quiet(tmp_path, enabled=False)
+    assert not pulses.set_quiet(tmp_path, enabled=False)

@@ -13,7 +13,7 @@ from workshed.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("postgresql://ada:hunter2@db/shop", "postgresql://ada:[redacted]@db/shop"),
         ("at amqp://ada:hunter2@a;amqp://b:hunter2@b", "at amqp://ada:[redacted]@b"),
@@ -31,8 +31,8 @@ from workshed.settings import Settings
         ("sent Bearer hunter2hunter2", "sent Bearer [redacted]"),
     ],
 )  # fmt: skip
-def test_a_credential_is_hidden(text, shown):
-    assert Scrubber().scrub_text(text) == shown
+def test_a_credential_is_hidden(text, expected):
+    assert Scrubber().scrub_text(text) == expected
 
 
 @pytest.mark.parametrize(

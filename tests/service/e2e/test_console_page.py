@@ -33,7 +33,7 @@ def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, 
     settings.cache_clear()
     file = tmp_path / "people.csv"
     rows = (f"Person {n},person{n}@example.org\n" for n in range(600))
-    file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
+    file.write_text("name,email\n" + "".join(rows) + "Stranger,no address\n")
     with db.transaction() as conn:
         owner = people.create(conn, name="Olga", email="olga@example.org")
     number = import_actions.import_file(file, owner.id, welcome=False, again=False)

@@ -152,12 +152,12 @@ def test_the_same_file_is_refused_with_its_import(owner, run_apart, environment,
 
 
 def test_an_unknown_owner_is_reported(owner, run_apart, environment):
-    words = ("-m", "shop", "import", "people.csv", "--owner", "nobody@example.org")
+    words = ("-m", "shop", "import", "people.csv", "--owner", "stranger@example.org")
 
     done = run_apart(*words, **environment)
 
     assert done.returncode == 5
-    assert done.stderr.startswith("python -m shop: no user 'nobody@example.org'")
+    assert done.stderr.startswith("python -m shop: no user 'stranger@example.org'")
 
 
 @pytest.mark.one_worker

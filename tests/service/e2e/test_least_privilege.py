@@ -58,12 +58,12 @@ def flaky(number):
     if is_first:
         raise OSError("the first run fails")
 
-@on("low", max_retries=0, on_dead="told")
+@on("low", max_retries=0, on_dead="note_death")
 def fails(number):
     raise OSError("no")
 
 @on("low")
-def told(message, reason):
+def note_death(message, reason):
     pass
 
 @on("low", once=True, unique=Unique(), limit=Limit.window(100, per=timedelta(minutes=1)))
@@ -183,7 +183,7 @@ def test_each_part_does_its_work_with_its_own_rights(
     done = "workshed.runs WHERE outcome = 'succeeded' AND actor"
     for actor, times in (("double", 5), ("mail", 1), ("flaky", 1), ("guarded", 2), ("alone", 2)):
         eventually(lambda a=actor, n=times: count(f"{done} = '{a}'") >= n)
-    eventually(lambda: count(f"{done} = 'told'"))
+    eventually(lambda: count(f"{done} = 'note_death'"))
     assert count("workshed.dead WHERE actor = 'fails'") == 1
     assert count("workshed.attempts WHERE actor = 'flaky'") == 1
     assert count("workshed.batches WHERE completed_at IS NOT NULL") == 1
@@ -226,14 +226,14 @@ def test_an_operator_puts_back_what_died_in_either_place(
         ("queues", "pause", "bulk"),
         ("queues", "resume", "bulk"),
         ("queues",),
-        ("scheduled", "cancel", "--all", "--yes", "--sent", "--actor", "nobody"),
+        ("scheduled", "cancel", "--all", "--yes", "--sent", "--actor", "stranger"),
         ("scheduled",),
         ("periodic", "run", "tick"),
         ("unique",),
         ("limits",),
         ("batches",),
         ("workers",),
-        ("erase", "nobody@example.org", "--yes"),
+        ("erase", "stranger@example.org", "--yes"),
     ):
         done = run_apart("-m", "workshed", *words, **env)
         assert done.returncode == 0, (words, done.stderr)
@@ -243,7 +243,7 @@ def test_an_operator_puts_back_what_died_in_either_place(
     assert count("workshed.audit") >= 5
 
 
-def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
+def test_the_doctor_shows_a_monitor_what_it_may_see(
     all_parts, parts, run_apart, environment, servers, count, eventually
 ):
     eventually(lambda: count("workshed.relays"))
@@ -399,7 +399,7 @@ def test_all_buttons_work_as_an_operator(console, buttons, count):
             asked = browser.post(path, fields)
             assert asked.status_code in (200, 303), (path, asked.text)
             if asked.status_code == 200:
-                assert browser.done(path, fields | {"sure": "yes"}), path
+                assert browser.submit(path, fields | {"sure": "yes"}), path
 
     assert count(f"workshed.audit WHERE count > 0 AND {NO_LOGIN}") == len(buttons)
 
@@ -413,7 +413,7 @@ def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count)
     with console("operator") as browser:
         refused = browser.post(PURGE, fields)
     with console("operator", "worker-rest") as browser:
-        said = browser.done(PURGE, fields)
+        said = browser.submit(PURGE, fields)
 
     assert refused.status_code == 409
     assert "ACCESS_REFUSED" in refused.text
@@ -440,7 +440,7 @@ def test_users_log_in_and_out_and_end_their_sessions_as_a_role(console, count, r
     with console(role) as browser, another(browser) as other:
         assert other.log_in("olga", "wrong").status_code == 401
         assert other.log_in("olga").status_code == 303
-        assert browser.done("/sessions/end-others") == "1 session ended."
+        assert browser.submit("/sessions/end-others") == "1 session ended."
         assert browser.post("/logout").status_code == 303
 
     for action, times in (("login", 2), ("login_failed", 1), ("logout", 2)):

@@ -116,9 +116,9 @@ def process(run, keep, tell):
              WHERE id = %s
         """
         run(query, sha256, *size, attachment_id)
-        told = {"width": size[0], "height": size[1], "media_type": "image/jpeg"}
+        picture_data = {"width": size[0], "height": size[1], "media_type": "image/jpeg"}
         key = f"{attachment_id} {sha256}"
-        tell("image_processed", key, attachment_id=attachment_id, variant=sha256, **told)
+        tell("image_processed", key, attachment_id=attachment_id, variant=sha256, **picture_data)
 
     return process
 

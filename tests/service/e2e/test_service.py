@@ -141,11 +141,11 @@ def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn
     ]
     periodic = "SELECT count(*) FROM workshed.periodic_jobs WHERE name = 'daily_report'"
 
-    def done():
+    def has_ended():
         assert [log.read_text() for log, one in programs if one.poll() is not None] == []
         return mail_server.received and conn.execute(periodic).fetchone() == (1,)
 
-    eventually(done)
+    eventually(has_ended)
 
 
 @pytest.mark.parametrize("words", [("workshed", "worker"), ("workshed", "relay")])

@@ -75,12 +75,12 @@ def move(conn):
     """`move(2)`: mark two of the only import's four rows as done, as a worker does."""
     conn.autocommit = True
 
-    def move(done):
+    def move(ended):
         query = """
             UPDATE shop.imports
                SET state = 'processing', rows_read = 4, queued_upto = 4, total = 4, succeeded = %s
         """
-        conn.execute(query, (done,))
+        conn.execute(query, (ended,))
 
     return move
 
@@ -94,7 +94,7 @@ def sign_up(page):
 
 def people_csv(count, first=1):
     rows = "".join(f"Person {n},p{n}@example.org\n" for n in range(first, first + count))
-    text = f"name,email\n{rows}Nobody,\n"
+    text = f"name,email\n{rows}Stranger,\n"
     return {"name": "people.csv", "mimeType": "text/csv", "buffer": text.encode()}
 
 

@@ -65,9 +65,9 @@ def test_the_example_keeps_what_the_source_has(api, setting, run, start_worker, 
     code, said = run(NAME, "changed", "c", **setting)
     assert code == 0, said
     eventually(lambda: count(kept.format(2)) == 1)
-    age = eventually(lambda: told(worker, "sync_age_seconds"))
+    age = eventually(lambda: read_metric(worker, "sync_age_seconds"))
     assert 0 <= float(age['{source="crm"}']) < 600
-    requests = told(worker, "sync_requests_total")
+    requests = read_metric(worker, "sync_requests_total")
     assert float(requests['{outcome="answered",source="crm"}']) >= 9
 
 
@@ -160,7 +160,7 @@ def test_the_settings_of_the_page_exist():
     assert names <= NAMES
 
 
-def told(worker, name):
+def read_metric(worker, name):
     """Return the values of a service metric that a worker serves, by their labels."""
     [url] = re.findall(r"metrics are at (http://\S+?/metrics)", worker.text())
     with urllib.request.urlopen(url) as answer:  # noqa: S310 -- ours

@@ -150,7 +150,7 @@ class AdoptionStore:
         """
         actor = self._broker.actors.get(message.actor_name)
         secrets = () if actor is None else secret_values(actor, message)
-        where: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "message_id": message.message_id,
             "generation": 0,
             "attempt": attempt,
@@ -159,9 +159,9 @@ class AdoptionStore:
             "reason": hide_words(reason, secrets),
         }
         body = encode_message(message)
-        dead_jobs.add_dead_job(conn, **where, body=body, error_class=error.error_class)
+        dead_jobs.add_dead_job(conn, **columns, body=body, error_class=error.error_class)
         shown = ErrorTexts(*(text and hide_words(text, secrets) for text in error))
-        attempts.record_attempt(conn, **where, outcome="dead", error=shown)
+        attempts.record_attempt(conn, **columns, outcome="dead", error=shown)
 
 
 def bury_unreadable(conn: Connection, delivery: Delivery, error: Exception) -> Fate:

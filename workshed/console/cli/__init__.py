@@ -201,9 +201,9 @@ app = typer.Typer(
 )
 
 
-def print_version(wanted: bool) -> None:
+def print_version(is_requested: bool) -> None:
     """Print the version and exit, if wanted."""
-    if wanted:
+    if is_requested:
         print(f"workshed {__version__}")
         raise typer.Exit
 

@@ -30,22 +30,24 @@ def run_checks(
     here: DoctorContext, checks: Sequence[Check], deadline_s: float = DEADLINE_S
 ) -> dict[str, list[Finding]]:
     """Return the findings of each check, in order; never raises, never hangs."""
-    done: dict[str, list[Finding]] = {}
-    while left := [check for check in checks if check.name not in done]:
-        wave = [check for check in left if {*check.needs, *check.after} <= done.keys()]
-        reasons = {check.name: skip_reason(check, done, here) for check in wave}
-        done |= run_parallel(here, [c for c in wave if reasons[c.name] is None], deadline_s)
-        done |= {name: [unchecked(why)] for name, why in reasons.items() if why is not None}
-    return {check.name: done[check.name] for check in checks}
+    finished: dict[str, list[Finding]] = {}
+    while left := [check for check in checks if check.name not in finished]:
+        wave = [check for check in left if {*check.needs, *check.after} <= finished.keys()]
+        reasons = {check.name: skip_reason(check, finished, here) for check in wave}
+        finished |= run_parallel(here, [c for c in wave if reasons[c.name] is None], deadline_s)
+        finished |= {name: [unchecked(why)] for name, why in reasons.items() if why is not None}
+    return {check.name: finished[check.name] for check in checks}
 
 
-def skip_reason(check: Check, done: dict[str, list[Finding]], here: DoctorContext) -> str | None:
+def skip_reason(
+    check: Check, finished: dict[str, list[Finding]], here: DoctorContext
+) -> str | None:
     """Return why a check cannot run, or `None`."""
     for name in check.reads:
         if name in here.unreadable_settings:
             return f"{environment_variable(name)} cannot be read"
     for name in check.needs:
-        levels = {finding.level for finding in done[name]}
+        levels = {finding.level for finding in finished[name]}
         if "failed" in levels or levels == {"not checked"}:
             return f"see {name}"
     return None

@@ -54,13 +54,13 @@ def parse_argument_filter(text: str) -> ArgumentFilter:
     return found
 
 
-def parse_outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
+def parse_outcomes(names: Sequence[str]) -> tuple[str, ...]:
     """Return the outcomes; raises `typer.BadParameter` for an unknown one."""
-    for one in wanted:
+    for one in names:
         if one not in OUTCOMES:
             hint = did_you_mean(one, OUTCOMES)
             raise typer.BadParameter(f"outcome {one!r}{hint}; there are {', '.join(OUTCOMES)}")
-    return tuple(wanted)
+    return tuple(names)
 
 
 def parse_arguments(words: Sequence[str]) -> dict[str, Any] | None:

@@ -168,9 +168,9 @@ def id_details(kind: str, ids: Sequence[Any]) -> dict[str, Any]:
     return {names: list(ids[:MOST_IDS])} | ({"more": more} if more > 0 else {})
 
 
-def filter_details(which: Any) -> dict[str, Any]:
+def filter_details(filters: Any) -> dict[str, Any]:
     """Return a filter for the audit."""
-    given = {name: value for name, value in asdict(which).items() if value is not None}
+    given = {name: value for name, value in asdict(filters).items() if value is not None}
     return {"all": True} | given
 
 

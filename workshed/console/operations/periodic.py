@@ -67,14 +67,14 @@ def require_jobs(conn: Connection, names: Iterable[str]) -> list[PeriodicJob]:
     return [jobs[name] for name in dict.fromkeys(names)]
 
 
-def describe_run(made: PeriodicRun | None) -> str:
+def describe_run(run: PeriodicRun | None) -> str:
     """Return the result of a run that an operator requested."""
-    if made is None:
+    if run is None:
         return "another run was just sent"
     return (
-        f"job {made.blocked_by} holds its unique key"
-        if made.blocked_by
-        else f"sent as {made.message_id}"
+        f"job {run.blocked_by} holds its unique key"
+        if run.blocked_by
+        else f"sent as {run.message_id}"
     )
 
 

@@ -162,12 +162,12 @@ class QueuePurge:
         """What the user confirms: `Discard 3 jobs of emails`."""
         return f"Discard {format_job_count(self.count)} of {self.queue}"
 
-    def result(self, done: PurgeCounts, trouble: str = "") -> OperationResult:
+    def result(self, counts: PurgeCounts, trouble: str = "") -> OperationResult:
         """Return what it did so far; `trouble` says why it has ended early."""
-        said = f"{format_job_count(done.ended)} of {self.queue} discarded."
-        if done.unreadable:
-            said += f" {done.unreadable} could not be read and are dead."
-        return OperationResult(f"{said}{self._rest}{trouble}", done.count, {"queue": self.queue})
+        said = f"{format_job_count(counts.ended)} of {self.queue} discarded."
+        if counts.unreadable:
+            said += f" {counts.unreadable} could not be read and are dead."
+        return OperationResult(f"{said}{self._rest}{trouble}", counts.count, {"queue": self.queue})
 
     @property
     def _rest(self) -> str:

@@ -94,8 +94,8 @@ def _redact_row(row: R, known: Mapping[str, KnownActor]) -> R:
         if row.actor not in known:
             return row
         body = HIDDEN  # not JSON, so the secret cannot be located
-    shown: R = dataclasses.replace(row, body=body)  # type: ignore[type-var]
-    return shown
+    redacted: R = dataclasses.replace(row, body=body)  # type: ignore[type-var]
+    return redacted
 
 
 def _has_messages(body: str | bytes) -> bool:

@@ -29,7 +29,7 @@ def list_running(conn: Connection) -> list[RunningJob]:
          WHERE beat_at >= workshed.now() - %s AND running <> '[]'
     """
     rows = conn.execute(query, (DEAD_AFTER,)).fetchall()
-    found = [one for worker, told in rows for one in _parse_running(worker, told)]
+    found = [one for worker, reported in rows for one in _parse_running(worker, reported)]
     return sorted(found, key=lambda one: (one.since, one.message_id))
 
 
@@ -38,9 +38,9 @@ def get_running(conn: Connection, message_id: str) -> RunningJob | None:
     return next((one for one in list_running(conn) if one.message_id == message_id), None)
 
 
-def _parse_running(worker: str, told: Any) -> Iterator[RunningJob]:
+def _parse_running(worker: str, reported: Any) -> Iterator[RunningJob]:
     """Parse the jobs of a worker, perhaps of another release; skip entries that do not parse."""
-    for one in told if isinstance(told, list) else []:
+    for one in reported if isinstance(reported, list) else []:
         match one:
             case {"message_id": str(id_), "actor": str(actor), "queue": str(queue), "since": since}:
                 at = _parse_time(since)

@@ -92,9 +92,9 @@ class KnownJob:
         yield from self._sent_events()
         for run in self.runs:
             yield from _run_events(run)
-        told = {(run.generation, run.outcome) for run in self.runs}
+        run_ends = {(run.generation, run.outcome) for run in self.runs}
         for one in self.attempts:
-            if (one.generation, one.outcome) not in told:
+            if (one.generation, one.outcome) not in run_ends:
                 yield JobEvent(one.ended_at, one.outcome, one.reason)
         died = self.dead
         generations = {run.generation for run in self.runs} | {

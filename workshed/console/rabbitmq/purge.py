@@ -44,12 +44,12 @@ def purge_queue(
     conn: Connection,
     name: str,
     limit: int,
-    done: PurgeCounts,
+    counts: PurgeCounts,
     step: Callable[[], None] = lambda: None,
 ) -> None:
     """End up to `limit` messages, in the order in which workers would get them.
 
-    They are counted in `done`, which is right even if this raises. The outcome of each is stored
+    They are counted in `counts`, which is right even if this raises. The outcome of each is stored
     before it is acked: a crash in between leaves a copy, which a worker drops as a duplicate.
     Raises `BrokerUnreachableError` or `PublishRefusedError`.
     """
@@ -61,9 +61,9 @@ def purge_queue(
                 if method is None:
                     break
                 if end_message(broker, conn, name, properties.headers, body):
-                    done.ended += 1
+                    counts.ended += 1
                 else:
-                    done.unreadable += 1
+                    counts.unreadable += 1
                 channel.basic_ack(method.delivery_tag)
                 step()
         except ChannelClosedByBroker as err:

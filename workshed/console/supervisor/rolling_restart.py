@@ -69,12 +69,12 @@ class RollingRestart:
             logger.info("%s is up; %s stops", child, self._old)
             self._old.stop(time.monotonic() + self._kill_after_s)
 
-    def on_exit(self, child: ManagedProcess, code: int, name: str, *, told: bool) -> bool:
+    def on_exit(self, child: ManagedProcess, code: int, name: str, *, was_stopped: bool) -> bool:
         """Return whether the end of a child belongs to a replacement, and was handled."""
         if self._old is None or self._new is None:
             return False
         if child is self._old:
-            if not told:
+            if not was_stopped:
                 logger.error("%s %s; its successor is already starting", name, describe_exit(code))
             self._children.remove(child)
             self._old = self._new = None

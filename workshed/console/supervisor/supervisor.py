@@ -138,7 +138,7 @@ class Supervisor:
         if number == signal.SIGCHLD or self._shutdown_started_at is not None:
             return  # a second stop signal changes nothing
         if number in (signal.SIGTSTP, signal.SIGCONT):
-            self._vitals.set_quiet(wanted=number == signal.SIGTSTP)
+            self._vitals.set_quiet(enabled=number == signal.SIGTSTP)
         elif number == signal.SIGHUP and not self._on_terminal:
             logger.info("rolling restart: replacing one child after the other")
             self._rolling_restart.replace_all()
@@ -203,16 +203,16 @@ class Supervisor:
                         self._on_exit(child, os.waitstatus_to_exitcode(status))
 
     def _on_exit(self, child: ManagedProcess, code: int) -> None:
-        name, told, how = str(child), child.is_stopping, describe_exit(code)
+        name, was_stopping, how = str(child), child.is_stopping, describe_exit(code)
         was_up = child.is_up
         child.mark_ended(code)
         if self._shutdown_started_at is not None:
             if code not in (0, -signal.SIGTERM):  # SIGTERM ends a child that has just started
                 logger.error("%s %s", name, how)
                 self._exit_code = self._exit_code or EXIT_FAILED
-        elif self._rolling_restart.on_exit(child, code, name, told=told):
+        elif self._rolling_restart.on_exit(child, code, name, was_stopped=was_stopping):
             return
-        elif told:
+        elif was_stopping:
             child.due = time.monotonic()
         elif not was_up and self._would_recur(child, code):
             if self._code is not None:

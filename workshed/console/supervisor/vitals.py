@@ -106,14 +106,14 @@ class WorkerVitals:
             if child is not None and (reason := self._limits.exceeded_limit(pulse)):
                 yield child, reason
 
-    def set_quiet(self, *, wanted: bool) -> None:
+    def set_quiet(self, *, enabled: bool) -> None:
         """Quiet or resume the workers, including those that start later."""
         if self._folder is None:
             logger.error("cannot reach the workers: there is no shared folder")
             return
         try:
-            if status.set_quiet(self._folder, wanted=wanted):
-                logger.info("%s", QUIET_TEXT if wanted else RESUMED_TEXT)
+            if status.set_quiet(self._folder, enabled=enabled):
+                logger.info("%s", QUIET_TEXT if enabled else RESUMED_TEXT)
         except OSError as err:
             logger.error("cannot reach the workers: %s", err)  # noqa: TRY400 -- it says it all
 

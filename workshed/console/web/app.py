@@ -101,11 +101,11 @@ async def _handle_disconnect(_request: Request, _err: Exception) -> Response:
 def _error_handlers(doors: Authenticators) -> Mapping[type[Exception], ExceptionHandler]:
     async def handle_error(request: Request, err: Exception) -> Response:
         """Answer an error in words; raises one that is a bug again."""
-        if isinstance(err, HTTPException) and not hasattr(request.state, "who"):
+        if isinstance(err, HTTPException) and not hasattr(request.state, "user"):
             return await notices.http_error_response(request, err, doors)
         status, text = explain_error(err)
-        who = getattr(request.state, "who", None)
-        response = await notices.notice_response(request, status, text, who)
+        user = getattr(request.state, "user", None)
+        response = await notices.notice_response(request, status, text, user)
         if isinstance(err, HTTPException):
             response.headers.update(err.headers or {})
         return response

@@ -53,17 +53,17 @@ class EndpointFactory:
         """Return the endpoint of a page, for people and for programs."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._find_user(request)
-            if who is None:
+            user = await self._find_user(request)
+            if user is None:
                 return self.unauthenticated(request)
             entry = message_cookie.expected_message(request)
             load = functools.partial(
                 load_page,
                 page,
-                who,
+                user,
                 {**request.query_params, message_cookie.FIELD: entry or ""},
                 root=responses.root_path(request),
-                csrf=csrf.csrf_token(request, who.name),
+                csrf=csrf.csrf_token(request, user.name),
             )
             try:
                 about = await run_in_threadpool(load)
@@ -85,12 +85,12 @@ class EndpointFactory:
         """Return the endpoint of a download, for every authenticated user."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._find_user(request)
-            if who is None:
+            user = await self._find_user(request)
+            if user is None:
                 return self.unauthenticated(request)
             query = dict(request.query_params)
             return responses.file_response(
-                await run_in_threadpool(build_download, download, who, query)
+                await run_in_threadpool(build_download, download, user, query)
             )
 
         return endpoint
@@ -99,23 +99,24 @@ class EndpointFactory:
         """Return the endpoint of an action."""
 
         async def endpoint(request: Request) -> Response:
-            who = await self._find_user(request)
-            if who is None:
+            user = await self._find_user(request)
+            if user is None:
                 return self.unauthenticated(request)
-            if not (who.may_act or action.is_personal):
+            if not (user.may_act or action.is_personal):
                 text = (
-                    f"{who.name} may look at everything, but may not change anything (role reader)."
+                    f"{user.name} may look at everything, "
+                    "but may not change anything (role reader)."
                 )
-                return await notices.notice_response(request, 403, text, who)
-            form = await csrf.read_form(request, who.name, is_program=who.is_program)
-            done, entry = await run_in_threadpool(run_action, action, form, who)
+                return await notices.notice_response(request, 403, text, user)
+            form = await csrf.read_form(request, user.name, is_program=user.is_program)
+            done, entry = await run_in_threadpool(run_action, action, form, user)
             if responses.wants_json(request):
                 dry = done.confirm is not None
                 answer = {"message": done.message, "count": done.count, "dry_run": dry}
                 return responses.json_response(answer)
             if done.confirm is not None:
                 return responses.html_response(
-                    request, render_confirmation(request, action, done, who)
+                    request, render_confirmation(request, action, done, user)
                 )
             back = responses.safe_path(done.back)
             sign = "&" if "?" in back else "?"
@@ -129,9 +130,9 @@ class EndpointFactory:
 
     async def _find_user(self, request: Request) -> Who | None:
         """Return the user of a request, whom a notice about an error shows, too."""
-        who = await self._authenticators.find_user(request)
-        request.state.who = who
-        return who
+        user = await self._authenticators.find_user(request)
+        request.state.user = user
+        return user
 
     def unauthenticated(self, request: Request) -> Response:
         """Answer an unauthenticated request: redirect to the login, or answer with 401."""
@@ -152,7 +153,7 @@ class EndpointFactory:
 
 def load_page(
     page: Page,
-    who: Who,
+    user: Who,
     query: Mapping[str, str],
     *,
     root: str,
@@ -161,7 +162,7 @@ def load_page(
 ) -> dict[str, Any]:
     """Return the data of a page and of the layout around it; with a `problem`, only of its form."""
     given = _clean_query(query)
-    with _open_request(page, who, given) as ask:
+    with _open_request(page, user, given) as ask:
         done = None if problem else ask.number(message_cookie.FIELD)
         given.pop(message_cookie.FIELD, None)
         form = {"field_notes": {}, **page.load_form(ask)}
@@ -173,7 +174,7 @@ def load_page(
         "filter_problem": problem,
         "page": page,
         "query": given,
-        "who": who,
+        "user": user,
         "now": ask.now,
         "said": None if entry is None else entry.summary,
         "root": root,
@@ -183,9 +184,9 @@ def load_page(
     }
 
 
-def build_download(download: Download, who: Who, query: Mapping[str, str]) -> DownloadContent:
+def build_download(download: Download, user: Who, query: Mapping[str, str]) -> DownloadContent:
     """Return the content of a download."""
-    with db.WaitDeadline() as deadline, _open_request(download, who, _clean_query(query)) as ask:
+    with db.WaitDeadline() as deadline, _open_request(download, user, _clean_query(query)) as ask:
         deadline.replace_by_statement_limit(DOWNLOAD_S)
         return download.build(ask)
 
@@ -211,7 +212,7 @@ def _show_wrong_filter(
     return responses.html_response(request, text, 400)
 
 
-def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionResult, int | None]:
+def run_action(action: Action, form: csrf.ActionForm, user: Who) -> tuple[ActionResult, int | None]:
     """Run an action and record it in the audit; return the id of the entry.
 
     The id is `None` if the action only asks for confirmation.
@@ -221,23 +222,23 @@ def run_action(action: Action, form: csrf.ActionForm, who: Who) -> tuple[ActionR
     if not action.is_transactional:
         with db.WaitDeadline() as deadline, db.autocommit_statement() as conn:
             deadline.replace_by_statement_limit(ACTION_S)
-            done = action.run(ActionRequest(conn, form, who))
-            return done, _record_action(conn, action, done, who)
+            done = action.run(ActionRequest(conn, form, user))
+            return done, _record_action(conn, action, done, user)
     with db.WaitDeadline() as deadline, db.transaction() as conn:
         conn.execute(SET_ACTION_LIMITS)
         deadline.replace_by_statement_limit(ACTION_S)
-        done = action.run(ActionRequest(conn, form, who))
-        return done, _record_action(conn, action, done, who)
+        done = action.run(ActionRequest(conn, form, user))
+        return done, _record_action(conn, action, done, user)
 
 
-def render_confirmation(request: Request, action: Action, done: ActionResult, who: Who) -> str:
+def render_confirmation(request: Request, action: Action, result: ActionResult, user: Who) -> str:
     """Return the page that asks the user to confirm an action."""
     about = {
         "action": action,
-        "done": done,
-        "who": who,
+        "done": result,
+        "user": user,
         "root": responses.root_path(request),
-        "csrf": csrf.csrf_token(request, who.name),
+        "csrf": csrf.csrf_token(request, user.name),
         "preferences": preferences.read_preferences(request),
     }
     return templates.full_page("confirm.html", about)
@@ -249,25 +250,27 @@ def _clean_query(query: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _open_request(
-    what: Page | Download, who: Who, given: Mapping[str, str]
+    what: Page | Download, user: Who, given: Mapping[str, str]
 ) -> Generator[PageRequest]:
     """Yield a request in a read-only transaction."""
     if not is_available(what):
         raise NotFoundError(NOT_ENABLED)
     with db.transaction() as conn:
         conn.execute(SET_PAGE_LIMITS)
-        yield PageRequest(conn, who, given, database_now(conn))
+        yield PageRequest(conn, user, given, database_now(conn))
 
 
-def _record_action(conn: db.Connection, action: Action, done: ActionResult, who: Who) -> int | None:
-    if done.confirm is not None:
+def _record_action(
+    conn: db.Connection, action: Action, result: ActionResult, user: Who
+) -> int | None:
+    if result.confirm is not None:
         return None
     record = audit.record_login if action.is_personal else audit.record_entry
     return record(
         conn,
-        performed_by=who.name,
+        performed_by=user.name,
         action=action.name,
-        details=responses.to_json_types(done.details),
-        count=done.count,
-        summary=done.message,
+        details=responses.to_json_types(result.details),
+        count=result.count,
+        summary=result.message,
     )

@@ -172,13 +172,13 @@ class EventStreams:
 
         `v`: the version of the scripts that the page has; a page of another release is not updated.
         """
-        who = await self._authenticators.find_user(request, is_use=False)
-        if who is None:
+        user = await self._authenticators.find_user(request, is_use=False)
+        if user is None:
             raise HTTPException(401, "You are not logged in.")
         if request.query_params.get("v", static_version()) != static_version():
             # The scripts of that page may not understand what this release would send.
             return EventSourceResponse(_end_with_reason(UPDATED), ping=NO_PING_S)
-        if self._streams[who.name] >= MOST_STREAMS_PER_USER:
+        if self._streams[user.name] >= MOST_STREAMS_PER_USER:
             raise HTTPException(429, "You have too many live pages open.")
         if self._streams.total() >= MOST_STREAMS:
             raise HTTPException(503, "Too many live pages are open right now.")
@@ -191,9 +191,9 @@ class EventStreams:
             raise HTTPException(404, NO_PAGE)
         query = dict(parse_qsl(parts.query))
         # Counted before the answer, because many requests may arrive before the first is answered.
-        self._streams[who.name] += 1
+        self._streams[user.name] += 1
         return CountedResponse(
-            self._stream(request, page, who, query), lambda: self._end_stream(who.name)
+            self._stream(request, page, user, query), lambda: self._end_stream(user.name)
         )
 
     def _end_stream(self, name: str) -> None:
@@ -202,15 +202,15 @@ class EventStreams:
             del self._streams[name]
 
     async def _stream(
-        self, request: Request, page: Page, who: Who, query: dict[str, str]
+        self, request: Request, page: Page, user: Who, query: dict[str, str]
     ) -> AsyncIterator[ServerSentEvent]:
-        with self._watch(page, who, query, responses.root_path(request)) as feed:
+        with self._watch(page, user, query, responses.root_path(request)) as feed:
             seen, was_problem = 0, False
             beat_at = token_at = 0.0
-            while await self._is_still(request, who):
+            while await self._is_still(request, user):
                 now = time.monotonic()
                 if now >= token_at:
-                    yield ServerSentEvent(event="token", data=csrf.csrf_token(request, who.name))
+                    yield ServerSentEvent(event="token", data=csrf.csrf_token(request, user.name))
                     token_at = now + TOKEN_S
                 await feed.wait_for_change(seen, REFRESH_S)
                 if not feed.version:
@@ -225,20 +225,20 @@ class EventStreams:
                     beat_at = now + BEAT_S
                     was_problem = problem is not None
 
-    async def _is_still(self, request: Request, who: Who) -> bool:
+    async def _is_still(self, request: Request, user: Who) -> bool:
         """Return whether this user may go on watching."""
         with db.WaitDeadline(ANSWER_S):
-            return await self._authenticators.find_user(request, is_use=False) == who
+            return await self._authenticators.find_user(request, is_use=False) == user
 
     @contextlib.contextmanager
-    def _watch(self, page: Page, who: Who, query: dict[str, str], root: str) -> Any:
+    def _watch(self, page: Page, user: Who, query: dict[str, str], root: str) -> Any:
         """Yield the feed of a page, which runs for as long as any browser watches it."""
         if self._limiter is None:  # made here, because it belongs to the event loop
             self._limiter = CapacityLimiter(MOST_RENDERERS)
-        key = (page.path, who.role, root, *sorted(query.items()))
+        key = (page.path, user.role, root, *sorted(query.items()))
         feed = self._feeds.get(key)
         if feed is None or feed.is_gone:
-            anyone = Who("", who.role)
+            anyone = Who("", user.role)
             feed = LiveFeed(lambda: render_main(page, anyone, query, root), self._limiter)
             self._feeds[key] = feed
             feed.start()
@@ -288,9 +288,9 @@ def choose_event(
     return ServerSentEvent(event="page", data="\n".join(feed.lines), id=version)
 
 
-def render_main(page: Page, who: Who, query: dict[str, str], root: str) -> str:
+def render_main(page: Page, user: Who, query: dict[str, str], root: str) -> str:
     """Render the part of a page that changes."""
-    about = load_page(page, who, query, root=root, csrf="")
+    about = load_page(page, user, query, root=root, csrf="")
     template, variables = fill_template(page, about)
     text = templates.main_fragment(template, {**variables, "is_feed": True})
     return text.replace("\r", "&#13;")  # which would end a line of the event, too

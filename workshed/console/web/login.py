@@ -113,17 +113,19 @@ class Login:
 
     async def logout(self, request: Request) -> Response:
         """Log out, which ends the session in all browsers that have its cookie."""
-        who = await self._authenticators.find_user(request)
-        if who is not None:
-            await csrf.read_form(request, who.name, is_program=who.is_program)
-        if who is not None and who.session is not None:
-            await run_in_threadpool(self._end_session, who.session, read_attempt(request, who.name))
+        user = await self._authenticators.find_user(request)
+        if user is not None:
+            await csrf.read_form(request, user.name, is_program=user.is_program)
+        if user is not None and user.session is not None:
+            await run_in_threadpool(
+                self._end_session, user.session, read_attempt(request, user.name)
+            )
         response = responses.redirect_to(
             request, "/login" if self._authenticators.has_login else "/"
         )
         # Not for a request of another site, which has no cookie: it would lose the browser its
         # session, which would continue.
-        if who is not None:
+        if user is not None:
             sessions.delete_cookie(request, response)
         return response
 
@@ -140,10 +142,10 @@ class Login:
         return response
 
     def _form_response(
-        self, request: Request, wanted: str, said: str = "", status: int = 200
+        self, request: Request, next_path: str, said: str = "", status: int = 200
     ) -> Response:
         about = {
-            "next": responses.safe_path(wanted),
+            "next": responses.safe_path(next_path),
             "said": said,
             "root": responses.root_path(request),
             "csrf": csrf.csrf_token(request, NO_USER),

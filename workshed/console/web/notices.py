@@ -27,10 +27,10 @@ NO_PAGE, NO_FORM = "Page not found", "Not a page"
 logger = logging.getLogger(__name__)
 
 
-async def notice_response(request: Request, status: int, text: str, who: Who | None) -> Response:
+async def notice_response(request: Request, status: int, text: str, user: Who | None) -> Response:
     """Return a notice in the layout of the pages; without it for a browser without a user."""
     title = HTTPStatus(status).phrase
-    return await _respond(request, status, title, text, who, link_pages(_local_path(request)))
+    return await _respond(request, status, title, text, user, link_pages(_local_path(request)))
 
 
 async def http_error_response(
@@ -39,11 +39,11 @@ async def http_error_response(
     """Return a notice about a request that no endpoint has answered."""
     try:
         # A live page asks for an address without a page before it connects again.
-        who = await authenticators.find_user(request, is_use=False)
+        user = await authenticators.find_user(request, is_use=False)
     except (WorkshedError, psycopg.Error):  # PostgreSQL may be the problem that is explained
-        who = None
+        user = None
     title, text, links = explain_error(err, request.method, _local_path(request))
-    response = await _respond(request, err.status_code, title, text, who, links)
+    response = await _respond(request, err.status_code, title, text, user, links)
     response.headers.update(err.headers or {})
     return response
 
@@ -92,20 +92,20 @@ async def _respond(
     status: int,
     title: str,
     text: str,
-    who: Who | None,
+    user: Who | None,
     links: Sequence[Mapping[str, str]],
 ) -> Response:
     is_outage = status == HTTPStatus.SERVICE_UNAVAILABLE  # the menu would wait for PostgreSQL, too
-    if who is None or is_outage or responses.wants_json(request):
+    if user is None or is_outage or responses.wants_json(request):
         return responses.notice_response(request, status, text, title=title)
     about = {"title": title, "text": text, "links": links}
-    found = await run_in_threadpool(_render_in_layout, request, about, who)
+    found = await run_in_threadpool(_render_in_layout, request, about, user)
     if found is None:
         return responses.notice_response(request, status, text, title=title)
     return responses.html_response(request, found, status)
 
 
-def _render_in_layout(request: Request, about: Mapping[str, Any], who: Who) -> str | None:
+def _render_in_layout(request: Request, about: Mapping[str, Any], user: Who) -> str | None:
     """Return the notice as a page, or `None` if its menu cannot be made."""
     try:
         menu = build_menu()
@@ -116,11 +116,11 @@ def _render_in_layout(request: Request, about: Mapping[str, Any], who: Who) -> s
         "layout": "desk/layout.html",
         "page": Page("", about["title"], "notice.html", load_nothing),
         "query": {},
-        "who": who,
+        "user": user,
         "now": datetime.now(UTC),
         "said": None,
         "root": responses.root_path(request),
-        "csrf": csrf.csrf_token(request, who.name),
+        "csrf": csrf.csrf_token(request, user.name),
         "preferences": preferences.read_preferences(request),
         "is_feed": False,
         "menu": menu,

@@ -18,10 +18,10 @@ class PreferencesForm:
 
     async def submit(self, request: Request) -> Response:
         """Set the cookie; it concerns this browser only, so the audit has no entry of it."""
-        who = await self._authenticators.find_user(request)
-        if who is None:
+        user = await self._authenticators.find_user(request)
+        if user is None:
             raise HTTPException(401, "You are not logged in.")
-        form = await csrf.read_form(request, who.name)
+        form = await csrf.read_form(request, user.name)
         response = responses.redirect_to(request, PATH)
         chosen = [form.one(name) for name in preferences.CHOICES]
         preferences.set_preferences(request, response, chosen)

@@ -205,10 +205,10 @@ def _options_of(alias: str, options: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _export(wanted: Mapping[str, str]) -> None:
+def _export(variables: Mapping[str, str]) -> None:
     inherited = _inherited()
-    names = {name for name in wanted if not _is_set_by_others(name)}
-    changed = {name for name in names if os.environ.get(name) != wanted[name]} - {APP_VARIABLE}
+    names = {name for name in variables if not _is_set_by_others(name)}
+    changed = {name for name in names if os.environ.get(name) != variables[name]} - {APP_VARIABLE}
     if changed and settings.cache_info().currsize:
         if changed - inherited:
             raise ImproperlyConfigured(
@@ -224,8 +224,8 @@ def _export(wanted: Mapping[str, str]) -> None:
         return
     for name in inherited - names:
         os.environ.pop(name, None)
-    os.environ.update({name: wanted[name] for name in names})
-    os.environ[EXPORTED] = ",".join(f"{name}={_digest(wanted[name])}" for name in sorted(names))
+    os.environ.update({name: variables[name] for name in names})
+    os.environ[EXPORTED] = ",".join(f"{name}={_digest(variables[name])}" for name in sorted(names))
 
 
 def _inherited() -> set[str]:

@@ -278,7 +278,7 @@ def resolve_held(
     """Let a held mail be sent once more, or mark it as sent; `None` if it is not held.
 
     The caller sends the job that continues from there. A mail that is sent once more may have
-    arrived before, whoever decides it, so that is counted.
+    arrived before, so it is counted as a possible duplicate.
     """
     query = """
         UPDATE workshed_mail.emails

@@ -57,7 +57,7 @@ def notify(
     driver = driver_connection(conn, "notifications.notify()")
     _lock_inbox(driver, user_id)
     query = """
-        WITH told AS (
+        WITH added AS (
             INSERT INTO workshed_notifications.notifications (user_id, number, event, data, key)
             SELECT user_id, last + 1, %(event)s, %(data)s, %(key)s
               FROM workshed_notifications.inboxes
@@ -66,11 +66,11 @@ def notify(
             RETURNING user_id, number
         ), counted AS (
             UPDATE workshed_notifications.inboxes AS i
-               SET last = told.number
-              FROM told
-             WHERE i.user_id = told.user_id
+               SET last = added.number
+              FROM added
+             WHERE i.user_id = added.user_id
         )
-        SELECT number, pg_notify(%(channel)s, number::text) FROM told
+        SELECT number, pg_notify(%(channel)s, number::text) FROM added
     """
     row = {"event": event, "data": to_jsonb(dict(data)), "key": key}
     values = {**row, "user_id": user_id, "channel": channel(user_id)}

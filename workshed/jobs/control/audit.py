@@ -92,7 +92,11 @@ def get_entry(conn: Connection, entry_id: int) -> AuditEntry | None:
 
 
 def list_entries(
-    conn: Connection, which: AuditFilter = ANY, *, before: int | None = None, limit: int = 100
+    conn: Connection,
+    audit_filter: AuditFilter = ANY,
+    *,
+    before: int | None = None,
+    limit: int = 100,
 ) -> list[AuditEntry]:
     """Return entries, latest first; only those before the ID `before`, if given."""
     query = """
@@ -107,9 +111,9 @@ def list_entries(
          LIMIT %(limit)s
     """
     values = {
-        "performed_by": which.performed_by,
-        "action": which.action,
-        "is_login": which.is_login,
+        "performed_by": audit_filter.performed_by,
+        "action": audit_filter.action,
+        "is_login": audit_filter.is_login,
         "before": before,
         "limit": limit,
     }

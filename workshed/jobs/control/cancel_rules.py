@@ -56,13 +56,13 @@ class CancelRule:
         )
 
 
-def create_rule(conn: Connection, which: JobFilter) -> CancelRule:
+def create_rule(conn: Connection, job_filter: JobFilter) -> CancelRule:
     """Cancel every job that matches and was sent before now, wherever it is.
 
     Jobs on RabbitMQ are cancelled when they start, running ones are asked to stop (within 2 s), and
     none is retried. Raises `BoundlessRuleError`.
     """
-    if not which.is_bounded:
+    if not job_filter.is_bounded:
         raise BoundlessRuleError("a rule needs an actor, a queue or a tag")
     query = """
         INSERT INTO workshed.cancel_rules (actor, queue, tag, sent_before)
@@ -71,10 +71,10 @@ def create_rule(conn: Connection, which: JobFilter) -> CancelRule:
         RETURNING id, actor, queue, tag, sent_before, created_at
     """
     values = {
-        "actor": which.actor,
-        "queue": which.queue,
-        "tag": which.tag,
-        "older_than": which.older_than or timedelta(),
+        "actor": job_filter.actor,
+        "queue": job_filter.queue,
+        "tag": job_filter.tag,
+        "older_than": job_filter.older_than or timedelta(),
     }
     with conn.cursor(row_factory=class_row(CancelRule)) as cur:
         made = cur.execute(query, values).fetchone()
@@ -101,7 +101,7 @@ def prune_rules(conn: Connection, older_than: timedelta, limit: int) -> int:
     return delete_old_rows(conn, "workshed.cancel_rules", "created_at", older_than, limit)
 
 
-def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
+def list_waiting_ids(conn: Connection, job_filter: JobFilter) -> list[str]:
     """Return the IDs of matching jobs in the schedule, in an order that all callers share."""
     query = """
         SELECT DISTINCT message_id
@@ -111,12 +111,12 @@ def list_waiting_ids(conn: Connection, which: JobFilter) -> list[str]:
            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
          ORDER BY message_id
     """
-    if which.tag is not None or which.older_than is not None:
-        return sorted(set(_match_bodies(conn, which)))
-    return [found for (found,) in conn.execute(query, _values(which))]
+    if job_filter.tag is not None or job_filter.older_than is not None:
+        return sorted(set(_match_bodies(conn, job_filter)))
+    return [found for (found,) in conn.execute(query, _values(job_filter))]
 
 
-def _match_bodies(conn: Connection, which: JobFilter) -> Iterator[str]:
+def _match_bodies(conn: Connection, job_filter: JobFilter) -> Iterator[str]:
     """Search the bodies in Python: PostgreSQL cannot read all JSON, for example with a NUL."""
     query = """
         SELECT message_id, body, workshed.now()
@@ -127,14 +127,16 @@ def _match_bodies(conn: Connection, which: JobFilter) -> Iterator[str]:
     """
     with conn.transaction(), conn.cursor("bodies") as cur:
         cur.itersize = BATCH
-        for message_id, body, now in cur.execute(query, _values(which)):
+        for message_id, body, now in cur.execute(query, _values(job_filter)):
             fields = orjson.loads(body)
-            before = now - (which.older_than or timedelta())
-            if which.tag is not None and which.tag not in fields["options"].get("tags", ()):
+            before = now - (job_filter.older_than or timedelta())
+            if job_filter.tag is not None and job_filter.tag not in fields["options"].get(
+                "tags", ()
+            ):
                 continue
             if fields["message_timestamp"] < before.timestamp() * 1000:
                 yield message_id
 
 
-def _values(which: JobFilter) -> dict[str, str | None]:
-    return {"actor": which.actor, "queue": which.queue}
+def _values(job_filter: JobFilter) -> dict[str, str | None]:
+    return {"actor": job_filter.actor, "queue": job_filter.queue}

@@ -81,7 +81,7 @@ def record_heartbeat(
     conn: Connection,
     process: WorkerIdentity,
     busy: int,
-    held: Sequence[QueueReport],
+    watermarks: Sequence[QueueReport],
     *,
     running: Sequence[dict[str, Any]] = (),
     memory_bytes: int | None = None,
@@ -116,13 +116,13 @@ def record_heartbeat(
         "busy": busy,
         "running": to_jsonb(list(running)),
         "memory": memory_bytes,
-        "queues": [one.queue for one in held],
-        "waiting": [one.oldest_waiting for one in held],
-        "held": [one.oldest_held for one in held],
+        "queues": [one.queue for one in watermarks],
+        "waiting": [one.oldest_waiting for one in watermarks],
+        "held": [one.oldest_held for one in watermarks],
     }
     news = [
         one
-        for one in held
+        for one in watermarks
         if one.newest_first_delivery is not None or one.oldest_requeued is not None
     ]
     with conn.transaction():  # together: a job no longer held here may wait on RabbitMQ again

@@ -208,11 +208,15 @@ def discard_job(conn: Connection, message_id: str, reason: str) -> bool:
         )
         INSERT INTO workshed.attempts (message_id, generation, attempt, queue, actor, outcome,
                                        reason)
-        SELECT message_id, generation, attempt, queue, COALESCE(actor, %(nobody)s), 'discarded',
+        SELECT message_id, generation, attempt, queue, COALESCE(actor, %(unreadable)s), 'discarded',
                %(reason)s
           FROM gone
     """
-    values = {"message_id": message_id, "nobody": UNREADABLE_ACTOR, "reason": to_storable(reason)}
+    values = {
+        "message_id": message_id,
+        "unreadable": UNREADABLE_ACTOR,
+        "reason": to_storable(reason),
+    }
     return conn.execute(query, values).rowcount > 0
 
 
@@ -231,7 +235,7 @@ def get_dead_job(conn: Connection, message_id: str) -> DeadJob | None:
 
 def list_dead_jobs(
     conn: Connection,
-    which: DeadFilter = ANY,
+    dead_filter: DeadFilter = ANY,
     *,
     before: tuple[datetime, str] | None = None,
     limit: int = 100,
@@ -251,13 +255,17 @@ def list_dead_jobs(
          LIMIT %(limit)s
     """).format(to_sql(FILTER_SQL))
     at, message_id = before or (None, None)
-    values = {**filter_parameters(which), "at": at, "id": message_id, "limit": limit}
+    values = {**filter_parameters(dead_filter), "at": at, "id": message_id, "limit": limit}
     with conn.cursor(row_factory=class_row(DeadJob)) as cur:
         return cur.execute(query, values).fetchall()
 
 
 def list_ids(
-    conn: Connection, which: DeadFilter, *, until: datetime | None = None, limit: int | None = None
+    conn: Connection,
+    dead_filter: DeadFilter,
+    *,
+    until: datetime | None = None,
+    limit: int | None = None,
 ) -> list[str]:
     """Return the IDs of matching dead jobs, oldest death first; none that died after `until`."""
     query = to_sql("""
@@ -268,15 +276,15 @@ def list_ids(
          ORDER BY died_at, message_id
          LIMIT %(limit)s
     """).format(to_sql(FILTER_SQL))
-    values = {**filter_parameters(which), "until": until, "limit": limit}
+    values = {**filter_parameters(dead_filter), "until": until, "limit": limit}
     return [message_id for (message_id,) in conn.execute(query, values)]
 
 
-def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClassGroup]:
+def group_by_error(conn: Connection, dead_filter: DeadFilter = ANY) -> list[ErrorClassGroup]:
     """Group dead jobs by error class, largest group first."""
     query = to_sql("""
         SELECT error_class, count(*) AS count,
-               array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
+               array_agg(DISTINCT COALESCE(actor, %(unreadable)s)) AS actors,
                min(died_at) AS first_at, max(died_at) AS last_at
           FROM workshed.dead
          WHERE {}
@@ -285,16 +293,16 @@ def group_by_error(conn: Connection, which: DeadFilter = ANY) -> list[ErrorClass
     """).format(to_sql(FILTER_SQL))
     with conn.cursor(row_factory=class_row(ErrorClassGroup)) as cur:
         return cur.execute(
-            query, {**filter_parameters(which), "nobody": UNREADABLE_ACTOR}
+            query, {**filter_parameters(dead_filter), "unreadable": UNREADABLE_ACTOR}
         ).fetchall()
 
 
-def count_dead_jobs(conn: Connection, which: DeadFilter = ANY) -> int:
+def count_dead_jobs(conn: Connection, dead_filter: DeadFilter = ANY) -> int:
     """Count the matching dead jobs."""
-    return sum(group.count for group in group_by_error(conn, which))
+    return sum(group.count for group in group_by_error(conn, dead_filter))
 
 
-def count_at_most(conn: Connection, which: DeadFilter = ANY, *, most: int) -> int:
+def count_at_most(conn: Connection, dead_filter: DeadFilter = ANY, *, most: int) -> int:
     """Count the matching dead jobs, but at most up to `most`."""
     query = to_sql("""
         SELECT count(*)
@@ -303,7 +311,7 @@ def count_at_most(conn: Connection, which: DeadFilter = ANY, *, most: int) -> in
                  WHERE {}
                  LIMIT %(most)s) AS counted
     """).format(to_sql(FILTER_SQL))
-    [(number,)] = conn.execute(query, {**filter_parameters(which), "most": most})
+    [(number,)] = conn.execute(query, {**filter_parameters(dead_filter), "most": most})
     return int(number)
 
 
@@ -330,14 +338,14 @@ def prune_dead_jobs(conn: Connection, older_than: timedelta, limit: int) -> int:
     return delete_old_rows(conn, "workshed.dead", "died_at", older_than, limit)
 
 
-def filter_parameters(which: DeadFilter) -> dict[str, Any]:
+def filter_parameters(dead_filter: DeadFilter) -> dict[str, Any]:
     """Return the parameters of `FILTER_SQL`."""
     return {
-        "queues": to_name_array(which.queue),
-        "actors": to_name_array(which.actor),
-        "errors": to_name_array(which.error),
-        "since": which.since,
-        "error_location": which.error_location,
+        "queues": to_name_array(dead_filter.queue),
+        "actors": to_name_array(dead_filter.actor),
+        "errors": to_name_array(dead_filter.error),
+        "since": dead_filter.since,
+        "error_location": dead_filter.error_location,
     }
 
 

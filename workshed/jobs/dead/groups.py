@@ -23,7 +23,7 @@ class DeadGroup:
     """How many died in each of the last 24 hours, latest hour last."""
 
 
-def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
+def list_groups(conn: Connection, dead_filter: DeadFilter = ANY, *, limit: int) -> list[DeadGroup]:
     """Return the largest groups."""
     # Both counts read only the index `dead_by_group`, because the rows contain bodies.
     query = to_sql("""
@@ -65,7 +65,7 @@ def list_groups(conn: Connection, which: DeadFilter = ANY, *, limit: int) -> lis
            AND COALESCE(t.error_location, '-') = COALESCE(g.error_location, '-')
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.error_location
     """).format(to_sql(FILTER_SQL))
-    values = {**filter_parameters(which), "limit": limit}
+    values = {**filter_parameters(dead_filter), "limit": limit}
     with conn.cursor(row_factory=class_row(DeadGroup)) as cur:
         return cur.execute(query, values).fetchall()
 

@@ -106,13 +106,13 @@ def to_storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def describe_error(error: BaseException | None, shown: Callable[[str], str] = str) -> ErrorTexts:
-    """Describe an error; `shown` hides the secrets in its texts.
+def describe_error(error: BaseException | None, redact: Callable[[str], str] = str) -> ErrorTexts:
+    """Describe an error; `redact` hides the secrets in its texts.
 
     Keeps the end of a long traceback, because that says where the error happened.
     """
     if error is None:
         return NO_ERROR
-    lines = shown(to_storable("".join(traceback.format_exception(error))))
-    text = shown(to_storable(format_error(error)))
+    lines = redact(to_storable("".join(traceback.format_exception(error))))
+    text = redact(to_storable(format_error(error)))
     return ErrorTexts(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])

@@ -12,7 +12,7 @@ MOST_NAMES = 20
 
 
 def oldest_within(
-    conn: Connection, which: RunFilter, *, before: RunPosition | None = None, most: int
+    conn: Connection, run_filter: RunFilter, *, before: RunPosition | None = None, most: int
 ) -> datetime | None:
     """Return how far back a query may go to read about `most` runs at most; `None`: to the end.
 
@@ -34,19 +34,21 @@ def oldest_within(
         OFFSET %(most)s
          LIMIT 1
     """
-    actor, actors = split_names(which.actor if which.parent is None else None)
+    actor, actors = split_names(run_filter.actor if run_filter.parent is None else None)
     if actors is not None and len(actors) > MOST_NAMES:
         actors = None
-    by_name = which.parent is not None or actor is not None or actors is not None
-    only_failed = which.has_error or (bool(which.outcomes) and "succeeded" not in which.outcomes)
+    by_name = run_filter.parent is not None or actor is not None or actors is not None
+    only_failed = run_filter.has_error or (
+        bool(run_filter.outcomes) and "succeeded" not in run_filter.outcomes
+    )
     wanted = {
-        "parent": which.parent,
+        "parent": run_filter.parent,
         "actor": actor,
         "actors": actors,
         "failed": only_failed and not by_name,
-        "since": which.since,
-        "from": which.recorded_from,
-        "before": which.recorded_before,
+        "since": run_filter.since,
+        "from": run_filter.recorded_from,
+        "before": run_filter.recorded_before,
         "at": None if before is None else before.recorded_at,
         "most": most,
     }
@@ -55,7 +57,7 @@ def oldest_within(
 
 
 def count_by_outcome(
-    conn: Connection, which: RunFilter, *, down_to: datetime | None
+    conn: Connection, run_filter: RunFilter, *, down_to: datetime | None
 ) -> dict[str, int]:
     """Count runs by outcome; ignores the filter's outcomes."""
     query = to_sql("""
@@ -65,5 +67,5 @@ def count_by_outcome(
            AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
          GROUP BY outcome
     """).format(to_sql(FILTER_SQL))
-    wanted = filter_parameters(replace(which, outcomes=())) | {"down_to": down_to}
+    wanted = filter_parameters(replace(run_filter, outcomes=())) | {"down_to": down_to}
     return dict(conn.execute(query, wanted, prepare=False).fetchall())

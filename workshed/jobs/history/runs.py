@@ -156,7 +156,7 @@ def count_dropped(conn: Connection, since: timedelta) -> int:
 
 def list_runs(
     conn: Connection,
-    which: RunFilter = ANY,
+    run_filter: RunFilter = ANY,
     *,
     before: RunPosition | None = None,
     down_to: datetime | None = None,
@@ -179,29 +179,29 @@ def list_runs(
     at, run_id = before or (None, None)
     place = {"at": at, "id": run_id, "down_to": down_to, "limit": limit}
     with conn.cursor(row_factory=class_row(Run)) as cur:
-        return cur.execute(query, filter_parameters(which) | place, prepare=False).fetchall()
+        return cur.execute(query, filter_parameters(run_filter) | place, prepare=False).fetchall()
 
 
-def filter_parameters(which: RunFilter) -> dict[str, Any]:
+def filter_parameters(run_filter: RunFilter) -> dict[str, Any]:
     """Return the filter as query parameters."""
-    longer = which.longer_than
-    actor, actors = split_names(which.actor)
+    longer = run_filter.longer_than
+    actor, actors = split_names(run_filter.actor)
     return {
         "actor": actor,
         "actors": actors,
-        "queues": to_name_array(which.queue),
-        "outcomes": list(which.outcomes) or None,
-        "has_error": which.has_error,
-        "errors": to_name_array(which.error),
-        "error_begins": which.error_begins,
-        "tag": which.tag,
-        "parent": which.parent,
-        "arguments": None if which.arguments is None else to_jsonb(which.arguments),
-        "argument_value": which.argument_value,
+        "queues": to_name_array(run_filter.queue),
+        "outcomes": list(run_filter.outcomes) or None,
+        "has_error": run_filter.has_error,
+        "errors": to_name_array(run_filter.error),
+        "error_begins": run_filter.error_begins,
+        "tag": run_filter.tag,
+        "parent": run_filter.parent,
+        "arguments": None if run_filter.arguments is None else to_jsonb(run_filter.arguments),
+        "argument_value": run_filter.argument_value,
         "longer_s": None if longer is None else longer.total_seconds(),
-        "since": which.since,
-        "from": which.recorded_from,
-        "before": which.recorded_before,
+        "since": run_filter.since,
+        "from": run_filter.recorded_from,
+        "before": run_filter.recorded_before,
     }
 
 

@@ -35,7 +35,7 @@ class SearchResult:
 
 def search_runs(
     conn: Connection,
-    which: RunFilter,
+    run_filter: RunFilter,
     *,
     before: RunPosition | None = None,
     limit: int,
@@ -56,9 +56,9 @@ def search_runs(
             with conn.transaction():
                 limit_ms = round(limit_s * 1000)
                 conn.execute(to_sql("SET LOCAL statement_timeout = {}").format(limit_ms))
-                down_to = oldest_within(conn, which, before=at, most=size - 1)
+                down_to = oldest_within(conn, run_filter, before=at, most=size - 1)
                 left = limit - len(found)
-                found += list_runs(conn, which, before=at, down_to=down_to, limit=left)
+                found += list_runs(conn, run_filter, before=at, down_to=down_to, limit=left)
         except db.errors.QueryCanceled:
             if not searched:
                 raise

@@ -38,13 +38,13 @@ class ErasureCounts:
     waiting: int
 
 
-def count_erasable(conn: Connection, which: ErasureTarget) -> ErasureCounts:
+def count_erasable(conn: Connection, target: ErasureTarget) -> ErasureCounts:
     """Count what `erase_person` would erase, and waiting jobs; changes nothing."""
     with conn.transaction(force_rollback=True):
-        return erase_person(conn, which)
+        return erase_person(conn, target)
 
 
-def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
+def erase_person(conn: Connection, target: ErasureTarget) -> ErasureCounts:
     """Erase a person's data in the caller's transaction; return how many rows were affected.
 
     Runs and attempts keep the fields that say nothing about the person: time, place, duration and
@@ -52,16 +52,16 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     Stored results are deleted; they are not counted.
     """
     of_dead = list(
-        _find_messages(conn, which, "SELECT message_id, actor, body, reason FROM workshed.dead")
+        _find_messages(conn, target, "SELECT message_id, actor, body, reason FROM workshed.dead")
     )
     for message_id in of_dead:
         dead.discard_job(conn, message_id, ERASED)
     values = {
-        "actor": which.actor,
-        "tag": which.tag,
-        "argument": None if which.argument is None else to_jsonb(dict([which.argument])),
-        "text": which.text,
-        "quoted": None if which.text is None else _quote_json(which.text),
+        "actor": target.actor,
+        "tag": target.tag,
+        "argument": None if target.argument is None else to_jsonb(dict([target.argument])),
+        "text": target.text,
+        "quoted": None if target.text is None else _quote_json(target.text),
         "ids": of_dead,
         "erased": ERASED,
     }
@@ -88,14 +88,14 @@ def erase_person(conn: Connection, which: ErasureTarget) -> ErasureCounts:
     """
     ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
     attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
-    _delete_results(conn, which, [*of_dead, *ids])
+    _delete_results(conn, target, [*of_dead, *ids])
     waiting = _find_messages(
-        conn, which, "SELECT message_id, actor, body, '' FROM workshed.schedule"
+        conn, target, "SELECT message_id, actor, body, '' FROM workshed.schedule"
     )
     return ErasureCounts(len(ids), attempts, len(of_dead), len(set(waiting)))
 
 
-def _delete_results(conn: Connection, which: ErasureTarget, ids: list[str]) -> None:
+def _delete_results(conn: Connection, target: ErasureTarget, ids: list[str]) -> None:
     """Delete the results of these jobs, and those that contain the text; keys end with the ID."""
     query = """
         DELETE FROM workshed.results
@@ -106,39 +106,41 @@ def _delete_results(conn: Connection, which: ErasureTarget, ids: list[str]) -> N
                 AND (position(convert_to(%(quoted)s::text, 'UTF8') IN body) > 0
                      OR position(convert_to(%(escaped)s::text, 'UTF8') IN body) > 0))
     """
-    text = which.text
+    text = target.text
     values = {
         "ids": ids,
-        "actor": which.actor,
+        "actor": target.actor,
         "quoted": None if text is None else _quote_json(text),
         "escaped": None if text is None else json.dumps(text)[1:-1],
     }
     conn.execute(query, values)
 
 
-def _find_messages(conn: Connection, which: ErasureTarget, query: LiteralString) -> Iterator[str]:
+def _find_messages(conn: Connection, target: ErasureTarget, query: LiteralString) -> Iterator[str]:
     """Yield the IDs of messages about the person; bodies are searched in Python, one by one."""
     actors = {actor.name: actor for actor in queues.list_actors(conn)}
     for message_id, name, body, reason in conn.execute(query).fetchall():
-        if which.actor not in (None, name):
+        if target.actor not in (None, name):
             continue
         raw = body.encode() if isinstance(body, str) else bytes(body)
-        if _contains_text(which, raw, reason) or _has_argument_or_tag(which, raw, actors.get(name)):
+        if _contains_text(target, raw, reason) or _has_argument_or_tag(
+            target, raw, actors.get(name)
+        ):
             yield message_id
 
 
-def _contains_text(which: ErasureTarget, body: bytes, reason: str) -> bool:
-    if which.text is None:
+def _contains_text(target: ErasureTarget, body: bytes, reason: str) -> bool:
+    if target.text is None:
         return False
-    escaped = json.dumps(which.text)[1:-1]
-    return which.text in reason or any(
-        text.encode() in body for text in (which.text, _quote_json(which.text), escaped)
+    escaped = json.dumps(target.text)[1:-1]
+    return target.text in reason or any(
+        text.encode() in body for text in (target.text, _quote_json(target.text), escaped)
     )
 
 
-def _has_argument_or_tag(which: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
+def _has_argument_or_tag(target: ErasureTarget, body: bytes, actor: KnownActor | None) -> bool:
     """Return whether a message has the argument or tag of the target."""
-    if which.argument is None and which.tag is None:
+    if target.argument is None and target.tag is None:
         return False
     try:
         fields: Mapping[str, Any] = orjson.loads(body)
@@ -147,9 +149,9 @@ def _has_argument_or_tag(which: ErasureTarget, body: bytes, actor: KnownActor | 
         tags = fields["options"].get("tags", ())
     except (ValueError, TypeError, KeyError, AttributeError):
         return False  # the body is not a readable message
-    if which.tag is not None and which.tag in tags:
+    if target.tag is not None and target.tag in tags:
         return True
-    return which.argument is not None and which.argument in named.items()
+    return target.argument is not None and target.argument in named.items()
 
 
 def _quote_json(text: str) -> str:

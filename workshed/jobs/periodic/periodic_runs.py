@@ -64,7 +64,7 @@ def latest_runs(conn: Connection) -> dict[str, PeriodicRun]:
 
 
 def outcomes_of(
-    conn: Connection, made: Iterable[PeriodicRun], remembered_for: timedelta
+    conn: Connection, runs: Iterable[PeriodicRun], remembered_for: timedelta
 ) -> dict[str, str]:
     """Return the outcomes of runs by message ID, as far as the rows of their jobs show.
 
@@ -91,7 +91,7 @@ def outcomes_of(
                               ORDER BY id DESC LIMIT 1) AS a ON true
          WHERE f.message_id IS NOT NULL OR wanted.created_at > workshed.now() - %(remembered)s
     """
-    sent = [one for one in made if one.message_id is not None]
+    sent = [one for one in runs if one.message_id is not None]
     values = {
         "ids": [one.message_id for one in sent],
         "made": [one.created_at for one in sent],

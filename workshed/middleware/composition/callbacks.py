@@ -96,8 +96,8 @@ class Callbacks(OutcomeMiddleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, if its result is needed."""
-        told = "on_success" in self._targets.get(message.actor_name, ())
-        wanted = told or "pipe_target" in message.options
+        has_callback = "on_success" in self._targets.get(message.actor_name, ())
+        wanted = has_callback or "pipe_target" in message.options
         self._current.job = message.job if wanted else None
 
     def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
@@ -116,13 +116,13 @@ class Callbacks(OutcomeMiddleware):
         broker = self._broker
         assert broker is not None  # noqa: S101 -- an actor was declared on it
         named = self._targets.get(job.message.actor_name, {})
-        told = (
+        messages = (
             job.successors
             if outcome.kind == "succeeded"
             else _death_callbacks(broker, named, job, outcome)
         )
         with db.join_transaction(conn):
-            for message in told:
+            for message in messages:
                 enqueue_follow_up(broker, message, outcome)
 
     def _wrap(self, broker: MessageValidator, name: str, function: Function) -> Function:

@@ -38,16 +38,16 @@ class FailpointConnection(InterruptibleConnection):
         is_commit = self.pgconn.transaction_status == TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as block:
             yield block
-            self.reach("before COMMIT", wanted=is_commit)
-        self.reach("after COMMIT", wanted=is_commit)
+            self.reach("before COMMIT", enabled=is_commit)
+        self.reach("after COMMIT", enabled=is_commit)
 
     def surround(self, what: str) -> AbstractContextManager[None]:
         """Return a context with a failpoint before and after its block, if they are counted."""
         return NO_FAILPOINTS if self.failpoints is None else self.failpoints.surround(what)
 
-    def reach(self, place: str, *, wanted: bool) -> None:
+    def reach(self, place: str, *, enabled: bool) -> None:
         """Record a failpoint, if they are counted."""
-        if wanted and self.failpoints is not None:
+        if enabled and self.failpoints is not None:
             self.failpoints.reach(place)
 
 

@@ -130,10 +130,10 @@ def _connect(url: str) -> Connection:
         ) from None
 
 
-def _reserve_name(keeper: Connection, wanted: str) -> str:
+def _reserve_name(keeper: Connection, prefix: str) -> str:
     """Return a name that no other run uses now; it is reserved as long as `keeper` is open."""
     for number in count(1):
-        name = wanted if number == 1 else f"{wanted}_{number}"
+        name = prefix if number == 1 else f"{prefix}_{number}"
         query = "SELECT pg_try_advisory_lock(hashtext('workshed test kit'), hashtext(%s))"
         if keeper.execute(query, (name,)).fetchone() == (True,):
             break

@@ -147,11 +147,11 @@ def read_waiting_jobs(conn: Connection) -> TableContent:
 
 
 def describe_differences(
-    wanted: Sequence[TableContent], found: Sequence[TableContent]
+    expected: Sequence[TableContent], found: Sequence[TableContent]
 ) -> list[str]:
     """Describe the differences, table by table."""
     lines: list[str] = []
-    for before, after in zip(wanted, found, strict=True):
+    for before, after in zip(expected, found, strict=True):
         if before.rows != after.rows:
             lines += ["", *_difference(before, after)]
     return lines[1:]

@@ -53,9 +53,9 @@ TIMED_OUT = "it did not answer in time"
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
-def queue_and_dead_letter(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what to declare for a queue, in this order: its dead queue, then itself (`wanted`)."""
-    return {queue.dead_rabbitmq_name: DEAD_QUEUE_ARGUMENTS, queue.rabbitmq_name: wanted}
+def queue_and_dead_letter(queue: Queue, arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what to declare for a queue, in this order: its dead queue, then itself."""
+    return {queue.dead_rabbitmq_name: DEAD_QUEUE_ARGUMENTS, queue.rabbitmq_name: arguments}
 
 
 def declare_queues(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
@@ -237,9 +237,9 @@ def queue_unavailable(name: str, said: str) -> QueueUnavailableError:
     )
 
 
-def _declare_queue(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
+def _declare_queue(channel: Any, queue: Queue, own_arguments: dict[str, Any]) -> None:
     channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
-    for name, with_arguments in queue_and_dead_letter(queue, wanted).items():
+    for name, with_arguments in queue_and_dead_letter(queue, own_arguments).items():
         channel.queue_declare(name, durable=True, arguments=with_arguments)
         channel.queue_bind(name, EXCHANGE, name)
     channel.close()

@@ -187,13 +187,13 @@ class JobExecutor:
         """
         self.cancelled_ids |= ids
         self.rules = rules
-        told = []
+        notified = []
         for delivery in self.running_jobs:
             job = delivery.job
             if not job.cancelled and (job.message_id in ids or self._matching_rule(job)):
                 job.cancelled = True
-                told.append(job.message_id)
-        return told
+                notified.append(job.message_id)
+        return notified
 
     def interrupt(self) -> int:
         """Store that each job which does not end runs again; return how many.
@@ -247,9 +247,9 @@ class JobExecutor:
         self._observe(delivery.job, outcome)
         return True
 
-    def requeue_waiting(self, wanted: Callable[[Any], bool]) -> int:
-        """Requeue the waiting deliveries for which `wanted` is true; return how many."""
-        waiting: list[Any] = self.work.remove_waiting(wanted)
+    def requeue_waiting(self, matches: Callable[[Any], bool]) -> int:
+        """Requeue the waiting deliveries for which `matches` is true; return how many."""
+        waiting: list[Any] = self.work.remove_waiting(matches)
         for delivery in waiting:
             self._consumer_connection.settle_delivery(delivery, "requeue")
         return len(waiting)

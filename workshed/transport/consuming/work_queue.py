@@ -223,16 +223,16 @@ class WorkQueue:
             self._lane(queue).cap = self._caps.get(queue, sys.maxsize)
             self._wake()
 
-    def remove_waiting(self, wanted: Callable[[MessageProxy], bool]) -> list[MessageProxy]:
-        """Remove and return jobs that have not started and for which `wanted` is true.
+    def remove_waiting(self, matches: Callable[[MessageProxy], bool]) -> list[MessageProxy]:
+        """Remove and return jobs that have not started and for which `matches` is true.
 
-        `wanted` must be quick and must not call this queue.
+        `matches` must be quick and must not call this queue.
         """
         with self._lock:
             # Ask about all before removing any, because `wanted` may raise. Compare by identity,
             # because items are equal when neither comes before the other.
             taken = [
-                item for lane in self._all_lanes() for item in lane.items if wanted(item.message)
+                item for lane in self._all_lanes() for item in lane.items if matches(item.message)
             ]
             gone = {id(item) for item in taken}
             for lane in self._all_lanes():

@@ -62,9 +62,9 @@ class QueueDepthClient(Publisher):
 
         def ask(channel: Any) -> None:
             channel.add_on_close_callback(lambda _, error: resolve_depth(answer, name, error))
-            channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
+            channel.queue_declare(name, passive=True, callback=lambda found: report(channel, found))
 
-        def done(channel: Any, found: Any) -> None:
+        def report(channel: Any, found: Any) -> None:
             answer.set_result(QueueDepth(found.method.message_count, found.method.consumer_count))
             channel.close()
 

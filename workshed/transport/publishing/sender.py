@@ -67,27 +67,27 @@ class Sender:
         """
         span = self.timeout * (WINDOWS_IN_FLIGHT if len(messages) > WINDOW else 1) + LEASE_GRACE
         in_flight: deque[PublishBatch] = deque()
-        done: list[OutgoingMessage] = []
+        confirmed: list[OutgoingMessage] = []
         try:
             for start in range(0, len(messages), WINDOW):
                 # While RabbitMQ works on two windows, the next one is made ready.
                 encoded = self._encode(messages[start : start + WINDOW])
                 if len(in_flight) == WINDOWS_IN_FLIGHT:
-                    done += await self._await_oldest_batch(in_flight, waiting)
-                    if first_outage(done[-WINDOW:]):
+                    confirmed += await self._await_oldest_batch(in_flight, waiting)
+                    if first_outage(confirmed[-WINDOW:]):
                         break
                 deadline = time.monotonic() + self.timeout.total_seconds()
                 in_flight.append(PublishBatch(encoded, deadline))
                 await self._start_batch(in_flight[-1], span, waiting)
             while in_flight:
-                done += await self._await_oldest_batch(in_flight, waiting)
+                confirmed += await self._await_oldest_batch(in_flight, waiting)
         except BaseException:
             for batch in in_flight:
                 self._abandon(batch)
             raise
-        done += self._mark_untried(messages[len(done) :], first_outage(done))
-        propagate_key_failures(done)
-        return done
+        confirmed += self._mark_untried(messages[len(confirmed) :], first_outage(confirmed))
+        propagate_key_failures(confirmed)
+        return confirmed
 
     def store_in_transaction(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         """Store checked messages in the transaction this thread has joined; a relay sends them."""

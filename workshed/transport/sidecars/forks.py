@@ -21,9 +21,9 @@ class SidecarFork(Middleware):
     restarts the fork. `workshed worker` does both itself.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        """Ask for no fork unless `wanted`."""
-        self._is_enabled = wanted
+    def __init__(self, *, enabled: bool = True) -> None:
+        """Ask for no fork unless `enabled`."""
+        self._is_enabled = enabled
         self.run = run_sidecars
         """The function that the fork runs, which dramatiq finds by its module and name."""
 

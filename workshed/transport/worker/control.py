@@ -55,9 +55,11 @@ class ControlPoller:
     def poll(self, conn: Connection) -> None:
         """Apply changes, and requeue deliveries that should not wait here any longer."""
         self._xmin, cancelled = cancellations.list_since(conn, self._xmin)
-        told = self._execution.apply_cancellations(set(cancelled), cancel_rules.list_rules(conn))
-        if told:
-            cancellations.mark_notified(conn, told)
+        notified = self._execution.apply_cancellations(
+            set(cancelled), cancel_rules.list_rules(conn)
+        )
+        if notified:
+            cancellations.mark_notified(conn, notified)
         self._pause_state.apply(queues.list_paused(conn), RESUME, quiet=self._heartbeat.is_quiet)
         alive = relays.is_any_alive(conn)
         self._record_relay_state(alive=alive)

@@ -42,7 +42,7 @@ class WorkerStatusReporter:
     def read_commands(self) -> None:
         """Become quiet or resume, as the supervisor wants."""
         if self._folder is not None:
-            self._pause_state.set_quiet(RESUME, wanted=status.is_quiet(self._folder))
+            self._pause_state.set_quiet(RESUME, enabled=status.is_quiet(self._folder))
             if self._pause_state.is_quiet:
                 self._pause_state.requeue_held()
 

@@ -84,14 +84,14 @@ class WorkerLifecycle:
         if isinstance(message, Delivery) and self._shutdown is not None:
             self._shutdown.recycle_process(message, broker.get_actor(message.actor_name), error)
 
-    def choose_prefetch(self, queue: Queue, wanted: int) -> int:
+    def choose_prefetch(self, queue: Queue, default_prefetch: int) -> int:
         """Return how many deliveries of a queue this process holds.
 
         For a queue with a cap that is the cap: more would wait here while another process is idle.
         For any other queue it is at least the number of threads, because with fewer the weights
         would have no effect.
         """
-        return queue.cap or max(queue.prefetch or wanted, self._threads)
+        return queue.cap or max(queue.prefetch or default_prefetch, self._threads)
 
     def start_watching(
         self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]

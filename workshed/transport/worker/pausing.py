@@ -41,13 +41,13 @@ class PauseState:
             for name in self._paused_queues - paused:
                 logger.info("queue %s is resumed", name)
             self._paused_queues = paused
-            self._update_quiet(until, wanted=quiet)
+            self._update_quiet(until, enabled=quiet)
             self._apply_held()
 
-    def set_quiet(self, until: str, *, wanted: bool) -> None:
-        """Start no jobs until the event named in `until`; `wanted=False` withdraws that."""
+    def set_quiet(self, until: str, *, enabled: bool) -> None:
+        """Start no jobs until the event named in `until`; `enabled=False` withdraws that."""
         with self._lock:
-            self._update_quiet(until, wanted=wanted)
+            self._update_quiet(until, enabled=enabled)
             self._apply_held()
 
     def requeue_held(self) -> None:
@@ -55,11 +55,11 @@ class PauseState:
         held = self._held_queues
         self._execution.requeue_waiting(lambda d: d.queue_name in held or d.has_waited_too_long)
 
-    def _update_quiet(self, until: str, *, wanted: bool) -> None:
-        if wanted and until not in self._quiet_requests:
+    def _update_quiet(self, until: str, *, enabled: bool) -> None:
+        if enabled and until not in self._quiet_requests:
             self._quiet_requests.add(until)
             logger.info("quiet: starts no more jobs until %s", until)
-        elif not wanted and until in self._quiet_requests:
+        elif not enabled and until in self._quiet_requests:
             self._quiet_requests.remove(until)
             if not self._quiet_requests:
                 logger.info("no longer quiet: starts jobs again")

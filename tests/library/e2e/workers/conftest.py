@@ -32,7 +32,7 @@ def notes(tmp_path, environment):
 
 
 @pytest.fixture
-def done(notes):
+def ended(notes):
     """The numbers of the jobs that have ended."""
     return lambda: {number for number, _, _ in notes("end")}
 

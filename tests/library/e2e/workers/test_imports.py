@@ -113,11 +113,11 @@ def test_the_completion_of_a_command_imports_no_pydantic(imported, environment, 
 
 
 def test_the_processes_of_workshed_worker_import_only_what_they_need(
-    imported, supervise, send, done, eventually, tmp_path
+    imported, supervise, send, ended, eventually, tmp_path
 ):
     workers = supervise(processes=1, exporter=True)
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
     [worker], [relay] = workers.workers(), workers.relays()
     assert QUERYING <= imported(worker) <= ALLOWED["worker"]

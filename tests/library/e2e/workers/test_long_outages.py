@@ -89,7 +89,7 @@ def said_by(programs, *, for_s):
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_only_what_stands_still_by_itself_is_not_alive(
-    supervise, start_relay, is_ready, wires, through, send, done, eventually
+    supervise, start_relay, is_ready, wires, through, send, ended, eventually
 ):
     """A restart would bring no server back: processes that wait for one are alive, even at boot.
 
@@ -117,10 +117,10 @@ def test_only_what_stands_still_by_itself_is_not_alive(
     answers = said_by(alive | dead, for_s=OUTAGE_S)
 
     for name in alive:
-        told = [answer for _, answer in answers[name]]
-        boot = told.index(OK) if "boot" in name else 0
-        assert set(told[:boot]) <= {None}, name
-        assert set(told[boot:]) == {OK}, name
+        statuses = [answer for _, answer in answers[name]]
+        boot = statuses.index(OK) if "boot" in name else 0
+        assert set(statuses[:boot]) <= {None}, name
+        assert set(statuses[boot:]) == {OK}, name
     for name in dead:
         assert {answer for at, answer in answers[name] if at < STUCK_S / 2} == {OK}, name
         (status, text) = answers[name][-1][1]
@@ -132,4 +132,4 @@ def test_only_what_stands_still_by_itself_is_not_alive(
     for one in (*alive.values(), clogged):
         is_ready(one)
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})

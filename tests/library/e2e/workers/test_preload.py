@@ -55,13 +55,13 @@ def actors(tmp_path, notes):
 
 
 def test_the_actors_are_imported_once_and_the_workers_are_the_supervisors_own(
-    supervise, actors, send, done, notes, eventually
+    supervise, actors, send, ended, notes, eventually
 ):
     """Otherwise it could not wait for them, and would not know their exit codes."""
     workers = supervise("--preload", processes=3)
     for number in range(100):
         send("make", number, 0.0)
-    eventually(lambda: done() == set(range(100)))
+    eventually(lambda: ended() == set(range(100)))
 
     (preload,) = actors.importers()
     assert len(actors.forked(workers)) == 3
@@ -72,12 +72,12 @@ def test_the_actors_are_imported_once_and_the_workers_are_the_supervisors_own(
     assert "was killed" not in workers.text()
 
 
-def test_each_worker_counts_for_itself(supervise, actors, send, done, notes, eventually):
+def test_each_worker_counts_for_itself(supervise, actors, send, ended, notes, eventually):
     """In files of its own; without reserved space, a full disk would kill it with SIGBUS."""
     workers = supervise("--preload", processes=2, exporter=True)
     for number in range(200):
         send("make", number, 0.0)
-    eventually(lambda: done() == set(range(200)))
+    eventually(lambda: ended() == set(range(200)))
     assert len({pid for _, _, pid in notes("end")}) == 2
 
     def succeeded():
@@ -98,13 +98,13 @@ def private_bytes(pid):
     return int(re.search(r"Private_Dirty: +(\d+)", text)[1]) * 1024
 
 
-def test_what_the_import_has_made_is_not_copied(supervise, actors, send, done, eventually):
+def test_what_the_import_has_made_is_not_copied(supervise, actors, send, ended, eventually):
     """The garbage collector writes into each object that it looks at."""
     actors.save(MANY_OBJECTS)
     workers = supervise("--preload", processes=2)
     for number in range(100):
         send("make", number, 0.0)
-    eventually(lambda: done() == set(range(100)))
+    eventually(lambda: ended() == set(range(100)))
 
     (preload,) = actors.importers()
     text = Path(f"/proc/{preload}/smaps_rollup").read_text()
@@ -178,13 +178,13 @@ os.register_at_fork(before=end)
 
 
 @pytest.mark.parametrize("code", [GONE, ENDS_BEFORE_FORK])
-def test_what_is_gone_at_the_fork_is_not_refused(code, supervise, actors, send, done, eventually):
+def test_what_is_gone_at_the_fork_is_not_refused(code, supervise, actors, send, ended, eventually):
     """The OpenBLAS of NumPy starts threads when it is imported, and ends them before a fork."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         actors.save(code.format(server=server.getsockname()))
         supervise("--preload", processes=1)
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
 
 BOOT = """
@@ -216,13 +216,13 @@ logging.getLogger().setLevel("DEBUG")
 
 
 def test_the_logging_that_a_module_sets_up_is_kept(
-    supervise, actors, send, done, tmp_path, eventually
+    supervise, actors, send, ended, tmp_path, eventually
 ):
     actors.save(LOGGING)
     supervise("--preload", processes=1)
 
     send("talk", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
     assert "x" * 3000 in (tmp_path / "own.log").read_text()
 
@@ -239,13 +239,13 @@ def test_a_signal_handler_that_a_module_installs_does_not_delay_the_end(supervis
 
 
 def test_sighup_replaces_the_preloaded_process_first_and_loses_nothing(
-    supervise, actors, send, done, notes, vhost, eventually
+    supervise, actors, send, ended, notes, vhost, eventually
 ):
     workers = supervise("--preload", processes=2)
     before = actors.forked(workers)
     for number in range(200):
         send("make", number)
-    eventually(lambda: len(done()) > 20)
+    eventually(lambda: len(ended()) > 20)
     actors.save(version=2)
 
     with Consumers(vhost, "parts") as consumers:
@@ -257,15 +257,15 @@ def test_sighup_replaces_the_preloaded_process_first_and_loses_nothing(
     assert len(actors.importers()) == 2
     assert has_ended(actors.importers()[0])
     assert not set(before) & set(actors.forked(workers))
-    eventually(lambda: done() == set(range(200)))
+    eventually(lambda: ended() == set(range(200)))
     assert len(notes("end")) == 200
     send("make", 200)
-    eventually(lambda: 200 in done())
+    eventually(lambda: 200 in ended())
     assert notes("end")[-1][1] == 2
 
 
 def test_new_code_that_cannot_be_imported_replaces_nothing(
-    supervise, actors, send, done, notes, eventually
+    supervise, actors, send, ended, notes, eventually
 ):
     """And a worker that dies meanwhile is forked with the old code."""
     workers = supervise("--preload", processes=2)
@@ -280,7 +280,7 @@ def test_new_code_that_cannot_be_imported_replaces_nothing(
         os.kill(pid, signal.SIGKILL)
     send("make", 1)
 
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
     assert notes("end")[0][1] == 1
 
 
@@ -294,7 +294,7 @@ def endless() -> None: ...
 
 
 def test_a_worker_that_cannot_boot_with_the_loaded_code_gets_the_next_code(
-    supervise, actors, send, done, notes, eventually
+    supervise, actors, send, ended, notes, eventually
 ):
     """Each of its restarts forks the same code, so it waits for SIGHUP."""
     workers = supervise("--preload", processes=1)
@@ -310,24 +310,24 @@ def test_a_worker_that_cannot_boot_with_the_loaded_code_gets_the_next_code(
     workers.process.send_signal(signal.SIGHUP)
     send("make", 1)
 
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
     assert notes("end")[0][1] == 3
 
 
 def test_a_worker_that_has_run_its_jobs_is_forked_again(
-    supervise, actors, send, done, notes, eventually
+    supervise, actors, send, ended, notes, eventually
 ):
     workers = supervise("--preload", "--max-jobs", "20", processes=1)
     for number in range(100):
         send("make", number, 0.0)
 
-    eventually(lambda: done() == set(range(100)))
+    eventually(lambda: ended() == set(range(100)))
     eventually(lambda: "worker 1" in restarted(workers))
     assert len(notes("end")) == 100
     assert len(actors.importers()) == 1
 
 
-def test_quiet_holds_for_a_worker_that_is_forked_later(supervise, actors, send, done, eventually):
+def test_quiet_holds_for_a_worker_that_is_forked_later(supervise, actors, send, ended, eventually):
     workers = supervise("--preload", processes=1)
     (before,) = actors.forked(workers)
     workers.process.send_signal(signal.SIGTSTP)
@@ -337,22 +337,22 @@ def test_quiet_holds_for_a_worker_that_is_forked_later(supervise, actors, send, 
 
     send("make", 1)
     send("make", 2)
-    assert done() == set()
+    assert ended() == set()
     workers.process.send_signal(signal.SIGCONT)
-    eventually(lambda: done() == {1, 2})
+    eventually(lambda: ended() == {1, 2})
 
 
 # Ends of processes
 
 
 def test_a_worker_that_ends_is_forked_again_and_its_exit_code_is_logged(
-    supervise, actors, send, done, eventually
+    supervise, actors, send, ended, eventually
 ):
     workers = supervise("--preload", processes=1)
     (before,) = actors.forked(workers)
 
     send("leave", 5)
-    eventually(lambda: done() == {5})
+    eventually(lambda: ended() == {5})
 
     assert f"worker 1 (pid {before}) exited (5); restarting it in 500ms" in workers.said()
     assert actors.forked(workers) != [before]
@@ -360,7 +360,7 @@ def test_a_worker_that_ends_is_forked_again_and_its_exit_code_is_logged(
 
 
 def test_workers_go_on_without_the_preloaded_process_which_is_started_again(
-    supervise, actors, send, done, tmp_path, eventually
+    supervise, actors, send, ended, tmp_path, eventually
 ):
     """A worker that is due meanwhile waits for it, and is not reported as failed."""
     workers = supervise("--preload", processes=2)
@@ -370,7 +370,7 @@ def test_workers_go_on_without_the_preloaded_process_which_is_started_again(
     eventually(lambda: len(actors.importers()) == 2)
     os.kill(before[0], signal.SIGKILL)
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
     eventually(lambda: any("worker 1" in line and "restarting" in line for line in workers.said()))
 
     (tmp_path / "go").touch()

@@ -36,7 +36,7 @@ def is_ready(eventually):
 
 
 def test_with_both_servers_away_it_lives_and_is_not_ready(
-    supervise, is_ready, servers, send, done, tmp_path, eventually
+    supervise, is_ready, servers, send, ended, tmp_path, eventually
 ):
     """A restart would bring no server back, and would cut off jobs that need none.
 
@@ -45,7 +45,7 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
     workers = supervise(processes=1, exporter=True)
     is_ready(workers)
     [pid], [relay] = workers.workers(), workers.relays()
-    eventually(lambda: has_told(relay))
+    eventually(lambda: has_status(relay))
     run, [port] = shell(tmp_path), set(AT.findall(workers.text()))
     (live, is_alive), (ready, are_missed) = PROBES
     check(is_alive, run(live.replace("9191", port)))
@@ -71,10 +71,10 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
 
     is_ready(workers)
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
 
-def has_told(pid):
+def has_status(pid):
     """Return whether a process has reported its status once; probes miss no relay before that."""
     found = re.search(
         r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
@@ -160,11 +160,11 @@ def test_without_probes_metrics_are_served(supervise, eventually):
     workers = supervise(processes=1, exporter=True, env={"WORKSHED_PROBES": "false"})
     [port] = re.findall(r"metrics are at http://127.0.0.1:(\d+)/metrics", workers.text())
 
-    def shown():
+    def read_metrics():
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             return answer.read().decode()
 
-    eventually(lambda: "workshed_workers 1.0" in shown())
+    eventually(lambda: "workshed_workers 1.0" in read_metrics())
 
 
 @pytest.fixture

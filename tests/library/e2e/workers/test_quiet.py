@@ -17,7 +17,7 @@ def given_back(rabbitmq, notes, sent):
 
 
 def test_sigtstp_lets_running_jobs_end_and_requeues_the_rest_without_postgresql(
-    supervise, send, done, notes, servers, rabbitmq, eventually
+    supervise, send, ended, notes, servers, rabbitmq, eventually
 ):
     workers = supervise(processes=2)
     for number in range(40):
@@ -35,7 +35,7 @@ def test_sigtstp_lets_running_jobs_end_and_requeues_the_rest_without_postgresql(
 
     workers.process.send_signal(signal.SIGCONT)
 
-    eventually(lambda: done() == set(range(41)))
+    eventually(lambda: ended() == set(range(41)))
     assert len(notes("end")) == 41
     assert [line for line in workers.said() if "quiet" in line] == [
         "quiet: the workers start no more jobs until SIGCONT",
@@ -44,7 +44,7 @@ def test_sigtstp_lets_running_jobs_end_and_requeues_the_rest_without_postgresql(
 
 
 def test_a_worker_that_is_started_meanwhile_is_quiet_too(
-    supervise, send, done, notes, rabbitmq, eventually
+    supervise, send, ended, notes, rabbitmq, eventually
 ):
     """Otherwise a deploy between the two signals would make it start jobs."""
     workers = supervise(processes=1, exporter=True)
@@ -63,7 +63,7 @@ def test_a_worker_that_is_started_meanwhile_is_quiet_too(
     eventually(lambda: rabbitmq.depth("parts") == 1)
     assert notes("start") == []
     workers.process.send_signal(signal.SIGCONT)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
 
 def test_a_quiet_worker_stops_as_any_other(supervise, eventually):

@@ -37,7 +37,7 @@ def restarted(workers):
 
 
 def test_sighup_replaces_one_after_the_other_and_loses_nothing(
-    supervise, send, done, notes, vhost, tmp_path, eventually
+    supervise, send, ended, notes, vhost, tmp_path, eventually
 ):
     """If a worker were stopped first, it would be missing for as long as its successor boots."""
     workers = supervise(exporter=True)
@@ -45,7 +45,7 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
     (relay,) = workers.relays()
     for number in range(400):
         send("make", number)
-    eventually(lambda: len(done()) > 20)
+    eventually(lambda: len(ended()) > 20)
     (tmp_path / "parts.py").write_text(ACTORS.replace("VERSION = 1", "VERSION = 2"))
 
     with Consumers(vhost, "parts") as consumers:
@@ -55,10 +55,10 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
     assert (consumers.fewest, consumers.most) == (3, 4)
     assert not set(before) & set(workers.workers())
     assert workers.relays() != [relay]
-    eventually(lambda: done() == set(range(400)))
+    eventually(lambda: ended() == set(range(400)))
     assert len(notes("end")) == 400
     send("make", 400)
-    eventually(lambda: 400 in done())
+    eventually(lambda: 400 in ended())
     assert notes("end")[-1][1] == 2
     assert restarted(workers) == ["worker 1", "worker 2", "worker 3", "relay"]
 
@@ -80,7 +80,7 @@ def test_sigterm_during_a_rolling_restart_cuts_no_job(moment, supervise, send, n
 
 
 def test_new_code_that_does_not_come_up_replaces_nothing(
-    supervise, send, done, vhost, tmp_path, eventually
+    supervise, send, ended, vhost, tmp_path, eventually
 ):
     workers = supervise(processes=2)
     before = workers.workers()
@@ -91,7 +91,7 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
         words = f"worker 1 (pid {before[0]}) keeps running, and no other process is replaced"
         eventually(lambda: any(line.endswith(words) for line in workers.said()))
         send("make", 1)
-        eventually(lambda: done() == {1})
+        eventually(lambda: ended() == {1})
 
     assert consumers.fewest == 2
     assert workers.workers() == before
@@ -123,7 +123,7 @@ def test_a_worker_that_is_killed_while_its_successor_boots_is_followed_by_it(
 
 
 def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
-    supervise, send, done, notes, vhost, count, eventually
+    supervise, send, ended, notes, vhost, count, eventually
 ):
     """If it were stopped first, one worker would be missing each time."""
     workers = supervise("--max-jobs", "40", processes=2)
@@ -132,7 +132,7 @@ def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
 
     def three_were_replaced():
         nonlocal sent
-        if sent < len(done()) + 100:  # a batch at a time, however fast they are done
+        if sent < len(ended()) + 100:  # a batch at a time, however fast they are done
             for _ in range(50):
                 send("make", sent)
                 sent += 1
@@ -140,7 +140,7 @@ def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
 
     with Consumers(vhost, "parts") as consumers:
         eventually(three_were_replaced, within_s=180)
-        eventually(lambda: done() == set(range(sent)), within_s=120)
+        eventually(lambda: ended() == set(range(sent)), within_s=120)
 
     assert consumers.fewest == 2
     assert consumers.most == 3
@@ -152,7 +152,7 @@ def test_a_worker_that_has_run_its_jobs_is_replaced_and_loses_none(
 
 
 def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_not(
-    supervise, send, done, tmp_path, eventually
+    supervise, send, ended, tmp_path, eventually
 ):
     """If memory were measured while a job runs, each large job would cost a worker."""
     (tmp_path / "parts.py").write_text(ACTORS + MEMORY)
@@ -160,9 +160,9 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
     before = workers.workers()
 
     send("borrow", 1, 500 << 20)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
     send("make", 2, 3.0)  # time for three more checks
-    eventually(lambda: done() == {1, 2})
+    eventually(lambda: ended() == {1, 2})
     assert restarted(workers) == []
 
     send("keep", 3, 500 << 20)
@@ -173,16 +173,16 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
 
 
 def test_a_limit_below_what_a_worker_takes_from_its_start_replaces_none(
-    supervise, send, done, eventually
+    supervise, send, ended, eventually
 ):
     """Otherwise it would be replaced over and over, as fast as one boots."""
     workers = supervise("--max-memory", "1M", processes=1)
 
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
 
     words = "--max-memory 1 MiB is less than the "
     eventually(lambda: any(line.startswith(words) for line in workers.said()))
     send("make", 2, 3.0)
-    eventually(lambda: done() == {1, 2})
+    eventually(lambda: ended() == {1, 2})
     assert restarted(workers) == []

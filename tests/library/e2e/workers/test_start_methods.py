@@ -32,7 +32,7 @@ def plain(environment, tmp_path, broker):
 
 @pytest.mark.sample(1)
 def test_plain_dramatiq_runs_a_relay_and_serves_metrics_until_it_ends(
-    method, plain, send, done, conn, eventually
+    method, plain, send, ended, conn, eventually
 ):
     conn.autocommit = True
     eventually(lambda: ask(plain, "/readyz") == OK)
@@ -44,11 +44,11 @@ def test_plain_dramatiq_runs_a_relay_and_serves_metrics_until_it_ends(
     )
 
     send("make", 1)
-    eventually(lambda: done() == {1})
+    eventually(lambda: ended() == {1})
     # Of a worker and of the relay: both have found the folder whose metrics are served.
     for line in (r"^workshed_jobs_total{.*\bmake\b.* 1", r"^workshed_schedule_lag_seconds.* \d"):
-        shown = re.compile(line, re.MULTILINE)
-        eventually(lambda shown=shown: shown.search((ask(plain, "/metrics") or (0, ""))[1]))
+        pattern = re.compile(line, re.MULTILINE)
+        eventually(lambda pattern=pattern: pattern.search((ask(plain, "/metrics") or (0, ""))[1]))
     below = descendants(plain.process.pid)
     plain.process.kill()
 

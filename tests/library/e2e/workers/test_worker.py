@@ -80,7 +80,7 @@ def fork(number):
 
 
 def test_processes_that_a_job_forks_and_ends_are_no_signal_to_its_worker(
-    supervise, send, done, tmp_path, eventually
+    supervise, send, ended, tmp_path, eventually
 ):
     """`Pool` ends its processes by SIGTERM. They have the handlers and the files of the worker, so
     each would shut it down, and store that its jobs were interrupted."""
@@ -92,7 +92,7 @@ def test_processes_that_a_job_forks_and_ends_are_no_signal_to_its_worker(
     for number in range(2, 5):
         send("fork", number)
 
-    eventually(lambda: done() == {1, 2, 3, 4})
+    eventually(lambda: ended() == {1, 2, 3, 4})
     assert workers.workers() == before
     assert "this worker stops" not in workers.text()
 
@@ -111,7 +111,7 @@ def fork(number):
 
 
 def test_a_process_that_is_ended_before_its_handlers_are_reset_is_no_signal_either(
-    supervise, send, done, tmp_path, eventually
+    supervise, send, ended, tmp_path, eventually
 ):
     """It has those of the worker until then; `Pool` ends processes that have just begun."""
     (tmp_path / "parts.py").write_text(ACTORS + ENDED_AT_ONCE)
@@ -119,7 +119,7 @@ def test_a_process_that_is_ended_before_its_handlers_are_reset_is_no_signal_eith
 
     send("fork", 1)
 
-    eventually(lambda: done() == {-signal.SIGTERM})
+    eventually(lambda: ended() == {-signal.SIGTERM})
     assert "this worker stops" not in workers.text()
 
 
@@ -152,17 +152,17 @@ def test_middleware_that_wants_processes_of_its_own_is_named(supervise, tmp_path
 
 
 @pytest.mark.sample(1)
-def test_only_the_one_that_was_killed_is_started_again(supervise, send, done, notes, eventually):
+def test_only_the_one_that_was_killed_is_started_again(supervise, send, ended, notes, eventually):
     """Stock dramatiq stops all three, as a test below shows."""
     workers = supervise()
     before = workers.workers()
     for number in range(200):
         send("make", number)
-    eventually(lambda: len(done()) > 20)
+    eventually(lambda: len(ended()) > 20)
 
     os.kill(before[1], signal.SIGKILL)
 
-    eventually(lambda: done() == set(range(200)))
+    eventually(lambda: ended() == set(range(200)))
     wait_until_up(workers, eventually, times=2)
     assert workers.process.poll() is None
     now = workers.workers()
@@ -174,12 +174,14 @@ def test_only_the_one_that_was_killed_is_started_again(supervise, send, done, no
     assert len(notes("end")) <= 200 + 32  # at most the jobs of the killed one run again
 
 
-def test_the_exit_code_of_a_worker_process_is_described_in_words(supervise, send, done, eventually):
+def test_the_exit_code_of_a_worker_process_is_described_in_words(
+    supervise, send, ended, eventually
+):
     workers = supervise(processes=2)
 
     send("leave", 70)
 
-    eventually(lambda: done() == {70})
+    eventually(lambda: ended() == {70})
     words = (
         "exited because one of its threads died, or its I/O loop hung (70); restarting it in 500ms"
     )
@@ -187,7 +189,7 @@ def test_the_exit_code_of_a_worker_process_is_described_in_words(supervise, send
 
 
 def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete(
-    supervise, send, notes, done, conn, rabbitmq, eventually
+    supervise, send, notes, ended, conn, rabbitmq, eventually
 ):
     """Without the hard limit it keeps its thread forever; two such jobs would block the worker.
 
@@ -206,7 +208,7 @@ def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete
     buried = "SELECT reason FROM workshed.dead"
     [(reason,)] = eventually(lambda: conn.execute(buried).fetchall())
     assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1.7 s"
-    eventually(lambda: done() == {1, *range(3, 20)})
+    eventually(lambda: ended() == {1, *range(3, 20)})
     assert [number for number, _, _ in notes("end")].count(1) == 1
     query = "SELECT actor, attempt, outcome, traceback FROM workshed.attempts ORDER BY id"
     tried = conn.execute(query).fetchall()
@@ -501,12 +503,12 @@ def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventual
 # Its log
 
 
-def test_lines_of_all_children_are_whole(supervise, send, done, eventually):
+def test_lines_of_all_children_are_whole(supervise, send, ended, eventually):
     """A line in the middle of another is neither readable nor JSON."""
     workers = supervise()
     for number in range(300):
         send("talk", number)
-    eventually(lambda: len(done()) == 300)
+    eventually(lambda: len(ended()) == 300)
     assert workers.stop() == 0
 
     lines = workers.text().splitlines()

@@ -193,14 +193,14 @@ def publish(broker):
 
 @pytest.fixture
 def publish_twice(working, publish, eventually, counted):
-    """`publish_twice(message, done)`: run a job until `done()`, then a copy that is a duplicate."""
+    """`publish_twice(message, has_ended)`: run a job until it has, then a copy: a duplicate."""
 
-    def publish_twice(message, done):
+    def publish_twice(message, has_ended):
         labels = {"actor": message.actor_name, "queue": "default", "outcome": "duplicate"}
         before = counted("jobs_total", **labels)
         with working("default", threads=1):
             publish(message)
-            eventually(done)
+            eventually(has_ended)
             publish(message, possible_duplicate=True)
             eventually(lambda: counted("jobs_total", **labels) == before + 1)
 
@@ -213,7 +213,7 @@ def failing(connect):
     conn = connect(autocommit=True)
     conn.execute("""
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
+        $$ BEGIN RAISE EXCEPTION 'fails on purpose' USING ERRCODE = '40001'; END $$
     """)
 
     @contextlib.contextmanager

@@ -38,7 +38,7 @@ def note(actor, runs):
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ALARMS)
-def test_an_alarm_is_told_to_senders_and_copies_nothing(
+def test_senders_hear_of_an_alarm_and_nothing_is_copied(
     kind, alarm, note, wire, rabbitmq, patience, eventually
 ):
     """With a timeout of blocked connections, 4 jobs became 24 copies: each new one resends all.
@@ -51,7 +51,7 @@ def test_an_alarm_is_told_to_senders_and_copies_nothing(
         with alarm(kind):
             patience(0.5)
             sends = [pool.submit(note.send, number) for number in range(1, 5)]
-            told = [str(send.exception()) for send in sends]
+            error_texts = [str(send.exception()) for send in sends]
             assert all(isinstance(send.exception(), BrokerBlockedError) for send in sends)
             with pytest.raises(BrokerBlockedError, match=rf"low on {kind}.*nothing was sent"):
                 note.send(5)
@@ -64,7 +64,9 @@ def test_an_alarm_is_told_to_senders_and_copies_nothing(
 
     assert wire.accepted == made
     arrived = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
-    unknown = {number for number, text in enumerate(told, 1) if "a copy may have arrived" in text}
+    unknown = {
+        number for number, text in enumerate(error_texts, 1) if "a copy may have arrived" in text
+    }
     assert sorted(arrived) == sorted({0, 6} | unknown)
 
 

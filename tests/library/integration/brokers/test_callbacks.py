@@ -11,13 +11,13 @@ from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
 
 @pytest.fixture
-def told(actor):
+def callback_calls(actor):
     """An actor `tell` that records its messages."""
 
-    class Told(list):
+    class CallbackCalls(list):
         pass
 
-    found = Told()
+    found = CallbackCalls()
 
     @actor(queue_name="default")
     def tell(message, said):
@@ -48,21 +48,23 @@ def raising(error):
     return then
 
 
-def test_the_callback_of_a_dead_job_is_sent(working_on, told, working, relaying, rows, eventually):
-    work = working_on(raising(OSError("no")), on_dead=told.actor)
+def test_the_callback_of_a_dead_job_is_sent(
+    working_on, callback_calls, working, relaying, rows, eventually
+):
+    work = working_on(raising(OSError("no")), on_dead=callback_calls.actor)
 
     with working("default"), relaying():
         message = work.send(7, locale="fr")
-        eventually(lambda: told)
+        eventually(lambda: callback_calls)
 
-    ((data, reason),) = told
+    ((data, reason),) = callback_calls
     assert reason == "failed once: OSError: no"
     assert data == {**message.asdict(), "args": [7], "options": {}}
     assert rows("SELECT message_id FROM workshed.dead") == [(message.message_id,)]
 
 
 def test_on_dead_is_sent_for_a_job_that_did_not_run(
-    working_on, told, working, publish, rows, eventually
+    working_on, callback_calls, working, publish, rows, eventually
 ):
     """`on_dead` may be a name; a hook that runs after the job would miss a job that did not run."""
     work = working_on(on_dead="tell")
@@ -80,15 +82,15 @@ def test_on_dead_is_sent_for_a_job_that_did_not_run(
 
 
 def test_on_dead_commits_with_the_dead_row_or_not_at_all(
-    working_on, told, working, failing, rows, rabbitmq, eventually, caplog
+    working_on, callback_calls, working, failing, rows, rabbitmq, eventually, caplog
 ):
     """Sent on its own, it would report deaths that rolled back, and miss others."""
-    work = working_on(raising(OSError("no")), on_dead=told.actor)
+    work = working_on(raising(OSError("no")), on_dead=callback_calls.actor)
 
     with working("default"):
         with failing("workshed.dead"):
             work.send(7)
-            eventually(lambda: "told to fail" in caplog.text)
+            eventually(lambda: "fails on purpose" in caplog.text)
             assert (
                 rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.dead") == []
             )
@@ -96,7 +98,7 @@ def test_on_dead_commits_with_the_dead_row_or_not_at_all(
         with failing("workshed.schedule"):
             caplog.clear()
             work.send(8)
-            eventually(lambda: "told to fail" in caplog.text)
+            eventually(lambda: "fails on purpose" in caplog.text)
             assert len(rows("SELECT 1 FROM workshed.dead")) == 1
         eventually(lambda: len(rows("SELECT 1 FROM workshed.dead")) == 2)
 
@@ -106,19 +108,19 @@ def test_on_dead_commits_with_the_dead_row_or_not_at_all(
 
 @pytest.mark.parametrize("large", ["x" * (LARGEST_ARGUMENTS_BYTES - 100), "deep"])
 def test_the_callback_of_a_job_with_large_arguments_omits_them(
-    large, working_on, told, working, relaying, rows, eventually
+    large, working_on, callback_calls, working, relaying, rows, eventually
 ):
     """Were it refused for its size, the dead job would go to RabbitMQ's dead queue instead."""
     if large == "deep":
         for _ in range(251):
             large = [large]
-    work = working_on(raising(OSError("\0" * 5_000)), on_dead=told.actor)
+    work = working_on(raising(OSError("\0" * 5_000)), on_dead=callback_calls.actor)
 
     with working("default"), relaying():
         message = work.send(large)
-        eventually(lambda: told)
+        eventually(lambda: callback_calls)
 
-    ((data, _),) = told
+    ((data, _),) = callback_calls
     assert (data["message_id"], data["args"], data["kwargs"]) == (message.message_id, None, None)
     assert rows("SELECT message_id FROM workshed.dead") == [(message.message_id,)]
 
@@ -143,21 +145,23 @@ def test_a_callback_that_is_a_duplicate_is_not_sent_and_the_job_is_dead(
 
 
 def test_on_failure_is_sent_once_when_the_job_is_dead(
-    working_on, told, working, relaying, rows, eventually
+    working_on, callback_calls, working, relaying, rows, eventually
 ):
     """dramatiq sends it for each failed attempt, also when the next attempt succeeds."""
-    work = working_on(raising(OSError("no")), max_retries=2, min_backoff=1, on_failure=told.actor)
+    work = working_on(
+        raising(OSError("no")), max_retries=2, min_backoff=1, on_failure=callback_calls.actor
+    )
 
     with working("default"), relaying():
         work.send(7)
-        eventually(lambda: told)
+        eventually(lambda: callback_calls)
 
-    assert [said for _, said in told] == [{"type": "OSError", "message": "no"}]
+    assert [said for _, said in callback_calls] == [{"type": "OSError", "message": "no"}]
     assert len(rows("SELECT 1 FROM workshed.attempts")) == 3
 
 
 def test_on_retry_exhausted_gets_the_number_of_retries(
-    working_on, told, working, relaying, eventually
+    working_on, callback_calls, working, relaying, eventually
 ):
     work = working_on(
         raising(OSError("no")), max_retries=2, min_backoff=1, on_retry_exhausted="tell"
@@ -165,13 +169,13 @@ def test_on_retry_exhausted_gets_the_number_of_retries(
 
     with working("default"), relaying():
         work.send(7)
-        eventually(lambda: told)
+        eventually(lambda: callback_calls)
 
-    assert [said for _, said in told] == [{"retries": 2, "max_retries": 2}]
+    assert [said for _, said in callback_calls] == [{"retries": 2, "max_retries": 2}]
 
 
 def test_on_retry_exhausted_is_not_sent_for_a_job_that_was_never_retried(
-    working_on, told, working, rows, eventually
+    working_on, callback_calls, working, rows, eventually
 ):
     work = working_on(raising(PermanentError("no")), on_retry_exhausted="tell", max_retries=3)
 
@@ -182,23 +186,25 @@ def test_on_retry_exhausted_is_not_sent_for_a_job_that_was_never_retried(
     assert rows("SELECT 1 FROM workshed.schedule") == []
 
 
-def test_on_success_gets_the_result(working_on, told, working, relaying, eventually, caplog):
-    work = working_on(lambda number: {"twice": number * 2}, on_success=told.actor)
+def test_on_success_gets_the_result(
+    working_on, callback_calls, working, relaying, eventually, caplog
+):
+    work = working_on(lambda number: {"twice": number * 2}, on_success=callback_calls.actor)
 
     with working("default"), relaying():
         message = work.send(7)
-        eventually(lambda: told)
+        eventually(lambda: callback_calls)
 
-    ((data, result),) = told
+    ((data, result),) = callback_calls
     assert (data["message_id"], result) == (message.message_id, {"twice": 14})
     assert "the value has been discarded" not in caplog.text
 
 
 def test_on_success_is_sent_once_however_often_the_job_is_delivered(
-    working_on, told, working, publish, rows, eventually
+    working_on, callback_calls, working, publish, rows, eventually
 ):
     """Without deduplication, a worker killed before its ack would send it a second time."""
-    work = working_on(on_success=told.actor)
+    work = working_on(on_success=callback_calls.actor)
     message = work.message(7)
 
     with working("default", threads=1):
@@ -215,10 +221,10 @@ def test_on_success_is_sent_once_however_often_the_job_is_delivered(
 
 
 def test_on_success_and_once_commit_together(
-    working_on, told, working, publish, rows, eventually, caplog
+    working_on, callback_calls, working, publish, rows, eventually, caplog
 ):
     caplog.set_level("INFO")
-    work = working_on(on_success=told.actor, once=True)
+    work = working_on(on_success=callback_calls.actor, once=True)
     message = work.message(7)
 
     with working("default", threads=1):
@@ -348,10 +354,10 @@ def test_a_step_that_takes_no_result_is_refused_by_the_send(actor, rows):
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("result", [float("nan"), object(), "x" * LARGEST_ARGUMENTS_BYTES])
 def test_a_result_that_cannot_be_handed_on_is_a_failure(
-    result, once, working_on, told, working, rows, rabbitmq, eventually
+    result, once, working_on, callback_calls, working, rows, rabbitmq, eventually
 ):
     """dramatiq logs it and acks: the step that waits for the result waits for ever."""
-    work = working_on(lambda _: result, on_success=told.actor, once=once, max_retries=3)
+    work = working_on(lambda _: result, on_success=callback_calls.actor, once=once, max_retries=3)
 
     with working("default"):
         work.send(7)

@@ -40,7 +40,7 @@ def running(actor):
 
 
 @pytest.fixture
-def was_told(rows, eventually):
+def was_notified(rows, eventually):
     """Return a function that waits until the worker of a job knows that it was cancelled."""
     return lambda: eventually(
         lambda: rows("SELECT 1 FROM workshed.cancellations WHERE notified_at IS NOT NULL")
@@ -52,9 +52,9 @@ def cancel(message):
         return cancellations.cancel(conn, message.message_id)
 
 
-def make_rule(**which):
+def make_rule(**filters):
     with db.transaction() as conn:
-        return cancel_rules.create_rule(conn, JobFilter(**which))
+        return cancel_rules.create_rule(conn, JobFilter(**filters))
 
 
 def test_outside_a_job_nothing_was_cancelled():
@@ -66,7 +66,7 @@ def test_outside_a_job_nothing_was_cancelled():
 # While it runs
 
 
-def test_a_running_job_learns_that_it_was_cancelled(running, working, was_told, eventually):
+def test_a_running_job_learns_that_it_was_cancelled(running, working, was_notified, eventually):
     said = []
     run = running(lambda: said.append(cancelled()))
 
@@ -74,13 +74,13 @@ def test_a_running_job_learns_that_it_was_cancelled(running, working, was_told, 
         message = run.send()
         assert running.started.wait(60)
         assert cancel(message) == "will be skipped"
-        was_told()
+        was_notified()
         assert cancel(message) == "asked to stop"
         running.on.set()
         eventually(lambda: said == [True])
 
 
-def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eventually):
+def test_a_checkpoint_ends_a_cancelled_job(running, working, was_notified, rows, eventually):
     """Treated as a failure, it would be retried, and be discarded only then."""
     went_on = []
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eve
         message = run.send()
         assert running.started.wait(60)
         cancel(message)
-        was_told()
+        was_notified()
         running.on.set()
         found = eventually(lambda: rows(DISCARDS))
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eve
 
 
 def test_the_writes_of_a_job_that_runs_once_are_rolled_back_at_a_checkpoint(
-    running, working, was_told, rows, conn, eventually
+    running, working, was_notified, rows, conn, eventually
 ):
     conn.execute("CREATE TABLE public.written (number integer)")
     conn.commit()
@@ -117,7 +117,7 @@ def test_the_writes_of_a_job_that_runs_once_are_rolled_back_at_a_checkpoint(
     run = running(work, once=True)
 
     with working("default"):
-        cancel_when_it_runs(running, run, was_told)
+        cancel_when_it_runs(running, run, was_notified)
         eventually(lambda: rows(DISCARDS))
 
     assert (
@@ -127,22 +127,22 @@ def test_the_writes_of_a_job_that_runs_once_are_rolled_back_at_a_checkpoint(
     )
 
 
-def cancel_when_it_runs(running, run, was_told):
+def cancel_when_it_runs(running, run, was_notified):
     message = run.send()
     assert running.started.wait(60)
     cancel(message)
-    was_told()
+    was_notified()
     running.on.set()
     return message
 
 
 def test_a_cancelled_job_that_succeeds_is_done(
-    running, working, was_told, rows, rabbitmq, eventually
+    running, working, was_notified, rows, rabbitmq, eventually
 ):
     run = running(lambda: None)
 
     with working("default"):
-        cancel_when_it_runs(running, run, was_told)
+        cancel_when_it_runs(running, run, was_notified)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
     assert rows(DISCARDS) == rows("SELECT 1 FROM workshed.schedule") == []
@@ -217,15 +217,15 @@ def sent_long_ago(publish):
 
 
 @pytest.mark.parametrize("headers", [{}, {"outbox": True}])
-@pytest.mark.parametrize("which", [{"actor": "note"}, {"queue": "default"}, {"tag": "user-7"}])
+@pytest.mark.parametrize("filters", [{"actor": "note"}, {"queue": "default"}, {"tag": "user-7"}])
 def test_a_rule_cancels_a_job_that_waits_in_rabbitmq(
-    actor, working, sent_long_ago, rows, eventually, which, headers
+    actor, working, sent_long_ago, rows, eventually, filters, headers
 ):
     """No row names it, so that it cannot be cancelled by its id."""
     runs = []
     note = actor(queue_name="default", actor_name="note")(runs.append)
     old = sent_long_ago(note.message_with_options(args=(1,), tags=["user-7"]), **headers)
-    rule = make_rule(**which)
+    rule = make_rule(**filters)
 
     with working("default"):
         found = eventually(lambda: rows(DISCARDS))

@@ -209,7 +209,7 @@ def test_an_outcome_waits_for_postgresql(
     with working("default"):
         with failing("workshed.schedule"):
             runs.send(1)
-            eventually(lambda: "told to fail" in caplog.text)
+            eventually(lambda: "fails on purpose" in caplog.text)
             assert rows("SELECT 1 FROM workshed.schedule") == []
         eventually(lambda: rows("SELECT reason FROM workshed.schedule") == [("retry",)])
         eventually(lambda: rabbitmq.unacked("default") == 0)

@@ -20,18 +20,18 @@ class PaidError(Exception):
 
 
 @pytest.fixture
-def told():
+def discards():
     """The calls of `after_discard`, in order."""
     return []
 
 
 @pytest.fixture
-def order(actor, told):
+def order(actor, discards):
     """`order(error)`: an actor that raises it, and records its discards."""
 
     def declare(error=None, **options):
         def after(message, reason):
-            told.append((message.message_id, reason))
+            discards.append((message.message_id, reason))
 
         @actor(
             **{
@@ -69,7 +69,7 @@ def discarded(counted):
     ],
 )
 def test_a_discard_is_recorded_counted_and_reported(
-    case, order, told, working, rows, eventually, discarded
+    case, order, discards, working, rows, eventually, discarded
 ):
     error, outcome, reason = case
     before = discarded()
@@ -77,7 +77,7 @@ def test_a_discard_is_recorded_counted_and_reported(
 
     with working("default"):
         message = job.send_with_options(args=(7,), origin="transaction")
-        eventually(lambda: told == [(message.message_id, reason)])
+        eventually(lambda: discards == [(message.message_id, reason)])
 
     assert rows("SELECT outcome, reason FROM workshed.attempts") == [(outcome, reason)]
     assert discarded() == before + 1
@@ -91,23 +91,23 @@ def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog)
         eventually(lambda: "discarded: paid already" in caplog.text)
 
 
-def test_the_discard_of_a_cancelled_job_is_reported_too(order, told, working, rows, eventually):
+def test_the_discard_of_a_cancelled_job_is_reported_too(order, discards, working, rows, eventually):
     message = order().send(7)
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
 
     with working("default"):
-        eventually(lambda: told == [(message.message_id, "cancelled")])
+        eventually(lambda: discards == [(message.message_id, "cancelled")])
 
 
-def test_a_job_that_is_retried_or_dead_is_no_discard(order, told, working, rows, eventually):
+def test_a_job_that_is_retried_or_dead_is_no_discard(order, discards, working, rows, eventually):
     job = order(OSError(), max_retries=0)
 
     with working("default"):
         job.send(7)
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
 
-    assert told == []
+    assert discards == []
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError("in the function"), SystemExit(1)])
@@ -131,13 +131,13 @@ def test_a_callback_that_fails_changes_nothing(
 
 
 def test_the_callback_runs_after_the_discard_is_stored(
-    order, told, working, connect, rows, eventually, caplog
+    order, discards, working, connect, rows, eventually, caplog
 ):
     """Inside the transaction it would act on what may roll back, and run once per attempt."""
     job, conn = order(PaidError()), connect(autocommit=True)
     conn.execute("""
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
+        $$ BEGIN RAISE EXCEPTION 'fails on purpose' USING ERRCODE = '40001'; END $$
     """)
     conn.execute("""
         CREATE CONSTRAINT TRIGGER fail_in_commit AFTER INSERT ON workshed.attempts
@@ -146,21 +146,21 @@ def test_the_callback_runs_after_the_discard_is_stored(
 
     with working("default"):
         job.send(7)
-        eventually(lambda: "told to fail" in caplog.text)
-        assert told == []
+        eventually(lambda: "fails on purpose" in caplog.text)
+        assert discards == []
         conn.execute("DROP TRIGGER fail_in_commit ON workshed.attempts")
-        eventually(lambda: told)
+        eventually(lambda: discards)
 
-    assert len(told) == len(rows("SELECT 1 FROM workshed.attempts")) == 1
+    assert len(discards) == len(rows("SELECT 1 FROM workshed.attempts")) == 1
 
 
 def test_a_copy_does_not_run_the_callback(
-    actor, told, working, publish, connect, rabbitmq, rows, eventually
+    actor, discards, working, publish, connect, rabbitmq, rows, eventually
 ):
     """Its outcome does not count, because the other copy may have done the work."""
     started = []
 
-    @actor(queue_name="default", after_discard=lambda *args: told.append(args))
+    @actor(queue_name="default", after_discard=lambda *args: discards.append(args))
     def order(message_id):
         with connect() as conn:
             completed_generations.complete_generation(conn, message_id, 0)
@@ -173,7 +173,7 @@ def test_a_copy_does_not_run_the_callback(
         eventually(lambda: started)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert told == []
+    assert discards == []
 
 
 @pytest.mark.parametrize("after", ["tell", lambda message: None, lambda a, b, c: None])

@@ -305,10 +305,10 @@ def test_async_code_of_another_job_does_not_run_on_the_event_loop_of_async_jobs(
 
     @actor(queue_name="default", actor_name="blocking", max_retries=0)
     def blocking():
-        async def where():
+        async def current_thread():
             return threading.get_ident()
 
-        threads.append(async_to_sync(where)())
+        threads.append(async_to_sync(current_thread)())
 
     with working("default", threads=1):
         for number, each in enumerate((on_loop, blocking), 1):

@@ -518,14 +518,14 @@ def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_an_operator(
             broker._lifecycle._control_poller,
             broker._lifecycle._control_poller._pause_state,
         )
-        pausing.set_quiet("SIGCONT", wanted=True)
+        pausing.set_quiet("SIGCONT", enabled=True)
         workers.quiet_worker(conn, this_worker().id)
         eventually(lambda: watch._heartbeat.is_quiet)
         workers.resume_worker(conn, this_worker().id)
         eventually(lambda: not watch._heartbeat.is_quiet and len(pausing._quiet_requests) == 1)
 
         assert broker._consumer_connection.is_paused("default")
-        pausing.set_quiet("SIGCONT", wanted=False)
+        pausing.set_quiet("SIGCONT", enabled=False)
         eventually(lambda: not broker._consumer_connection.is_paused("default"))
 
 

@@ -190,7 +190,7 @@ def test_a_hook_that_raises_costs_no_job(
     def note(number):
         runs.append(number)
         if number == 2:
-            raise OSError("told to fail")
+            raise OSError("fails on purpose")
         if number == 3:
             raise SkipMessage
 

@@ -23,7 +23,7 @@ def note(actor):
         assert on.wait(60)
         runs.append(number)
         if runs.count(number) == 1 and number < 0:
-            raise OSError("told to fail once")
+            raise OSError("fails on purpose once")
 
     note.runs, note.on = runs, on
     yield note

@@ -368,12 +368,12 @@ def test_a_refused_message_leaves_nothing(send_one, full, rows, eventually):
 
 
 @pytest.mark.usefixtures("no_database")
-@pytest.mark.parametrize("which", ["mail", "unique"])
-def test_without_postgresql_the_send_fails_and_says_why(mail, send_one, which, rabbitmq):
+@pytest.mark.parametrize("kind", ["mail", "unique"])
+def test_without_postgresql_the_send_fails_and_says_why(mail, send_one, kind, rabbitmq):
     send, why = {
         "mail": (mail.send, "a message for 'emails' is stored before"),
         "unique": (send_one, "a unique message is stored before"),
-    }[which]
+    }[kind]
 
     with pytest.raises(
         DatabaseUnreachableError, match=rf"127\.0\.0\.1:9.*nothing was sent.*{why}"

@@ -8,16 +8,16 @@ import pytest
 
 
 @pytest.fixture
-def told():
+def signals():
     """The signals that the previous handler received."""
-    told = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-    yield told
+    signals = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+    yield signals
     signal.signal(signal.SIGTERM, before)
 
 
 def test_what_waits_is_given_back_while_a_job_still_runs(
-    told, actor, working, rabbitmq, eventually
+    signals, actor, working, rabbitmq, eventually
 ):
     """Without the chained handler nothing is requeued before dramatiq stops its worker."""
     on, started = threading.Event(), []
@@ -36,7 +36,7 @@ def test_what_waits_is_given_back_while_a_job_still_runs(
         os.kill(os.getpid(), signal.SIGTERM)
 
         eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (1, 1))
-        assert told == [signal.SIGTERM]
+        assert signals == [signal.SIGTERM]
         on.set()
         eventually(lambda: rabbitmq.unacked("default") == 0)
 

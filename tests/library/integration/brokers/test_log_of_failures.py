@@ -151,7 +151,7 @@ def test_the_line_has_the_error_of_a_run_whose_outcome_cannot_be_stored(
 
     with failing("workshed.attempts"), working("default", threads=1):
         job.send()
-        eventually(lambda: "told to fail" in caplog.text)
+        eventually(lambda: "fails on purpose" in caplog.text)
 
     [line] = [r for r in caplog.records if "is delivered again" in r.getMessage()]
     assert line.levelname == "WARNING"

@@ -61,18 +61,18 @@ class Scene:
         broker.add_middleware(Recorder("second", self.calls))
 
         @actor(max_retries=0)
-        def done(number):
+        def succeeds(number):
             return number + 1
 
         @actor(max_retries=0)
         def fails(number):
-            raise OSError("told to fail")
+            raise OSError("fails on purpose")
 
         @actor(max_retries=0)
         def skips(number):
             raise SkipMessage
 
-        self.actors = {"done": done, "fails": fails, "skips": skips}
+        self.actors = {"done": succeeds, "fails": fails, "skips": skips}
 
     def run(self, eventually):
         """Send one of each; return once a worker has acked them, and has stopped."""
@@ -245,5 +245,5 @@ def test_middleware_added_late_learns_of_existing_actors_and_queues(broker, acto
     with forgetting(broker):
         broker.add_middleware(Recorder("late", calls))
 
-    told = {(hook, getattr(args[0], "actor_name", args[0])) for _, hook, _, args, *_ in calls}
-    assert {("after_declare_actor", "early"), ("after_declare_queue", "default")} <= told
+    declared = {(hook, getattr(args[0], "actor_name", args[0])) for _, hook, _, args, *_ in calls}
+    assert {("after_declare_actor", "early"), ("after_declare_queue", "default")} <= declared

@@ -165,14 +165,14 @@ def test_a_handshake_cut_anywhere_is_retried(way, greet, broker, wire, patience,
     sent.append(greet.send(1))
     size = wire.passed(way) - before
 
-    told = set()
+    link_errors = set()
     for offset in range(0, size, 41):
         wire.truncate_next(offset, way)
         wire.cut()
         sent.append(greet.send(offset))
-        told.add(broker._publisher._link.last_error)
+        link_errors.add(broker._publisher._link.last_error)
 
-    assert not [trouble for trouble in told if "password" in trouble]
+    assert not [trouble for trouble in link_errors if "password" in trouble]
     assert {message.message_id for message in sent} <= set(copies())
     assert broker._publisher._link.is_alive()
 

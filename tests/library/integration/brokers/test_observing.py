@@ -21,14 +21,14 @@ class Witness(Observer):
 
     def __init__(self):
         self.began_ids = []
-        self.told = []
+        self.kinds = []
         self.jobs = []
 
     def on_start(self, job):
         self.began_ids.append(job.message_id)
 
     def on_outcome_stored(self, job, outcome):
-        self.told.append(outcome.kind)
+        self.kinds.append(outcome.kind)
         self.jobs.append(job)
 
 
@@ -75,9 +75,9 @@ def test_a_run_is_observed_once_with_its_outcome(
 
     with working("default"):
         message = job.send(7)
-        eventually(lambda: seen.told)
+        eventually(lambda: seen.kinds)
 
-    assert (seen.told, seen.began_ids) == ([label], [message.message_id])
+    assert (seen.kinds, seen.began_ids) == ([label], [message.message_id])
 
 
 def test_the_time_it_waited_and_ran_is_known(actor, seen, working, eventually):
@@ -89,7 +89,7 @@ def test_the_time_it_waited_and_ran_is_known(actor, seen, working, eventually):
     nap.send()
     threading.Event().wait(0.1)
     with working("default"):
-        eventually(lambda: seen.told == ["succeeded"])
+        eventually(lambda: seen.kinds == ["succeeded"])
 
     job = seen.jobs[0]
     assert before < job.started_at < time.time()
@@ -121,7 +121,7 @@ def settled_before(message, publish):
 
 
 def stranger(message, publish):
-    publish(message.copy(actor_name="nobody"))
+    publish(message.copy(actor_name="stranger"))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_a_job_that_did_not_run_is_observed_too(
 
     with working("default"):
         sent(message, publish)
-        eventually(lambda: seen.told)
+        eventually(lambda: seen.kinds)
 
-    assert (seen.told, seen.began_ids) == ([label], [])
+    assert (seen.kinds, seen.began_ids) == ([label], [])
     assert (seen.jobs[0].duration_s, seen.jobs[0].queue_wait_s) == (None, None)
 
 
@@ -155,9 +155,9 @@ def test_a_copy_of_a_job_that_runs_once_is_a_duplicate(actor, seen, working, pub
     message = pay.message(7)
     with working("default", threads=1):
         publish(message)
-        eventually(lambda: seen.told == ["succeeded"])
+        eventually(lambda: seen.kinds == ["succeeded"])
         publish(message)
-        eventually(lambda: seen.told == ["succeeded", "duplicate"])
+        eventually(lambda: seen.kinds == ["succeeded", "duplicate"])
 
 
 def test_a_running_job_that_ends_at_a_checkpoint_was_cancelled(
@@ -174,7 +174,7 @@ def test_a_running_job_that_ends_at_a_checkpoint_was_cancelled(
         eventually(lambda: seen.began_ids)
         with db.transaction() as conn:
             cancellations.cancel(conn, message.message_id)
-        eventually(lambda: seen.told == ["cancelled"])
+        eventually(lambda: seen.kinds == ["cancelled"])
 
 
 def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, rows, eventually):
@@ -192,9 +192,9 @@ def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, row
     job = note(OSError("for good"))
     with working("default"):
         job.send(7)
-        eventually(lambda: seen.told == ["dead"])
+        eventually(lambda: seen.kinds == ["dead"])
         job.send(8)
-        eventually(lambda: seen.told == ["dead", "dead"])
+        eventually(lambda: seen.kinds == ["dead", "dead"])
     broker.middleware.remove(broken)
 
     assert rows("SELECT count(*) FROM workshed.dead") == [(2,)]
@@ -204,7 +204,7 @@ def test_a_job_is_the_parent_of_the_jobs_it_sends(actor, seen, working, rows, ev
     """This includes its callbacks, which are sent after its function has returned."""
 
     @actor(queue_name="low")
-    def child(*told):
+    def child(*_args):
         pass
 
     @actor(queue_name="default", on_success=child)
@@ -213,7 +213,7 @@ def test_a_job_is_the_parent_of_the_jobs_it_sends(actor, seen, working, rows, ev
 
     with working("default"):
         message = parent.send()
-        eventually(lambda: seen.told == ["succeeded"])
+        eventually(lambda: seen.kinds == ["succeeded"])
 
     query = "SELECT body::jsonb->'options'->>'parent' FROM workshed.schedule"
     assert rows(query) == [(message.message_id,)] * 2

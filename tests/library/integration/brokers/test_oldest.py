@@ -246,7 +246,7 @@ def test_jobs_of_a_dead_worker_count_as_waiting(look, conn, hang, publish, rabbi
     publish(hang.message())
     ready(rabbitmq, 1, eventually)
     now = datetime.now(UTC)
-    silent(conn, held=now - HOUR)
+    silent(conn, oldest_held=now - HOUR)
 
     assert 3600 <= look() < 3660
     assert conn.execute("SELECT expired_at IS NOT NULL FROM workshed.workers").fetchone() == (True,)
@@ -398,7 +398,7 @@ def test_a_worker_that_ends_is_deleted_and_a_silent_one_later(
     assert workers.prune_workers(conn, timedelta(minutes=1)) == 1
 
 
-def silent(conn, held=None):
+def silent(conn, oldest_held=None):
     """Insert a worker that has not beaten for an hour."""
     conn.execute(
         """
@@ -408,7 +408,7 @@ def silent(conn, held=None):
         VALUES (gen_random_uuid(), 'gone', 1, 8, 1, '', workshed.now() - interval '1 hour',
                 '{default}', ARRAY[NULL::timestamptz], ARRAY[%s::timestamptz])
         """,
-        (held,),
+        (oldest_held,),
     )
 
 

@@ -71,10 +71,10 @@ def declared(broker, clock):
 
 def fire(actor, at):
     """Do as `periodiq` does when it starts."""
-    told = actor.options["periodic"]
-    assert not PeriodiqSpec(told.spec, told._on_tick, told._create_run).validate(
-        at.replace(microsecond=0)
-    )
+    spec_option = actor.options["periodic"]
+    assert not PeriodiqSpec(
+        spec_option.spec, spec_option._on_tick, spec_option._create_run
+    ).validate(at.replace(microsecond=0))
 
 
 # Which jobs are declared
@@ -328,12 +328,12 @@ def test_a_clock_looks_every_second_and_so_sets_no_alarm(report, microsecond):
 def test_a_clock_creates_each_run_once():
     spec = cron("0 9 * * *", tz="UTC")
     made = []
-    told = PeriodiqSpec(spec, lambda: None, made.append)
+    spec_option = PeriodiqSpec(spec, lambda: None, made.append)
     nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
     seconds = [nine + timedelta(seconds=second) for second in range(-60, 120)]
 
-    assert not any(told.validate(at) for at in seconds)
-    assert not any(told.validate(at + 24 * HOUR) for at in seconds)
+    assert not any(spec_option.validate(at) for at in seconds)
+    assert not any(spec_option.validate(at + 24 * HOUR) for at in seconds)
 
     assert made == [nine, nine + 24 * HOUR]
 
@@ -530,20 +530,20 @@ def test_a_clock_declares_its_jobs_again_if_postgresql_shut_down_at_their_commit
         CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON workshed.periodic_jobs
             INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.ends()
     """)
-    told = report.options["periodic"]
+    spec_option = report.options["periodic"]
 
-    told.validate(datetime.now(UTC))
+    spec_option.validate(datetime.now(UTC))
     assert "are not declared yet: the server is shutting down" in caplog.text
     conn.execute("DROP TRIGGER ends ON workshed.periodic_jobs")
     clock._paused_until = 0.0
-    told.validate(datetime.now(UTC))
+    spec_option.validate(datetime.now(UTC))
 
     assert "report" in names(rows)
 
 
-@pytest.mark.parametrize("who", ["worker", "clock"])
+@pytest.mark.parametrize("reporter", ["worker", "clock"])
 def test_a_job_whose_tables_come_later_is_declared_without_a_restart(
-    actor, report, clock, working, rows, eventually, monkeypatch, who
+    actor, report, clock, working, rows, eventually, monkeypatch, reporter
 ):
     """Only that job: for the others, the declarations of a newer release that has started stay."""
     actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="shop")(lambda: None)
@@ -553,11 +553,11 @@ def test_a_job_whose_tables_come_later_is_declared_without_a_restart(
     taken = rows("DELETE FROM workshed.migrations WHERE stream = 'shop' RETURNING name, checksum")
 
     def noted():
-        if who == "clock":
+        if reporter == "clock":
             report.options["periodic"].validate(datetime.now(UTC))
         return names(rows)
 
-    with working("low") if who == "worker" else nullcontext():
+    with working("low") if reporter == "worker" else nullcontext():
         early = noted()
         assert "report" in early
         assert "ours" not in early

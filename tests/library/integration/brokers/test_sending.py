@@ -184,7 +184,7 @@ def test_a_server_that_is_away_is_named_without_its_password(greet, away):
 @pytest.mark.usefixtures("not_storing")
 def test_a_wrong_password_is_reported_as_such(greet, away, vhost):
     login = vhost.partition("://")[2].partition("@")[0]
-    away(vhost.replace(login, "nobody:wrong"))
+    away(vhost.replace(login, "stranger:wrong"))
 
     with pytest.raises(BrokerUnreachableError, match="user or password refused"):
         greet.send(1)

@@ -24,7 +24,7 @@ def relay(broker, tmp_path):
 
 
 @pytest.fixture
-def made(rabbitmq):
+def queue_names(rabbitmq):
     """The names of the existing queues."""
     return lambda: rabbitmq.queues().keys()
 
@@ -40,15 +40,17 @@ def _known(connect):
 
 
 @pytest.mark.usefixtures("_known", "relay")
-def test_a_relay_makes_the_queues_of_known_actors_and_no_others(made, rows, eventually):
+def test_a_relay_makes_the_queues_of_known_actors_and_no_others(queue_names, rows, eventually):
     """An application with one queue of its own used to get eighteen on RabbitMQ."""
-    eventually(lambda: made() == with_dead("low"))
+    eventually(lambda: queue_names() == with_dead("low"))
     eventually(lambda: rows("SELECT FROM workshed.relays"))
 
-    assert made() == with_dead("low")
+    assert queue_names() == with_dead("low")
 
 
-def test_a_relay_makes_a_queue_that_it_has_to_send_to(actor, made, rows, request, eventually):
+def test_a_relay_makes_a_queue_that_it_has_to_send_to(
+    actor, queue_names, rows, request, eventually
+):
     """The job was stored before any worker started."""
     greet = actor(queue_name="default", actor_name="greet")(lambda: None)
     with db.transaction() as conn:
@@ -57,30 +59,32 @@ def test_a_relay_makes_a_queue_that_it_has_to_send_to(actor, made, rows, request
     request.getfixturevalue("relay")
     eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
 
-    assert made() == with_dead("default")
+    assert queue_names() == with_dead("default")
 
 
-def test_a_worker_makes_the_queues_of_its_actors_and_no_others(broker, actor, working, made):
+def test_a_worker_makes_the_queues_of_its_actors_and_no_others(broker, actor, working, queue_names):
     actor(queue_name="low", actor_name="clean")(lambda: None)
     broker.add_queue(Queue("invoices"))
     actor(queue_name="invoices", actor_name="bill")(lambda: None)
 
     with working("low", "invoices"):
-        assert made() == with_dead("low", "invoices")
+        assert queue_names() == with_dead("low", "invoices")
 
 
-def test_a_worker_without_queue_names_makes_those_of_its_actors(broker, actor, working, made):
+def test_a_worker_without_queue_names_makes_those_of_its_actors(
+    broker, actor, working, queue_names
+):
     """`dramatiq jobs` starts it so, without `--queues`."""
     for known in (broker.actors, broker.queues):
         known.clear()
     actor(queue_name="low", actor_name="clean")(lambda: None)
 
     with working():
-        assert made() == with_dead("low")
+        assert queue_names() == with_dead("low")
 
 
-def test_a_sender_makes_the_queue_that_it_sends_to_and_no_other(actor, made):
+def test_a_sender_makes_the_queue_that_it_sends_to_and_no_other(actor, queue_names):
     actor(queue_name="default", actor_name="greet")(lambda: None)
     actor(queue_name="low", actor_name="clean")(lambda: None).send()
 
-    assert made() == with_dead("low")
+    assert queue_names() == with_dead("low")

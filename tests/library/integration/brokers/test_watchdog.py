@@ -63,15 +63,15 @@ def test_a_dead_thread_makes_the_process_exit(watched, eventually, kind):
     eventually(lambda: left == [EXIT_WATCHDOG])
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("index", [0, 1])
 def test_a_loop_that_does_not_turn_makes_the_process_exit(
-    watched, actor, broker, eventually, which
+    watched, actor, broker, eventually, index
 ):
     """Nothing would be consumed, acked or sent any more."""
     _, _, left = watched
     actor(queue_name="low", actor_name="other")(lambda: None).send()
     on = threading.Event()
-    links(broker)[which].call_soon(lambda: on.wait(60))
+    links(broker)[index].call_soon(lambda: on.wait(60))
 
     eventually(lambda: left == [EXIT_WATCHDOG])
 

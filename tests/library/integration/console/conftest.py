@@ -24,14 +24,14 @@ from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
 
-NOBODY_LISTENS = 9
+CLOSED_PORT = 9
 """A port on which nothing answers."""
 SENT = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 """The time at which the runs of the history were sent, unless a test gives another."""
 
 
 @dataclass
-class Done:
+class CommandResult:
     """The exit code and output of a command."""
 
     code: int
@@ -49,7 +49,7 @@ class Done:
 
 
 @pytest.fixture
-def made(broker):
+def declared(broker):
     """The queues exist, as declared."""
     broker.ensure_queues(set(broker.declared_queues))
     return broker
@@ -66,7 +66,7 @@ def run_program(monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             run_line(program, name)
         out, err = capsys.readouterr()
-        return Done(end.value.code or 0, out, err)
+        return CommandResult(end.value.code or 0, out, err)
 
     return run
 
@@ -208,12 +208,12 @@ def make_batch(conn, store):
 
     def make_batch(*message_ids, description="June's invoices"):
         batch = str(uuid4())
-        message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
-        told = OutboxRow(
+        message = dramatiq.Message("default", "report", (), {}, {}, f"callback of {batch}")
+        callback = OutboxRow(
             message.message_id, 0, "default", "report", message.encode().decode(), "transactional"
         )
         with conn.transaction():
-            conn.execute(*batches.open_statement(batch, description, {"success": told}))
+            conn.execute(*batches.open_statement(batch, description, {"success": callback}))
             conn.execute(*batches.join_statement(batch, message_ids))
             conn.execute(*batches.close_statement(batch))
         for message_id in message_ids:

@@ -167,13 +167,13 @@ def test_every_sender_may_see_that_the_exchange_exists(channel, part):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_whoever_logs_in_may_wait_for_replies_that_nobody_may_send(channel, part):
+def test_each_account_may_wait_for_replies_that_no_account_may_send(channel, part):
     """RabbitMQ requires no right to consume from this pseudo-queue, but one to publish to it."""
     waiting = channel(part)
     waiting.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
 
     with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
-        waiting.basic_publish("", "amq.rabbitmq.reply-to.of-somebody", b"{}")
+        waiting.basic_publish("", "amq.rabbitmq.reply-to.of-another", b"{}")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -341,8 +341,8 @@ DEEDS_OF_API = {
     "import definitions": ("POST", "/definitions", {"users": []}),
     "import definitions of a virtual host": ("POST", "/definitions/:vhost", {"queues": []}),
     "see the nodes": ("GET", "/nodes", None),
-    "close the connection of somebody": ("DELETE", "/connections/:connection", None),
-    "close all connections of somebody": ("DELETE", "/connections/username/:username", None),
+    "close the connection of a user": ("DELETE", "/connections/:connection", None),
+    "close all connections of a user": ("DELETE", "/connections/username/:username", None),
     "make a virtual host": ("PUT", "/vhosts/:mine", {}),
     "delete a virtual host": ("DELETE", "/vhosts/:mine", None),
     "delete several accounts": ("POST", "/users/bulk-delete", {"users": []}),
@@ -387,7 +387,7 @@ def test_all_that_the_management_api_can_change_is_refused(api, routes, part):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_monitor_sees_what_is_listed_and_nobody_else_anything(imported, api, routes, part):
+def test_only_the_monitor_sees_anything_and_it_sees_what_is_listed(imported, api, routes, part):
     codes = {route: api(part, "GET", route)[0] for route in routes}
 
     seen = {route for route, code in codes.items() if code not in REFUSED_BY_API}

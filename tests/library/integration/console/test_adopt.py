@@ -56,13 +56,13 @@ def make(actor):
 
 
 @pytest.fixture
-def adopt(made, url, eventually):
+def adopt(declared, url, eventually):
     """`adopt(2)`: move so many messages; returns how many had each fate."""
 
-    def adopt(wanted=1, *, with_dead=False):
-        adopter = Adopter(url, [QUEUE], made, with_dead=with_dead)
+    def adopt(expected=1, *, with_dead=False):
+        adopter = Adopter(url, [QUEUE], declared, with_dead=with_dead)
         with adopting(adopter):
-            eventually(lambda: adopter.counts.total() >= wanted)
+            eventually(lambda: adopter.counts.total() >= expected)
         return dict(adopter.counts)
 
     return adopt
@@ -352,9 +352,9 @@ def test_more_than_are_in_hand_at_once_are_moved(stock, make, adopt, rows):
     assert {row["message_id"] for row in rows("schedule")} == {*wanted}
 
 
-def test_it_ends_when_its_queues_are_deleted(stock, url, make, made, eventually):
+def test_it_ends_when_its_queues_are_deleted(stock, url, make, declared, eventually):
     """Its user does that once the last sender is gone."""
-    with adopting(Adopter(url, [QUEUE], made, with_dead=False)) as (thread, said):
+    with adopting(Adopter(url, [QUEUE], declared, with_dead=False)) as (thread, said):
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             channel = connection.channel()
             for name in (QUEUE, dq_name(QUEUE)):
@@ -373,7 +373,7 @@ def count(channel, name):
 # The command
 
 
-def test_it_says_what_it_has_moved_and_records_it(stock, url, make, made, workshed, rows):
+def test_it_says_what_it_has_moved_and_records_it(stock, url, make, declared, workshed, rows):
     sent(stock, 1)
     sent(stock, 2, delay=60_000)
 
@@ -395,14 +395,14 @@ def test_it_says_what_it_has_moved_and_records_it(stock, url, make, made, worksh
         (lambda url: f"{url}-missing", QUEUE, 3, "no access to the virtual host"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(stock, url, made, workshed, change, queue, code, said):
+def test_what_cannot_be_meant_is_refused(stock, url, declared, workshed, change, queue, code, said):
     done = workshed("adopt", change(url), queue, *WORDS)
 
     assert done.code == code, done.err
     assert said in done.err
 
 
-def test_it_does_not_take_from_the_queues_of_workshed(vhost, made, workshed):
+def test_it_does_not_take_from_the_queues_of_workshed(vhost, declared, workshed):
     """They would be moved in a circle."""
     done = workshed("adopt", vhost, QUEUE, *WORDS)
 
@@ -411,7 +411,7 @@ def test_it_does_not_take_from_the_queues_of_workshed(vhost, made, workshed):
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_it_waits_until_dramatiqs_workers_are_gone(url, make, made, eventually, kind):
+def test_it_waits_until_dramatiqs_workers_are_gone(url, make, declared, eventually, kind):
     """After a kill one of them could get a message that is moved already, and run its job too."""
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
@@ -419,7 +419,7 @@ def test_it_waits_until_dramatiqs_workers_are_gone(url, make, made, eventually, 
             channel.queue_declare(name, durable=True, arguments={"x-queue-type": kind})
         channel.basic_publish("", QUEUE, Message(QUEUE, "make", (7,), {}, {}).encode())
         channel.basic_consume(QUEUE, print)
-        adopter = Adopter(url, [QUEUE], made, with_dead=False)
+        adopter = Adopter(url, [QUEUE], declared, with_dead=False)
         with adopting(adopter) as (_, said):
             eventually(lambda: any("default has other consumers" in line for line in said))
             assert adopter.counts.total() == 0
@@ -428,7 +428,7 @@ def test_it_waits_until_dramatiqs_workers_are_gone(url, make, made, eventually, 
 
 
 def test_after_an_error_whose_commit_is_unknown_nothing_is_stored_twice(
-    stock, url, make, made, eventually, rows, monkeypatch
+    stock, url, make, declared, eventually, rows, monkeypatch
 ):
     """PostgreSQL stored the first batch, and its answer was lost."""
     store, failures = AdoptionStore.store, iter([db.errors.OperationalError("lost")])
@@ -441,7 +441,7 @@ def test_after_an_error_whose_commit_is_unknown_nothing_is_stored_twice(
 
     monkeypatch.setattr(AdoptionStore, "store", lose_the_answer)
     sent(stock, 7)
-    adopter = Adopter(url, [QUEUE], made, with_dead=False)
+    adopter = Adopter(url, [QUEUE], declared, with_dead=False)
 
     with adopting(adopter) as (_, said):
         eventually(lambda: adopter.counts.total() == 1)

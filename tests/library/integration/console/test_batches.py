@@ -53,14 +53,14 @@ def test_a_batch_is_shown_with_its_callbacks_and_dead_jobs(workshed, make_batch,
     done = workshed("batches", "show", batch)
 
     assert done.code == 0
-    assert f"report told of {batch}, not sent" in " ".join(done.out.split())
+    assert f"report callback of {batch}, not sent" in " ".join(done.out.split())
     assert "dead job" in done.out
     found = workshed("batches", "show", batch, "--json").json
     assert (found["pending"], found["dead"], found["dead_jobs"]) == (1, 1, ["b"])
     assert [one["event"] for one in found["callbacks"]] == ["success"]
 
 
-@pytest.mark.parametrize("batch", ["nobody's", "00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("batch", ["stranger's", "00000000-0000-4000-8000-000000000000"])
 @pytest.mark.parametrize("command", ["show", "retry", "cancel"])
 def test_an_unknown_batch_is_reported(workshed, command, batch):
     done = workshed("batches", command, batch)

@@ -17,21 +17,24 @@ def channel(broker):
         yield connection.channel()
 
 
-def test_all_queues_are_as_declared(workshed, made, management):
+def test_all_queues_are_as_declared(workshed, declared, management):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared_queues)} queues exist as declared\n")
+    assert (done.code, done.out) == (
+        0,
+        f"{len(declared.declared_queues)} queues exist as declared\n",
+    )
 
 
-def test_without_the_management_api_it_reports_what_was_not_checked(workshed, made):
+def test_without_the_management_api_it_reports_what_was_not_checked(workshed, declared):
     done = workshed("broker", "check")
 
-    assert (done.code, done.out) == (0, f"{len(made.declared_queues)} queues exist\n")
+    assert (done.code, done.out) == (0, f"{len(declared.declared_queues)} queues exist\n")
     assert "Their arguments and bindings were not checked: export WORKSHED_MANAGEMENT" in done.err
 
 
 def test_a_queue_that_differs_is_reported_with_the_way_to_make_it_again(
-    workshed, made, management, channel
+    workshed, declared, management, channel
 ):
     channel.queue_delete("bulk")
     channel.queue_declare(
@@ -51,7 +54,7 @@ def test_a_queue_that_differs_is_reported_with_the_way_to_make_it_again(
 
 
 def test_a_queue_made_again_as_the_message_says_is_as_declared(
-    workshed, made, management, channel, servers
+    workshed, declared, management, channel, servers
 ):
     channel.queue_delete("bulk")
     channel.queue_declare("bulk", durable=True, arguments={"x-queue-type": "quorum"})
@@ -59,13 +62,13 @@ def test_a_queue_made_again_as_the_message_says_is_as_declared(
     words = said[said.index("rabbitmqctl") :].partition(" && ")[0].split()
 
     servers.rabbitmq.ctl(*words[1:])
-    made._declarer.clear()  # a command is a process of its own
+    declared._declarer.clear()  # a command is a process of its own
 
     assert workshed("broker", "setup").code == 0
     assert workshed("broker", "check").code == 0
 
 
-def test_a_missing_binding_is_reported(workshed, made, management, channel):
+def test_a_missing_binding_is_reported(workshed, declared, management, channel):
     """Messages to the queue come back as unroutable, and AMQP does not show why."""
     channel.queue_unbind("bulk", EXCHANGE, "bulk")
 
@@ -102,7 +105,7 @@ def test_rabbitmq_away(workshed, broker, monkeypatch):
     assert workshed("broker", "check").code == 3
 
 
-def test_the_management_api_away(workshed, made, env):
+def test_the_management_api_away(workshed, declared, env):
     env(MANAGEMENT_URL="http://ada:secret@127.0.0.1:9")
 
     done = workshed("broker", "check")

@@ -104,9 +104,9 @@ def test_all_sessions_of_a_user_are_ended(workshed, conn):
             limits=SessionLimits(timedelta(hours=1), timedelta(hours=1)),
         )
 
-    done = workshed("console", "logout", "olga", "nobody")
+    done = workshed("console", "logout", "olga", "stranger")
 
-    assert (done.code, done.out) == (0, "olga  ended 2 sessions\nnobody  not logged in\n")
+    assert (done.code, done.out) == (0, "olga  ended 2 sessions\nstranger  not logged in\n")
     assert "Within 5 s every console refuses their cookies" in done.err
     assert [row.user_name for row in console_sessions.list_sessions(conn, None, 10)] == ["rita"]
     assert workshed("console", "logout", "olga", "--json").json == [

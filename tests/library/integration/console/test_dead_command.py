@@ -35,7 +35,7 @@ def ids(conn):
 
 def test_the_latest_job_is_first_with_its_call_and_its_error(workshed, bury, conn):
     first, last = str(uuid4()), str(uuid4())
-    bury(first, actor="remind_somebody_who_never_came_back", error=TimeoutError("no"))
+    bury(first, actor="remind_customer_who_never_came_back", error=TimeoutError("no"))
     conn.execute("UPDATE workshed.dead SET died_at = died_at - interval '2 hours'")
     bury(last)
 
@@ -268,18 +268,18 @@ def test_without_a_terminal_yes_is_required(workshed, bury, conn, verb):
 
 
 @pytest.mark.parametrize(
-    ("verb", "done", "notes"),
+    ("verb", "outcome_text", "notes"),
     [("retry", "retried", ""), ("discard", "discarded", "It can then no longer be retried.\n")],
 )
 def test_a_dry_run_shows_exactly_what_would_happen_and_changes_nothing(
-    workshed, bury, conn, verb, done, notes
+    workshed, bury, conn, verb, outcome_text, notes
 ):
     bury("a")
 
     tried = workshed("dead", verb, "a", "--dry-run")
 
-    assert (tried.code, tried.out) == (0, f"a  would be {done}\n")
-    assert tried.err == f"{notes}1 job would be {done}.\n"
+    assert (tried.code, tried.out) == (0, f"a  would be {outcome_text}\n")
+    assert tried.err == f"{notes}1 job would be {outcome_text}.\n"
     assert ids(conn) == {"a"}
     assert schedule.list_scheduled(conn) == []
     assert attempts.list_job_attempts(conn, "a") == []

@@ -28,7 +28,7 @@ def package(broker, tmp_path, monkeypatch):
         "def close_order(order_id): ...\n"
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
         "def label(code: str, copies: 'int | None' = None, *sizes: int,"
-        " spots: list[float] = [], unknown: 'Nobody' = 0): ...\n"
+        " spots: list[float] = [], unknown: 'Stranger' = 0): ...\n"
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
         "def stamp(code: str, copies: int | None = None, *, spots: list[float] = []): ...\n"
     )
@@ -168,14 +168,14 @@ def test_without_import_the_actors_of_the_app_are_used(package, workshed, monkey
         (Path.cwd() / "its_app.py").write_text("from workshed import App\napp = App()\n")
         sys.modules.pop("its_app")
         get_app.cache_clear()
-        refused = workshed("enqueue", "nobody")
+        refused = workshed("enqueue", "stranger")
     finally:
         get_app.cache_clear()
         sys.modules.pop("its_app", None)
 
     assert done.code == 0, done.err
     assert refused.code == 5
-    assert "no actor 'nobody' here: no module was imported" in refused.err
+    assert "no actor 'stranger' here: no module was imported" in refused.err
 
 
 # Refused commands

@@ -19,8 +19,8 @@ def _database(database):
     """Every command here uses the database of the test."""
 
 
-def ids(done):
-    return [run["message_id"] for run in done.json]
+def ids(result):
+    return [run["message_id"] for run in result.json]
 
 
 # workshed jobs

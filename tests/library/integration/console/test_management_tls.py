@@ -44,13 +44,13 @@ def ask(management):
 def refusal(ask):
     """`refusal(url)`: the text of its error, which never contains the password."""
 
-    def told(url):
+    def find_problems(url):
         with pytest.raises(ManagementError) as error:
             ask(url)
         assert urlsplit(url).password not in str(error.value)
         return str(error.value)
 
-    return told
+    return find_problems
 
 
 def test_a_server_with_a_certificate_of_a_private_authority_is_accepted(url, ca, ask, broker):

@@ -43,8 +43,8 @@ VERSIONS = {re.compile(r"\d+(?:\.\d+)+"): "VERSION"}
 
 
 @pytest.fixture
-def channel(made):
-    with topology.open_connection(made.urls) as connection:
+def channel(declared):
+    with topology.open_connection(declared.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         yield channel
@@ -59,7 +59,7 @@ def three_died(bury):
 
 
 def test_the_doctor_with_a_worker_that_is_stopped(
-    made, management, mail_server, three_died, rabbitmq, tmp_path, eventually
+    declared, management, mail_server, three_died, rabbitmq, tmp_path, eventually
 ):
     (tmp_path / "note_jobs.py").write_text(NOTE)
     run = shell(tmp_path, WORKSHED_APP="")  # a project without an App
@@ -70,7 +70,7 @@ def test_the_doctor_with_a_worker_that_is_stopped(
 
 
 @pytest.fixture
-def shop_actors(made, actor, tmp_path, monkeypatch):
+def shop_actors(declared, actor, tmp_path, monkeypatch):
     """The module of README."""
     for name, text in SHOP.items():
         (tmp_path / name).write_text(text)
@@ -156,7 +156,7 @@ def test_workers(broker, conn):
     follow(WORKERS)
 
 
-def test_a_queue_that_differs_is_named(made, management, channel):
+def test_a_queue_that_differs_is_named(declared, management, channel):
     channel.queue_delete("bulk")
     channel.queue_declare("bulk", durable=True, arguments={"x-queue-type": "quorum"})
     channel.queue_bind("bulk", EXCHANGE, "bulk")

@@ -35,17 +35,17 @@ def note(conn):
 
 
 @pytest.fixture
-def made(conn, note):
+def created_run(conn, note):
     """A run that was created an hour ago; its message id."""
     note()
     return periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
 
 @pytest.fixture
-def sent(conn, made):
+def sent(conn, created_run):
     """A run whose message RabbitMQ has."""
     conn.execute("DELETE FROM workshed.schedule")
-    return made
+    return created_run
 
 
 def outcome(workshed):
@@ -136,7 +136,7 @@ def test_a_run_that_succeeded(workshed, sent, conn):
     assert outcome(workshed) == "succeeded"
 
 
-def test_a_run_that_waits_for_its_relay(workshed, made):
+def test_a_run_that_waits_for_its_relay(workshed, created_run):
     assert outcome(workshed) == "scheduled"
 
 

@@ -40,7 +40,7 @@ def examined():
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_the_doctor_looks_for_our_queues(made, examined, management, channel, env, named):
+def test_the_doctor_looks_for_our_queues(declared, examined, management, channel, env, named):
     """Without a URL of the management API it uses AMQP."""
     if not named:
         env(MANAGEMENT_URL="")
@@ -52,7 +52,7 @@ def test_the_doctor_looks_for_our_queues(made, examined, management, channel, en
     assert finding.message == "missing: shop.low"
 
 
-def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(made, examined, env):
+def test_the_doctor_looks_for_our_queues_if_a_setting_cannot_be_read(declared, examined, env):
     env(PUBLISH_TIMEOUT="soon")
 
     assert examined("queues")[0].message == "8 queues exist"
@@ -96,7 +96,7 @@ def test_the_rights_of_an_account_are_those_to_our_queues(
 
 
 def test_the_doctor_names_programs_that_share_our_queue(
-    made, examined, management, channel, eventually
+    declared, examined, management, channel, eventually
 ):
     """It does not name those that consume the queue of the other program."""
 
@@ -124,7 +124,7 @@ def test_a_link_leads_to_our_queue_in_the_ui(broker, management):
 
 
 def test_the_doctor_and_commands_count_messages_in_our_dead_queue(
-    made, workshed, examined, channel, rabbitmq, eventually
+    declared, workshed, examined, channel, rabbitmq, eventually
 ):
     channel.queue_declare("default.dead", durable=True)
     for name, many in (("default.dead", 1), (f"{PREFIX}default.dead", 2)):

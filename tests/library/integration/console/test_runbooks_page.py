@@ -47,11 +47,11 @@ CURL = {
 
 
 @pytest.fixture
-def lay(made, rabbitmq, eventually):
+def lay(declared, rabbitmq, eventually):
     """`lay("low")`: put a message into a queue that nothing consumes."""
 
     def lay(queue):
-        with topology.open_connection(made.urls) as connection:
+        with topology.open_connection(declared.urls) as connection:
             connection.channel().basic_publish("", queue, b"x")
         eventually(lambda: rabbitmq.depth(queue) == 1)
 
@@ -59,7 +59,7 @@ def lay(made, rabbitmq, eventually):
 
 
 @pytest.fixture
-def modules(made, actor, tmp_path, monkeypatch):
+def modules(declared, actor, tmp_path, monkeypatch):
     """The modules of README and of docs/periodic.md can be imported."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
@@ -70,7 +70,7 @@ def modules(made, actor, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def short_of_memory(alarm, made, eventually, management):
+def short_of_memory(alarm, declared, eventually, management):
     """RabbitMQ is short of memory, and reports it."""
     with alarm("memory"):
         eventually(lambda: management.ask("GET", "nodes")[0].get("mem_alarm"))
@@ -96,14 +96,14 @@ def test_relays_lag(conn, store, short_of_memory):
     follow(LAG)
 
 
-def test_no_relay_is_running(made, conn, store):
+def test_no_relay_is_running(declared, conn, store):
     store(str(uuid4()), due="-39 s", actor="send_invoice")
     conn.execute("UPDATE workshed.schedule SET body = replace(body, '[7]', '[9]')")
 
     follow(GONE)
 
 
-def test_jobs_died(made, bury):
+def test_jobs_died(declared, bury):
     for _ in range(3):
         bury(str(uuid4()), actor="send_invoice", error=TimeoutError("no"))
 
@@ -153,7 +153,7 @@ def test_no_clock_ticks(note, conn):
     follow(SILENT)
 
 
-def test_a_run_is_not_created(made, note, conn):
+def test_a_run_is_not_created(declared, note, conn):
     note("count_orders_2")
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = workshed.now() - interval '5 min'")
 

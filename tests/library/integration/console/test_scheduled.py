@@ -44,7 +44,7 @@ def test_a_misspelt_queue_is_named(workshed, store, command):
 
 def test_the_next_due_job_is_first_with_its_call_and_its_time(workshed, store):
     later, sooner = str(uuid4()), str(uuid4())
-    store(later, due="3 days", actor="remind_somebody_who_never_came_back", queue="bulk")
+    store(later, due="3 days", actor="remind_customer_who_never_came_back", queue="bulk")
     store(sooner, due="2 hours")
 
     done = workshed("scheduled")

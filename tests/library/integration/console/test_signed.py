@@ -83,7 +83,7 @@ def test_a_message_that_is_put_back_is_signed_again_with_the_newest_key(
 
 
 @pytest.mark.parametrize("headers", [{}, signed(dramatiq.Message("default", "x", (), {}, {}))])
-def test_what_somebody_laid_there_is_not_signed_by_putting_it_back(
+def test_what_a_stranger_published_there_is_not_signed_by_putting_it_back(
     workshed, lay, message, rabbitmq, broker, eventually, headers
 ):
     """Anyone who may publish can put a message into a dead queue, and wait for an operator."""

@@ -91,6 +91,6 @@ def test_a_key_is_released_by_hand(workshed, lock, conn):
 
 
 def test_an_unknown_key_is_reported(workshed):
-    done = workshed("unique", "release", "nobody", "--yes")
+    done = workshed("unique", "release", "stranger", "--yes")
 
-    assert (done.code, done.out) == (5, "nobody  unknown\n")
+    assert (done.code, done.out) == (5, "stranger  unknown\n")

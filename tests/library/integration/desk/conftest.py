@@ -61,7 +61,7 @@ class Browser:
         kind = "application/x-www-form-urlencoded"
         return self.client.post(path, content=content, headers={"content-type": kind, **headers})
 
-    def done(self, path, fields=()):
+    def submit(self, path, fields=()):
         """Press a button; return the message on the next page."""
         answer = self.post(path, fields)
         assert answer.status_code == 303, answer.text

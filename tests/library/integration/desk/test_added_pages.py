@@ -63,7 +63,7 @@ def test_a_page_whose_schema_is_missing_is_missing_too(reader):
 
 
 def test_an_action_is_for_operators_with_a_token_and_is_audited(operator, reader, conn):
-    assert operator.done("/parrot/say", {"word": "<b>"}) == "It was said."
+    assert operator.submit("/parrot/say", {"word": "<b>"}) == "It was said."
     assert "<li>&lt;b&gt;</li>" in operator.get("/parrot").text
     noted = conn.execute(
         "SELECT performed_by, action FROM workshed.audit WHERE action LIKE 'parrot%'"

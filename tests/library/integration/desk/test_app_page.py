@@ -87,7 +87,7 @@ def test_its_page_and_its_button(operator, reader):
     assert reader.json("/stock")["articles"][0] == {"name": "cups", "amount": 2}
     assert "cups: 2" in reader.get("/stock").text
 
-    assert operator.done("/stock/restock", {"name": "cups"}) == "10 more of cups."
+    assert operator.submit("/stock/restock", {"name": "cups"}) == "10 more of cups."
 
     assert "cups: 12" in reader.get("/stock").text
     assert reader.post("/stock/restock", {"name": "cups"}).status_code == 403

@@ -6,11 +6,11 @@ import pytest
 from workshed.jobs.control import audit
 
 
-def noted(conn, who="olga", action="dead.retry", count=3):
+def noted(conn, user_name="olga", action="dead.retry", count=3):
     """Record an entry."""
     return audit.record_entry(
         conn,
-        performed_by=who,
+        performed_by=user_name,
         action=action,
         details={"id": ["1"]},
         count=count,
@@ -21,7 +21,7 @@ def noted(conn, who="olga", action="dead.retry", count=3):
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE workshed.audit SET performed_by = 'nobody'",
+        "UPDATE workshed.audit SET performed_by = 'stranger'",
         "DELETE FROM workshed.audit",
         "DELETE FROM workshed.audit WHERE false",
         "TRUNCATE workshed.audit",
@@ -38,7 +38,7 @@ def test_nothing_that_was_written_is_changed(conn, change):
 
 def test_entries_are_found_by_person_and_by_action(reader, conn):
     noted(conn)
-    noted(conn, who="rita")
+    noted(conn, user_name="rita")
     noted(conn, action="queues.pause")
 
     everything = reader.json("/audit")["entries"]

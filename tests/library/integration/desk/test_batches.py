@@ -111,8 +111,8 @@ def test_a_sent_callback_is_a_job(operator, make_batch, conn):
     found = operator.json(f"/batch?id={batch}")
 
     assert found["callbacks"][0]["sent_at"]
-    told = quoted(f"told of {batch}")
-    assert f'<a href="/job?id={told}">report</a>' in operator.get(f"/batch?id={batch}").text
+    job_id = quoted(f"callback of {batch}")
+    assert f'<a href="/job?id={job_id}">report</a>' in operator.get(f"/batch?id={batch}").text
 
 
 def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
@@ -131,7 +131,7 @@ def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
     assert "No such jobs in this batch" in operator.get(f"/batch?id={batch}&state=dead").text
 
 
-@pytest.mark.parametrize("batch", ["", "nobody's", "00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("batch", ["", "stranger's", "00000000-0000-4000-8000-000000000000"])
 def test_an_unknown_batch_is_not_found(operator, batch):
     assert operator.get(f"/batch?id={quoted(batch)}").status_code == 404
     assert operator.post("/batches/retry", {"id": batch}).status_code == 404
@@ -162,7 +162,7 @@ def test_dead_jobs_of_a_batch_are_retried_after_a_confirmation(operator, make_ba
     assert progress.get_progress(conn, batch).dead == 2
     assert audit.list_entries(conn) == []
 
-    said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
+    said = operator.submit("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "a: retried; b: cannot be read."
     assert progress.get_progress(conn, batch).dead == 1
@@ -179,14 +179,14 @@ def test_the_page_says_how_many_of_many_dead_jobs_are_left(
     dies("a")
     dies("b")
 
-    said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
+    said = operator.submit("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "a: retried. 1 more remains for another click."
     assert progress.get_progress(conn, batch).dead == 1
 
 
 def test_a_batch_without_dead_jobs_says_so(operator, make_batch):
-    said = operator.done("/batches/retry", {"id": make_batch("a")})
+    said = operator.submit("/batches/retry", {"id": make_batch("a")})
 
     assert said == "None of its jobs are dead."
 
@@ -202,7 +202,7 @@ def test_a_batch_is_cancelled_after_a_confirmation(operator, make_batch, conn):
     assert progress.get_progress(conn, batch).state == "running"
     assert audit.list_entries(conn) == []
 
-    said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
+    said = operator.submit("/batches/cancel", {"id": batch, "sure": "yes"})
 
     assert said.startswith(f"{batch}: cancelled; 2 jobs had not ended.")
     assert progress.get_progress(conn, batch).state == "cancelling"

@@ -18,7 +18,7 @@ from workshed.settings import settings
 
 
 def refuse():
-    raise ConnectionRefusedError("nobody listens")
+    raise ConnectionRefusedError("no server listens")
 
 
 def failed(function=refuse):
@@ -48,7 +48,7 @@ def bury(conn):
             "attempt": 3,
             "queue": "default",
             "body": orjson.dumps(fields),
-            "reason": "failed 3 times: ConnectionRefusedError: nobody listens",
+            "reason": "failed 3 times: ConnectionRefusedError: no server listens",
             "error": failed(),
         }
         dead_jobs.add_dead_job(conn, message_id=message_id, actor=actor, **{**usual, **changes})
@@ -74,7 +74,7 @@ def ids(conn):
     return {row.message_id for row in dead_jobs.list_dead_jobs(conn)}
 
 
-def asked(answer):
+def read_question(answer):
     """Return the question of a page, and the fields of its form."""
     assert answer.status_code == 200, answer.text
     said = re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", answer.text, re.DOTALL)[1]
@@ -130,7 +130,7 @@ def test_dead_jobs_are_grouped_by_error_actor_and_place(operator, bury, die_at, 
 
 
 def refuse_elsewhere():
-    raise ConnectionRefusedError("nobody listens")
+    raise ConnectionRefusedError("no server listens")
 
 
 def test_the_page_of_a_group_has_its_jobs_alone(operator, bury):
@@ -240,10 +240,10 @@ def test_secrets_are_not_shown(operator, bury, conn):
     )
     bury("a", args=["s3cret"])
 
-    page, told = operator.get("/dead").text, operator.json("/dead")
+    page, data = operator.get("/dead").text, operator.json("/dead")
 
-    assert "s3cret" not in page + str(told)
-    assert told["jobs"][0]["message_id"] == "a"
+    assert "s3cret" not in page + str(data)
+    assert data["jobs"][0]["message_id"] == "a"
 
 
 def test_text_from_outside_is_escaped(operator, bury):
@@ -275,7 +275,9 @@ def test_a_single_job_is_retried_without_a_question(operator, bury, conn):
     bury("a")
     bury("b")
 
-    said = operator.done("/dead/retry", [("id", "b"), ("one", "a"), ("back", "/dead?actor=greet")])
+    said = operator.submit(
+        "/dead/retry", [("id", "b"), ("one", "a"), ("back", "/dead?actor=greet")]
+    )
 
     assert said == "a: retried."
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["a"]
@@ -290,12 +292,12 @@ def test_a_group_is_retried_after_a_confirmation(operator, bury, conn):
         bury(name)
     bury("other", actor="wave")
 
-    said, again = asked(operator.post("/dead/retry", GROUP))
+    said, again = read_question(operator.post("/dead/retry", GROUP))
 
     assert said == "This would retry 3 jobs."
     assert len(ids(conn)) == 4
     assert (schedule.list_scheduled(conn), audit.list_entries(conn)) == ([], [])
-    assert operator.done("/dead/retry", again) == "a: retried; b: retried; c: retried."
+    assert operator.submit("/dead/retry", again) == "a: retried; b: retried; c: retried."
     assert ids(conn) == {"other"}
     [entry] = audit.list_entries(conn)
     assert entry.details == {"all": True, "error": "ConnectionRefusedError", "actor": "greet"}
@@ -318,10 +320,10 @@ def test_a_group_is_retried_in_the_queues_that_the_page_has_shown(operator, bury
     bury("c")
     [group] = operator.json("/dead?queue=bul")["groups"]
 
-    said, again = asked(operator.post("/dead/retry", group["query"] | {"every": "yes"}))
+    said, again = read_question(operator.post("/dead/retry", group["query"] | {"every": "yes"}))
 
     assert said == f"This would retry {group['count']} jobs."
-    assert operator.done("/dead/retry", again) == "a: retried; b: retried."
+    assert operator.submit("/dead/retry", again) == "a: retried; b: retried."
     assert ids(conn) == {"c"}
 
 
@@ -355,10 +357,10 @@ def test_a_wrong_field_of_a_form_changes_nothing(operator, bury, conn, path, wro
 
 def test_a_job_that_dies_while_a_person_decides_is_not_included(operator, bury, conn):
     bury("a")
-    _, again = asked(operator.post("/dead/discard", GROUP))
+    _, again = read_question(operator.post("/dead/discard", GROUP))
     bury("later")
 
-    operator.done("/dead/discard", again)
+    operator.submit("/dead/discard", again)
 
     assert ids(conn) == {"later"}
 
@@ -373,7 +375,7 @@ def test_jobs_that_would_wait_for_their_key_are_counted(operator, bury, conn):
     bury("its own", key="mine")
     bury("without")
 
-    said, _ = asked(operator.post("/dead/retry", GROUP))
+    said, _ = read_question(operator.post("/dead/retry", GROUP))
 
     assert said == (
         "This would retry 5 jobs. 2 of 5 jobs have a unique key that another job holds: "
@@ -386,7 +388,7 @@ def test_an_expired_key_makes_no_job_wait(operator, bury, conn):
     conn.execute("UPDATE workshed.unique_locks SET expires_at = workshed.now()")
     bury("a", key="k")
 
-    said, _ = asked(operator.post("/dead/retry", GROUP))
+    said, _ = read_question(operator.post("/dead/retry", GROUP))
 
     assert said == "This would retry 1 job."
 
@@ -396,10 +398,10 @@ def test_an_unreadable_job_is_counted_and_stays(operator, bury, conn):
     bury("b", body=b"nonsense")
     chosen = [("id", "a"), ("id", "b"), ("id", "gone")]
 
-    said, again = asked(operator.post("/dead/retry", chosen))
+    said, again = read_question(operator.post("/dead/retry", chosen))
 
     assert said == "This would retry 1 job. 1 job cannot be read and stays dead."
-    assert operator.done("/dead/retry", again) == (
+    assert operator.submit("/dead/retry", again) == (
         "a: retried; b: cannot be read; gone: no longer dead."
     )
     assert ids(conn) == {"b"}
@@ -413,10 +415,10 @@ def test_only_a_limited_number_is_retried_at_once(operator, bury, conn, monkeypa
     for name in ("a", "b", "c"):
         bury(name)
 
-    said, again = asked(operator.post("/dead/retry", GROUP))
+    said, again = read_question(operator.post("/dead/retry", GROUP))
 
     assert said == "This would retry 2 jobs. 1 more remains for another click."
-    assert operator.done("/dead/retry", again) == (
+    assert operator.submit("/dead/retry", again) == (
         "a: retried; b: retried. 1 more remains for another click."
     )
     assert ids(conn) == {"c"}
@@ -430,7 +432,7 @@ def test_an_id_of_any_characters_names_only_that_job(operator, bury, conn):
 
     page = operator.get("/dead").text
     [value] = re.findall(r'type="checkbox" name="id" value="([^"]*a\x1b[^"]*)"', page)
-    operator.done("/dead/retry", {"id": html.unescape(value)})
+    operator.submit("/dead/retry", {"id": html.unescape(value)})
 
     assert ids(conn) == {"b"}
 
@@ -441,11 +443,11 @@ def test_an_id_of_any_characters_names_only_that_job(operator, bury, conn):
 def test_a_single_job_is_discarded_after_a_confirmation(operator, bury, conn):
     bury("a")
 
-    said, again = asked(operator.post("/dead/discard", {"one": "a"}))
+    said, again = read_question(operator.post("/dead/discard", {"one": "a"}))
 
     assert said == "This would discard 1 job. It can then no longer be retried."
     assert ids(conn) == {"a"}
-    assert operator.done("/dead/discard", again) == "a: discarded."
+    assert operator.submit("/dead/discard", again) == "a: discarded."
     assert ids(conn) == set()
     [attempt] = attempts.list_job_attempts(conn, "a")
     assert (attempt.outcome, attempt.reason) == ("discarded", "by olga on the console")
@@ -455,8 +457,8 @@ def test_ticked_jobs_are_discarded(operator, bury, conn):
     for name in ("a", "b", "c"):
         bury(name)
 
-    said, again = asked(operator.post("/dead/discard", [("id", "a"), ("id", "c")]))
-    operator.done("/dead/discard", again)
+    said, again = read_question(operator.post("/dead/discard", [("id", "a"), ("id", "c")]))
+    operator.submit("/dead/discard", again)
 
     assert said == "This would discard 2 jobs. They can then no longer be retried."
     assert ids(conn) == {"b"}

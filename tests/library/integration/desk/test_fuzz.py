@@ -195,9 +195,9 @@ def request(rng, visitor):
     return method, path, joined(pairs(rng, 5), rng), headers, body
 
 
-def check(visitor, asked, answer):
+def check(visitor, sent, answer):
     """Assert what holds for every answer."""
-    method, path = asked[:2]
+    method, path = sent[:2]
     kind = answer.header("content-type").partition(";")[0]
     if answer.status >= 500:
         assert answer.status == 503
@@ -250,9 +250,9 @@ def test_no_request_breaks_the_console(visit, acted, lane, seed, name):
         assert acted() == before
 
 
-def is_endless(visitor, asked):
+def is_endless(visitor, sent):
     """Return whether a request would open a live page, or end the session of the visitor."""
-    method, path = asked[0], asked[1].rstrip("\n")  # which a route ignores
+    method, path = sent[0], sent[1].rstrip("\n")  # which a route ignores
     is_live = path == "/live" and method in ("GET", "HEAD")
     return visitor.name is not None and (is_live or (path, method) == ("/logout", "POST"))
 

@@ -38,12 +38,12 @@ def test_a_stranger_sees_no_page(browsers, page):
     stranger = browsers()
 
     shown = stranger.get(page.path)
-    told = stranger.client.get(f"{page.path.rstrip('/') or '/overview'}.json")
+    json_answer = stranger.client.get(f"{page.path.rstrip('/') or '/overview'}.json")
 
     assert shown.status_code == 303
     assert shown.headers["location"].startswith("/login?next=")
-    assert told.status_code == 401
-    assert [*told.json()] == ["error", "status"]
+    assert json_answer.status_code == 401
+    assert [*json_answer.json()] == ["error", "status"]
 
 
 @pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
@@ -51,11 +51,11 @@ def test_without_a_login_nothing_is_downloaded(browsers, download):
     stranger = browsers()
 
     shown = stranger.get(f"{download.path}?id=1")
-    told = stranger.client.get(download.path, headers={"accept": "application/json"})
+    json_answer = stranger.client.get(download.path, headers={"accept": "application/json"})
 
     assert shown.status_code == 303
     assert shown.headers["location"].startswith("/login?next=")
-    assert told.status_code == 401
+    assert json_answer.status_code == 401
 
 
 @pytest.mark.parametrize("download", list_downloads(), ids=lambda download: download.path)
@@ -203,7 +203,7 @@ def test_the_login_leads_to_the_page_that_was_requested(browsers):
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "expected",
     [
         "//evil.example",
         "///evil.example",
@@ -224,9 +224,9 @@ def test_the_login_leads_to_the_page_that_was_requested(browsers):
         "/\u2028",
     ],
 )
-def test_the_login_leads_to_no_other_site(browsers, wanted):
+def test_the_login_leads_to_no_other_site(browsers, expected):
     someone = browsers()
-    fields = {"name": "olga", "password": "correct horse battery", "next": wanted}
+    fields = {"name": "olga", "password": "correct horse battery", "next": expected}
 
     answer = someone.post("/login", fields, csrf=someone.csrf("/login"))
 

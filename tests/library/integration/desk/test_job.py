@@ -29,8 +29,8 @@ def audit(conn):
     return lambda: conn.execute("SELECT action, count FROM workshed.audit ORDER BY id").fetchall()
 
 
-def whats(shown):
-    return [event["what"] for event in shown["timeline"]]
+def whats(page_data):
+    return [event["what"] for event in page_data["timeline"]]
 
 
 def attempt(conn, message_id, **fields):
@@ -283,7 +283,7 @@ def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
     store("a", due="1 hour")
     assert 'action="/job/run"' in operator.get("/job?id=a").text
 
-    said = operator.done("/job/run", {"id": "a"})
+    said = operator.submit("/job/run", {"id": "a"})
 
     assert said == "a: moved. Due now."
     assert operator.json("/job?id=a")["state"] == "scheduled"
@@ -296,7 +296,7 @@ def test_a_waiting_job_can_be_made_due_now(operator, store, conn, audit):
 def test_a_job_on_its_way_is_left_alone(operator, store, audit):
     store("a", reason="outbox_lease")
 
-    assert operator.done("/job/run", {"id": "a"}) == "a: on its way."
+    assert operator.submit("/job/run", {"id": "a"}) == "a: on its way."
     assert audit() == [("scheduled.run", 0)]
 
 
@@ -315,7 +315,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
 def test_a_cancelled_job_is_deleted(operator, store, conn, audit):
     store("a")
 
-    said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
+    said = operator.submit("/job/cancel", {"id": "a", "sure": "yes"})
 
     assert said == "a: deleted."
     assert schedule.list_scheduled(conn) == []
@@ -327,7 +327,7 @@ def test_a_running_job_is_asked_to_stop(operator, runs_now, conn):
     runs_now([job("a")])
 
     asked = operator.post("/job/cancel", {"id": "a"}).text
-    said = operator.done("/job/cancel", {"id": "a", "sure": "yes"})
+    said = operator.submit("/job/cancel", {"id": "a", "sure": "yes"})
 
     assert "It is running; it would be asked to stop" in asked
     assert "asked to stop within 2 s" in said
@@ -348,7 +348,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
     bury("a")
     assert 'action="/job/retry"' in operator.get("/job?id=a").text
 
-    said = operator.done("/job/retry", {"id": "a"})
+    said = operator.submit("/job/retry", {"id": "a"})
 
     assert said == "a: retried."
     assert operator.json("/job?id=a")["state"] == "scheduled"

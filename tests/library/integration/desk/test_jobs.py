@@ -26,7 +26,7 @@ SINCE = datetime.now(UTC) - timedelta(minutes=5)
 def runs_now(conn):
     """`runs_now([{"message_id": …}])`: the running jobs that a worker reported at its last beat."""
 
-    def say(told, beat="0 s"):
+    def say(running, beat="0 s"):
         process = WorkerIdentity(uuid4(), "web-1", 77, 8, "r5")
         workers.record_heartbeat(conn, process, 1, [])
         query = """
@@ -34,7 +34,7 @@ def runs_now(conn):
                SET running = %s::jsonb, beat_at = workshed.now() - %s::interval
              WHERE id = %s
         """
-        conn.execute(query, (json.dumps(told), beat, process.id))
+        conn.execute(query, (json.dumps(running), beat, process.id))
 
     return say
 
@@ -60,15 +60,15 @@ def job(message_id, **fields):
     return {"message_id": message_id, **usual, **fields}
 
 
-def ids(shown):
-    return [run["message_id"] for run in shown["runs"]]
+def ids(page_data):
+    return [run["message_id"] for run in page_data["runs"]]
 
 
 def test_without_a_run_the_page_shows_how_to_make_one(operator):
     text = operator.get("/jobs").text
 
     assert "workshed enqueue NAME" in text
-    assert "No matching runs" in operator.get("/jobs?actor=nobody").text
+    assert "No matching runs" in operator.get("/jobs?actor=stranger").text
     assert "No such job is running" in operator.get("/jobs?state=running").text
 
 
@@ -182,7 +182,7 @@ def test_a_wrong_position_is_reported_without_a_field(operator):
 
 
 @pytest.mark.parametrize(
-    ("query", "shown"),
+    ("query", "page_data"),
     [
         ("actor=ship", ["ship"]),
         ("actor=sh", ["ship"]),
@@ -201,7 +201,7 @@ def test_a_wrong_position_is_reported_without_a_field(operator):
     ],
 )
 def test_a_name_is_found_by_its_beginning_unless_it_is_one_itself(
-    operator, ran, known, query, shown
+    operator, ran, known, query, page_data
 ):
     """A link to an actor shows its runs alone, although others begin with its name."""
     for actor in ("charge", "charge_card", "charge_refund", "ship", "removed"):
@@ -211,7 +211,7 @@ def test_a_name_is_found_by_its_beginning_unless_it_is_one_itself(
     ran("qualified", outcome="retry", error_class="shop.GatewayError")
     ran("old", outcome="dead", error_class="OldError")
 
-    assert ids(operator.json(f"/jobs?{query}")) == shown
+    assert ids(operator.json(f"/jobs?{query}")) == page_data
 
 
 def test_an_error_class_that_is_not_suggested_is_found(operator, ran, monkeypatch):

@@ -341,9 +341,9 @@ class Pages:
 
     async def find_user(self, _, *, is_use):
         assert not is_use, "an open page is no use of a session"
-        return self.who
+        return self.user
 
-    who = Who("olga", "operator")
+    user = Who("olga", "operator")
 
     def add(self, line):
         lines = [line, *self.feed.lines]
@@ -352,7 +352,7 @@ class Pages:
         self.feed.version += 1
 
     def stream(self):
-        return self.streams._stream(None, None, self.who, {})
+        return self.streams._stream(None, None, self.user, {})
 
 
 def test_a_slow_browser_misses_versions_and_still_has_the_right_page(monkeypatch):
@@ -380,7 +380,7 @@ def test_a_user_whose_role_has_changed_is_sent_nothing_more(monkeypatch):
         pages = Pages(monkeypatch)
         events = pages.stream()
         await anext(events)
-        pages.who = Who("olga", "reader")
+        pages.user = Who("olga", "reader")
         return [event async for event in events]
 
     assert [event.event for event in asyncio.run(follow())] == ["page"]

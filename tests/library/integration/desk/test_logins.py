@@ -46,7 +46,7 @@ def besieged(at):
 def test_a_wrong_password_is_refused(browsers):
     someone = browsers()
 
-    answers = [someone.log_in("olga", "wrong"), someone.log_in("nobody"), someone.log_in("", "")]
+    answers = [someone.log_in("olga", "wrong"), someone.log_in("stranger"), someone.log_in("", "")]
 
     assert [answer.status_code for answer in answers] == [401, 401, 401]
     assert len({answer.text.split("csrf")[0] for answer in answers}) == 1

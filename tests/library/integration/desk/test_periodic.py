@@ -72,7 +72,7 @@ def test_a_job_that_no_worker_has_is_not_planned(operator, note, silent):
 def test_a_run_is_created_now(operator, note, conn):
     note()
 
-    said = operator.done("/periodic/run", {"name": "report"})
+    said = operator.submit("/periodic/run", {"name": "report"})
 
     [row] = schedule.list_scheduled(conn)
     assert said == f"report: sent as {row.message_id}."
@@ -85,7 +85,7 @@ def test_a_run_that_a_unique_key_holds_up_says_so(operator, note, conn):
     note(unique_key="report")
     holder = periodic_runs.create_run(conn, "report", database_now(conn) - HOUR, "clock").message_id
 
-    said = operator.done("/periodic/run", {"name": "report"})
+    said = operator.submit("/periodic/run", {"name": "report"})
 
     assert said == f"report: job {holder} holds its unique key."
     assert len(schedule.list_scheduled(conn)) == 1
@@ -97,21 +97,21 @@ def test_a_run_that_no_worker_has_waits_for_one(operator, note, silent):
     note()
     silent()
 
-    assert "waits for a worker that has it" in operator.done("/periodic/run", {"name": "report"})
+    assert "waits for a worker that has it" in operator.submit("/periodic/run", {"name": "report"})
 
 
 def test_a_job_is_paused_until_it_is_resumed(operator, note, conn):
     note()
 
-    paused = operator.done("/periodic/pause", {"name": "report"})
+    paused = operator.submit("/periodic/pause", {"name": "report"})
     assert paused.startswith("report: paused.")
     assert operator.json("/periodic")["jobs"][0]["state"] == "paused"
     assert 'aria-label="Resume report"' in operator.get("/periodic").text
     conn.execute("UPDATE workshed.periodic_jobs SET next_at = next_at - interval '3 days'")
 
-    assert operator.done("/periodic/resume", {"name": "report"}).startswith("report: resumed.")
+    assert operator.submit("/periodic/resume", {"name": "report"}).startswith("report: resumed.")
     assert periodic_jobs.list_due(conn) == []
-    assert operator.done("/periodic/resume", {"name": "report"}) == "report: was not paused."
+    assert operator.submit("/periodic/resume", {"name": "report"}) == "report: was not paused."
     assert [entry.action for entry in audit.list_entries(conn)] == [
         "periodic.resume",
         "periodic.resume",

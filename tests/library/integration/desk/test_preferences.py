@@ -10,23 +10,23 @@ DARK = {"theme": "dark", "zone": "utc", "density": "dense", "keys": "off"}
 DEFAULTS = {"theme": "system", "zone": "local", "density": "comfortable", "keys": "on"}
 
 
-def shown(answer):
+def read_preferences(answer):
     """Return the preferences of a page."""
     (tag,) = re.findall(r"<html [^>]*>", answer.text)
     return dict(re.findall(r'data-(\w+)="(\w+)"', tag))
 
 
 def test_without_a_choice_there_are_defaults(operator):
-    assert shown(operator.get("/")) == DEFAULTS
+    assert read_preferences(operator.get("/")) == DEFAULTS
 
 
 def test_each_page_follows_them(operator):
     answer = operator.post("/preferences", DARK)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/preferences")
-    assert shown(operator.get("/")) == DARK
-    assert shown(operator.get("/nothing")) == DARK
-    assert shown(operator.post("/queues/purge", {"name": "no such queue"})) == DARK
+    assert read_preferences(operator.get("/")) == DARK
+    assert read_preferences(operator.get("/nothing")) == DARK
+    assert read_preferences(operator.post("/queues/purge", {"name": "no such queue"})) == DARK
     form = operator.get("/preferences").text
     assert re.findall(r'value="(\w+)" checked', form) == list(DARK.values())
 
@@ -36,13 +36,13 @@ def test_they_outlive_the_session(operator):
 
     operator.post("/logout")
 
-    assert shown(operator.get("/login"))["theme"] == "dark"
+    assert read_preferences(operator.get("/login"))["theme"] == "dark"
 
 
 def test_a_reader_has_some_too_and_the_audit_has_none(reader, conn):
     reader.post("/preferences", {"density": "dense"})
 
-    assert shown(reader.get("/"))["density"] == "dense"
+    assert read_preferences(reader.get("/"))["density"] == "dense"
     assert conn.execute("SELECT count(*) FROM workshed.audit").fetchone() == (0,)
 
 
@@ -51,7 +51,7 @@ def test_other_browsers_have_others(browsers):
 
     olga.post("/preferences", {"theme": "dark"})
 
-    assert shown(rita.get("/")) == DEFAULTS
+    assert read_preferences(rita.get("/")) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_a_cookie_may_say_anything(operator, evil):
     answer = operator.get("/")
 
     assert answer.status_code == 200
-    assert all(value in CHOICES[name] for name, value in shown(answer).items())
+    assert all(value in CHOICES[name] for name, value in read_preferences(answer).items())
     assert "<script>alert" not in answer.text
 
 
 def test_a_form_may_say_anything(operator):
     operator.post("/preferences", {"theme": '"><script>', "zone": "utc", "more": "dark"})
 
-    assert shown(operator.get("/")) == {**DEFAULTS, "zone": "utc"}
+    assert read_preferences(operator.get("/")) == {**DEFAULTS, "zone": "utc"}
 
 
 def test_only_a_page_of_the_console_changes_them(operator, browsers):
@@ -84,7 +84,7 @@ def test_only_a_page_of_the_console_changes_them(operator, browsers):
 
     assert [answer.status_code for answer in answers] == [403, 403, 401]
     assert not any(COOKIE in str(answer.headers) for answer in answers)
-    assert shown(operator.get("/")) == DEFAULTS
+    assert read_preferences(operator.get("/")) == DEFAULTS
 
 
 def test_no_value_has_two_meanings():

@@ -84,7 +84,7 @@ def test_a_browser_to_which_a_proxy_adds_a_token_needs_a_page(program, broker, p
 def test_a_browser_to_which_a_proxy_adds_a_token_uses_pages(program, broker, paused):
     browser = Browser(program(DEPLOY))
 
-    assert "bulk" in browser.done("/queues/pause", {"name": "bulk"})
+    assert "bulk" in browser.submit("/queues/pause", {"name": "bulk"})
     assert paused()
 
 

@@ -105,7 +105,7 @@ def test_with_rabbitmq_away_the_page_says_so_and_shows_the_rest(
     assert "secret" not in text
 
 
-def test_no_waiting_job_is_told_from_an_unknown_number(operator, known, monkeypatch):
+def test_no_waiting_job_differs_from_an_unknown_number(operator, known, monkeypatch):
     idle = cells(operator)
     monkeypatch.setattr(known, "urls", ["amqp://127.0.0.1:9/"])
     cache.status_cache.clear()
@@ -167,7 +167,7 @@ def test_one_process_asks_for_depths_every_five_seconds(operator, send, rabbitmq
 
 
 def test_a_queue_is_paused_until_it_is_resumed(operator, known, conn):
-    said = operator.done("/queues/pause", {"name": "emails"})
+    said = operator.submit("/queues/pause", {"name": "emails"})
 
     assert said.startswith("emails: paused. Within 2 s, workers start no more of its jobs")
     assert queues.list_paused(conn) == {"emails"}
@@ -175,7 +175,7 @@ def test_a_queue_is_paused_until_it_is_resumed(operator, known, conn):
     assert 'data-state="paused"' in text
     assert 'aria-label="Resume emails"' in text
 
-    said = operator.done("/queues/resume", {"name": "emails"})
+    said = operator.submit("/queues/resume", {"name": "emails"})
     assert said == "emails: resumed. Takes effect within 2 s."
     assert queues.list_paused(conn) == set()
     assert [(one.action, one.details) for one in audit.list_entries(conn)] == [
@@ -214,7 +214,7 @@ def test_purged_jobs_are_recorded_and_gone(operator, send, rabbitmq, conn, event
     first, second = send("emails", 2)
     send("bulk")
 
-    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+    said = operator.submit("/queues/purge", {"name": "emails", "sure": "yes"})
 
     assert said == "2 jobs of emails discarded."
     eventually(lambda: rabbitmq.depth("emails") == 0)
@@ -233,7 +233,7 @@ def test_a_purge_of_many_jobs_stops_at_a_limit_and_says_how_many_are_left(
     monkeypatch.setattr(page, "MOST_PER_CLICK", 2)
     send("emails", 3)
 
-    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+    said = operator.submit("/queues/purge", {"name": "emails", "sure": "yes"})
 
     assert said == "2 jobs of emails discarded. Still ready there: 1 job; purge again."
 
@@ -243,20 +243,20 @@ def test_a_purge_that_fails_is_recorded_as_far_as_it_came(operator, send, conn, 
     send("emails", 3)
     purge = purging.purge_queue
 
-    def break_off(broker, conn, name, limit, done):
-        purge(broker, conn, name, 1, done)
+    def break_off(broker, conn, name, limit, counts):
+        purge(broker, conn, name, 1, counts)
         monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
-        purge(broker, conn, name, limit - 1, done)
+        purge(broker, conn, name, limit - 1, counts)
 
     monkeypatch.setattr(purging, "purge_queue", break_off)
-    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+    said = operator.submit("/queues/purge", {"name": "emails", "sure": "yes"})
 
     assert said.startswith("1 job of emails discarded. Interrupted: RabbitMQ does not")
     assert [one.count for one in audit.list_entries(conn)] == [1]
 
 
 def test_a_purge_of_an_empty_queue_needs_no_confirmation(operator, known):
-    assert operator.done("/queues/purge", {"name": "emails"}) == "0 jobs of emails discarded."
+    assert operator.submit("/queues/purge", {"name": "emails"}) == "0 jobs of emails discarded."
 
 
 def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, known, store):
@@ -292,7 +292,7 @@ def test_with_a_prefix_only_our_queues_are_shown(env, request, rabbitmq, eventua
     eventually(lambda: rabbitmq.depth("shop.emails") == 2)
 
     ready = by_name(operator)["emails"]["ready"]
-    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+    said = operator.submit("/queues/purge", {"name": "emails", "sure": "yes"})
 
     assert ready == 2
     assert said == "2 jobs of emails discarded."

@@ -250,7 +250,7 @@ def test_a_button_and_its_command_do_the_same(pair, make_side, workshed, operato
         workshed(*by_button.fill(pair.before).split())
     assert by_button.rows() == before
     fields = {name: by_button.fill(value) for name, value in pair.fields.items()}
-    said = by_button.plain(operator.done(pair.path, fields | SURE))
+    said = by_button.plain(operator.submit(pair.path, fields | SURE))
     if pair.path == "/batches/cancel":  # the command does not wait for a relay
         cancel_waiting_jobs(conn, 100, by_button.other)
 

@@ -14,8 +14,8 @@ from workshed.jobs.outbox import claims, schedule
 __all__ = ["store"]
 
 
-def ids(shown):
-    return [one["message_id"] for one in shown["jobs"]]
+def ids(page_data):
+    return [one["message_id"] for one in page_data["jobs"]]
 
 
 def due_in(conn, message_id):
@@ -62,7 +62,7 @@ def test_filters_select_jobs(operator, store):
     assert ids(operator.json("/scheduled?actor=wave")) == ["b"]
     assert ids(operator.json("/scheduled?queue=bulk")) == ["a"]
     assert operator.json("/scheduled?queue=bulk")["count"] == 1
-    assert "No matching jobs" in operator.get("/scheduled?actor=nobody").text
+    assert "No matching jobs" in operator.get("/scheduled?actor=stranger").text
 
 
 def test_an_actor_is_found_by_its_beginning(operator, store, conn):
@@ -161,7 +161,7 @@ def test_an_id_that_cannot_be_displayed_is_sent_back_unchanged(operator, store, 
     button = re.search(r'/scheduled/run" name="id" value="([^"]+)"', text)[1]
 
     assert box == button == odd
-    assert operator.done("/scheduled/run", {"id": box}).endswith(": moved. Due now.")
+    assert operator.submit("/scheduled/run", {"id": box}).endswith(": moved. Due now.")
 
 
 def test_a_reader_has_no_buttons(reader, store):
@@ -184,7 +184,7 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
     claims.claim_due(conn, uuid4(), 1)
 
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
-    said = operator.done("/scheduled/run", fields)
+    said = operator.submit("/scheduled/run", fields)
 
     assert said == "Jobs: 2 moved, 1 no longer waiting, 1 on its way. Due now."
     assert due_in(conn, "a") <= 0 < due_in(conn, "c")
@@ -196,14 +196,14 @@ def test_selected_jobs_are_made_due_now(operator, store, conn):
 def test_jobs_are_moved_by_a_span_or_to_a_time(operator, store, conn):
     store("a")
 
-    operator.done("/scheduled/move", {"id": "a", "in": "1d2h"})
+    operator.submit("/scheduled/move", {"id": "a", "in": "1d2h"})
     assert due_in(conn, "a") == pytest.approx(26 * 3600, abs=60)
 
-    said = operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00"})
+    said = operator.submit("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00"})
     assert said == "a: moved. Due at 2100-01-01 00:00:00 UTC."
     assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2100-01-01T00:00:00+00:00"
 
-    operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00+01:00"})
+    operator.submit("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00+01:00"})
     assert schedule.list_scheduled(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
 
 
@@ -272,7 +272,7 @@ def test_a_confirmed_cancel_is_done(operator, store, conn):
     store("a")
     store("b")
 
-    said = operator.done("/scheduled/cancel", {"id": "a", "sure": "yes"})
+    said = operator.submit("/scheduled/cancel", {"id": "a", "sure": "yes"})
 
     assert said == "a: deleted."
     assert [row.message_id for row in schedule.list_scheduled(conn)] == ["b"]

@@ -389,7 +389,7 @@ def test_a_user_ends_one_session(browsers, is_logged_in, conn, name):
     cookie, browser = begin_session(name), browsers(name)
     [other] = [one for one in browser.json("/sessions")["sessions"] if not one["is_current"]]
 
-    said = browser.done("/sessions/end", {"id": other["id"]})
+    said = browser.submit("/sessions/end", {"id": other["id"]})
 
     assert said == "1 session ended."
     assert not is_logged_in(cookie)
@@ -412,7 +412,7 @@ def test_a_user_ends_no_session_of_another(reader, is_logged_in, people, conn):
 def test_a_user_ends_all_other_sessions(reader, is_logged_in, people, conn):
     cookies, hers = [begin_session("rita") for _ in range(3)], begin_session("olga")
 
-    said = reader.done("/sessions/end-others")
+    said = reader.submit("/sessions/end-others")
 
     assert said == "3 sessions ended."
     assert [is_logged_in(cookie) for cookie in cookies] == [False] * 3
@@ -425,7 +425,7 @@ def test_a_user_ends_all_other_sessions(reader, is_logged_in, people, conn):
 def test_an_operator_ends_all_sessions_of_a_user(operator, is_logged_in, people, conn):
     cookies = [begin_session("rita") for _ in range(2)]
 
-    said = operator.done("/sessions/log-out", {"user": "rita"})
+    said = operator.submit("/sessions/log-out", {"user": "rita"})
 
     assert said.startswith("rita: ended 2 sessions.")
     assert [is_logged_in(cookie) for cookie in cookies] == [False] * 2

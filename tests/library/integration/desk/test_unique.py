@@ -37,8 +37,8 @@ def management(broker, servers, rabbitmq, monkeypatch):
     return rabbitmq
 
 
-def keys(shown):
-    return [one["key"] for one in shown["keys"]]
+def keys(page_data):
+    return [one["key"] for one in page_data["keys"]]
 
 
 def marked(operator, key):
@@ -81,7 +81,7 @@ def test_an_actor_is_found_by_its_beginning(operator, lock, conn):
 def test_without_a_key_the_page_says_so(operator):
     assert operator.json("/unique")["keys"] == []
     assert "unique=Unique(" in operator.get("/unique").text
-    assert "No matching keys" in operator.get("/unique?actor=nobody").text
+    assert "No matching keys" in operator.get("/unique?actor=stranger").text
 
 
 def test_each_key_is_on_one_page_even_if_many_are_held_since_the_same_moment(operator, lock, conn):
@@ -156,7 +156,7 @@ def test_a_key_is_released_after_a_confirmation(operator, lock, conn):
     assert unique.get_unique_lock(conn, "resize:a")
     assert audit.list_entries(conn) == []
 
-    said = operator.done("/unique/release", {"id": box, "sure": "yes"})
+    said = operator.submit("/unique/release", {"id": box, "sure": "yes"})
 
     assert said == "resize:a: released."
     assert unique.get_unique_lock(conn, "resize:a") is None
@@ -170,7 +170,7 @@ def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):
     box = marked(operator, "resize:a")
     unique.move_locks(conn, "a", 3)
 
-    assert operator.done("/unique/release", {"id": box, "sure": "yes"}) == "resize:a: released."
+    assert operator.submit("/unique/release", {"id": box, "sure": "yes"}) == "resize:a: released."
 
 
 def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
@@ -179,7 +179,7 @@ def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
     unique.release_locks(conn, "a", 0)
     unique.acquire_key(conn, unique.KeyClaim("resize:a", "later", 0, "resize", "default"))
 
-    said = operator.done("/unique/release", {"id": box})
+    said = operator.submit("/unique/release", {"id": box})
 
     assert said == "resize:a: now held by another job."
     assert unique.get_unique_lock(conn, "resize:a").message_id == "later"

@@ -69,25 +69,25 @@ def test_a_silent_worker_gets_no_more_commands(operator, beat):
 def test_a_worker_is_quiet_until_it_is_resumed(operator, beat, conn):
     one, other = beat("web-1", 101), beat("web-2", 102)
 
-    said = operator.done("/workers/quiet", {"id": one})
+    said = operator.submit("/workers/quiet", {"id": one})
 
     assert said.startswith("web-1:101: quiet. Within 3 s it starts no more jobs")
     states = {worker.id: worker.state for worker in workers.list_workers(conn)}
     assert states == {one: "quiet", other: "alive"}
     assert 'aria-label="Resume web-1:101"' in operator.get("/workers").text
 
-    assert operator.done("/workers/resume", {"id": one}).startswith("web-1:101: resumed.")
+    assert operator.submit("/workers/resume", {"id": one}).startswith("web-1:101: resumed.")
     assert {worker.state for worker in workers.list_workers(conn)} == {"alive"}
     resumed, rested = audit.list_entries(conn)
     assert (rested.action, rested.performed_by, rested.count) == ("workers.quiet", "olga", 1)
     assert rested.details == resumed.details == {"workers": ["web-1:101"]}
 
 
-@pytest.mark.parametrize("wanted", ["", "x", "00000000-0000-4000-8000-000000000001"])
-def test_a_worker_that_is_gone_is_reported(operator, beat, conn, wanted):
+@pytest.mark.parametrize("worker_id", ["", "x", "00000000-0000-4000-8000-000000000001"])
+def test_a_worker_that_is_gone_is_reported(operator, beat, conn, worker_id):
     beat("web-1", 101)
 
-    answer = operator.post("/workers/quiet", {"id": wanted})
+    answer = operator.post("/workers/quiet", {"id": worker_id})
 
     assert answer.status_code == 404
     assert "has exited" in answer.text

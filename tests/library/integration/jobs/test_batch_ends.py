@@ -34,9 +34,9 @@ def make(connect):
 
     def make(*message_ids, close=True):
         batch = str(uuid4())
-        told = {event: row(f"{event} {batch}") for event in ("success", "complete", "death")}
+        callbacks = {event: row(f"{event} {batch}") for event in ("success", "complete", "death")}
         with conn.transaction():
-            conn.execute(*batches.open_statement(batch, "", told))
+            conn.execute(*batches.open_statement(batch, "", callbacks))
             conn.execute(*batches.join_statement(batch, message_ids))
             if close:
                 conn.execute(*batches.close_statement(batch))
@@ -46,8 +46,8 @@ def make(connect):
 
 
 @pytest.fixture
-def told(connect):
-    """`told(batch)`: the callbacks sent for the batch, including repeats."""
+def callbacks(connect):
+    """`callbacks(batch)`: the callbacks sent for the batch, including repeats."""
     conn = connect(autocommit=True)
     query = "SELECT split_part(message_id, ' ', 1) FROM workshed.schedule WHERE message_id LIKE %s"
     return lambda batch: sorted(name for (name,) in conn.execute(query, (f"% {batch}",)))
@@ -66,7 +66,7 @@ def impatient(connect):
     return one
 
 
-def test_of_two_jobs_that_end_at_once_one_waits_only_where_it_must(make, told, impatient):
+def test_of_two_jobs_that_end_at_once_one_waits_only_where_it_must(make, callbacks, impatient):
     """Without the lock on the other rows both transactions would commit, and each would have left
     the callbacks to the other."""
     batch = make("a", "b", "c")
@@ -80,10 +80,10 @@ def test_of_two_jobs_that_end_at_once_one_waits_only_where_it_must(make, told, i
     second.rollback()
     first.commit()
     third.commit()
-    assert told(batch) == []
+    assert callbacks(batch) == []
     batches.end_batch_job(second, "b", "succeeded")
     second.commit()
-    assert told(batch) == ["complete", "success"]
+    assert callbacks(batch) == ["complete", "success"]
 
 
 def test_jobs_that_are_not_the_last_do_not_wait_for_each_other(make, impatient):
@@ -95,7 +95,7 @@ def test_jobs_that_are_not_the_last_do_not_wait_for_each_other(make, impatient):
         assert batches.end_batch_job(conn, f"{2 * number:02}", "succeeded")
 
 
-def test_a_job_whose_end_is_rolled_back_has_not_ended(make, told, connect):
+def test_a_job_whose_end_is_rolled_back_has_not_ended(make, callbacks, connect):
     batch, first, second = make("a", "b"), connect(), connect()
     batches.end_batch_job(first, "a", "dead")
     first.rollback()
@@ -103,39 +103,39 @@ def test_a_job_whose_end_is_rolled_back_has_not_ended(make, told, connect):
     batches.end_batch_job(second, "b", "succeeded")
     second.commit()
 
-    assert told(batch) == []
+    assert callbacks(batch) == []
     batches.end_batch_job(first, "a", "succeeded")
     first.commit()
-    assert told(batch) == ["complete", "success"]
+    assert callbacks(batch) == ["complete", "success"]
 
 
-def test_a_second_end_changes_nothing(make, told, conn):
+def test_a_second_end_changes_nothing(make, callbacks, conn):
     batch = make("a", "b")
 
     assert batches.end_batch_job(conn, "a", "succeeded")
     assert not batches.end_batch_job(conn, "a", "dead")
-    assert not batches.end_batch_job(conn, "nobody's", "dead")
+    assert not batches.end_batch_job(conn, "stranger's", "dead")
     conn.commit()
 
     assert progress.get_progress(conn, batch).succeeded == 1
-    assert told(batch) == []
+    assert callbacks(batch) == []
 
 
-def test_an_event_is_sent_only_once(make, told, connect):
+def test_an_event_is_sent_only_once(make, callbacks, connect):
     """Its callback has already run, so only the batch's own row records that it was sent."""
     conn = connect(autocommit=True)
     batch = make("a")
     batches.end_batch_job(conn, "a", "dead")
-    assert told(batch) == ["complete", "death"]
+    assert callbacks(batch) == ["complete", "death"]
     conn.execute("DELETE FROM workshed.schedule")
 
     conn.execute("UPDATE workshed.batch_jobs SET state = 'pending', ended_at = NULL")
     batches.end_batch_job(conn, "a", "succeeded")
 
-    assert told(batch) == ["success"]
+    assert callbacks(batch) == ["success"]
 
 
-def test_a_job_added_in_the_same_transaction_keeps_the_batch_open(make, told, conn):
+def test_a_job_added_in_the_same_transaction_keeps_the_batch_open(make, callbacks, conn):
     batch = make("a")
 
     assert conn.execute(*batches.refusal_statement(batch, "a")).fetchone() == ("",)
@@ -143,10 +143,10 @@ def test_a_job_added_in_the_same_transaction_keeps_the_batch_open(make, told, co
     batches.end_batch_job(conn, "a", "succeeded")
     conn.commit()
 
-    assert told(batch) == []
+    assert callbacks(batch) == []
     batches.end_batch_job(conn, "b", "succeeded")
     conn.commit()
-    assert told(batch) == ["complete", "success"]
+    assert callbacks(batch) == ["complete", "success"]
 
 
 def test_adding_to_an_open_batch_keeps_it_from_being_closed(make, impatient):
@@ -213,7 +213,7 @@ def storm(connect, work, rounds):
 
 
 @pytest.mark.parametrize("adding", [False, True])
-def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale, adding):
+def test_the_last_of_many_that_end_at_once_is_noticed(make, callbacks, connect, scale, adding):
     """Fails, also with a deadlock, where a plain read replaces the lock, or where the jobs that see
     no other pending job do not check one by one."""
     rounds = scale(1_500)
@@ -240,10 +240,12 @@ def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale
     storm(connect, work, range(rounds))
 
     for batch in made:
-        assert told(batch) == ["complete", "success"]
+        assert callbacks(batch) == ["complete", "success"]
 
 
-def test_dead_jobs_that_are_retried_at_once_send_each_callback_once(make, told, connect, scale):
+def test_dead_jobs_that_are_retried_at_once_send_each_callback_once(
+    make, callbacks, connect, scale
+):
     rounds = scale(500)
     made = [make(*(f"{turn}-{n}" for n in range(THREADS))) for turn in range(rounds)]
 
@@ -269,10 +271,10 @@ def test_dead_jobs_that_are_retried_at_once_send_each_callback_once(make, told, 
     storm(connect, work, range(rounds))
 
     for batch in made:
-        assert told(batch) == ["complete", "death", "success"]
+        assert callbacks(batch) == ["complete", "death", "success"]
 
 
-def test_a_cancel_among_jobs_that_end_sends_each_callback_once(make, told, connect, scale):
+def test_a_cancel_among_jobs_that_end_sends_each_callback_once(make, callbacks, connect, scale):
     rounds = scale(500)
     made = [make(*(f"{turn}-{n}" for n in range(1, THREADS))) for turn in range(rounds)]
 
@@ -289,23 +291,23 @@ def test_a_cancel_among_jobs_that_end_sends_each_callback_once(make, told, conne
     for batch in made:
         found = progress.get_progress(conn, batch)
         assert found.succeeded == THREADS - 1
-        assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
+        assert callbacks(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
 
 
-def test_a_row_that_no_consumer_could_read_counts_as_dead(make, told, connect):
+def test_a_row_that_no_consumer_could_read_counts_as_dead(make, callbacks, connect):
     """Otherwise its batch would wait for it for ever."""
     conn, batch = connect(autocommit=True), make("a")
     taken = ClaimedRow("a", 0, "default", "{}", datetime.now(UTC), possible_duplicate=False)
 
     relay.dead_letter_row(conn, uuid4(), taken, EnvelopeError("not JSON"))
 
-    assert told(batch) == ["complete", "death"]
+    assert callbacks(batch) == ["complete", "death"]
 
 
 # Cancel
 
 
-def test_a_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(make, told, connect):
+def test_a_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(make, callbacks, connect):
     """This includes a row whose transaction was open when the batch was cancelled."""
     conn, late = connect(autocommit=True), connect()
     batch = make("a", "b")
@@ -321,7 +323,7 @@ def test_a_relay_deletes_the_waiting_jobs_of_a_cancelled_batch(make, told, conne
     assert sorted(batch_cancellations.cancel_waiting_jobs(conn, 2)) == ["a", "b"]
     assert batch_cancellations.cancel_waiting_jobs(conn, 2) == ["late"]
     assert batch_cancellations.cancel_waiting_jobs(conn, 2) == []
-    assert told(batch) == ["complete"]
+    assert callbacks(batch) == ["complete"]
     assert progress.get_progress(conn, batch).cancelled == 3
 
 

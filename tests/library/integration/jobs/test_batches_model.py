@@ -27,12 +27,12 @@ EVENTS = ("success", "complete", "death")
 TABLES = ("batches", "batch_callbacks", "batch_jobs")
 # A trigger sees each stored callback, whatever the product remembers of it.
 LOG = """
-    CREATE TABLE IF NOT EXISTS public.told (message_id text);
+    CREATE TABLE IF NOT EXISTS public.notified (message_id text);
     CREATE OR REPLACE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO public.told VALUES (NEW.message_id); RETURN NULL; END';
+        'BEGIN INSERT INTO public.notified VALUES (NEW.message_id); RETURN NULL; END';
     CREATE OR REPLACE TRIGGER note AFTER INSERT ON workshed.schedule FOR EACH ROW
        WHEN (NEW.generation = 0 AND NEW.message_id LIKE '% of %') EXECUTE FUNCTION public.note();
-    DELETE FROM public.told;
+    DELETE FROM public.notified;
 """
 MOSTLY = st.sampled_from([True, True, True, False])
 KINDS = st.sampled_from(
@@ -55,7 +55,7 @@ class Model:
     closed: bool = False
     cancelled: bool = False
     members: list[str] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    notified: set[str] = field(default_factory=set)
 
 
 class BatchJobs(base.Jobs):
@@ -99,12 +99,12 @@ class BatchJobs(base.Jobs):
     def make_a_batch(self, size, once, close, commits):
         """Create, fill and perhaps close a batch in one transaction, which may roll back."""
         batch = str(UUID(int=len(self.batches) + len(self.refused) + 1))
-        told = {
+        notified = {
             event: base.row(message(f"{event} of {batch}"), "transactional") for event in EVENTS
         }
         members = [self._message("quorum", once, batch=batch) for _ in range(size)]
         with db.transaction() as conn:
-            conn.execute(*batches.open_statement(batch, "", told))
+            conn.execute(*batches.open_statement(batch, "", notified))
             self._add(conn, batch, members)
             if close:
                 conn.execute(*batches.close_statement(batch))
@@ -193,7 +193,7 @@ class BatchJobs(base.Jobs):
         pending = self._pending(model)
         with db.transaction() as conn:
             found = conn.execute(*batches.cancel_statement(batch)).fetchone() == ("true",)
-        assert found == ("complete" not in model.told or bool(pending))
+        assert found == ("complete" not in model.notified or bool(pending))
         if found:
             model.cancelled = model.closed = True
             for message_id in pending:
@@ -239,16 +239,18 @@ class BatchJobs(base.Jobs):
         assert made == len(self.batches)
 
     @invariant()
-    def each_event_is_told_once_when_it_has_come(self):
+    def each_event_is_sent_once_when_it_has_come(self):
         self._learn()
         with db.transaction() as conn:
-            told = Counter(name for (name,) in conn.execute("SELECT message_id FROM public.told"))
+            notified = Counter(
+                name for (name,) in conn.execute("SELECT message_id FROM public.notified")
+            )
         wanted = {
             f"{event} of {batch}": 1
             for batch, model in self.batches.items()
-            for event in model.told
+            for event in model.notified
         }
-        assert told == wanted
+        assert notified == wanted
 
     def teardown(self):
         """Close all batches so that all jobs end; then every event must have been sent."""
@@ -258,22 +260,22 @@ class BatchJobs(base.Jobs):
                 model.closed = True
         super().teardown()
         self.a_job_is_counted_as_it_ended()
-        self.each_event_is_told_once_when_it_has_come()
-        assert all("complete" in model.told for model in self.batches.values())
+        self.each_event_is_sent_once_when_it_has_come()
+        assert all("complete" in model.notified for model in self.batches.values())
 
     def _learn(self):
         """Note which events have come; from then on a callback is a job like any other."""
         with db.transaction() as conn:
             for batch, model in self.batches.items():
                 states = {self._state(conn, one) for one in model.members}
-                before = set(model.told)
+                before = set(model.notified)
                 if "dead" in states:
-                    model.told.add("death")
+                    model.notified.add("death")
                 if model.closed and "pending" not in states:
-                    model.told.add("complete")
+                    model.notified.add("complete")
                     if not model.cancelled and not states & {"dead", "cancelled"}:
-                        model.told.add("success")
-                for event in model.told - before:
+                        model.notified.add("success")
+                for event in model.notified - before:
                     self.sent[f"{event} of {batch}"] = base.Sent(once=False)
 
     def _end(self, run, kind, *, acks):

@@ -46,7 +46,7 @@ def store(conn):
 
 
 @pytest.mark.parametrize(
-    ("which", "found"),
+    ("filters", "found"),
     [
         (JobFilter(), ["bulk", "greet", "new", "tagged"]),
         (JobFilter(actor="greet"), ["greet", "new", "tagged"]),
@@ -56,13 +56,13 @@ def store(conn):
         (JobFilter(actor="greet", queue="bulk"), []),
     ],
 )
-def test_a_filter_finds_matching_jobs(conn, store, which, found):
+def test_a_filter_finds_matching_jobs(conn, store, filters, found):
     store("greet")
     store("tagged", tags=["x", "user-7"])
     store("bulk", actor="mail", queue="bulk")
     store("new", sent_ms=int(datetime.now(UTC).timestamp() * 1000))
 
-    assert cancel_rules.list_waiting_ids(conn, which) == found
+    assert cancel_rules.list_waiting_ids(conn, filters) == found
 
 
 def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
@@ -102,7 +102,7 @@ SOME = st.none() | NAMES
 @settings(suppress_health_check=list(HealthCheck))
 @given(
     rule=st.builds(JobFilter, actor=SOME, queue=SOME, tag=SOME).filter(
-        lambda which: which.is_bounded
+        lambda filters: filters.is_bounded
     ),
     job=st.builds(
         CancelTraits,

@@ -201,7 +201,7 @@ def three(conn):
 
 
 @pytest.mark.parametrize(
-    ("which", "ids"),
+    ("filters", "ids"),
     [
         (DeadFilter(), ["old", "mail", "killer"]),
         (DeadFilter(queue="emails"), ["mail"]),
@@ -215,12 +215,12 @@ def three(conn):
         (DeadFilter(error_location="shop.py:2 in pay"), []),
     ],
 )
-def test_dead_jobs_are_found_by_their_attributes(conn, three, which, ids):
-    found = {row.message_id for row in dead_jobs.list_dead_jobs(conn, which)}
+def test_dead_jobs_are_found_by_their_attributes(conn, three, filters, ids):
+    found = {row.message_id for row in dead_jobs.list_dead_jobs(conn, filters)}
 
     assert found == set(ids)
-    assert set(dead_jobs.list_ids(conn, which)) == set(ids)
-    assert dead_jobs.count_dead_jobs(conn, which) == len(ids)
+    assert set(dead_jobs.list_ids(conn, filters)) == set(ids)
+    assert dead_jobs.count_dead_jobs(conn, filters) == len(ids)
 
 
 def test_the_latest_job_is_shown_first_and_the_oldest_is_retried_first(conn, three):

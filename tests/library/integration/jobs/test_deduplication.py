@@ -177,10 +177,12 @@ def test_a_cancelled_waiting_message_is_deleted_and_its_locks_freed(conn):
     assert starts.load_state(conn, "m", 2, TRAITS).is_completed
 
 
-@pytest.mark.parametrize("made", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None])
-def test_a_message_that_rabbitmq_may_have_is_skipped_when_it_is_delivered(conn, made):
-    if made is not None:
-        schedule.insert_row(conn, row(**made))
+@pytest.mark.parametrize(
+    "created", [{"reason": "outbox_lease"}, {"possible_duplicate": True}, None]
+)
+def test_a_message_that_rabbitmq_may_have_is_skipped_when_it_is_delivered(conn, created):
+    if created is not None:
+        schedule.insert_row(conn, row(**created))
 
     assert cancellations.cancel(conn, "m") == "will be skipped"
 

@@ -75,11 +75,11 @@ def history(conn):
     conn.commit()
 
 
-def read_all(conn, which, *, within_s, limit=7):
+def read_all(conn, filters, *, within_s, limit=7):
     """Return the ids that a search finds, look after look, as pages show them."""
     found, at, looks = [], None, 0
     while True:
-        result = search_runs(conn, which, before=at, limit=limit + 1, within_s=within_s)
+        result = search_runs(conn, filters, before=at, limit=limit + 1, within_s=within_s)
         looks += 1
         shown = result.runs[:limit]
         found += [run.message_id for run in shown]
@@ -91,16 +91,16 @@ def read_all(conn, which, *, within_s, limit=7):
             return found, looks
 
 
-@pytest.mark.parametrize("which", FILTERS, ids=repr)
+@pytest.mark.parametrize("filters", FILTERS, ids=repr)
 @pytest.mark.parametrize("size", [1, 3, 50])
-def test_all_looks_together_find_each_run_once(conn, history, monkeypatch, which, size):
+def test_all_looks_together_find_each_run_once(conn, history, monkeypatch, filters, size):
     monkeypatch.setattr(search, "FIRST_STEP", size)
-    every = [run.message_id for run in runs.list_runs(conn, which, limit=1_000)]
+    every = [run.message_id for run in runs.list_runs(conn, filters, limit=1_000)]
 
-    found, looks = read_all(conn, which, within_s=0)
+    found, looks = read_all(conn, filters, within_s=0)
 
     assert found == every
-    assert read_all(conn, which, within_s=WITHOUT_END_S)[0] == every
+    assert read_all(conn, filters, within_s=WITHOUT_END_S)[0] == every
     assert size > 1 or looks > len(every) / 7
 
 
@@ -130,10 +130,10 @@ def slow_step(monkeypatch):
     def slow_step(first):
         calls = iter(range(1, 1_000))
 
-        def read_slowly(conn, which, **options):
+        def read_slowly(conn, filters, **options):
             if next(calls) >= first:
                 conn.execute("SELECT pg_sleep(300)")
-            return read(conn, which, **options)
+            return read(conn, filters, **options)
 
         monkeypatch.setattr(search, "FIRST_STEP", 5)
         monkeypatch.setattr(search, "LONGEST_S", 0.5)

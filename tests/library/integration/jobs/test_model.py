@@ -731,7 +731,7 @@ class LimitedJobs(UniqueJobs):
         self._time_passes()
 
     @rule()
-    def a_relay_calls_who_waits(self):
+    def a_relay_calls_waiting_jobs(self):
         """Offer slots; afterwards no slot is free while a job waits that was not called."""
         with db.transaction() as conn:
             for key in limits.keys_with_waiters(conn):

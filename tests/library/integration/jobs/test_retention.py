@@ -187,8 +187,10 @@ def test_batches_are_deleted_three_months_after_they_were_complete(database, row
     ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
-        told = schedule.OutboxRow(f"told of {name}", 0, "low", "greet", "{}", "transactional")
-        conn.execute(*batches.open_statement(batch, name, {"success": told}))
+        callback = schedule.OutboxRow(
+            f"callback of {name}", 0, "low", "greet", "{}", "transactional"
+        )
+        conn.execute(*batches.open_statement(batch, name, {"success": callback}))
         conn.execute(*batches.join_statement(batch, [f"{name} {n}" for n in range(3)]))
         if days is not None:
             conn.execute(

@@ -214,7 +214,7 @@ class StepJobs(base.Jobs):
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), stops=st.booleans())
-    def is_told_to_leave(self, data, stops):
+    def has_to_leave(self, data, stops):
         """The worker stops, or learns that an operator cancelled the job."""
         job = data.draw(st.sampled_from(self.open)).job
         if stops:

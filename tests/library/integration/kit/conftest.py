@@ -90,7 +90,7 @@ class Project:
         done = subprocess.run(
             words, cwd=self.folder, env=env, capture_output=True, text=True, check=False
         )
-        return Done(done.returncode, done.stdout + done.stderr)
+        return PytestResult(done.returncode, done.stdout + done.stderr)
 
     @property
     def seen(self):
@@ -106,15 +106,15 @@ class Project:
         return found
 
 
-class Done(NamedTuple):
+class PytestResult(NamedTuple):
     code: int
     said: str
 
-    def assert_outcomes(self, **wanted):
+    def assert_outcomes(self, **expected):
         """Compare the counts of pytest; on a difference show the whole output."""
         *_, last = (line for line in self.said.splitlines() if re.search(r" in [\d.]+s", line))
         counts = re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)
-        assert {kind: int(number) for number, kind in counts} == wanted, self.said
+        assert {kind: int(number) for number, kind in counts} == expected, self.said
 
 
 @pytest.fixture

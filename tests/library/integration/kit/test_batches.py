@@ -30,10 +30,10 @@ def work(actor):
 
 @pytest.fixture
 def tell(actor):
-    """`tell("success")`: a callback; its calls are in `.told`."""
-    told = []
-    declared = actor(actor_name="tell")(told.append)
-    declared.told = told
+    """`tell("success")`: a callback; its calls are in `.calls`."""
+    calls = []
+    declared = actor(actor_name="tell")(calls.append)
+    declared.calls = calls
     return declared
 
 
@@ -67,7 +67,7 @@ def test_the_end_of_all_sends_each_callback_once(jobs, started, work, tell):
     jobs.drain()
 
     assert work.done == [1, 2, 3]
-    assert sorted(tell.told) == ["complete", "success"]
+    assert sorted(tell.calls) == ["complete", "success"]
     found = progress(batch)
     assert (found.state, found.total, found.succeeded) == ("succeeded", 3, 3)
     assert found.description == "three numbers"
@@ -78,7 +78,7 @@ def test_no_callback_is_sent_before_the_last_job_has_ended(jobs, started, tell):
 
     jobs.run_next()
 
-    assert tell.told == []
+    assert tell.calls == []
     assert (jobs.progress(batch).pending, jobs.progress(batch).succeeded) == (1, 1)
 
 
@@ -87,7 +87,7 @@ def test_an_empty_batch_has_succeeded_when_it_is_closed(jobs, started, tell):
 
     jobs.drain()
 
-    assert sorted(tell.told) == ["complete", "success"]
+    assert sorted(tell.calls) == ["complete", "success"]
     assert progress(batch).state == "succeeded"
 
 
@@ -114,12 +114,12 @@ def test_a_batch_is_not_closed_where_adding_failed(jobs, work, tell):
         batch.add(conn, work.message(1))
     jobs.drain()
 
-    assert (work.done, tell.told) == ([1], [])
+    assert (work.done, tell.calls) == ([1], [])
     with db.transaction() as conn:
         assert batch.close(conn)
         assert not batch.close(conn)
     jobs.drain()
-    assert tell.told == [batch.id]
+    assert tell.calls == [batch.id]
 
 
 def test_a_discarded_job_counts_as_success(jobs, started, tell):
@@ -127,7 +127,7 @@ def test_a_discarded_job_counts_as_success(jobs, started, tell):
 
     jobs.drain()
 
-    assert sorted(tell.told) == ["complete", "success"]
+    assert sorted(tell.calls) == ["complete", "success"]
     assert (progress(batch).discarded, progress(batch).succeeded) == (1, 1)
 
 
@@ -139,7 +139,7 @@ def test_the_first_death_sends_its_callback_at_once_and_no_other_does(jobs, star
     with pytest.raises(OSError, match="no"):
         jobs.drain()
 
-    assert sorted(tell.told) == ["complete", "death"]
+    assert sorted(tell.calls) == ["complete", "death"]
     found = progress(batch)
     assert (found.state, found.dead, found.succeeded) == ("failed", 2, 1)
 
@@ -149,7 +149,7 @@ def test_success_is_sent_when_the_dead_jobs_have_been_retried(jobs, started, wor
     jobs.fail_next(work, OSError("no"))
     with pytest.raises(OSError, match="no"):
         jobs.drain()
-    tell.told.clear()
+    tell.calls.clear()
 
     with db.transaction() as conn:
         [message_id] = batch_rows.list_dead_ids(conn, batch.id)
@@ -157,7 +157,7 @@ def test_success_is_sent_when_the_dead_jobs_have_been_retried(jobs, started, wor
     assert progress(batch).state == "running"
     jobs.drain()
 
-    assert tell.told == ["success"]
+    assert tell.calls == ["success"]
     assert (progress(batch).state, progress(batch).dead) == ("succeeded", 0)
 
 
@@ -173,7 +173,7 @@ def test_a_batch_whose_dead_job_is_discarded_does_not_succeed(jobs, started, wor
 
     found = progress(batch)
     assert (found.state, found.dead, found.cancelled) == ("failed", 0, 1)
-    assert "success" not in tell.told
+    assert "success" not in tell.calls
 
 
 def test_a_retried_job_is_pending_until_it_ends(jobs, started, actor, tell):
@@ -189,7 +189,7 @@ def test_a_retried_job_is_pending_until_it_ends(jobs, started, actor, tell):
     assert progress(batch).pending == 1
     jobs.advance(minutes=1)
     jobs.drain()
-    assert tell.told == [batch.id]
+    assert tell.calls == [batch.id]
 
 
 def test_an_actor_as_callback_gets_the_id(jobs, tell):
@@ -199,7 +199,7 @@ def test_an_actor_as_callback_gets_the_id(jobs, tell):
         pass
     jobs.drain()
 
-    assert tell.told == [batch.id]
+    assert tell.calls == [batch.id]
 
 
 # From within
@@ -217,10 +217,10 @@ def test_a_job_adds_to_its_batch(jobs, actor, work, tell, once):
         batch.add(conn, plan.message(3))
 
     jobs.run_next()
-    assert (progress(batch).pending, tell.told) == (3, [])
+    assert (progress(batch).pending, tell.calls) == (3, [])
     jobs.drain()
 
-    assert (work.done, tell.told) == ([0, 1, 2], [batch.id])
+    assert (work.done, tell.calls) == ([0, 1, 2], [batch.id])
     assert progress(batch).total == 4
 
 
@@ -255,7 +255,7 @@ def test_a_copy_that_comes_after_the_end_adds_nothing(jobs, actor, work, tell):
     jobs.drain()
 
     assert refused == [batch.id]
-    assert (work.done, tell.told) == ([], [batch.id])
+    assert (work.done, tell.calls) == ([], [batch.id])
 
 
 def test_outside_a_job_there_is_no_current_batch(jobs):
@@ -281,8 +281,8 @@ def test_a_callback_knows_its_batch_and_makes_the_next(jobs, actor, work, tell):
     jobs.drain()
 
     assert work.done == [1, 2]
-    assert len(tell.told) == 1
-    assert tell.told != [first.id]
+    assert len(tell.calls) == 1
+    assert tell.calls != [first.id]
 
 
 def test_a_job_of_one_batch_makes_another(jobs, actor, started, tell):
@@ -297,7 +297,7 @@ def test_a_job_of_one_batch_makes_another(jobs, actor, started, tell):
         outer.add(conn, nest.message())
     jobs.drain()
 
-    assert sorted(tell.told) == sorted([outer.id, "complete", "success"])
+    assert sorted(tell.calls) == sorted([outer.id, "complete", "success"])
     assert progress(made[0]).state == progress(outer).state == "succeeded"
 
 
@@ -316,7 +316,7 @@ def test_a_dropped_duplicate_does_not_join_the_batch(jobs, actor, tell):
     assert progress(batch).total == 1
     jobs.drain()
 
-    assert (built, tell.told) == ([7, 8], [batch.id])
+    assert (built, tell.calls) == ([7, 8], [batch.id])
 
 
 def test_a_job_that_is_replaced_from_outside_ends_in_its_batch(jobs, actor, tell):
@@ -330,25 +330,25 @@ def test_a_job_that_is_replaced_from_outside_ends_in_its_batch(jobs, actor, tell
 
     assert progress(batch).cancelled == 1
     jobs.drain()
-    assert tell.told == [batch.id]
+    assert tell.calls == [batch.id]
 
 
 def test_a_callback_whose_key_is_held_waits_for_it(jobs, actor):
     """Its send cannot be refused, because nothing would repeat it."""
-    told = []
-    tell = actor(actor_name="tell", unique=Unique(key=[]))(told.append)
+    calls = []
+    tell = actor(actor_name="tell", unique=Unique(key=[]))(calls.append)
     tell.send_with_options(args=("another",), delay=60_000)
 
     with db.transaction() as conn, Batch(on_complete=tell.message("of the batch")).adding(conn):
         pass
 
     jobs.drain()
-    assert told == []
+    assert calls == []
     jobs.advance(minutes=1)
     jobs.drain()
     jobs.advance(seconds=6)
     jobs.drain()
-    assert told == ["another", "of the batch"]
+    assert calls == ["another", "of the batch"]
 
 
 # Cancel
@@ -362,7 +362,7 @@ def test_a_cancelled_batch_runs_nothing_and_sends_its_completion(jobs, started, 
     assert progress(batch).state == "cancelling"
     jobs.drain()
 
-    assert (work.done, tell.told) == ([], ["complete"])
+    assert (work.done, tell.calls) == ([], ["complete"])
     found = progress(batch)
     assert (found.state, found.cancelled) == ("cancelled", 2)
 
@@ -384,7 +384,7 @@ def test_nothing_is_added_to_a_cancelled_batch(jobs, actor, work, tell):
         batch.add(conn, plan.message())
     jobs.drain()
 
-    assert refused == tell.told == [batch.id]
+    assert refused == tell.calls == [batch.id]
 
 
 def test_a_cancelled_job_ends_its_batch_without_success(jobs, work, tell):
@@ -396,7 +396,7 @@ def test_a_cancelled_job_ends_its_batch_without_success(jobs, work, tell):
         assert cancellations.cancel(conn, sent.message_id) == "deleted"
     jobs.drain()
 
-    assert (work.done, tell.told) == ([], ["complete"])
+    assert (work.done, tell.calls) == ([], ["complete"])
     assert progress(batch).cancelled == 1
 
 
@@ -420,4 +420,4 @@ def test_an_open_batch_that_is_cancelled_is_closed(jobs, work, tell):
         assert batch.cancel(conn)
     jobs.drain()
 
-    assert tell.told == [batch.id]
+    assert tell.calls == [batch.id]

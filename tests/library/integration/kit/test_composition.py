@@ -249,13 +249,13 @@ def test_a_group_has_all_results(jobs, add):
 
 
 @pytest.fixture
-def told(actor):
+def group_callback(actor):
     calls = []
     return actor(queue_name="default", actor_name="tell")(calls.append), calls
 
 
-def test_the_callback_of_a_group_is_sent_once_after_its_last_member(jobs, add, told):
-    tell, calls = told
+def test_the_callback_of_a_group_is_sent_once_after_its_last_member(jobs, add, group_callback):
+    tell, calls = group_callback
     group = dramatiq.group(
         [add.message(1, 1), add.message(1, 2), add.message(1, 1) | add.message(5)]
     )
@@ -272,8 +272,8 @@ def test_the_callback_of_a_group_is_sent_once_after_its_last_member(jobs, add, t
     assert calls == ["done"]
 
 
-def test_a_member_that_runs_twice_is_counted_once(jobs, add, told):
-    tell, calls = told
+def test_a_member_that_runs_twice_is_counted_once(jobs, add, group_callback):
+    tell, calls = group_callback
     group = dramatiq.group([add.message(1, 1), add.message(1, 2)])
     group.add_completion_callback(tell.message("done"))
     group.run()
@@ -293,8 +293,8 @@ def test_a_member_that_runs_twice_is_counted_once(jobs, add, told):
     assert calls == ["done"]
 
 
-def test_a_group_with_a_dead_member_is_not_complete(jobs, add, told):
-    tell, calls = told
+def test_a_group_with_a_dead_member_is_not_complete(jobs, add, group_callback):
+    tell, calls = group_callback
     group = dramatiq.group([add.message(1, 1), add.message(1, "x")])
     group.add_completion_callback(tell.message("done"))
     group.run()
@@ -321,8 +321,8 @@ def test_a_callback_whose_key_is_held_costs_no_job_its_outcome(jobs, add, actor)
     assert [run.outcome.kind for run in jobs.runs] == ["succeeded"]
 
 
-def test_a_member_that_was_discarded_counts(jobs, actor, told):
-    tell, calls = told
+def test_a_member_that_was_discarded_counts(jobs, actor, group_callback):
+    tell, calls = group_callback
 
     @actor(queue_name="default", actor_name="leaves_it")
     def leave():
@@ -431,18 +431,18 @@ operations = st.lists(
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(done=operations)
-def test_it_counts_as_the_backend_of_dramatiq_does(limiters, done):
+@given(steps=operations)
+def test_it_counts_as_the_backend_of_dramatiq_does(limiters, steps):
     stub = StubBackend()
     with db.transaction() as conn:
         conn.execute("TRUNCATE workshed.counters")
 
-    for name, *numbers in done:
+    for name, *numbers in steps:
         values = ["a@1", *([keys] if "sum" in name else []), *numbers]
 
         ours = getattr(limiters, name)(*values, 3_600_000)
 
-        assert bool(ours) == bool(getattr(stub, name)(*values, 3_600_000)), done
+        assert bool(ours) == bool(getattr(stub, name)(*values, 3_600_000)), steps
 
 
 def test_expired_counters_are_deleted(jobs, limiters):

@@ -32,7 +32,7 @@ def names(jobs, actor):
     def job(order_id: int):
         """Run as an actor."""
 
-    def report(*told):
+    def report(*args):
         """Run as another actor."""
 
     def note(order_id: int):

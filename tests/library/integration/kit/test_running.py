@@ -193,11 +193,11 @@ def test_exactly_as_many_as_may_run_are_not_endless(jobs, greet):
 def test_a_job_that_runs_once_commits_with_what_it_sends(jobs, actor, greet):
     def send_and_fail():
         greet.send(1)
-        raise ValueError("told to")
+        raise ValueError("on purpose")
 
     bad = actor(actor_name="bad", once=True, max_retries=0)(send_and_fail)
 
-    with pytest.raises(ValueError, match="told to"):
+    with pytest.raises(ValueError, match="on purpose"):
         jobs.perform(bad)
 
     jobs.refute_enqueued(greet)
@@ -297,7 +297,7 @@ def deadlocks(jobs):
     """Each outcome meets a deadlock, which a worker would retry until it succeeds."""
     run_sql("""
         CREATE FUNCTION workshed.fail() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40P01'; END $$;
+        $$ BEGIN RAISE EXCEPTION 'fails on purpose' USING ERRCODE = '40P01'; END $$;
         CREATE TRIGGER fail BEFORE INSERT
             ON workshed.completed_generations EXECUTE FUNCTION workshed.fail();
     """)
@@ -323,7 +323,7 @@ def test_an_outcome_that_meets_a_deadlock_does_not_keep_the_test_waiting(jobs, g
     with pytest.raises(NotStoredError) as failed:
         jobs.drain()
 
-    assert "told to fail" in str(failed.value.__cause__)
+    assert "fails on purpose" in str(failed.value.__cause__)
 
 
 def test_a_periodic_job_knows_the_time_it_is_for(jobs, actor):

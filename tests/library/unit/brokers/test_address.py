@@ -111,12 +111,12 @@ def test_a_key_with_a_password_is_refused_without_a_terminal_prompt(files):
 
 
 def test_an_address_is_displayed_without_its_login():
-    told = unreachable_message(
+    message = unreachable_message(
         ["amqp://ada:secret@a:1/x", "amqps://ada:secret@b/?cacertfile=/ca"], "gone"
     )
 
-    assert "a:1 (virtual host 'x') or b:5671 (virtual host '/', TLS by /ca)" in told
-    assert "secret" not in told
+    assert "a:1 (virtual host 'x') or b:5671 (virtual host '/', TLS by /ca)" in message
+    assert "secret" not in message
     assert display_address("amqps://b") == "b:5671 (virtual host '/', TLS by the CAs of the system)"
 
 
@@ -129,7 +129,7 @@ def failed(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             ProbableAuthenticationError(refused(403, "ACCESS_REFUSED - Login was refused")),
@@ -159,6 +159,6 @@ def failed(error):
         (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_a_failure_is_described_by_its_cause(error, told):
+def test_a_failure_is_described_by_its_cause(error, message):
     """Pika may blame the password for a cut connection: it guesses from the last step reached."""
-    assert describe_error(error) == told
+    assert describe_error(error) == message

@@ -29,12 +29,12 @@ class Mine(Middleware):
 def chain(monkeypatch):
     """`chain([…])`: the middleware of a process whose application has this chain."""
 
-    def made(entries):
+    def build_chain(entries):
         monkeypatch.setattr(build, "get_app", lambda: App(middleware="mine:CHAIN"))
         monkeypatch.setattr(build, "load_object", {"mine:CHAIN": entries}.get)
         return build.build_middleware(CONFIG)
 
-    return made
+    return build_chain
 
 
 def test_by_default_the_chain_is_that_of_the_library(monkeypatch):
@@ -49,9 +49,9 @@ def test_middleware_of_an_application_stands_where_it_was_put(chain):
     at = CHAIN.index(Metrics)
     mine = Mine()
 
-    made = chain([*CHAIN[:at], mine, *CHAIN[at:]])
+    built = chain([*CHAIN[:at], mine, *CHAIN[at:]])
 
-    assert made[[type(one) for one in made].index(Metrics) - 1] is mine
+    assert built[[type(one) for one in built].index(Metrics) - 1] is mine
 
 
 def test_a_class_of_the_library_may_be_replaced_by_one_that_inherits_from_it(chain):
@@ -67,9 +67,9 @@ def test_a_class_that_is_made_from_the_settings_may_be_replaced_too(chain):
     class OurFence(Deduplication):
         """Middleware of an application."""
 
-    made = chain([OurFence if one is Deduplication else one for one in CHAIN])
+    built = chain([OurFence if one is Deduplication else one for one in CHAIN])
 
-    (ours,) = (one for one in made if isinstance(one, OurFence))
+    (ours,) = (one for one in built if isinstance(one, OurFence))
     assert ours.retention == CONFIG.deduplication_retention
 
 
@@ -106,9 +106,9 @@ def test_what_a_subclass_inherits_from_another_base_about_an_outcome_is_not_left
 
 
 def test_middleware_that_only_observes_may_be_left_out(chain):
-    made = chain([one for one in CHAIN if one not in OPTIONAL])
+    built = chain([one for one in CHAIN if one not in OPTIONAL])
 
-    assert not any(isinstance(one, Sentry | Metrics) for one in made)
+    assert not any(isinstance(one, Sentry | Metrics) for one in built)
 
 
 @pytest.mark.parametrize("left_out", [one for one in CHAIN if one not in OPTIONAL])
@@ -132,8 +132,8 @@ def test_no_middleware_may_be_there_twice(chain, again):
 
 
 def test_middleware_that_would_corrupt_is_refused_in_a_chain_too(chain, monkeypatch):
-    made = chain([*CHAIN, StockRetries()])
-    monkeypatch.setattr(build, "build_middleware", lambda _: made)
+    built = chain([*CHAIN, StockRetries()])
+    monkeypatch.setattr(build, "build_middleware", lambda _: built)
 
     with pytest.raises(WorkshedError, match="leave out Retries of dramatiq"):
         build.build_broker(CONFIG)

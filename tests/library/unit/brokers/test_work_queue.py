@@ -68,7 +68,7 @@ class Thread:
     def start(self):
         return self._pool.submit(start, self.work).result(60)
 
-    def done(self):
+    def finish(self):
         self._pool.submit(self.work.task_done).result(60)
 
     def sleep(self, eventually, timeout=None):
@@ -180,7 +180,7 @@ def test_a_queue_that_was_at_its_cap_has_no_claim_on_that_time(thread):
     fill(work, "other", 60)
     assert run(work, 30) == ["other"] * 30
 
-    long.done()
+    long.finish()
 
     assert in_turn(run(work, 10))
 
@@ -238,7 +238,7 @@ def test_a_job_that_ends_makes_room_below_the_cap(thread):
     first.start()
     assert starts_nothing(work)
 
-    first.done()
+    first.finish()
 
     assert second.start() == "images-1"
 
@@ -278,10 +278,10 @@ def test_a_suspect_waits_for_what_runs_and_others_wait_for_the_suspect(thread):
     work.put_isolated(job("low", "suspect"))
 
     assert starts_nothing(work)
-    running.done()
+    running.finish()
     assert alone.start() == "suspect"
     assert starts_nothing(work)
-    alone.done()
+    alone.finish()
     assert start(work) == "default-1"
 
 
@@ -293,7 +293,7 @@ def test_suspects_run_one_at_a_time_in_their_order(thread):
 
     assert one.start() == "first"
     assert starts_nothing(work)
-    one.done()
+    one.finish()
     assert one.start() == "second"
 
 
@@ -323,7 +323,7 @@ def test_others_that_waited_for_a_suspect_run_side_by_side(thread):
     fill(work, "default", 2)
     one, other = thread(work), thread(work)
     one.start()
-    one.done()
+    one.finish()
 
     assert [one.start(), other.start()] == ["default-0", "default-1"]
     assert starts_nothing(work)
@@ -425,7 +425,7 @@ def test_a_sleeping_thread_wakes_when_a_job_leaves_room_below_the_cap(thread, ev
     running.start()
     started = thread(work).sleep(eventually)
 
-    running.done()
+    running.finish()
 
     assert started.result(60) == "images-1"
 
@@ -449,7 +449,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, ev
     work.put_isolated(job("default", "suspect"))
     started = thread(work).sleep(eventually)
 
-    running.done()
+    running.finish()
 
     assert started.result(60) == "suspect"
 
@@ -463,7 +463,7 @@ def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
     fill(work, "default", 3)
     started = [thread(work).sleep(eventually) for _ in range(3)]
 
-    alone.done()
+    alone.finish()
 
     assert sorted(future.result(60) for future in started) == [f"default-{n}" for n in range(3)]
 
@@ -631,7 +631,7 @@ def test_joining_waits_for_running_jobs_and_not_for_those_taken_back(thread, eve
     work.remove_waiting(lambda message: True)
     assert joining.is_alive()
 
-    running.done()
+    running.finish()
 
     eventually(lambda: not joining.is_alive())
 

@@ -225,7 +225,7 @@ class Model(RuleBasedStateMachine):
         assert self.work.unfinished_tasks == waiting + len(self.running)
 
     @invariant()
-    def nobody_woke_for_nothing(self):
+    def no_thread_woke_for_nothing(self):
         assert not any(future.done() for future in self.sleeping.values())
 
 

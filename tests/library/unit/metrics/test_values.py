@@ -215,7 +215,7 @@ def gauge(mode, value, at=0.0, pid="1"):
     return Sample("gauge", mode, "level", "level", (), "Level.", value, at, pid)
 
 
-def shown(*found):
+def list_numbers(*found):
     return [
         (dict(labels).get("pid"), value)
         for family in samples.combine(found)
@@ -239,17 +239,22 @@ def shown(*found):
 def test_gauges_are_combined_by_their_mode(mode, combined):
     found = [gauge(mode, 3.0, at=1), gauge(mode, 2.0, at=3), gauge(mode, 1.0, at=2)]
 
-    assert shown(*found) == [(None, combined)]
+    assert list_numbers(*found) == [(None, combined)]
 
 
 @pytest.mark.parametrize("mode", ["all", "liveall"])
 def test_a_gauge_of_each_process_has_its_pid(mode):
-    assert shown(gauge(mode, 3.0, pid="7"), gauge(mode, 1.0, pid="8")) == [("7", 3.0), ("8", 1.0)]
+    assert list_numbers(gauge(mode, 3.0, pid="7"), gauge(mode, 1.0, pid="8")) == [
+        ("7", 3.0),
+        ("8", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("mode", ["livemin", "livemax"])
 def test_what_a_process_does_not_know_hides_no_number(mode):
-    assert shown(gauge(mode, math.nan), gauge(mode, 2.0), gauge(mode, math.nan)) == [(None, 2.0)]
+    assert list_numbers(gauge(mode, math.nan), gauge(mode, 2.0), gauge(mode, math.nan)) == [
+        (None, 2.0)
+    ]
 
 
 def test_the_numbers_of_two_releases_are_added_though_their_help_differs():
@@ -316,10 +321,10 @@ def test_the_page_shows_what_prometheus_client_would_show(tmp_path):
     }
 
     found = [s for file in sorted(tmp_path.iterdir()) for s in samples.read_file(file)]
-    shown = {
+    values = {
         (name, *labels): value
         for family in samples.combine(found)
         for name, labels, value in family.numbers()
     }
 
-    assert shown == wanted
+    assert values == wanted

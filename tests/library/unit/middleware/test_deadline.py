@@ -112,9 +112,9 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_lands_in_a_report_is_passed_on(monkeypatch):
     """The gate was open when `strike` looked, so the interrupt lands in the report."""
-    told = []
+    interrupted = []
     interrupts.add_ignored_listener(lambda ignored: None)  # installs the hook
-    monkeypatch.setattr(interrupts, "_listeners", [told.append])
+    monkeypatch.setattr(interrupts, "_listeners", [interrupted.append])
     monkeypatch.setattr(
         interrupts, "_previous_hook", lambda _: raise_in_thread(thread_gate().thread, Shutdown)
     )
@@ -122,20 +122,20 @@ def test_an_interrupt_that_lands_in_a_report_is_passed_on(monkeypatch):
 
     Fails(KeyError)
 
-    assert told == [(thread_gate(), Shutdown)]
+    assert interrupted == [(thread_gate(), Shutdown)]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_other_errors_that_are_ignored_delay_no_limit(monkeypatch):
     """If the clock paused for each of them, a flood of them would delay all limits."""
-    told, reported = [], []
+    interrupted, reported = [], []
     interrupts.add_ignored_listener(lambda ignored: None)  # installs the hook
-    monkeypatch.setattr(interrupts, "_listeners", [told.append])
+    monkeypatch.setattr(interrupts, "_listeners", [interrupted.append])
     monkeypatch.setattr(interrupts, "_previous_hook", lambda args: reported.append(args.exc_type))
 
     Fails(KeyError)
 
-    assert (told, reported) == ([], [KeyError])
+    assert (interrupted, reported) == ([], [KeyError])
 
 
 def test_the_signature_stays():

@@ -45,7 +45,7 @@ def job(actor="greet", queue="default", **changes):
     return found
 
 
-def told(name):
+def read_samples(name):
     """The samples of a metric."""
     families = {family.name: family for family in REGISTRY.collect()}
     return [sample for sample in families[name].samples if not sample.name.endswith("_created")]
@@ -55,7 +55,7 @@ def test_outcomes_of_jobs_are_counted(metrics):
     metrics.on_outcome_stored(job(), Outcome("retry"))
     metrics.on_outcome_stored(job(), Outcome("expired"))
 
-    labels = [(sample.labels["outcome"], sample.value) for sample in told("workshed_jobs")]
+    labels = [(sample.labels["outcome"], sample.value) for sample in read_samples("workshed_jobs")]
     assert sorted(labels) == [("expired", 1), ("retry", 1)]
 
 
@@ -65,7 +65,9 @@ def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
     metrics.on_start(one)
     metrics.on_outcome_stored(one, Outcome("succeeded"))
 
-    sums = {s.name: s.value for n in ("wait", "run") for s in told(f"workshed_job_{n}_seconds")}
+    sums = {
+        s.name: s.value for n in ("wait", "run") for s in read_samples(f"workshed_job_{n}_seconds")
+    }
     assert sums["workshed_job_wait_seconds_sum"] == 60
     assert sums["workshed_job_run_seconds_sum"] == 2
 
@@ -77,7 +79,7 @@ def test_names_in_a_message_are_no_labels_unless_this_program_declares_them(metr
             job(actor=f"made_up_{number}", queue=f"queue_{number}"), Outcome("unknown_actor")
         )
 
-    (sample,) = told("workshed_jobs")
+    (sample,) = read_samples("workshed_jobs")
     assert sample.labels == {"actor": "other", "queue": "other", "outcome": "unknown_actor"}
     assert sample.value == 100
 
@@ -174,7 +176,7 @@ def test_a_program_measures_once_it_can_expose_what_it_measures(monkeypatch):
     monkeypatch.undo()
     meters.SENDS.add("greet", "default", "confirmed")
 
-    [sample] = told("workshed_sends")
+    [sample] = read_samples("workshed_sends")
     assert sample.value == 1
 
 

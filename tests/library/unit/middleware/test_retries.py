@@ -39,10 +39,10 @@ def test_the_first_wait_is_15_s_and_each_one_twice_as_long(outcome):
     assert all(most * 0.75 <= wait <= most for wait, most in zip(waits, (15, 30, 60), strict=True))
 
 
-@pytest.mark.parametrize("where", ["actor", "message"])
-def test_dramatiqs_numbers_are_followed_on_an_actor_and_on_a_message(where, outcome):
+@pytest.mark.parametrize("place", ["actor", "message"])
+def test_dramatiqs_numbers_are_followed_on_an_actor_and_on_a_message(place, outcome):
     numbers = {"max_retries": 5, "min_backoff": 1_000, "max_backoff": 2_000}
-    options = numbers if where == "actor" else {"message": numbers, "max_retries": 0}
+    options = numbers if place == "actor" else {"message": numbers, "max_retries": 0}
 
     waits = [outcome(OSError(), attempt, **options).delay for attempt in (1, 2, 3, 4, 5)]
 

@@ -237,11 +237,11 @@ def test_retry_after_counts_for_the_group_that_names_it():
 
 @pytest.mark.parametrize("error", [RetryAfter, Snooze])
 @pytest.mark.parametrize(
-    ("asked", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, LONGEST_SPAN)]
+    ("requested", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, LONGEST_SPAN)]
 )
-def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
+def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, requested, waited):
     """Otherwise the row could not be stored and the job would go to RabbitMQ's dead queue."""
-    assert decide_outcome(error(asked), run(), policy()).delay == waited
+    assert decide_outcome(error(requested), run(), policy()).delay == waited
 
 
 def test_dramatiqs_retry_is_followed():

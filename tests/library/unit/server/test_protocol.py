@@ -301,7 +301,7 @@ def test_clients_that_do_not_read_keep_nothing_from_others(
         away = f"127.0.1.{number // 4}" if host == "127.0.0.2" else host
         sent = b"GET /long?bytes=50000000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         connect(site, sent, host=away)
-        eventually(lambda asked=number + 1: site.server.server_state.total_requests >= asked)
+        eventually(lambda count=number + 1: site.server.server_state.total_requests >= count)
 
     request = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert read_all(connect(site, request, host=host)).endswith(b"hello")

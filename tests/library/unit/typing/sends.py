@@ -259,7 +259,7 @@ def in_a_test(jobs: Jobs) -> None:
     jobs.advance(days="3")  # E: arg-type
 
 
-def beside_a_worker(jobs: RealJobs) -> None:
+def next_to_a_worker(jobs: RealJobs) -> None:
     """Kill the worker while a job runs."""
     jobs.crash_during(greet, 7, loud=True)
     jobs.crash_during(greet, 7, at="before COMMIT")

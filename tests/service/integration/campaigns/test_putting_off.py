@@ -312,9 +312,9 @@ def test_a_test_mail_goes_to_one_address_and_counts_nowhere(jobs, post):
         actors.send_test_email(conn, number, "user2@example.org")
     jobs.drain()
 
-    to_nobody, to_user = sorted(jobs.mailbox, key=lambda one: one["To"])
-    assert to_nobody["To"].addresses[0].addr_spec == "Editor@example.org"
-    assert to_nobody["Subject"].startswith("[Test] News for Zo")
+    to_editor, to_user = sorted(jobs.mailbox, key=lambda one: one["To"])
+    assert to_editor["To"].addresses[0].addr_spec == "Editor@example.org"
+    assert to_editor["Subject"].startswith("[Test] News for Zo")
     assert to_user["Subject"] == "[Test] News for Ada 2"
     assert "List-Unsubscribe" not in to_user
     assert post.progress(number) == {}

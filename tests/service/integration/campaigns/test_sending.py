@@ -70,8 +70,10 @@ def test_its_mails_yield_to_those_to_one_person(jobs, post):
     assert mail.BULK < mail.SINGLE < mail.ALERT
 
 
-@pytest.mark.parametrize(("audience", "wanted"), [("everyone", 5), ("active", 2), ("inactive", 3)])
-def test_its_audience_has_no_unsubscribed_users(jobs, post, received, audience, wanted):
+@pytest.mark.parametrize(
+    ("audience", "expected"), [("everyone", 5), ("active", 2), ("inactive", 3)]
+)
+def test_its_audience_has_no_unsubscribed_users(jobs, post, received, audience, expected):
     post.people(2, active=True, prefix="active")
     post.people(3, prefix="inactive")
     for user_id in (
@@ -83,7 +85,7 @@ def test_its_audience_has_no_unsubscribed_users(jobs, post, received, audience, 
     post.start(post.draft(audience=audience))
     run_out(jobs)
 
-    assert sum(received().values()) == wanted
+    assert sum(received().values()) == expected
     assert {"left1@example.org", "gone1@example.org"}.isdisjoint(received())
 
 

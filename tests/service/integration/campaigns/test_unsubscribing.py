@@ -134,17 +134,17 @@ def test_without_a_key_no_link_can_be_made(configured):
 
 
 @pytest.mark.parametrize(
-    ("site", "wanted"),
+    ("site", "expected"),
     [
         ("https://example.org", "https://example.org/unsubscribe/"),
         ("https://example.org/app/", "https://example.org/app/unsubscribe/"),
         ("https://example.org/?a=1&b=2#c", "https://example.org/unsubscribe/"),
     ],
 )
-def test_the_link_is_below_the_site(configured, site, wanted):
+def test_the_link_is_below_the_site(configured, site, expected):
     configured(site_url=site)
 
-    assert unsubscribe_links.build_link(7) == wanted + unsubscribe_links.sign_token(7)
+    assert unsubscribe_links.build_link(7) == expected + unsubscribe_links.sign_token(7)
 
 
 def test_a_token_of_another_purpose_is_invalid(configured):

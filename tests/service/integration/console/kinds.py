@@ -48,7 +48,7 @@ def jobs(conn, store, bury, ran):
     relays.record_relay(conn, uuid4(), "here", 1)
     periodic_jobs.declare_jobs(conn, [PeriodicDeclaration("nightly", "low", daily("03:00"))])
     begin_session(conn, "olga")
-    cancel_rules.create_rule(conn, cancel_rules.JobFilter("nobody", None, None, timedelta()))
+    cancel_rules.create_rule(conn, cancel_rules.JobFilter("stranger", None, None, timedelta()))
 
 
 def begin_session(conn, user_name):

@@ -158,12 +158,12 @@ def test_commands_without_a_change_are_not_noted_again(workshed, called, conn, l
 def test_named_jobs_are_noted_with_the_result_of_each(workshed, something, conn, bury):
     bury("other")
 
-    done = workshed(*something("dead retry ID nobody other"))
+    done = workshed(*something("dead retry ID stranger other"))
 
     assert done.code == 5
     [entry] = audit.list_entries(conn)
     assert (entry.details, entry.count) == ({"ids": ["died", "other"]}, 2)
-    assert entry.summary == "died: retried; nobody: unknown; other: retried."
+    assert entry.summary == "died: retried; stranger: unknown; other: retried."
 
 
 def test_a_bulk_command_is_noted_with_its_filter_and_count(workshed, broker, conn, bury):

@@ -145,9 +145,9 @@ def test_an_invalid_request_is_reported(reader, post):
 def test_a_campaign_is_paused_and_resumed(operator, sending, entries):
     number = sending(waiting=2)
 
-    paused = operator.done("/campaigns/pause", {"id": number})
+    paused = operator.submit("/campaigns/pause", {"id": number})
     assert state_of(operator, number) == "paused"
-    resumed = operator.done("/campaigns/resume", {"id": number})
+    resumed = operator.submit("/campaigns/resume", {"id": number})
 
     assert paused == f"Campaign {number} is paused."
     assert resumed == f"Campaign {number} goes on."
@@ -176,7 +176,7 @@ def test_held_mails_are_sent_again_after_confirmation(operator, sending, entries
         [],
         2,
     )
-    said = operator.done("/campaigns/again", [*fields, ("sure", "yes")])
+    said = operator.submit("/campaigns/again", [*fields, ("sure", "yes")])
 
     assert said == f"Campaign {number} is sent once more to 2 people."
     counted = operator.json(f"/campaign?id={number}")["campaign"]["recipients"]
@@ -201,7 +201,7 @@ def test_a_campaign_is_cancelled_after_confirmation(operator, sending, entries):
     asked = operator.post("/campaigns/cancel", {"id": number})
     assert "which 2 people have yet to get" in asked.text
     assert state_of(operator, number) == "sending"
-    said = operator.done("/campaigns/cancel", {"id": number, "sure": "yes"})
+    said = operator.submit("/campaigns/cancel", {"id": number, "sure": "yes"})
 
     assert said == f"Campaign {number} is cancelled."
     assert state_of(operator, number) == "cancelled"

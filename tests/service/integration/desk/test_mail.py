@@ -51,8 +51,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def caught(folder):
-    """`caught(b"…")`: store a caught email; returns the name of its file."""
+def store_caught(folder):
+    """`store_caught(b"…")`: store a caught email; returns the name of its file."""
     names = set()
 
     def store(content):
@@ -106,8 +106,8 @@ def links(browser):
     return [part.partition('"')[0] for part in browser.get("/").text.split('<a href="')]
 
 
-def test_mails_caught_by_dev_are_shown(reader, caught, folder, monkeypatch):
-    caught(letter())
+def test_mails_caught_by_dev_are_shown(reader, store_caught, folder, monkeypatch):
+    store_caught(letter())
     monkeypatch.setattr(state, "default_folder", lambda: folder.parent)
     (folder.parent / state.NOTES_FILE).write_text(json.dumps({"mail_port": "21025"}))
 
@@ -130,8 +130,8 @@ def test_unreadable_notes_of_dev_are_ignored(reader, folder, monkeypatch):
     assert reader.get("/mail").status_code == 404
 
 
-def test_the_newest_come_first(reader, caught, folder):
-    names = [caught(letter(f"News {n}")) for n in range(51)]
+def test_the_newest_come_first(reader, store_caught, folder):
+    names = [store_caught(letter(f"News {n}")) for n in range(51)]
     for at, name in enumerate(names):
         os.utime(folder / "new" / name, (at, at))
     (folder / "new" / names[7]).rename(folder / "cur" / f"{names[7]}:2,S")
@@ -144,8 +144,8 @@ def test_the_newest_come_first(reader, caught, folder):
     assert "News 50" in reader.get("/mail").text
 
 
-def test_a_mail_is_shown_as_text_and_source(reader, caught):
-    name = caught(letter(SCRIPT, text=f"Hello {SCRIPT}"))
+def test_a_mail_is_shown_as_text_and_source(reader, store_caught):
+    name = store_caught(letter(SCRIPT, text=f"Hello {SCRIPT}"))
 
     found = data(reader, name)
 
@@ -160,10 +160,10 @@ def test_a_mail_is_shown_as_text_and_source(reader, caught):
     assert one(reader, name, "/mail/html").status_code == 404
 
 
-def test_the_html_of_a_mail_can_run_and_load_nothing(reader, caught):
+def test_the_html_of_a_mail_can_run_and_load_nothing(reader, store_caught):
     calls = '<LINK rel="preconnect" href="https://x.org"><iframe src="https://x.org"></iframe>'
     html = f"{SCRIPT}{calls}<b>Hello Zoë</b>"
-    name = caught(letter(html=html))
+    name = store_caught(letter(html=html))
 
     page = one(reader, name)
     paper = one(reader, name, "/mail/html")
@@ -184,9 +184,9 @@ def test_the_html_of_a_mail_can_run_and_load_nothing(reader, caught):
     assert "<iframe" not in paper.text
 
 
-def test_the_pictures_of_a_mail_are_in_its_page(reader, caught):
+def test_the_pictures_of_a_mail_are_in_its_page(reader, store_caught):
     html = '<img src="cid:pic%40x.org"><img src="cid:other"><img src="https://x.org/y.png">'
-    name = caught(letter(html=html, picture=PIXEL))
+    name = store_caught(letter(html=html, picture=PIXEL))
 
     paper = one(reader, name, "/mail/html").text
 
@@ -196,9 +196,9 @@ def test_the_pictures_of_a_mail_are_in_its_page(reader, caught):
     assert (picture["media_type"], picture["size_bytes"]) == ("image/png", len(PIXEL))
 
 
-def test_a_picture_shown_many_times_does_not_fill_the_memory(reader, caught):
+def test_a_picture_shown_many_times_does_not_fill_the_memory(reader, store_caught):
     html = '<img src="cid:pic@x.org">' * 1_000
-    name = caught(letter(html=html, picture=b"\0" * 1_000_000))
+    name = store_caught(letter(html=html, picture=b"\0" * 1_000_000))
 
     assert len(one(reader, name, "/mail/html").content) < 25_000_000
 
@@ -221,8 +221,8 @@ def test_a_picture_shown_many_times_does_not_fill_the_memory(reader, caught):
         "*",
     ],
 )
-def test_no_name_leads_to_another_file(reader, caught, folder, name):
-    known = caught(letter())
+def test_no_name_leads_to_another_file(reader, store_caught, folder, name):
+    known = store_caught(letter())
     (folder / "secret").write_text("Subject: secret\n\nsecret")
     (folder.parent / "secret").write_text("Subject: secret\n\nsecret")
     (folder / "new" / "link").symlink_to(folder.parent / "secret")
@@ -238,8 +238,8 @@ def test_no_name_leads_to_another_file(reader, caught, folder, name):
 
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
-def test_a_broken_mail_is_shown_as_far_as_it_goes(reader, caught, content):
-    name = caught(content)
+def test_a_broken_mail_is_shown_as_far_as_it_goes(reader, store_caught, content):
+    name = store_caught(content)
 
     assert reader.get("/mail").status_code == 200
     assert one(reader, name).status_code == 200
@@ -249,30 +249,30 @@ def test_a_broken_mail_is_shown_as_far_as_it_goes(reader, caught, content):
     assert one(reader, name, "/mail/html").status_code in (200, 404)
 
 
-def test_headers_beyond_ascii_are_decoded(reader, caught):
+def test_headers_beyond_ascii_are_decoded(reader, store_caught):
     encoded = "=?utf-8?q?Zo=C3=AB?="
-    name = caught(f"Subject: Grüße\nFrom: {encoded} <z@x.org>\n\nHello".encode())
+    name = store_caught(f"Subject: Grüße\nFrom: {encoded} <z@x.org>\n\nHello".encode())
 
     found = data(reader, name)["mail"]
 
     assert (found["subject"], found["sender"]) == ("Grüße", "Zoë <z@x.org>")
 
 
-def test_a_header_is_one_line(reader, caught):
-    name = caught(b"Subject: =?utf-8?q?a=0D=0ABcc:_b?=\n\nHello")
+def test_a_header_is_one_line(reader, store_caught):
+    name = store_caught(b"Subject: =?utf-8?q?a=0D=0ABcc:_b?=\n\nHello")
 
     assert data(reader, name)["mail"]["subject"] == "a Bcc: b"
 
 
-def test_a_header_that_would_take_minutes_to_decode_is_cut(reader, caught):
-    name = caught(b"Subject:" + b" =?utf-8?q?a?=" * 5_000 + b"\n\nHello")
+def test_a_header_that_would_take_minutes_to_decode_is_cut(reader, store_caught):
+    name = store_caught(b"Subject:" + b" =?utf-8?q?a?=" * 5_000 + b"\n\nHello")
 
     assert set(data(reader, name)["mail"]["subject"][:700]) == {"a"}
     assert len(data(reader, name)["mail"]["subject"]) < 1_000
 
 
-def test_of_a_long_mail_the_beginning_is_shown(reader, caught):
-    name = caught(b"Subject: Long\n\n" + b"Hello\n" * 2_000_000)
+def test_of_a_long_mail_the_beginning_is_shown(reader, store_caught):
+    name = store_caught(b"Subject: Long\n\n" + b"Hello\n" * 2_000_000)
 
     found = data(reader, name)
 
@@ -281,8 +281,8 @@ def test_of_a_long_mail_the_beginning_is_shown(reader, caught):
     assert "only part of it is shown" in one(reader, name).text
 
 
-def test_names_that_no_mail_program_makes_are_passed_over(reader, caught, folder):
-    name = caught(letter())
+def test_names_that_no_mail_program_makes_are_passed_over(reader, store_caught, folder):
+    name = store_caught(letter())
     (folder / "new" / "line\nfeed").write_text("Subject: a\n\n")
     Path(os.fsdecode(os.fsencode(folder / "new") + b"/\xff")).write_text("Subject: a\n\n")
     with socket.socket(socket.AF_UNIX) as other:

@@ -98,8 +98,8 @@ def variants(jobs):
 
 
 @pytest.fixture
-def told(jobs):
-    """`told()`: the notifications to browsers in order, as (event, data)."""
+def notifications(jobs):
+    """`notifications()`: the notifications to browsers in order, as (event, data)."""
 
     def read():
         query = """

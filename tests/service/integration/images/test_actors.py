@@ -20,7 +20,7 @@ def refusal(attachment_id):
 
 
 def test_an_upload_becomes_an_image_and_its_user_is_notified(
-    jobs, upload, picture, variants, told, content
+    jobs, upload, picture, variants, notifications, content
 ):
     attachment = upload(picture(1600, 1200))
 
@@ -36,7 +36,7 @@ def test_an_upload_becomes_an_image_and_its_user_is_notified(
         "media_type": "image/jpeg",
         "variant": variant["sha256"],
     }
-    assert told() == [("image_processed", data)]
+    assert notifications() == [("image_processed", data)]
 
 
 def test_contents_may_be_in_s3(jobs, bucket, upload, picture, variants, content, monkeypatch):
@@ -64,18 +64,20 @@ def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture, 
     assert len(jobs.enqueued) == 2
 
 
-def test_a_job_delivered_twice_makes_and_notifies_once(jobs, upload, picture, variants, told):
+def test_a_job_delivered_twice_makes_and_notifies_once(
+    jobs, upload, picture, variants, notifications
+):
     attachment = upload(picture())
     jobs.drain()
 
     jobs.perform(process_image, attachment)
 
     assert len(variants(attachment)) == 1
-    assert len(told()) == 1
+    assert len(notifications()) == 1
 
 
 def test_the_same_content_is_decoded_once_and_both_are_notified(
-    jobs, upload, picture, told, monkeypatch
+    jobs, upload, picture, notifications, monkeypatch
 ):
     upload(picture())
     jobs.drain()
@@ -84,15 +86,17 @@ def test_the_same_content_is_decoded_once_and_both_are_notified(
     upload(picture(), "copy.jpg")
     jobs.drain()
 
-    assert [event for event, _ in told()] == ["image_processed"] * 2
+    assert [event for event, _ in notifications()] == ["image_processed"] * 2
 
 
 @pytest.mark.parametrize(
-    ("asked", "media_type"),
+    ("image_format", "media_type"),
     [("jpeg", "image/jpeg"), ("webp", "image/webp"), ("avif", "image/avif")],
 )
-def test_the_format_is_a_setting(jobs, upload, picture, variants, monkeypatch, asked, media_type):
-    monkeypatch.setenv("SHOP_IMAGE_FORMAT", asked)
+def test_the_format_is_a_setting(
+    jobs, upload, picture, variants, monkeypatch, image_format, media_type
+):
+    monkeypatch.setenv("SHOP_IMAGE_FORMAT", image_format)
     settings.cache_clear()
     attachment = upload(picture())
 
@@ -110,7 +114,9 @@ def test_the_format_is_a_setting(jobs, upload, picture, variants, monkeypatch, a
         (b"no image", "photo.jpg", ""),
     ],
 )
-def test_other_files_are_discarded_with_the_reason(jobs, upload, told, bytes_, filename, reason):
+def test_other_files_are_discarded_with_the_reason(
+    jobs, upload, notifications, bytes_, filename, reason
+):
     attachment = upload(bytes_, filename)
 
     with jobs.expect_discard(reason):
@@ -119,7 +125,7 @@ def test_other_files_are_discarded_with_the_reason(jobs, upload, told, bytes_, f
     assert jobs.enqueued == []
     assert jobs.dead == []
     assert reason in refusal(attachment)
-    assert told() == [
+    assert notifications() == [
         ("image_refused", {"attachment_id": attachment, "reason": refusal(attachment)})
     ]
 
@@ -173,13 +179,13 @@ def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
     assert [refusal(misnamed), refusal(again)] == [said, said]
 
 
-def test_a_refusal_delivered_twice_notifies_once(jobs, upload, told):
+def test_a_refusal_delivered_twice_notifies_once(jobs, upload, notifications):
     attachment = upload(b"")
     jobs.drain()
 
     jobs.perform(process_image, attachment)
 
-    assert len(told()) == 1
+    assert len(notifications()) == 1
 
 
 def test_a_refused_one_that_is_replaced_is_made(jobs, upload, replace, picture, variants):
@@ -194,7 +200,7 @@ def test_a_refused_one_that_is_replaced_is_made(jobs, upload, replace, picture, 
 
 
 def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
-    jobs, upload, replace, picture, variants, told, content, monkeypatch
+    jobs, upload, replace, picture, variants, notifications, content, monkeypatch
 ):
     attachment = upload(picture(color="red"))
     make, others = images.convert_image, [picture(color="blue")]
@@ -211,13 +217,13 @@ def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
     (variant,) = variants(attachment)
     red, _, blue = content(variant["sha256"]).getpixel((0, 0))
     assert blue > red
-    assert [data["variant"] for _, data in told()] == [variant["sha256"]]
+    assert [data["variant"] for _, data in notifications()] == [variant["sha256"]]
     with db.transaction() as conn:
         assert conn.execute("SELECT count(*) FROM shop.image_variants").fetchone() == (1,)
 
 
 def test_a_replaced_one_is_not_refused_for_what_it_held(
-    jobs, upload, replace, picture, told, monkeypatch
+    jobs, upload, replace, picture, notifications, monkeypatch
 ):
     attachment = upload(b"")
     make, others = images.convert_image, [picture()]
@@ -231,7 +237,7 @@ def test_a_replaced_one_is_not_refused_for_what_it_held(
     jobs.drain()
 
     assert refusal(attachment) is None
-    assert [event for event, _ in told()] == ["image_processed"]
+    assert [event for event, _ in notifications()] == ["image_processed"]
 
 
 def test_one_that_is_replaced_between_its_record_and_its_end_is_made_again(
@@ -274,7 +280,9 @@ def test_an_attachment_that_is_gone_is_discarded(jobs, upload, picture):
         jobs.drain()
 
 
-def test_one_that_goes_while_it_is_decoded_is_discarded(jobs, upload, picture, told, monkeypatch):
+def test_one_that_goes_while_it_is_decoded_is_discarded(
+    jobs, upload, picture, notifications, monkeypatch
+):
     attachment = upload(picture())
     make = images.convert_image
 
@@ -287,7 +295,7 @@ def test_one_that_goes_while_it_is_decoded_is_discarded(jobs, upload, picture, t
     with jobs.expect_discard(f"attachment {attachment} does not exist"):
         jobs.drain()
 
-    assert told() == []
+    assert notifications() == []
 
 
 def test_a_content_that_is_not_there_is_looked_for_again(jobs, upload, picture, variants):

@@ -612,11 +612,11 @@ def test_a_fork_leaves_the_processes_to_its_parent(run, decoder, eventually):
     run(photo())
     (pid,) = pids(decoder)
     (child,) = decoder._processes
-    told, tell = os.pipe()
+    read_end, tell = os.pipe()
     fork = os.fork()
     if not fork:
         os.close(tell)
-        os.read(told, 1)  # outlive the parent's decoder
+        os.read(read_end, 1)  # outlive the parent's decoder
         os._exit(len(decoder._processes))
 
     child._socket.close()  # as if the parent died

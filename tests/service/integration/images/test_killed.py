@@ -57,11 +57,11 @@ def test_a_job_that_is_killed_at_any_line_ends_the_second_time(
         )
         with storage().open(made) as file:
             assert hashlib.sha256(file.read()).hexdigest() == made
-        told = """
+        notification_count = """
             SELECT count(*) FROM workshed_notifications.notifications
              WHERE data->>'attachment_id' = %s
         """
-        assert one(told, str(attachment)) == 1
+        assert one(notification_count, str(attachment)) == 1
         if ended:
             break
     else:

@@ -7,11 +7,11 @@ import pytest
 
 import actors
 from shop import imports, people
-from tests.service.integration.images.conftest import killed, told
+from tests.service.integration.images.conftest import killed, notifications
 from workshed import db
 from workshed.contrib.storage import blobs, storage
 
-__all__ = ["killed", "told"]
+__all__ = ["killed", "notifications"]
 
 
 @pytest.fixture

@@ -58,10 +58,17 @@ def right(number):
         found = imports.get_import(conn, number)
     end = (found.state, found.total, found.succeeded, found.failed)
     users = "SELECT count(*) FROM shop.users WHERE imported_from = %s"
-    told = (
+    notification_count = (
         "SELECT count(*) FROM workshed_notifications.notifications WHERE data ->> 'import_id' = %s"
     )
-    return (*end, one(users, number), one(told, str(number))) == ("completed", ROWS, 8, 4, 8, 1)
+    return (*end, one(users, number), one(notification_count, str(number))) == (
+        "completed",
+        ROWS,
+        8,
+        4,
+        8,
+        1,
+    )
 
 
 @pytest.mark.timeout(3600)

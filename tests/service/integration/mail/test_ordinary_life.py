@@ -176,7 +176,7 @@ def test_a_server_that_allows_six_connections_refuses_none_of_ours(
         process.close()
 
 
-def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
+def test_a_reply_after_five_minutes_is_waited_for_and_no_job_sends_it_meanwhile(
     jobs, serve, sign_up, eventually, monkeypatch
 ):
     server = serve(Thorough)

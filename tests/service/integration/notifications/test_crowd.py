@@ -121,5 +121,5 @@ def test_a_thousand_streams_each_hear_their_own_over_a_few_connections(
     with capsys.disabled():
         print(  # noqa: T201 -- the measured figures
             f"\n{len(users)} streams: {per_stream / 1024:.0f} KiB each, {used} connections; "
-            f"from commit to browser {in_ms(calm)}; all told at once {in_ms(burst)}"
+            f"from commit to browser {in_ms(calm)}; all notified at once {in_ms(burst)}"
         )

@@ -20,9 +20,11 @@ def numbers(conn, user_id, after=0, limit=1_000):
 
 
 def test_notifications_are_numbered_from_one(conn, ada):
-    told = [notifications.notify(conn, ada, "greeting", {"n": n}, key=str(n)) for n in range(3)]
+    numbers_given = [
+        notifications.notify(conn, ada, "greeting", {"n": n}, key=str(n)) for n in range(3)
+    ]
 
-    assert told == [1, 2, 3]
+    assert numbers_given == [1, 2, 3]
     assert notifications.last_number(conn, ada) == 3
     assert [one.data for one in notifications.after(conn, ada, 1, 10)] == [{"n": 1}, {"n": 2}]
     assert numbers(conn, ada, after=1, limit=1) == [2]
@@ -73,15 +75,15 @@ def test_a_user_cannot_be_deleted_during_a_notification(connect, ada):
 def test_an_id_may_be_any_text_however_long(connect):
     """A channel name in PostgreSQL has at most 63 bytes."""
     ears, conn = connect(autocommit=True), connect()
-    somebody = "tenant-é/" + "7" * 200
-    ears.execute(f"LISTEN {notifications.channel(somebody)}")
+    user_id = "tenant-é/" + "7" * 200
+    ears.execute(f"LISTEN {notifications.channel(user_id)}")
 
-    assert notifications.notify(conn, somebody, "greeting", {}, key="a") == 1
+    assert notifications.notify(conn, user_id, "greeting", {}, key="a") == 1
     conn.commit()
 
     (heard,) = ears.notifies(timeout=60, stop_after=1)
-    assert heard.channel == notifications.channel(somebody)
-    assert numbers(conn, somebody) == [1]
+    assert heard.channel == notifications.channel(user_id)
+    assert numbers(conn, user_id) == [1]
 
 
 def test_an_event_that_could_not_be_sent_is_refused(conn, ada):
@@ -107,11 +109,11 @@ def test_a_later_number_waits_until_the_earlier_one_is_committed(connect, ada):
 
 def test_the_second_of_two_with_the_same_key_does_nothing(connect, ada):
     first, second = connect(), connect()
-    told = []
+    numbers_given = []
     notifications.notify(first, ada, "greeting", {}, key="a")
 
     def tell_too():
-        told.append(notifications.notify(second, ada, "greeting", {}, key="a"))
+        numbers_given.append(notifications.notify(second, ada, "greeting", {}, key="a"))
         second.commit()
 
     waiting = threading.Thread(target=tell_too)
@@ -119,7 +121,7 @@ def test_the_second_of_two_with_the_same_key_does_nothing(connect, ada):
     first.commit()
     waiting.join()
 
-    assert told == [None]
+    assert numbers_given == [None]
     assert notifications.last_number(second, ada) == 1
 
 

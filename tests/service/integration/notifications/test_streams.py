@@ -50,8 +50,8 @@ def test_a_new_stream_starts_with_what_comes_next(read, tell, ada, backends, eve
     eventually(backends)
 
     # It may start before or after the second event, but never with the first one.
-    told = threading.Event()
-    teller = threading.Thread(target=lambda: [told.wait(0.05) or tell(ada) for _ in range(20)])
+    stopped = threading.Event()
+    teller = threading.Thread(target=lambda: [stopped.wait(0.05) or tell(ada) for _ in range(20)])
     teller.start()
     (first,) = stream.take(1)
     teller.join()
@@ -72,8 +72,8 @@ def test_a_number_that_was_never_given_counts_as_the_last(read, tell, ada):
     tell(ada)
     stream = read(ada, last=10_000)
 
-    told = threading.Event()
-    teller = threading.Thread(target=lambda: [told.wait(0.05) or tell(ada) for _ in range(20)])
+    stopped = threading.Event()
+    teller = threading.Thread(target=lambda: [stopped.wait(0.05) or tell(ada) for _ in range(20)])
     teller.start()
     (first,) = stream.take(1)
     teller.join()

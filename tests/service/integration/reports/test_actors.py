@@ -241,7 +241,7 @@ def test_each_active_admin_is_mailed_once_however_often_it_runs(
 ):
     shop.user("Linus", admin=True)
     shop.user("Not yet", admin=True, active=False)
-    shop.user("Nobody")
+    shop.user("Stranger")
 
     for _ in range(3):
         scheduled_for(MONDAY)

@@ -30,7 +30,7 @@ class Browser:
         """Send a form and return the answer itself."""
         return self.client.post(path, data=data, headers=headers, follow_redirects=False, **more)
 
-    def done(self, path, data=None, **more):
+    def submit(self, path, data=None, **more):
         """Send a form that succeeds; return the text of the page it leads to."""
         answer = self.post(path, data, **more)
         assert answer.status_code == 303, answer.text
@@ -46,7 +46,7 @@ class Browser:
 
     def signed_up(self, name="Ada", email="ada@example.org"):
         """Sign a user up in this browser and return it."""
-        self.done("/sign-up", {"name": name, "email": email})
+        self.submit("/sign-up", {"name": name, "email": email})
         return self
 
 

@@ -18,7 +18,7 @@ def files(content=CONTENT, filename="people.csv"):
 def test_a_file_is_kept_byte_for_byte_and_its_job_is_sent(ada, jobs, rows):
     content = bytes(range(256)) + b"\r\n--\r\n\r\n--x\n" + b"\r\n"
 
-    page = ada.done("/imports", **files(content, "Zoë's list.csv"))
+    page = ada.submit("/imports", **files(content, "Zoë's list.csv"))
 
     ((sha256, filename),) = rows("SELECT sha256, filename FROM shop.imports")
     with storage().open(sha256) as stored:
@@ -29,7 +29,7 @@ def test_a_file_is_kept_byte_for_byte_and_its_job_is_sent(ada, jobs, rows):
 
 
 def test_an_import_is_shown_from_its_begin_to_its_end(ada, jobs):
-    page = ada.done("/imports", **files())
+    page = ada.submit("/imports", **files())
     assert 'id="imported" class="live" data-moving>' in page
     assert "<progress aria-label=" in page
     assert "0 rows are read." in page
@@ -48,7 +48,7 @@ def failed_rows(page):
 
 
 def test_an_import_whose_rows_are_on_their_way_shows_how_many_are_done(ada, rows):
-    ada.done("/imports", **files())
+    ada.submit("/imports", **files())
     rows(
         """UPDATE shop.imports SET state = 'processing', rows_read = 4000, queued_upto = 4000,
                   total = 4000, succeeded = 1000, failed = 200 RETURNING 1"""
@@ -62,7 +62,7 @@ def test_an_import_whose_rows_are_on_their_way_shows_how_many_are_done(ada, rows
 
 
 def test_an_unreadable_file_is_reported(ada, jobs):
-    ada.done("/imports", **files(b"PK\x03\x04 a workbook"))
+    ada.submit("/imports", **files(b"PK\x03\x04 a workbook"))
 
     jobs.drain()
 
@@ -72,7 +72,7 @@ def test_an_unreadable_file_is_reported(ada, jobs):
 
 
 def test_imported_users_get_no_welcome(ada, jobs):
-    ada.done("/imports", **files())
+    ada.submit("/imports", **files())
 
     jobs.drain()
 
@@ -80,7 +80,7 @@ def test_imported_users_get_no_welcome(ada, jobs):
 
 
 def test_a_file_without_a_row_is_shown_as_done(ada, jobs):
-    ada.done("/imports", **files(b"name,email\n"))
+    ada.submit("/imports", **files(b"name,email\n"))
 
     jobs.drain()
 
@@ -90,11 +90,11 @@ def test_a_file_without_a_row_is_shown_as_done(ada, jobs):
 
 
 def test_the_same_file_is_accepted_twice_only_on_demand(ada, rows):
-    ada.done("/imports", **files())
+    ada.submit("/imports", **files())
 
     page = ada.refused("/imports", status=409, **files())
     assert "You have handed this file in before, as import" in page
-    ada.done("/imports", {"again": "on"}, **files())
+    ada.submit("/imports", {"again": "on"}, **files())
 
     assert rows("SELECT again FROM shop.imports ORDER BY id") == [(False,), (True,)]
 
@@ -130,12 +130,12 @@ def test_a_form_that_is_cut_off_is_not_taken(ada, rows):
 
 
 def test_others_see_neither_the_import_nor_its_failures(ada, jobs, browser):
-    ada.done("/imports", **files())
+    ada.submit("/imports", **files())
     jobs.drain()
     path = failed_rows(ada.see())
 
     browser.client.cookies.clear()
-    page = browser.done("/sign-up", {"name": "Eve", "email": "eve@example.org"})
+    page = browser.submit("/sign-up", {"name": "Eve", "email": "eve@example.org"})
 
     assert "people.csv" not in page
     assert browser.client.get(path).status_code == 404

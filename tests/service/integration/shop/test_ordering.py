@@ -22,7 +22,7 @@ PLACED = """
 
 
 def test_an_order_is_stored_with_its_line_to_the_last_digit(ada, rows):
-    page = ada.done("/orders", {"product": "Notebook, dotted", "quantity": "3"})
+    page = ada.submit("/orders", {"product": "Notebook, dotted", "quantity": "3"})
 
     ((user_id,),) = rows("SELECT id FROM shop.users")
     price = Decimal("12.45")
@@ -31,14 +31,14 @@ def test_an_order_is_stored_with_its_line_to_the_last_digit(ada, rows):
 
 
 def test_a_price_that_the_browser_says_means_nothing(ada, rows):
-    ada.done("/orders", {"product": "Walnut desk", "quantity": "1", "price": "0.01"})
+    ada.submit("/orders", {"product": "Walnut desk", "quantity": "1", "price": "0.01"})
 
     assert rows("SELECT unit_price FROM shop.order_lines") == [(Decimal("449.90"),)]
 
 
 def test_a_product_is_stored_once(ada, rows):
     for _ in range(2):
-        ada.done("/orders", {"product": "Wall clock", "quantity": "1"})
+        ada.submit("/orders", {"product": "Wall clock", "quantity": "1"})
 
     assert rows("SELECT name FROM shop.products") == [("Wall clock",)]
     assert rows("SELECT count(*) FROM shop.orders") == [(2,)]
@@ -62,10 +62,10 @@ def test_a_product_that_is_not_sold_is_refused(ada, rows, product):
 
 
 def test_others_do_not_see_an_order(ada, browser):
-    ada.done("/orders", {"product": "Wall clock", "quantity": "1"})
+    ada.submit("/orders", {"product": "Wall clock", "quantity": "1"})
 
     browser.client.cookies.clear()
-    page = browser.done("/sign-up", {"name": "Bob", "email": "bob@example.org"})
+    page = browser.submit("/sign-up", {"name": "Bob", "email": "bob@example.org"})
 
     assert "What you ordered last" not in page
 

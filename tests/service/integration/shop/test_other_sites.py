@@ -44,7 +44,7 @@ def test_a_browser_that_says_only_its_origin_is_believed(ada, rows):
     """Without TLS or loopback, browsers send only `Origin`, and only with the page's policy."""
     assert ada.client.get("/").headers["Referrer-Policy"] == "same-origin"
 
-    ada.done("/orders", FORMS["/orders"]["data"], headers={"Origin": "http://testserver"})
+    ada.submit("/orders", FORMS["/orders"]["data"], headers={"Origin": "http://testserver"})
 
     assert rows(CHANGED) == [(0, 1, 0)]
 

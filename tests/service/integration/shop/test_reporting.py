@@ -37,7 +37,7 @@ def reported(jobs):
 def test_the_button_makes_the_report_of_yesterday(ada, jobs, sold, yesterday):
     assert f"The report of {yesterday.date} was not made yet." in ada.see()
 
-    page = ada.done("/reports", {"date": ""})
+    page = ada.submit("/reports", {"date": ""})
     assert 'id="reported" class="live" data-moving>' in page
     assert f"The report of {yesterday.date} is being made" in page
     jobs.drain()
@@ -52,7 +52,7 @@ def test_the_button_makes_the_report_of_yesterday(ada, jobs, sold, yesterday):
 
 
 def test_a_chosen_day_is_reported(ada, jobs):
-    page = ada.done("/reports", {"date": "2026-03-01"})
+    page = ada.submit("/reports", {"date": "2026-03-01"})
     assert "The report of 2026-03-01 is being made" in page
     jobs.drain()
 
@@ -63,10 +63,10 @@ def test_a_chosen_day_is_reported(ada, jobs):
 
 
 def test_a_second_press_shows_the_stored_numbers(ada, jobs, sold):
-    ada.done("/reports")
+    ada.submit("/reports")
     jobs.drain()
 
-    page = ada.done("/reports")
+    page = ada.submit("/reports")
 
     assert "Revenue: 1,511.70 EUR" in page
     assert "data-moving" not in page
@@ -88,9 +88,9 @@ def test_a_day_that_cannot_be_reported_is_refused(ada, jobs, date, problem):
     assert reported(jobs) == []
 
 
-@pytest.mark.parametrize("asked", ["9999-12-31", "x", "<b>", "", "%00"])
-def test_an_address_of_a_day_that_cannot_be_reported_waits_for_nothing(ada, asked):
-    page = ada.see(f"/?report={asked}")
+@pytest.mark.parametrize("day", ["9999-12-31", "x", "<b>", "", "%00"])
+def test_an_address_of_a_day_that_cannot_be_reported_waits_for_nothing(ada, day):
+    page = ada.see(f"/?report={day}")
 
     assert "data-moving" not in page
     assert "was not made yet" in page

@@ -14,7 +14,7 @@ USERS = "SELECT name, email FROM shop.users ORDER BY id"
 def test_a_new_user_is_stored_welcomed_and_shown_the_shop(jobs, browser, rows):
     assert "Sign up" in browser.see()
 
-    page = browser.done("/sign-up", {"name": " Ada  Lovelace ", "email": "ada@Example.org"})
+    page = browser.submit("/sign-up", {"name": " Ada  Lovelace ", "email": "ada@Example.org"})
 
     assert "<bdi>Ada Lovelace</bdi>" in page
     assert "Walnut desk" in page
@@ -91,7 +91,7 @@ def test_input_is_shown_as_text(browser):
 
 
 def test_signing_out_removes_the_user(ada):
-    page = ada.done("/sign-out")
+    page = ada.submit("/sign-out")
 
     assert "Sign up" in page
     assert not ada.client.cookies

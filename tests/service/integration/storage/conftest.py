@@ -107,16 +107,16 @@ def silent():
 
 
 class Talkative(Loopback):
-    """An S3 server that refuses requests and quotes them; `told` has their headers."""
+    """An S3 server that refuses requests and quotes them; `requests` has their headers."""
 
     def __init__(self, code, status=403, says=""):
-        self.told = []
+        self.requests = []
         talkative = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self):
                 asked = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                talkative.told.append(self.headers)
+                talkative.requests.append(self.headers)
                 quoted = escape(f"{says} {self.headers} {asked}")
                 said = f"<Code>{code}</Code><Message>{quoted}</Message>"
                 body = f"<Error>{said}</Error>"

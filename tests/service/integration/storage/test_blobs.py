@@ -365,7 +365,7 @@ def test_no_more_are_swept_than_wanted_and_the_oldest_first(rows, stored):
 # Storing and sweeping at the same time
 
 
-class Held:
+class BlockingCall:
     """A function that blocks its caller until it is released."""
 
     def __init__(self):
@@ -407,7 +407,7 @@ def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
 ):
     """Without the lock, the content is seen, left as it is, and deleted a moment later."""
     sha256 = stored(b"hello", hours=2)
-    delete = Held()
+    delete = BlockingCall()
     broken("delete", delete)
 
     with running(blobs.delete_unreferenced, HOUR, 10) as swept:
@@ -424,7 +424,7 @@ def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
 def test_contents_being_stored_are_not_swept(rows, stored, broken):
     """Its row is young before its content is written, even if the row was old."""
     sha256 = stored(b"hello", hours=2)
-    write = Held()
+    write = BlockingCall()
     broken("keep", write)
 
     with running(stored, b"hello"):
@@ -483,7 +483,7 @@ def test_a_reference_to_a_content_being_deleted_is_refused(
     rows, stored, attach, broken, eventually
 ):
     stored_one = stored(b"hello", hours=2)
-    delete, outcome = Held(), []
+    delete, outcome = BlockingCall(), []
     broken("delete", delete)
 
     def take():
@@ -503,7 +503,7 @@ def test_a_reference_to_a_content_being_deleted_is_refused(
 
 def test_contents_that_another_sweep_deletes_are_skipped(rows, stored, broken):
     stored(b"hello", hours=2)
-    delete = Held()
+    delete = BlockingCall()
     broken("delete", delete)
 
     with running(blobs.delete_unreferenced, HOUR, 10) as first:

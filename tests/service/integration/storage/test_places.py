@@ -104,10 +104,10 @@ def test_all_contents_are_named_and_nothing_else(kept, store):
         store(kept.storage, content)
     if kept.bucket is None:
         (kept.folder / "ab" / "cd").mkdir(parents=True, exist_ok=True)
-        (kept.folder / "ab" / "cd" / "notes.txt").write_bytes(b"of somebody else")
+        (kept.folder / "ab" / "cd" / "notes.txt").write_bytes(b"of another program")
         (kept.folder / "ab" / "cd" / named(b"elsewhere")).write_bytes(b"not where it belongs")
     else:
-        kept.bucket.put("contents/ab/cd/notes.txt", b"of somebody else")
+        kept.bucket.put("contents/ab/cd/notes.txt", b"of another program")
         kept.bucket.put(f"contents/ab/cd/{named(b'elsewhere')}", b"not where it belongs")
         kept.bucket.put(path(b"other"), b"outside the prefix")
 

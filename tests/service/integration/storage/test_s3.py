@@ -15,7 +15,7 @@ from workshed.contrib.storage import ContentDamagedError, StorageError, create_s
 
 pytestmark = pytest.mark.one_in(3)  # each test starts its own programs
 
-NOBODY_LISTENS = "127.0.0.1:9"
+REFUSING_ADDRESS = "127.0.0.1:9"
 NAME = hashlib.sha256(b"hello").hexdigest()
 CANARY = "s3cr3tcanary"
 
@@ -170,10 +170,10 @@ def test_without_a_prefix_contents_are_at_the_top_of_the_bucket(bucket, store):
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("away", ["nobody", "silent"])
+@pytest.mark.parametrize("away", ["refusing", "silent"])
 def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     """By default the client retries for three minutes, and waits 30 s each time."""
-    address = NOBODY_LISTENS if away == "nobody" else silent
+    address = REFUSING_ADDRESS if away == "refusing" else silent
     started = time.monotonic()
 
     with pytest.raises(StorageError) as error:

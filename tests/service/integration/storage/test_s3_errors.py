@@ -49,7 +49,7 @@ def test_no_secret_is_in_what_is_raised(store, talkative, code, status):
 
     found = errors(at(s3.address), store)
 
-    assert s3.told
+    assert s3.requests
     for said in found:
         assert "s3://pictures at http://127.0.0.1" in said
         assert CANARY not in said
@@ -118,10 +118,10 @@ def test_credentials_and_region_are_those_of_the_environment(monkeypatch, talkat
     with pytest.raises(StorageError):
         create_storage(f"s3://pictures?endpoint=http://{s3.address}").delete(NAME)
 
-    [told, *_] = s3.told
-    assert "Credential=KEYOFENV/" in told["Authorization"]
-    assert "/eu-south-7/s3/" in told["Authorization"]
-    assert told["x-amz-security-token"] == "TOKENOFENV"
+    [headers, *_] = s3.requests
+    assert "Credential=KEYOFENV/" in headers["Authorization"]
+    assert "/eu-south-7/s3/" in headers["Authorization"]
+    assert headers["x-amz-security-token"] == "TOKENOFENV"
 
 
 def test_the_credentials_of_the_url_stand_without_those_of_the_environment(monkeypatch, talkative):
@@ -136,10 +136,10 @@ def test_the_credentials_of_the_url_stand_without_those_of_the_environment(monke
     with pytest.raises(StorageError):
         at(s3.address).delete(NAME)
 
-    [told, *_] = s3.told
-    assert "Credential=key/" in told["Authorization"]
-    assert "/eu-west-1/s3/" in told["Authorization"]
-    assert told["x-amz-security-token"] is None
+    [headers, *_] = s3.requests
+    assert "Credential=key/" in headers["Authorization"]
+    assert "/eu-west-1/s3/" in headers["Authorization"]
+    assert headers["x-amz-security-token"] is None
 
 
 def test_nothing_is_sent_in_clear_unless_the_url_says_http(monkeypatch, store, talkative):
@@ -149,4 +149,4 @@ def test_nothing_is_sent_in_clear_unless_the_url_says_http(monkeypatch, store, t
 
     errors(create_storage(f"s3://key:{QUOTED}@pictures?region=eu-west-1"), store)
 
-    assert s3.told == []
+    assert s3.requests == []

@@ -196,8 +196,8 @@ def test_a_deleted_record_is_left_to_the_next_listing(jobs, six, kept):
 
 
 def test_a_record_that_never_was_is_no_failure(jobs, six, kept):
-    with jobs.expect_discard("record of crm nobody does not exist"):
-        jobs.perform(sync_record, "crm", "nobody")
+    with jobs.expect_discard("record of crm stranger does not exist"):
+        jobs.perform(sync_record, "crm", "stranger")
 
     assert kept() == {}
 

@@ -19,18 +19,18 @@ def subjects(jobs):
 
 def test_the_fourth_failed_run_alerts_once_per_window(jobs, six, state):
     jobs.freeze()
-    told, windows = [], set()
+    reported, windows = [], set()
     six.queue_faults(*["500"] * 7)
     sync_critical_data.send("crm")
     for number in range(7):
         drain(jobs)
         if number >= 3:
             windows.add(state().now.replace(minute=0, second=0))
-        told.append((len(jobs.mailbox), 2 * len(windows)))
+        reported.append((len(jobs.mailbox), 2 * len(windows)))
         jobs.advance(minutes=30)
 
-    assert told[:3] == [(0, 0)] * 3
-    assert all(mails == wanted for mails, wanted in told)
+    assert reported[:3] == [(0, 0)] * 3
+    assert all(mails == wanted for mails, wanted in reported)
     assert 1 < len(windows) < 4
     assert {to.partition("@")[0].rpartition("<")[2] for to, _ in subjects(jobs)} == {"ada", "bob"}
     assert {subject for _, subject in subjects(jobs)} == {"crm: the sync fails"}
@@ -56,8 +56,8 @@ def test_each_source_has_its_own_alerts(jobs, six, use):
         sync_critical_data.send(source)
     drain(jobs)
 
-    told = [subject for _, subject in subjects(jobs)]
-    assert sorted(told) == ["crm: the sync fails"] * 2 + ["shop: the sync fails"] * 2
+    reported = [subject for _, subject in subjects(jobs)]
+    assert sorted(reported) == ["crm: the sync fails"] * 2 + ["shop: the sync fails"] * 2
 
 
 def test_the_recovery_is_reported(jobs, six, state, use):

@@ -264,7 +264,7 @@ def test_a_certificate_of_another_host_is_reported(authority, serve, use):
             fetch(api)
 
 
-def test_a_certificate_of_nobody_is_told(authority, serve, use):
+def test_a_certificate_of_an_unknown_authority_is_reported(authority, serve, use):
     with serve(trustme.CA().issue_cert("127.0.0.1")) as api:
         use(SYNC_ORIGINS=api.origin)
 
@@ -354,10 +354,10 @@ def test_the_next_address_is_taken_where_one_does_not_answer(api, use, monkeypat
 
 
 def test_a_name_without_an_address_is_tried_again(use):
-    use(SYNC_ORIGINS="https://nobody.invalid")
+    use(SYNC_ORIGINS="https://stranger.invalid")
 
-    with pytest.raises(SourceUnreachableError, match=r"nobody\.invalid has no address"):
-        request_json("crm", "https://nobody.invalid", "records")
+    with pytest.raises(SourceUnreachableError, match=r"stranger\.invalid has no address"):
+        request_json("crm", "https://stranger.invalid", "records")
 
 
 def test_a_closed_port_is_tried_again(use):

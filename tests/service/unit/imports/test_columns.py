@@ -13,7 +13,7 @@ from workshed.settings import settings
 ADA = ("Ada Lovelace", "ada@example.org")
 
 
-def landed(content, layout=DETECT_ALL):
+def validate_rows(content, layout=DETECT_ALL):
     """Return the user or the failure that each row of a file becomes."""
     content = content.encode() if isinstance(content, str) else content
     with open_source(io.BytesIO(content), layout) as source:
@@ -21,12 +21,12 @@ def landed(content, layout=DETECT_ALL):
 
 
 def people(content, layout=DETECT_ALL):
-    return [(row.name, row.email) for row in landed(content, layout)]
+    return [(row.name, row.email) for row in validate_rows(content, layout)]
 
 
 def refusal(content, layout=DETECT_ALL):
     with pytest.raises(ImportRefusedError) as caught:
-        landed(content, layout)
+        validate_rows(content, layout)
     return caught.value.reason
 
 
@@ -97,7 +97,7 @@ def test_a_name_without_one_of_its_parts_is_the_others():
         ("Ada", "b@example.org"),
         (None, None),
     ]
-    assert landed(content)[-1].problem == "no name"
+    assert validate_rows(content)[-1].problem == "no name"
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_settings_add_names_of_columns(monkeypatch):
 
 
 def test_a_row_with_more_columns_than_the_header_fails_alone():
-    (row,) = landed("name,email\nLovelace, Ada,ada@example.org\n")
+    (row,) = validate_rows("name,email\nLovelace, Ada,ada@example.org\n")
 
     assert (row.problem, row.reason) == ("columns", "3 columns where the header has 2")
 
 
 def test_a_row_that_ends_before_a_column_that_is_read_fails_alone():
-    (row,) = landed("id,name,email\n7,Ada\n")
+    (row,) = validate_rows("id,name,email\n7,Ada\n")
 
     assert (row.problem, row.reason) == ("columns", "2 columns where the header has 3")
 
@@ -148,20 +148,20 @@ def test_rows_of_blank_cells_are_no_rows():
 
 
 def test_all_of_a_row_is_kept_where_there_are_more_columns():
-    rows = landed("id,name,email\n7,Ada,ada@example.org\n8,,eve@example.org\n")
+    rows = validate_rows("id,name,email\n7,Ada,ada@example.org\n8,,eve@example.org\n")
 
     assert [(row.cells, row.fields) for row in rows] == [
         (["7", "Ada", "ada@example.org"], None),
         (None, ["8", "", "eve@example.org"]),
     ]
-    assert landed("name,email\nAda,ada@example.org\n")[0].cells is None
+    assert validate_rows("name,email\nAda,ada@example.org\n")[0].cells is None
 
 
 @pytest.mark.parametrize(
     "name", ["\u200b", "\u3164", "\u2800", "\ufeff\u2060", "\u200d", "\u0301", "A\ufffe", "\uffff"]
 )
 def test_invisible_names_fail(name):
-    (row,) = landed(f"name,email\n{name},ada@example.org\n")
+    (row,) = validate_rows(f"name,email\n{name},ada@example.org\n")
 
     assert row.problem in ("name", "no name")
 

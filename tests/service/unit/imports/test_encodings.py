@@ -158,9 +158,9 @@ def test_a_name_of_another_encoding_is_right_or_refused_and_never_wrong(encoding
 
 def test_most_names_in_another_encoding_are_refused():
     """Otherwise the test above would prove nothing."""
-    told = [name for encoding, name in each(OTHERS) if not right(encoding, name)]
+    expected = [name for encoding, name in each(OTHERS) if not right(encoding, name)]
 
-    assert len(told) > len(each(OTHERS)) * 0.9
+    assert len(expected) > len(each(OTHERS)) * 0.9
 
 
 def right(encoding, name):
@@ -170,7 +170,7 @@ def right(encoding, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "encoding", "told"),
+    ("name", "encoding", "expected"),
     [
         ("Jiří Dvořák", "cp1250", "in windows-1250 it reads 'Jiří Dvořák'"),
         ("Иван Петров", "koi8-r", "in koi8-r it reads 'Иван Петров'"),
@@ -179,13 +179,13 @@ def right(encoding, name):
         ("José García", "mac-roman", "in mac-roman it reads 'José García'"),
     ],
 )
-def test_a_refusal_names_the_place_and_possible_encodings(name, encoding, told):
+def test_a_refusal_names_the_place_and_possible_encodings(name, encoding, expected):
     reason = refusal(file_of(name, encoding))
 
     assert reason.startswith("line 3, c")
     assert "the file is not in UTF-8" in reason
     assert "name its encoding (--encoding)" in reason
-    assert told in reason
+    assert expected in reason
 
 
 def test_one_name_that_cannot_be_right_is_enough_however_many_could():

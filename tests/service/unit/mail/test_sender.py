@@ -25,7 +25,7 @@ def test_an_address_alone_will_do(configure):
     assert (get_sender().display_name, get_sender().addr_spec) == ("", "hello@example.org")
 
 
-@pytest.mark.parametrize("text", ["nobody", "a@", "@b", "a <b@c>\nBcc: d@e.f"])
+@pytest.mark.parametrize("text", ["stranger", "a@", "@b", "a <b@c>\nBcc: d@e.f"])
 def test_anything_else_is_refused_by_the_name_of_the_setting(configure, text):
     configure(mail_from=text)
 

@@ -71,7 +71,7 @@ def test_a_token_that_says_something_else_is_refused(keys, payload):
         get_token_user(odd)
 
 
-def test_a_key_is_rotated_without_turning_anybody_away(keys):
+def test_a_key_is_rotated_without_turning_a_user_away(keys):
     keys(OLD)
     before = token("7")
 

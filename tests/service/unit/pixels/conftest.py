@@ -17,8 +17,8 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def wanted():
-    """`wanted(width=20, …)`: the request of the default settings, with changes."""
+def image_request():
+    """`image_request(width=20, …)`: the request of the default settings, with changes."""
 
     def change(**values):
         usual = {
@@ -39,12 +39,12 @@ def wanted():
 
 
 @pytest.fixture(scope="session")
-def variant(wanted):
+def variant(image_request):
     """`variant(data, width=20, …)`: the result, its bytes, and the image that Pillow reads."""
 
     def run(data, **values):
         target = BytesIO(b"left over from before, and longer than what is made" * 1000)
-        made = convert_image(BytesIO(data), target, wanted(**values))
+        made = convert_image(BytesIO(data), target, image_request(**values))
         image = Image.open(BytesIO(target.getvalue()))
         image.load()
         assert image.size == (made.width, made.height)
@@ -56,13 +56,13 @@ def variant(wanted):
 
 
 @pytest.fixture(scope="session")
-def refusal(wanted):
+def refusal(image_request):
     """`refusal(data, suffix=".png", …)`: the reason why the file is refused."""
 
     def run(data, **values):
         target = BytesIO()
         with pytest.raises(RefusedError) as refused:
-            convert_image(BytesIO(data), target, wanted(**values))
+            convert_image(BytesIO(data), target, image_request(**values))
         assert target.getvalue() == b""
         return refused.value.reason
 
@@ -70,6 +70,6 @@ def refusal(wanted):
 
 
 @pytest.fixture(scope="session")
-def small(wanted):
+def small(image_request):
     """A limit of few pixels; otherwise one flipped bit of the size would cost megabytes."""
-    return wanted(width=20, height=20, max_pixels=1_000_000, max_frames=20)
+    return image_request(width=20, height=20, max_pixels=1_000_000, max_frames=20)

@@ -68,10 +68,10 @@ def test_images_of_pillow_are_not_refused_for_trailing_data_or_their_name(small,
     assert [one for one in (reason(data, strict) for data in corpus) if "is named" in one]
 
 
-def reason(data, wanted):
+def reason(data, image_request):
     """Return the reason for a refusal; empty if an image is made."""
     try:
-        convert_image(BytesIO(data), BytesIO(), wanted)
+        convert_image(BytesIO(data), BytesIO(), image_request)
     except RefusedError as err:
         return err.reason
     return ""

@@ -96,9 +96,9 @@ def test_an_end_marker_inside_a_table_of_a_jpeg_is_ignored(variant):
 
 
 def test_a_bmp_may_lie_about_its_length(variant):
-    for told in (0, 17, 1 << 31):
+    for size in (0, 17, 1 << 31):
         data = bytearray(SAMPLES["bmp"][1])
-        struct.pack_into("<I", data, 2, told)
+        struct.pack_into("<I", data, 2, size)
         assert variant(bytes(data)).made
 
 

@@ -17,11 +17,11 @@ def chances(name):
     return random.Random(f"{SEED} {name}")  # noqa: S311 -- the same in each run
 
 
-def check(data, wanted):
+def check(data, image_request):
     """Return whether an image was made."""
     target = BytesIO()
     try:
-        made = convert_image(BytesIO(data), target, wanted)
+        made = convert_image(BytesIO(data), target, image_request)
     except RefusedError:
         assert target.getvalue() == b""
         return False
@@ -30,8 +30,8 @@ def check(data, wanted):
             image.seek(frame)
             image.load()
         assert image.size == (made.width, made.height)
-    assert made.width <= wanted.width
-    assert made.height <= wanted.height
+    assert made.width <= image_request.width
+    assert made.height <= image_request.height
     return True
 
 

@@ -153,17 +153,17 @@ def test_a_picture_of_another_size_than_its_header_says_is_refused(claimed, refu
     assert refusal(lying).startswith("it cannot be decoded: ")
 
 
-def test_the_same_file_gives_the_same_image_whatever_came_before(wanted):
-    def made(data):
+def test_the_same_file_gives_the_same_image_whatever_came_before(image_request):
+    def convert(data):
         target = BytesIO()
-        convert_image(BytesIO(data), target, wanted(width=40, height=40))
+        convert_image(BytesIO(data), target, image_request(width=40, height=40))
         return target.getvalue()
 
-    before = {name: made(data) for name, (_, data) in SAMPLES.items() if "heic" in name}
+    before = {name: convert(data) for name, (_, data) in SAMPLES.items() if "heic" in name}
     with pytest.raises(RefusedError):
-        made(HEIC[:-1])
+        convert(HEIC[:-1])
 
-    again = {name: made(SAMPLES[name][1]) for name in reversed(before)}
+    again = {name: convert(SAMPLES[name][1]) for name in reversed(before)}
 
     assert again == before
 

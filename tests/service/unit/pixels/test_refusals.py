@@ -336,12 +336,12 @@ def test_a_reason_never_shows_where_something_lies_in_memory(refusal):
         "Memory allocation error: Unspecified: Allocating 146313231 bytes failed",
     ],
 )
-def test_a_lack_of_memory_is_distinguished_from_nonsense(message, wanted, monkeypatch):
+def test_a_lack_of_memory_is_distinguished_from_nonsense(message, image_request, monkeypatch):
     """Decoders report it only in words; the parent process knows how much memory there was."""
     monkeypatch.setattr(Image.Image, "resize", lambda *_: (_ for _ in ()).throw(OSError(message)))
 
     with pytest.raises(MemoryError, match=message):
-        convert_image(io.BytesIO(PNG), io.BytesIO(), wanted())
+        convert_image(io.BytesIO(PNG), io.BytesIO(), image_request())
 
 
 @pytest.mark.parametrize(

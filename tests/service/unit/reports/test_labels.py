@@ -10,7 +10,7 @@ from shop.reports.mail import MAX_NAME_LENGTH, format_product_name
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "expected"),
     [
         ("Desk", "Desk"),
         ("two\r\nlines\u2028and\tmore  ", "two lines and more"),
@@ -20,8 +20,8 @@ from shop.reports.mail import MAX_NAME_LENGTH, format_product_name
         ("x" * 10_000, "x" * (MAX_NAME_LENGTH - 1) + "…"),
     ],
 )
-def test_a_name_is_one_short_line(name, shown):
-    assert format_product_name(name) == shown
+def test_a_name_is_one_short_line(name, expected):
+    assert format_product_name(name) == expected
 
 
 @given(text(characters(codec="utf-8"), min_size=1))

@@ -48,8 +48,8 @@ def purge_queue(
             finally:
                 record_result(conn, "queues.purge", purge.result(done))
     if as_json:
-        told = {"queue": name, "found": purge.ready, "purged": done.ended}
-        print_json(told | {"unreadable": done.unreadable})
+        summary = {"queue": name, "found": purge.ready, "purged": done.ended}
+        print_json(summary | {"unreadable": done.unreadable})
     else:
         print(purge.count if dry_run else done.ended)
     print_message(

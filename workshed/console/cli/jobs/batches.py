@@ -65,10 +65,10 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
     """Show the progress of a batch, its callbacks, and its dead jobs."""
     with open_database() as conn:
         found = require_batch(conn, batch)
-        told, dead = rows.list_callbacks(conn, found.id), rows.list_dead_ids(conn, found.id)
+        callbacks, dead = rows.list_callbacks(conn, found.id), rows.list_dead_ids(conn, found.id)
         now = database_now(conn)
     if as_json:
-        output.print_json(as_data(found) | {"callbacks": told, "dead_jobs": dead})
+        output.print_json(as_data(found) | {"callbacks": callbacks, "dead_jobs": dead})
         return
     times = {
         "created": found.created_at,
@@ -99,7 +99,7 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
                     f"{one.actor} {one.message_id}, "
                     + (f"sent {format_ago(one.sent_at, now)}" if one.sent_at else "not sent"),
                 )
-                for one in told
+                for one in callbacks
             ),
             *(("dead job", one) for one in dead[:MOST_DEAD_IDS]),
         ]

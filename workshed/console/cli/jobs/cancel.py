@@ -75,25 +75,25 @@ def cancel(  # noqa: PLR0913 -- an option each
         )
 
 
-def require_selection(ids: list[str], which: JobFilter, *, every: bool, sent: bool) -> None:
+def require_selection(ids: list[str], job_filter: JobFilter, *, every: bool, sent: bool) -> None:
     """Raise `typer.BadParameter` unless it is clear which jobs are meant."""
     if every == bool(ids):
         raise typer.BadParameter("give either ids or --all")
-    if ids and which != JobFilter():
+    if ids and job_filter != JobFilter():
         raise typer.BadParameter("--actor, --queue, --tag and --older-than need --all")
-    if every and sent and not which.is_bounded:
+    if every and sent and not job_filter.is_bounded:
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
-def add_rule(conn: Connection, which: JobFilter, *, dry_run: bool) -> str:
+def add_rule(conn: Connection, job_filter: JobFilter, *, dry_run: bool) -> str:
     """Create the rule; return a message about it."""
     if dry_run:
         return "A rule would cancel matching jobs on RabbitMQ."
     with conn.transaction():
-        made = cancel_rules.create_rule(conn, which)
+        made = cancel_rules.create_rule(conn, job_filter)
         said = f"Rule {made.id} cancels matching jobs on RabbitMQ."
         record_action(
-            conn, "scheduled.rules.make", {"rule": made.id, **filter_details(which)}, said=said
+            conn, "scheduled.rules.make", {"rule": made.id, **filter_details(job_filter)}, said=said
         )
     return (
         f"Rule {made.id} cancels matching jobs on RabbitMQ. "

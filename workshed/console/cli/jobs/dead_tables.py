@@ -13,9 +13,9 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import DeadFilter
 
 
-def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool) -> None:
+def print_dead(conn: Connection, dead_filter: DeadFilter, limit: int, *, as_json: bool) -> None:
     """Print the latest `limit` dead jobs that match."""
-    found = redact_rows(conn, dead_jobs.list_dead_jobs(conn, which, limit=limit))
+    found = redact_rows(conn, dead_jobs.list_dead_jobs(conn, dead_filter, limit=limit))
     now = database_now(conn)
     if as_json:
         output.print_json([as_data(row) for row in found])
@@ -31,9 +31,9 @@ def print_dead(conn: Connection, which: DeadFilter, limit: int, *, as_json: bool
         output.print_table(("message id", "job", "died"), lines, elastic=1)
 
 
-def print_groups(conn: Connection, which: DeadFilter, *, as_json: bool) -> None:
+def print_groups(conn: Connection, dead_filter: DeadFilter, *, as_json: bool) -> None:
     """Print the number of dead jobs per error class."""
-    found, now = dead_jobs.group_by_error(conn, which), database_now(conn)
+    found, now = dead_jobs.group_by_error(conn, dead_filter), database_now(conn)
     if as_json:
         output.print_json(found)
     elif found:

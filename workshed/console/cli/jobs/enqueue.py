@@ -149,20 +149,20 @@ def send_message(
     return sent, due_at, f"due {format_due(due_at, now)}"
 
 
-def try_record_send(sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]) -> None:
+def try_record_send(sent: dramatiq.Message[Any], requested: dramatiq.Message[Any]) -> None:
     """Write the audit entry; only warn if that fails, because the job is sent already."""
     try:
         with open_database() as conn:
-            record_send(conn, sent, wanted)
+            record_send(conn, sent, requested)
     except WorkshedError as err:
         print_message(f"The job is sent, but the audit entry could not be written: {err}")
 
 
 def record_send(
-    conn: Connection, sent: dramatiq.Message[Any], wanted: dramatiq.Message[Any]
+    conn: Connection, sent: dramatiq.Message[Any], requested: dramatiq.Message[Any]
 ) -> None:
     """Write the audit entry, without arguments, which may be secret or personal."""
     about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
-    count = int(sent.message_id == wanted.message_id)  # else another job holds its unique key
+    count = int(sent.message_id == requested.message_id)  # else another job holds its unique key
     said = f"{sent.actor_name} sent by hand to {sent.queue_name}."
     record_action(conn, "enqueue", about, count=count, said=said)

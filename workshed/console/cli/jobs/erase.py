@@ -69,12 +69,12 @@ def erase(
         print_message(f"{found.waiting} waiting jobs hold it too; see `workshed scheduled`.")
 
 
-def record_erasure(conn: Connection, which: ErasureTarget, found: ErasureCounts) -> None:
+def record_erasure(conn: Connection, target: ErasureTarget, found: ErasureCounts) -> None:
     """Write the audit entry; it holds no personal data, because the audit cannot be erased."""
-    by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
+    by = [name for name in ("text", "argument", "tag") if getattr(target, name) is not None]
     said = (
         f"Data of a person erased in {found.runs} runs and {found.attempts} attempts; "
         f"{found.dead} dead jobs discarded."
     )
     count = found.runs + found.attempts + found.dead
-    record_action(conn, "erase", {"by": by, "actor": which.actor}, count=count, said=said)
+    record_action(conn, "erase", {"by": by, "actor": target.actor}, count=count, said=said)

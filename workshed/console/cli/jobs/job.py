@@ -79,8 +79,8 @@ def show_job(
         row = known.row
         body = {} if row is None else asdict(row) | body_as_json(row.body)
         rest = {name: getattr(known, name) for name in ("attempts", "runs", "timeline")}
-        told = {"message_id": message_id, "state": known.state, "cancelled": known.cancelled}
-        print_json(body | told | rest)
+        states = {"message_id": message_id, "state": known.state, "cancelled": known.cancelled}
+        print_json(body | states | rest)
     else:
         print_known_job(known, now)
 

@@ -47,16 +47,18 @@ def run_operation(  # noqa: PLR0913 -- an option of a command each
     found = operation.find(conn, names)
     is_confirmed = confirm_operation(conn, operation, found, yes=yes, dry_run=dry_run)
     answers: dict[str, str] = {}
-    shown: dict[str, str] = {}
+    results: dict[str, str] = {}
 
     def report(err: WorkshedError) -> None:
         if not is_filtered:
             print_message(str(err))
 
-    def record(done: Mapping[str, str]) -> None:
+    def record(recorded: Mapping[str, str]) -> None:
         if not dry_run:
-            result = operation.result(found, done, details)
-            rest = f" Interrupted; {len(found)} were requested." if len(done) < len(found) else ""
+            result = operation.result(found, recorded, details)
+            rest = (
+                f" Interrupted; {len(found)} were requested." if len(recorded) < len(found) else ""
+            )
             record_result(conn, operation.name, replace(result, message=result.message + rest))
 
     try:
@@ -70,17 +72,17 @@ def run_operation(  # noqa: PLR0913 -- an option of a command each
                         record({name: answer})
                 answers[name] = answer
                 is_tried = dry_run and operation.has_changed(answer)
-                shown[name] = f"would be {operation.past}" if is_tried else finish(name, answer)
+                results[name] = f"would be {operation.past}" if is_tried else finish(name, answer)
                 if not as_json:
-                    print(f"{escape_control(name)}  {shown[name]}", flush=True)
+                    print(f"{escape_control(name)}  {results[name]}", flush=True)
                 step()
     finally:
         if len(found) > 1:  # also if this is interrupted
             record(answers)
     if as_json:
-        print_json([{operation.kind: name, "answer": answer} for name, answer in shown.items()])
+        print_json([{operation.kind: name, "answer": answer} for name, answer in results.items()])
     _raise_for_failures(operation, answers, is_filtered=is_filtered)
-    _print_summary(operation, answers.values(), shown.values(), dry_run=dry_run)
+    _print_summary(operation, answers.values(), results.values(), dry_run=dry_run)
 
 
 def confirm_operation(
@@ -107,12 +109,16 @@ def confirm_operation(
 
 
 def _print_summary(
-    operation: Operation[Target], answers: Collection[str], shown: Collection[str], *, dry_run: bool
+    operation: Operation[Target],
+    answers: Collection[str],
+    results: Collection[str],
+    *,
+    dry_run: bool,
 ) -> None:
     if operation.past:
         done = count_objects(operation.kind, sum(map(operation.has_changed, answers)))
         print_message(f"{done} {'would be ' if dry_run else ''}{operation.past}.")
-    if effects := operation.describe_effects(shown):
+    if effects := operation.describe_effects(results):
         print_message(effects)
 
 

@@ -42,10 +42,10 @@ def warn_unknown_filter(
         )
 
 
-def warn_unknown_name(kind: str, wanted: Names, known: Iterable[str]) -> None:
+def warn_unknown_name(kind: str, requested: Names, known: Iterable[str]) -> None:
     """Print the hint for each name that is not known."""
     names = list(known)
-    for name in to_name_array(wanted) or ():
+    for name in to_name_array(requested) or ():
         if name not in names:
             what = UNKNOWN_TEXTS.get(kind, f"No worker has declared the {kind}")
             print_message(f"{what} {name!r}{did_you_mean(name, names)}.")

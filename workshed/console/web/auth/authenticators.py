@@ -48,9 +48,9 @@ class Authenticators:
         """
         if self._authorize is not None:
             found = self._authorize(request)
-            who = await found if inspect.isawaitable(found) else found
-            if who is not None:
-                return who
+            user = await found if inspect.isawaitable(found) else found
+            if user is not None:
+                return user
         if SECRET_HEADER in request.headers:
             return self._from_proxy(request)
         program = program_tokens.find_program(request, self._tokens)

@@ -133,11 +133,11 @@ def choose_refusal(
     return None
 
 
-def refuse(where: str, counted: FailureCount, otherwise: str) -> LoginRefusal:
+def refuse(origin: str, counted: FailureCount, otherwise: str) -> LoginRefusal:
     """Return a refusal until the first of the failures no longer counts."""
     lasts = max(counted.lasts, timedelta(seconds=1))
     minutes = -(-lasts // timedelta(minutes=1))
     wait = "one minute" if minutes == 1 else f"{minutes} minutes"
-    text = f"Too many logins failed {where}. Wait {wait}{otherwise}."
+    text = f"Too many logins failed {origin}. Wait {wait}{otherwise}."
     is_certain = counted.count >= counted.limit.most
     return LoginRefusal(text, lasts, counted.limit.key if is_certain else None)

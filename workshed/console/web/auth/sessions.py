@@ -45,7 +45,7 @@ MOST_CACHED = 10_000
 class CachedSession:
     """What a process has read about a session."""
 
-    who: Who
+    user: Who
     read_at: float
     used_at: float
     """When its use was last recorded here; both are times of `time.monotonic`."""
@@ -72,7 +72,7 @@ class Sessions:
         if cached is not None:
             is_recorded = not is_use or now - cached.used_at < USE_S
             if now - cached.read_at < FRESH_S and is_recorded:
-                return cached.who
+                return cached.user
         found = await self._ask(token_hash, cached, is_use=is_use)
         if found is None:
             self._cache.pop(token_hash, None)
@@ -81,7 +81,7 @@ class Sessions:
             if len(self._cache) >= MOST_CACHED:
                 self._cache.clear()
             self._cache[token_hash] = found
-        return found.who
+        return found.user
 
     async def _ask(
         self, token_hash: bytes, cached: CachedSession | None, *, is_use: bool
@@ -122,7 +122,7 @@ class Sessions:
     def _forget(self, session: str) -> None:
         """Forget a session that has ended."""
         for token_hash, cached in list(self._cache.items()):
-            if cached.who.session == session:
+            if cached.user.session == session:
                 self._cache.pop(token_hash, None)
 
     def _read(

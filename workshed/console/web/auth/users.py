@@ -90,4 +90,4 @@ def _hasher() -> PasswordHasher:
 
 @cache
 def _dummy_hash() -> str:
-    return _hasher().hash("nobody has this password")
+    return _hasher().hash("not the password of any user")

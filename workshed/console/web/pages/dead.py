@@ -83,11 +83,13 @@ NAMES: NameSources = {
 }
 
 
-def _count_jobs(conn: Connection, which: DeadFilter, groups: list[DeadGroup]) -> tuple[int, bool]:
+def _count_jobs(
+    conn: Connection, dead_filter: DeadFilter, groups: list[DeadGroup]
+) -> tuple[int, bool]:
     """Return the number of dead jobs, and whether it is exact."""
     if groups and len(groups) <= ROWS:
         return sum(group.count for group in groups), True
-    count = dead_jobs.count_at_most(conn, which, most=MOST_COUNTED + 1)
+    count = dead_jobs.count_at_most(conn, dead_filter, most=MOST_COUNTED + 1)
     return min(count, MOST_COUNTED), count <= MOST_COUNTED
 
 

@@ -64,7 +64,7 @@ def retry_dead(deed: ActionRequest) -> ActionResult:
 
 def discard_dead(deed: ActionRequest) -> ActionResult:
     """Delete dead jobs; their attempts record the discard and the user."""
-    return select_dead(deed).run(deed, dead_jobs.discard(f"by {deed.who.name} on the console"))
+    return select_dead(deed).run(deed, dead_jobs.discard(f"by {deed.user.name} on the console"))
 
 
 def select_dead(deed: ActionRequest) -> DeadSelection:

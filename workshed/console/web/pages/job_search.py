@@ -29,42 +29,42 @@ class SearchPosition:
     """Where a look continues another, and what those before it have done."""
 
     place: RunPosition
-    looked: int = 0
+    searched: int = 0
     """How many runs they have looked through without filling a page."""
     found: int = 0
     """How many of these matched."""
 
 
-def look(ask: PageRequest, which: RunFilter) -> tuple[list[Run], dict[str, Any]]:
+def look(ask: PageRequest, run_filter: RunFilter) -> tuple[list[Run], dict[str, Any]]:
     """Return the matching runs of a page, and how far it has looked."""
     start = decode_position(ask.text("before"))
     before = None if start is None else start.place
-    looked, found_before = (0, 0) if start is None else (start.looked, start.found)
-    with _time_limit(is_search=looked > 0 or is_search(which)) as within_s:
+    searched, found_before = (0, 0) if start is None else (start.searched, start.found)
+    with _time_limit(is_search=searched > 0 or is_search(run_filter)) as within_s:
         result = search.search_runs(
-            ask.conn, which, before=before, limit=ROWS + 1, within_s=within_s
+            ask.conn, run_filter, before=before, limit=ROWS + 1, within_s=within_s
         )
     shown, older, down_to = result.runs[:ROWS], None, None
     if len(result.runs) > ROWS:
         older = SearchPosition(RunPosition(shown[-1].recorded_at, shown[-1].id))
     elif result.stopped_at is not None:
-        looked, down_to = looked + result.searched, result.stopped_at.recorded_at
-        older = SearchPosition(result.stopped_at, looked, found_before + len(shown))
+        searched, down_to = searched + result.searched, result.stopped_at.recorded_at
+        older = SearchPosition(result.stopped_at, searched, found_before + len(shown))
     return shown, {
         "older": None if older is None else encode_position(older),
-        "looked": looked,
+        "looked": searched,
         "looked_down_to": down_to,
         "found_before": found_before,
     }
 
 
-def is_search(which: RunFilter) -> bool:
+def is_search(run_filter: RunFilter) -> bool:
     """Return whether a filter has no index, so that each run has to be read."""
     return not (
-        which.tag is None
-        and which.arguments is None
-        and which.argument_value is None
-        and which.longer_than is None
+        run_filter.tag is None
+        and run_filter.arguments is None
+        and run_filter.argument_value is None
+        and run_filter.longer_than is None
     )
 
 
@@ -72,7 +72,7 @@ def encode_position(position: SearchPosition) -> str:
     """Format a position for an address."""
     place = position.place
     text = f"{(place.recorded_at - EPOCH) // MICROSECOND}.{place.id}"
-    return f"{text}.{position.looked}.{position.found}" if position.looked else text
+    return f"{text}.{position.searched}.{position.found}" if position.searched else text
 
 
 def decode_position(text: str | None) -> SearchPosition | None:

@@ -112,8 +112,8 @@ def _argument_filter(ask: PageRequest) -> ArgumentFilter | None:
         raise BadQueryError(err.message, "argument") from None
 
 
-def _load_history(ask: PageRequest, which: RunFilter) -> dict[str, Any]:
-    found, about = job_search.look(ask, which)
+def _load_history(ask: PageRequest, run_filter: RunFilter) -> dict[str, Any]:
+    found, about = job_search.look(ask, run_filter)
     return {"runs": [_run_row(run) for run in found], "running": None, **about}
 
 
@@ -123,8 +123,8 @@ def _show_running(current: list[RunningJob]) -> dict[str, Any]:
     return {"runs": None, "running": shown, **about}
 
 
-def _is_match(one: RunningJob, which: RunFilter) -> bool:
-    return _is_among(one.actor, which.actor) and _is_among(one.queue, which.queue)
+def _is_match(one: RunningJob, run_filter: RunFilter) -> bool:
+    return _is_among(one.actor, run_filter.actor) and _is_among(one.queue, run_filter.queue)
 
 
 def _is_among(name: str, names: Names) -> bool:
@@ -132,29 +132,29 @@ def _is_among(name: str, names: Names) -> bool:
     return wanted is None or name in wanted
 
 
-def _count_runs(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
+def _count_runs(ask: PageRequest, run_filter: RunFilter) -> dict[str, CappedCount | None]:
     """Count runs by outcome; waiting and dead jobs only without filters, which lack an index."""
-    ended = _count_minutes(ask, which) or _count_latest(ask, which)
-    is_all = which == RunFilter(outcomes=which.outcomes)
+    ended = _count_minutes(ask, run_filter) or _count_latest(ask, run_filter)
+    is_all = run_filter == RunFilter(outcomes=run_filter.outcomes)
     waiting = job_counts.count_waiting(ask.conn, MOST_COUNTED) if is_all else None
     dead = job_counts.count_dead(ask.conn, MOST_COUNTED) if is_all else None
     return {**ended, "waiting": waiting, "dead": dead}
 
 
-def _count_minutes(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None] | None:
+def _count_minutes(ask: PageRequest, run_filter: RunFilter) -> dict[str, CappedCount | None] | None:
     """Count all runs of whole minutes, as the Overview does; `None` with any other filter."""
-    since, until = which.recorded_from, which.recorded_before
+    since, until = run_filter.recorded_from, run_filter.recorded_before
     same = RunFilter(
-        actor=which.actor,
-        queue=which.queue,
-        outcomes=which.outcomes,
+        actor=run_filter.actor,
+        queue=run_filter.queue,
+        outcomes=run_filter.outcomes,
         recorded_from=since,
         recorded_before=until,
     )
-    if which != same or since is None or until is None or not _is_kept(ask, since):
+    if run_filter != same or since is None or until is None or not _is_kept(ask, since):
         return None
-    actor, actors = split_names(which.actor)
-    queue, queues = split_names(which.queue)
+    actor, actors = split_names(run_filter.actor)
+    queue, queues = split_names(run_filter.queue)
     if actors is not None or queues is not None:
         return None
     if any((at - EPOCH) % MINUTE for at in (since, until)):
@@ -176,16 +176,16 @@ def _is_kept(ask: PageRequest, at: datetime) -> bool:
     return at > ask.now - settings().runs_retention
 
 
-def _count_latest(ask: PageRequest, which: RunFilter) -> dict[str, CappedCount | None]:
+def _count_latest(ask: PageRequest, run_filter: RunFilter) -> dict[str, CappedCount | None]:
     """Count those of the latest runs."""
     every = RunFilter(
-        actor=which.actor,
-        parent=which.parent,
-        recorded_from=which.recorded_from,
-        recorded_before=which.recorded_before,
+        actor=run_filter.actor,
+        parent=run_filter.parent,
+        recorded_from=run_filter.recorded_from,
+        recorded_before=run_filter.recorded_before,
     )
     down_to = pagination.oldest_within(ask.conn, every, most=COUNTED_RUNS)
-    ended = pagination.count_by_outcome(ask.conn, which, down_to=down_to)
+    ended = pagination.count_by_outcome(ask.conn, run_filter, down_to=down_to)
     is_cut = down_to is not None
     return {name: _cap_count(count, is_cut=is_cut) for name, count in _sum_tabs(ended).items()}
 

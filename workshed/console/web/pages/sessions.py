@@ -26,13 +26,13 @@ MOST_SHOWN = 1_000
 
 def load_sessions(ask: PageRequest) -> Mapping[str, Any]:
     """Show the user's sessions; operators also see how many each other user has."""
-    own = list_valid_sessions(ask.conn, users.configured_users(), ask.who.name, MOST_SHOWN)
+    own = list_valid_sessions(ask.conn, users.configured_users(), ask.user.name, MOST_SHOWN)
     others: Sequence[SessionRow] = ()
-    if ask.who.may_act:
+    if ask.user.may_act:
         found = list_valid_sessions(ask.conn, users.configured_users(), None, MOST_SHOWN)
-        others = [row for row in found if row.user_name != ask.who.name]
+        others = [row for row in found if row.user_name != ask.user.name]
     return {
-        "sessions": [describe_session(row, ask.who.session) for row in own],
+        "sessions": [describe_session(row, ask.user.session) for row in own],
         "others": summarize_users(others),
         "idle": LIMITS.idle,
         "lifetime": LIMITS.lifetime,
@@ -67,18 +67,20 @@ def summarize_users(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
 def end_session(deed: ActionRequest) -> ActionResult:
     """End one of the user's own sessions."""
     session_id = deed.form.one("id")
-    if not console_sessions.delete_session(deed.conn, session_id, deed.who.name):
+    if not console_sessions.delete_session(deed.conn, session_id, deed.user.name):
         raise NotFoundError("This session has ended already.")
     return ActionResult("1 session ended.", 1, {"sessions": [session_id]}, BACK)
 
 
 def end_other_sessions(deed: ActionRequest) -> ActionResult:
     """End all sessions of the user but this one."""
-    ended = console_sessions.delete_user_sessions(deed.conn, deed.who.name, spared=deed.who.session)
+    ended = console_sessions.delete_user_sessions(
+        deed.conn, deed.user.name, spared=deed.user.session
+    )
     if not ended:
         raise NotFoundError("You have no other session.")
     return ActionResult(
-        f"{count_sessions(ended)} ended.", ended, {"spared": deed.who.session}, BACK
+        f"{count_sessions(ended)} ended.", ended, {"spared": deed.user.session}, BACK
     )
 
 

@@ -22,7 +22,7 @@ class NameMatch:
     """The exact name comes first."""
     is_known: bool
     others: int = 0
-    """How many more names begin with the text of which one is the exact name."""
+    """How many more names begin with a text that is itself a name."""
 
     @property
     def begins(self) -> str | None:

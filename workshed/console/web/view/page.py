@@ -40,7 +40,7 @@ class PageRequest:
 
     conn: Connection
     """In a read-only transaction."""
-    who: Who
+    user: Who
     query: Mapping[str, str]
     """The query of the address, without empty values."""
     now: datetime
@@ -141,7 +141,7 @@ class ActionRequest:
 
     conn: Connection
     form: ActionForm
-    who: Who
+    user: Who
 
 
 @value_class

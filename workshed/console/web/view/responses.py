@@ -31,19 +31,19 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(templates.as_json(value) + "\n", status, headers=NO_STORE, media_type=JSON)
 
 
-def file_response(made: DownloadContent) -> Response:
+def file_response(download: DownloadContent) -> Response:
     """Return a download; with a file name, browsers save it."""
     headers = {
         **NO_STORE,
-        "Content-Security-Policy": made.policy,
+        "Content-Security-Policy": download.policy,
         # No DNS lookups for the hosts of its links before a user follows one.
         "X-DNS-Prefetch-Control": "off",
     }
-    if made.filename is not None:
-        headers["Content-Disposition"] = f'attachment; filename="{made.filename}"'
-    if isinstance(made.body, bytes):
-        return Response(made.body, headers=headers, media_type=made.media_type)
-    return StreamingResponse(made.body, headers=headers, media_type=made.media_type)
+    if download.filename is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{download.filename}"'
+    if isinstance(download.body, bytes):
+        return Response(download.body, headers=headers, media_type=download.media_type)
+    return StreamingResponse(download.body, headers=headers, media_type=download.media_type)
 
 
 def wants_json(request: Request) -> bool:
