@@ -1,17 +1,23 @@
-"""README and docs speak to their reader: they use *you*, *by default* and *for example*."""
+"""The texts for people: README and docs speak to their reader, and no text uses private English."""
 
 import pytest
 
 from tools.english import (
+    AVOIDED_WORDS,
     MEASURES,
     PAGE_WORDS,
+    PUBLIC_NAMES,
+    QUOTED,
     Count,
     add_up,
     count_pages,
     count_prose,
+    find_avoided_names,
+    find_avoided_words,
     find_lagging,
-    read_prose,
+    is_avoided_name,
 )
+from tools.prose import list_files, read_file, read_prose
 
 COUNTS = count_pages()
 LAGGING: set[str] = set()
@@ -30,6 +36,43 @@ def test_no_page_lags_but_those_that_are_still_to_be_rewritten():
 
     assert {page: missed for page, missed in found.items() if page not in LAGGING} == {}
     assert LAGGING - found.keys() == set(), "these have reached the level: remove them from LAGGING"
+
+
+def test_no_text_of_the_repository_has_an_avoided_word():
+    """Comments, docstrings, messages, help, templates, SQL, settings of deployments, and pages."""
+    assert [*find_avoided_words()] == []
+
+
+def test_no_function_class_parameter_or_module_is_named_by_a_participle():
+    assert [*find_avoided_names()] == []
+
+
+def test_an_exception_is_removed_with_its_word():
+    assert [path for path in QUOTED if not AVOIDED_WORDS.search(read_file(path))] == []
+    assert {name.partition(":")[0] for name in PUBLIC_NAMES} <= set(list_files())
+
+
+def test_comments_strings_and_pages_are_texts_and_code_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.prose.ROOT", tmp_path)
+    texts = {
+        "a.py": '"""In a docstring."""\nx = data["key"], f"in {x} a message"  # in a comment\n',
+        "b.md": "On a page.\n\n```\nin code\n```\n",
+        "c.sql": "SELECT 1; -- in SQL",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+
+    python = read_file("a.py")
+
+    assert all(text in python for text in ("In a docstring.", " a message", "# in a comment"))
+    assert "key" not in python
+    assert read_file("b.md").split() == ["On", "a", "page."]
+    assert read_file("c.sql") == texts["c.sql"]
+
+
+def test_a_name_is_judged_as_a_whole_and_by_its_words():
+    assert all(map(is_avoided_name, ["_told", "Held", "done", "was_told", "mails_nobody"]))
+    assert not any(map(is_avoided_name, ["is_done", "held_jobs", "find_holder"]))
 
 
 def test_each_measure_counts_its_words():

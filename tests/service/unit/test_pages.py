@@ -38,34 +38,6 @@ TESTS = {
     for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
 }
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
-FIRST_READ = (
-    "README.md",
-    "docs/batches.md",
-    "docs/coming-from.md",
-    "docs/comparison.md",
-    "docs/demo.md",
-    "docs/failures.md",
-    "docs/from-celery.md",
-    "docs/from-dramatiq.md",
-    "docs/from-rq.md",
-    "docs/from-sidekiq.md",
-    "docs/getting-started.md",
-    "docs/index.md",
-    "docs/glossary.md",
-    "docs/guarantees.md",
-    "docs/limits-and-cancel.md",
-    "docs/limits.md",
-    "docs/sending.md",
-    "docs/shipped-jobs.md",
-    "docs/steps.md",
-    "docs/testing.md",
-    "docs/transactions.md",
-    "docs/unique.md",
-    "docs/web.md",
-    "docs/writing-an-actor.md",
-)
-PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
-"""Words that this project used instead of a term of its field or a shorter sentence."""
 CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
@@ -174,13 +146,6 @@ def test_the_extras_of_the_readme_are_those_that_are_offered():
 
     assert named == project["optional-dependencies"].keys()
     assert named >= set(installed.split(","))
-
-
-@pytest.mark.parametrize("page", FIRST_READ)
-def test_pages_for_new_users_are_in_plain_english(page):
-    text = re.sub(r"`[^`\n]+`|\]\([^)]+\)", "", FENCED.sub("", PAGES[page])).lower()
-
-    assert set(re.findall(r"[a-z]+", text)) & PRIVATE_ENGLISH == set()
 
 
 def test_the_page_of_shipped_jobs_names_ours():
