@@ -85,7 +85,10 @@ def make_due_now(conn: Connection) -> int:
 
 
 def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
-    """Claim rows of dead relays, marked as possible duplicates: they may have been published."""
+    """Claim rows of dead processes, marked as possible duplicates: they may have been published.
+
+    A process is a relay, or a worker that takes its jobs from this table and may be running them.
+    """
     query = """
         WITH taken AS (
             UPDATE workshed.schedule
@@ -99,6 +102,10 @@ def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow
                           SELECT FROM workshed.relays
                            WHERE relays.id = schedule.claimed_by
                              AND relays.beat_at >= workshed.now() - %(dead_after)s)
+                      AND NOT EXISTS (
+                          SELECT FROM workshed.workers
+                           WHERE workers.id = schedule.claimed_by
+                             AND workers.beat_at >= workshed.now() - %(dead_after)s)
                     LIMIT %(limit)s
                       FOR UPDATE SKIP LOCKED))
             RETURNING message_id, generation, queue, body, due_at, possible_duplicate

@@ -13,7 +13,8 @@ import pytest
 
 from workshed import db
 from workshed import schedule as outbox
-from workshed.jobs.control import queues
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.workers import WorkerIdentity
 from workshed.jobs.outbox import claims, relays
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay import relay as relay_module
@@ -382,6 +383,21 @@ def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
     conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
 
     assert claims.claim_orphaned(conn, other, 10) == []
+
+
+def test_a_relay_leaves_the_rows_of_a_worker_that_beats(store, conn):
+    """A worker that takes jobs from this table may be running them, for however long they take."""
+    store(1)
+    worker = WorkerIdentity(uuid4(), "host", 1, 8, "")
+    workers.record_heartbeat(conn, worker, 1, [])
+    claims.claim_due(conn, worker.id, 10)
+    conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '1 hour'")
+    assert claims.claim_orphaned(conn, uuid4(), 10) == []
+    conn.commit()
+
+    conn.execute("UPDATE workshed.workers SET beat_at = beat_at - interval '11 s'")
+
+    assert [row.possible_duplicate for row in claims.claim_orphaned(conn, uuid4(), 10)] == [True]
 
 
 def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):
