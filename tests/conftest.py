@@ -46,7 +46,7 @@ from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
-from workshed.transport.consumption import Consumption
+from workshed.transport.rabbitmq_consumption import RabbitMQConsumption
 
 pytest_plugins = (
     "tests.declaring",
@@ -538,7 +538,7 @@ def broker(vhost, database, monkeypatch):
         "_sender",
     ):
         monkeypatch.setattr(found, name, getattr(used, name))
-    consumption = Consumption(found, used.urls, used.signing, settings())
+    consumption = RabbitMQConsumption(found, used.urls, used.signing, settings())
     monkeypatch.setattr(found, "_made_consumption", consumption)
     yield found
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more

@@ -201,7 +201,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::"
         "test_a_process_has_one_connection_to_consume_and_one_to_publish",
         Remedy(
-            "workshed/transport/consumption.py",
+            "workshed/transport/rabbitmq_consumption.py",
             "            self.connection,\n            queue,\n",
             '            ConsumerConnection(self._broker.urls, "consumer"),\n            queue,\n',
         ),

@@ -22,7 +22,7 @@ from workshed.transport.amqp.acks import AckingChannel
 from workshed.transport.amqp.codec import RawDelivery
 from workshed.transport.base import WorkshedBroker
 from workshed.transport.consuming.consumer import ConsumerConnection
-from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.delivery import Delivery, receive_letter
 from workshed.transport.consuming.execution import JobExecutor
 from workshed.transport.executing_broker import ExecutingBroker
 from workshed.transport.messages.envelope import message_properties
@@ -70,9 +70,10 @@ class KitDelivery(Delivery):
             0, redelivered, properties=message_properties(message, **headers), body=b""
         )
         queue = broker.declared_queues[message.queue_name]
+        received = receive_letter(message, queue, channel, letter)
         self.storage_error: BaseException | None = None
         """Why its outcome could not be stored."""
-        super().__init__(message, queue, channel, letter)
+        super().__init__(received.job, channel, received.tag, received.timeout_s)
 
     @property
     def can_be_settled(self) -> bool:

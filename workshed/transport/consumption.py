@@ -1,78 +1,48 @@
-"""What a worker needs of the RabbitMQ broker: it consumes, executes, and watches its threads."""
+"""What a worker needs of its broker: it consumes, executes, and watches its threads."""
 
 import functools
 from collections.abc import Callable, Iterable
 
 from dramatiq.worker import Worker
 
-from workshed.middleware.retrying.retries import retry_queues
 from workshed.settings import Settings
-from workshed.third_party_programs.dramatiq_master import wait_until_registered
-from workshed.transport.amqp.connection import ReconnectingConnection
 from workshed.transport.arguments.versions import VERSION, actor_version, read_version
 from workshed.transport.base import WorkshedBroker
-from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox, WatchedLoop
 from workshed.transport.consuming.work_queue import QueuedJob
 from workshed.transport.messages.envelope import find_unknown_option
-from workshed.transport.messages.signing import Signing
-from workshed.transport.worker.lifecycle import WorkerLifecycle, check_time_limits
+from workshed.transport.worker.lifecycle import WorkerLifecycle
 
 
 class Consumption:
-    """The connection for consuming, the execution of jobs, and the life of the worker."""
+    """The inbox, the execution of jobs, and the life of the worker."""
 
-    def __init__(
-        self, broker: WorkshedBroker, urls: list[str], signing: Signing | None, config: Settings
-    ) -> None:
+    def __init__(self, broker: WorkshedBroker, inbox: Inbox, config: Settings) -> None:
         """Open nothing yet."""
         self._broker = broker
-        self.connection = ConsumerConnection(urls, "consumer", signing)
-        self.execution = JobExecutor(self.connection, config.unknown_actor_grace)
+        self._inbox = inbox
+        self.execution = JobExecutor(inbox, config.unknown_actor_grace)
         self.execution.set_middleware(broker.middleware)
-        self.lifecycle = WorkerLifecycle(self.connection, self.execution, config.shutdown_grace)
-
-    def consume(
-        self, queue_name: str, prefetch: int, timeout_s: float, missing: Callable[[str], None]
-    ) -> QueueConsumer:
-        """Consume a declared queue, once this worker is up; `missing` is called with a lost one."""
-        wait_until_registered()
-        queue = self._broker.declared_queues[queue_name]
-        actors = [
-            (actor.actor_name, actor.fn.__module__)
-            for actor in self._broker.actors.values()
-            if queue_name in (actor.queue_name, *retry_queues(actor))
-        ]
-        return QueueConsumer(
-            self.connection,
-            queue,
-            self.lifecycle.choose_prefetch(queue, prefetch),
-            timeout_s,
-            self._queue_deliveries,
-            self._find_unrunnable,
-            missing,
-            actors,
-        )
-
-    def check_time_limits(self, names: set[str]) -> None:
-        """Refuse time limits that are too long for these queues; raises `WorkshedError`."""
-        check_time_limits(self._broker, names)
+        self.lifecycle = WorkerLifecycle(inbox, self.execution, config.shutdown_grace)
 
     def boot(self, worker: Worker) -> None:
         """Prepare a worker, before anything is consumed."""
         self.lifecycle.boot(worker, self._broker)
 
-    def watch(self, worker: Worker, others: Callable[[], Iterable[ReconnectingConnection]]) -> None:
-        """Watch the threads of a worker, and its connections, of which the broker has `others`."""
-        self.lifecycle.start_watching(worker, lambda: [self.connection.link, *others()])
+    def watch(self, worker: Worker, others: Callable[[], Iterable[WatchedLoop]]) -> None:
+        """Watch the threads of a worker, and its loops, of which the broker has `others`."""
+        self.lifecycle.start_watching(worker, lambda: [*self._inbox.loops, *others()])
 
-    def _queue_deliveries(self, deliveries: list[Delivery]) -> None:
+    def queue_deliveries(self, deliveries: list[Delivery]) -> None:
+        """Queue deliveries for the threads that run them."""
         actors = self._broker.actors
         items = [QueuedJob(actors[one.actor_name].priority, one) for one in deliveries]
         self.execution.work.put_all(items)
 
-    def _find_unrunnable(self, delivery: Delivery) -> Callable[[], bool] | None:
+    def find_unrunnable(self, delivery: Delivery) -> Callable[[], bool] | None:
+        """Return the step of `Quarantine` for a delivery that this process cannot run as it is."""
         if not delivery.job.message.options:
             actor = self._broker.actors.get(delivery.actor_name)
             if actor is not None and getattr(actor, "arguments", None) is None:
@@ -92,7 +62,7 @@ class Consumption:
             self._broker.import_actor(name)
         unknown = self._find_unknown(delivery)
         if unknown is None:
-            self._queue_deliveries([delivery])
+            self.queue_deliveries([delivery])
             return False
         self.execution.handle_unknown_actor(delivery, unknown)
         return True

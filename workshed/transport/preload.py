@@ -25,7 +25,7 @@ THREADS = Path("/proc/self/task")
 REQUEST_BYTES = 16
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-WORKER_MODULES = ("workshed.transport.consumption", "workshed.database.pool")
+WORKER_MODULES = ("workshed.transport.rabbitmq_consumption", "workshed.database.pool")
 """Modules that a worker imports when it boots; here they are imported once for all."""
 THREAD_END_S = 1.0
 POLL_S = 0.01

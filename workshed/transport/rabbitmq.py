@@ -39,7 +39,7 @@ from workshed.transport.waiting import BlockingWait, EventLoopWait, WaitStrategy
 if TYPE_CHECKING:
     from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
     from workshed.transport.consuming.execution import JobExecutor
-    from workshed.transport.consumption import Consumption
+    from workshed.transport.rabbitmq_consumption import RabbitMQConsumption
     from workshed.transport.worker.lifecycle import WorkerLifecycle
 
 R = TypeVar("R")
@@ -81,16 +81,16 @@ class RabbitMQBroker(ExecutingBroker):
         self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._finish_shutdown}
 
     @property
-    def _consumption(self) -> "Consumption":
+    def _consumption(self) -> "RabbitMQConsumption":
         """The part of a worker. Programs that only send do not import it."""
         if self._made_consumption is None:
-            module: Any = importlib.import_module("workshed.transport.consumption")
+            module: Any = importlib.import_module("workshed.transport.rabbitmq_consumption")
             with self._consumption_lock:
                 if self._made_consumption is None:
-                    self._made_consumption = module.Consumption(
+                    self._made_consumption = module.RabbitMQConsumption(
                         self, self.urls, self.signing, self._config
                     )
-        consumption: Consumption = self._made_consumption
+        consumption: RabbitMQConsumption = self._made_consumption
         return consumption
 
     @property

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
+from uuid import UUID
 
 from dramatiq.broker import Consumer, MessageProxy
 
@@ -19,7 +20,8 @@ from workshed.transport.amqp.connection import ReconnectingConnection
 from workshed.transport.amqp.fast_connection import FastConnection
 from workshed.transport.amqp.replies import is_queue_missing
 from workshed.transport.consuming import consumer_tag
-from workshed.transport.consuming.delivery import Delivery, read_publish_time
+from workshed.transport.consuming.delivery import Delivery, read_publish_time, receive_letter
+from workshed.transport.consuming.inbox import WatchedLoop
 from workshed.transport.consuming.quarantine import Quarantine, dead_letter_unreadable
 from workshed.transport.consuming.watermarks import QueueWatermarks
 from workshed.transport.errors import EnvelopeError
@@ -89,6 +91,11 @@ class ConsumerConnection:
             return None
         return None if self.link.is_open else "RabbitMQ is not connected"
 
+    @property
+    def loops(self) -> list[WatchedLoop]:
+        """The I/O loop of the connection."""
+        return [self.link]
+
     def is_consuming(self, names: set[str]) -> bool:
         """Return whether RabbitMQ has answered for each of these queues: it delivers, or cannot."""
         answered = {one.queue.name for one in list(self._consumers) if one.is_answered}
@@ -109,7 +116,8 @@ class ConsumerConnection:
         """Settle a delivery that no thread of dramatiq will settle."""
         if verb == "requeue":
             self.watermarks.record_requeued(delivery.queue_name, delivery.job.published_s)
-        self.settle(delivery.channel, delivery.tag, verb)
+        channel: Any = delivery.channel
+        self.settle(channel, delivery.tag, verb)
 
     def remove(self, consumer: "QueueConsumer") -> None:
         """Close a consumer's channel, and do not open it again."""
@@ -125,6 +133,9 @@ class ConsumerConnection:
     def is_paused(self, name: str) -> bool:
         """Return whether a queue must not be consumed now."""
         return name in self._paused_queues or self.stopping.is_set()
+
+    def record_heartbeat(self, worker: UUID, sent_at: float) -> None:
+        """Do nothing: RabbitMQ learns from the connection that this process is alive."""
 
     def stop_consuming(self, within_s: float) -> None:
         """Stop new deliveries; running jobs can still be settled."""
@@ -375,7 +386,7 @@ class QueueConsumer(Consumer):
             )
             self._quarantine_queue.put((channel, letter.tag, step))
             return
-        delivery = Delivery(message, self.queue, channel, letter)
+        delivery = receive_letter(message, self.queue, channel, letter)
         self._consumer_connection.watermarks.record_received(
             delivery, lowest=not properties.priority
         )

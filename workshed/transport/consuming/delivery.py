@@ -1,8 +1,8 @@
-"""A message with the channel it came through."""
+"""A message with the way it came."""
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import dramatiq
 from dramatiq.broker import MessageProxy
@@ -19,30 +19,25 @@ START_BEFORE = 0.25
 """Share of the consumer timeout after which a delivery that has not started is requeued."""
 
 
+class DeliveryChannel(Protocol):
+    """What deliveries came through; it never opens again."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its deliveries can still be settled."""
+
+
 class Delivery(MessageProxy):
     """A message as dramatiq's worker gets it; its tag is valid only on its own channel."""
 
-    def __init__(
-        self,
-        message: dramatiq.Message[Any],
-        queue: Queue,
-        channel: AckingChannel,
-        letter: RawDelivery,
-    ) -> None:
-        """Keep what an ack needs, and whether RabbitMQ redelivered it."""
-        super().__init__(message)
-        self.__dict__ |= message.__dict__  # spares dramatiq's `__getattr__` on each access
-        headers = letter.properties.headers or {}
-        redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
-        self.job = Job(
-            message,
-            may_be_duplicate=redelivered or bool(headers.get("outbox")),
-            redelivered=redelivered,
-            published_s=read_publish_time(headers),
-        )
+    def __init__(self, job: Job, channel: DeliveryChannel, tag: int, timeout_s: float) -> None:
+        """Keep what an ack needs; `timeout_s`: how long this process may have it."""
+        super().__init__(job.message)
+        self.__dict__ |= job.message.__dict__  # spares dramatiq's `__getattr__` on each access
+        self.job = job
         self.channel = channel
-        self.tag = letter.tag
-        self.timeout_s = queue.consumer_timeout.total_seconds()
+        self.tag = tag
+        self.timeout_s = timeout_s
         self.received_at = time.monotonic()
         self.requeue_on_settle = False
         """Its outcome could not be stored, or it was not started: it will be requeued."""
@@ -65,6 +60,21 @@ class Delivery(MessageProxy):
 
     def _is_older_than(self, share: float) -> bool:
         return time.monotonic() - self.received_at > self.timeout_s * share
+
+
+def receive_letter(
+    message: dramatiq.Message[Any], queue: Queue, channel: AckingChannel, letter: RawDelivery
+) -> Delivery:
+    """Return a delivery of RabbitMQ."""
+    headers = letter.properties.headers or {}
+    redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
+    job = Job(
+        message,
+        may_be_duplicate=redelivered or bool(headers.get("outbox")),
+        redelivered=redelivered,
+        published_s=read_publish_time(headers),
+    )
+    return Delivery(job, channel, letter.tag, queue.consumer_timeout.total_seconds())
 
 
 def read_publish_time(headers: Mapping[str, Any]) -> float | None:

@@ -36,9 +36,9 @@ from workshed.middleware import (
 )
 from workshed.middleware.retrying.retries import run_facts
 from workshed.settings import settings
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.in_flight import RunningJobs
+from workshed.transport.consuming.inbox import Inbox
 from workshed.transport.consuming.outcome_group import OutcomeGroup
 from workshed.transport.consuming.settlement import OutcomeNotStoredError, retry_until_stored
 from workshed.transport.consuming.work_queue import QueuedJob, WorkQueue
@@ -57,8 +57,8 @@ DELIBERATE_ERRORS = (Signal, SkipMessage, Retry, RateLimitExceeded)
 class JobExecutor:
     """Runs deliveries: checks that each may start, and stores its outcome before it is acked."""
 
-    def __init__(self, inbox: ConsumerConnection, grace_of_strangers: timedelta) -> None:
-        """Take the consumer connection, and for how long unknown actors are retried."""
+    def __init__(self, inbox: Inbox, grace_of_strangers: timedelta) -> None:
+        """Take the inbox, and for how long unknown actors are retried."""
         self.running_jobs = RunningJobs()
         self.work: WorkQueue = WorkQueue({}, {})
         self.cancelled_ids: set[str] = set()

@@ -5,13 +5,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from workshed import db
 from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
 from workshed.middleware import DuplicateDelivery
 from workshed.queues import Queue
-from workshed.transport.amqp.acks import AckingChannel, Settlement
+from workshed.transport.amqp.acks import Settlement
+from workshed.transport.consuming.delivery import DeliveryChannel
 from workshed.transport.errors import EnvelopeError
 
 logger = logging.getLogger(__name__)
@@ -27,15 +29,13 @@ class Quarantine:
     other reason sends its delivery to the dead queue.
     """
 
-    def __init__(
-        self, queue: Queue, settle: Callable[[AckingChannel, int, Settlement], None]
-    ) -> None:
+    def __init__(self, queue: Queue, settle: Callable[[Any, int, Settlement], None]) -> None:
         self._queue = queue
         self._settle = settle
-        self._waiting: deque[tuple[AckingChannel, int, Callable[[], bool]]] = deque()
+        self._waiting: deque[tuple[DeliveryChannel, int, Callable[[], bool]]] = deque()
         self._next_try = 0.0
 
-    def add(self, channel: AckingChannel, tag: int, step: Callable[[], bool]) -> None:
+    def add(self, channel: DeliveryChannel, tag: int, step: Callable[[], bool]) -> None:
         """Add a delivery, and store it now if possible."""
         self._waiting.append((channel, tag, step))
         self.process()
@@ -47,7 +47,7 @@ class Quarantine:
             is_stored = True
             try:
                 verb: Settlement = "ack"
-                if channel.is_open:  # otherwise RabbitMQ has requeued it
+                if channel.is_open:  # otherwise its server has requeued it
                     with db.limited_wait():
                         is_stored = step()
             except db.TRANSIENT_ERRORS as err:

@@ -6,8 +6,8 @@ from workshed.health import status
 from workshed.health.readiness import notify_ready
 from workshed.health.status import ProcessStatus, StatusFile
 from workshed.threads.background import BackgroundThread
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox
 from workshed.transport.worker.control import ControlPoller
 from workshed.transport.worker.heartbeat import read_memory_bytes
 from workshed.transport.worker.pausing import PauseState
@@ -22,7 +22,7 @@ class WorkerStatusReporter:
     def __init__(
         self,
         folder: Path | None,
-        inbox: ConsumerConnection,
+        inbox: Inbox,
         execution: JobExecutor,
         pausing: PauseState,
         watch: ControlPoller,

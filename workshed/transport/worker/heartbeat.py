@@ -17,9 +17,9 @@ from workshed.jobs.control import workers
 from workshed.jobs.control.workers import QueueReport, WorkerIdentity
 from workshed.jobs.history.attempts import to_storable
 from workshed.settings import settings
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,14 @@ class WorkerHeartbeat:
     """The heartbeat of this process. It may miss four beats before ten seconds have passed."""
 
     def __init__(
-        self, execution: JobExecutor, inbox: ConsumerConnection, queues: list[str], threads: int
+        self, execution: JobExecutor, inbox: Inbox, queues: list[str], threads: int
     ) -> None:
         """Send heartbeats for a worker of these queues."""
         self.process = WorkerIdentity(
             uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
         )
         self._execution = execution
+        self._consumer_connection = inbox
         self._watermarks = inbox.watermarks
         self.queues = frozenset(queues)
         self.is_quiet = False
@@ -47,7 +48,7 @@ class WorkerHeartbeat:
 
     def __call__(self, conn: Connection) -> None:
         """Beat if it is time."""
-        if time.monotonic() >= self._due_at:
+        if (now := time.monotonic()) >= self._due_at:
             running = list(self._execution.running_jobs)
             self.is_quiet = workers.record_heartbeat(
                 conn,
@@ -57,6 +58,7 @@ class WorkerHeartbeat:
                 running=describe_jobs(running),
                 memory_bytes=read_memory_bytes(),
             )
+            self._consumer_connection.record_heartbeat(self.process.id, now)
             self._due_at = time.monotonic() + EVERY_S
 
     def record_end(self) -> None:

@@ -16,11 +16,10 @@ from workshed.middleware import TimeLimit
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import settings
-from workshed.transport.amqp.connection import ReconnectingConnection
 from workshed.transport.base import WorkshedBroker, describe_actors
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import START_BEFORE, Delivery
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox, WatchedLoop
 from workshed.transport.consuming.work_queue import WorkQueue
 from workshed.transport.worker.control import ControlPoller
 from workshed.transport.worker.health import WorkerStatusReporter
@@ -33,7 +32,7 @@ from workshed.transport.worker.watchdog import Watchdog, reset_timer
 class WorkerLifecycle:
     """Owns the work queue, the control poller, the watchdog, and the shutdown."""
 
-    def __init__(self, inbox: ConsumerConnection, execution: JobExecutor, grace: timedelta) -> None:
+    def __init__(self, inbox: Inbox, execution: JobExecutor, grace: timedelta) -> None:
         """Start nothing, because programs that only send have no worker."""
         self._consumer_connection = inbox
         self._execution = execution
@@ -93,9 +92,7 @@ class WorkerLifecycle:
         """
         return queue.cap or max(queue.prefetch or default_prefetch, self._threads)
 
-    def start_watching(
-        self, worker: Worker, links: Callable[[], Iterable[ReconnectingConnection]]
-    ) -> None:
+    def start_watching(self, worker: Worker, links: Callable[[], Iterable[WatchedLoop]]) -> None:
         """Start to watch the threads, which run now.
 
         Freezes the objects created so far, so that the garbage collector does not scan them again.

@@ -3,8 +3,8 @@
 import logging
 import threading
 
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +16,7 @@ class PauseState:
     only its own request.
     """
 
-    def __init__(
-        self, inbox: ConsumerConnection, execution: JobExecutor, queues: frozenset[str]
-    ) -> None:
+    def __init__(self, inbox: Inbox, execution: JobExecutor, queues: frozenset[str]) -> None:
         """Start without pauses; `queues` are all queues that this process consumes."""
         self._consumer_connection = inbox
         self._execution = execution

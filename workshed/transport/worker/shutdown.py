@@ -12,9 +12,9 @@ from typing import Any
 
 from workshed import db
 from workshed.errors import EXIT_HARD_DEADLINE
-from workshed.transport.consuming.consumer import ConsumerConnection
 from workshed.transport.consuming.delivery import Delivery
 from workshed.transport.consuming.execution import JobExecutor
+from workshed.transport.consuming.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class GracefulShutdown:
 
     def __init__(
         self,
-        inbox: ConsumerConnection,
+        inbox: Inbox,
         execution: JobExecutor,
         interrupt: Callable[[], None],
         grace_s: float,

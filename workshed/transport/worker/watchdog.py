@@ -11,7 +11,7 @@ from dramatiq.worker import Worker
 
 from workshed.errors import EXIT_WATCHDOG
 from workshed.threads.background import BackgroundThread
-from workshed.transport.amqp.connection import ReconnectingConnection
+from workshed.transport.consuming.inbox import WatchedLoop
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ class Watchdog:
     def __init__(
         self,
         worker: Worker,
-        links: Callable[[], Iterable[ReconnectingConnection]],
+        links: Callable[[], Iterable[WatchedLoop]],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         """Prepare the thread; `leave` takes the exit code."""
         self._worker = worker
         self._links = links
-        self._silent_checks: dict[ReconnectingConnection, tuple[int, int]] = {}
+        self._silent_checks: dict[WatchedLoop, tuple[int, int]] = {}
         self._exit = leave
         self._has_timer = False
         self._thread = BackgroundThread(

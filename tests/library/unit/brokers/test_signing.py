@@ -14,7 +14,7 @@ from workshed.queues import Queue
 from workshed.settings import Settings, settings
 from workshed.transport.amqp.acks import AckingChannel
 from workshed.transport.amqp.codec import DeliveryProperties, RawDelivery
-from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.delivery import receive_letter
 from workshed.transport.errors import EnvelopeError, SignatureError
 from workshed.transport.messages.signing import (
     SIGNATURE_HEADER,
@@ -106,7 +106,9 @@ def test_a_consumer_acts_on_no_header_that_is_not_signed():
 
     properties = DeliveryProperties(Watched(x=1), None, b"")
     message = Message("default", "greet", (), {}, {})
-    Delivery(message, Queue("default"), AckingChannel(None), RawDelivery(1, False, properties, b""))
+    receive_letter(
+        message, Queue("default"), AckingChannel(None), RawDelivery(1, False, properties, b"")
+    )
 
     assert looked_at == set(ACTED_ON)
 
