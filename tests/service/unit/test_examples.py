@@ -25,6 +25,7 @@ UNITS = (
     "     # workshed[server], and what your actors need"
 )
 CLUSTER = "kubectl apply --filename kubernetes/base/namespace.yaml"
+LIMIT = "$ python -m bench.instructions_limit            # check"
 BENCH = "$ make bench                     # all of it, two hours"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
 CURL = '$ curl -H "Authorization: Bearer wsc_…" https://jobs.example.org/dead.json'
@@ -60,6 +61,7 @@ NOT_RUN = {
     ("docs/performance.md", "Performance", BENCH): (
         "it takes two hours; `tests/service/e2e/test_bench.py` sees that each scenario runs"
     ),
+    ("docs/performance.md", "The limit", LIMIT): "CI runs it: `make instructions`",
 }
 """Blocks that no test runs, by name: the reason, and what is tested instead."""
 
