@@ -32,7 +32,7 @@ QUOTED = {
 }
 """Files that may contain avoided words, because there they are data."""
 PUBLIC_NAMES = {
-    "workshed/console/web/auth/roles.py: Who": "public since 0.2.0",
+    "workshed/console/web/auth/roles.py: Who": "public since the first release",
     "workshed/contrib/storage/errors.py: where": "an attribute of public errors",
 }
 """Names that users rely on."""
