@@ -16,7 +16,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from workshed import db
 from workshed.backoff import jittered_backoff_s
-from workshed.console.adoption.storage import AdoptionStore, Delivery, Fate
+from workshed.console.adoption.storage import AdoptedMessage, AdoptionStore, Fate
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq.amqp import CONNECT_TIMEOUT
 from workshed.errors import SettingsError
@@ -70,7 +70,7 @@ class Adopter:
         live = [Source(name, queue) for queue in queues for name in (queue, dq_name(queue))]
         dead = [Source(xq_name(queue), queue, is_dead=True) for queue in queues if with_dead]
         self._sources = [*live, *dead]
-        self._in_hand: list[Delivery] = []
+        self._in_hand: list[AdoptedMessage] = []
         self._is_cancelled = False
         """RabbitMQ has ended a consumer, because its queue was deleted or its node is down."""
         self._failures = 0
@@ -168,7 +168,9 @@ class Adopter:
     ) -> None:
         self._last_at = time.monotonic()
         self._in_hand.append(
-            Delivery(source.queue, method.delivery_tag, body, method.redelivered, source.is_dead)
+            AdoptedMessage(
+                source.queue, method.delivery_tag, body, method.redelivered, source.is_dead
+            )
         )
 
     def _note_cancel(self, _frame: Any) -> None:

@@ -43,7 +43,7 @@ FATES: dict[Reason, Fate] = {"transactional": "ready", "delayed": "delayed", "re
 
 
 @value_class
-class Delivery:
+class AdoptedMessage:
     """A message in hand, from a queue or from its `.DQ` or `.XQ`."""
 
     queue: str
@@ -72,7 +72,7 @@ class AdoptionStore:
         self._broker = broker
         self._options = {name: actor.options for name, actor in broker.actors.items()}
 
-    def store(self, taken: Sequence[Delivery]) -> list[Fate]:
+    def store(self, taken: Sequence[AdoptedMessage]) -> list[Fate]:
         """Store deliveries in one transaction, or one by one if PostgreSQL refuses any.
 
         Raises one of `db.TRANSIENT_ERRORS`: some may be stored nevertheless, so pass them again as
@@ -83,7 +83,7 @@ class AdoptionStore:
         except REFUSALS:
             return [self._store_alone(each) for each in taken]
 
-    def _store_together(self, taken: Sequence[Delivery]) -> list[Fate]:
+    def _store_together(self, taken: Sequence[AdoptedMessage]) -> list[Fate]:
         with db.transaction() as conn:
             new = once_keys.claim_keys(conn, SCOPE, [each.message_id for each in taken])
             fates: list[Fate] = []
@@ -93,7 +93,7 @@ class AdoptionStore:
                 fates.append(self._store_one(conn, each, is_known=is_known))
             return fates
 
-    def _store_alone(self, delivery: Delivery) -> Fate:
+    def _store_alone(self, delivery: AdoptedMessage) -> Fate:
         try:
             [fate] = self._store_together([delivery])
         except REFUSALS as err:
@@ -102,7 +102,7 @@ class AdoptionStore:
                 return bury_unreadable(conn, delivery, err)
         return fate
 
-    def _store_one(self, conn: Connection, delivery: Delivery, *, is_known: bool) -> Fate:
+    def _store_one(self, conn: Connection, delivery: AdoptedMessage, *, is_known: bool) -> Fate:
         """Store a delivery; `is_known`: one with its ID was stored before."""
         if is_known and delivery.redelivered:
             return "duplicate"
@@ -164,7 +164,7 @@ class AdoptionStore:
         attempts.record_attempt(conn, **columns, outcome="dead", error=shown)
 
 
-def bury_unreadable(conn: Connection, delivery: Delivery, error: Exception) -> Fate:
+def bury_unreadable(conn: Connection, delivery: AdoptedMessage, error: Exception) -> Fate:
     """Store a message that cannot be a job here as it came, with the reason."""
     dead_jobs.add_dead_job(
         conn,

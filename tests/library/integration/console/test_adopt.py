@@ -17,7 +17,7 @@ from tests.databases import sibling
 from tests.management import management
 from workshed import Unique, db
 from workshed.console.adoption.adopter import Adopter
-from workshed.console.adoption.storage import AdoptionStore, Delivery
+from workshed.console.adoption.storage import AdoptedMessage, AdoptionStore
 
 QUEUE = "default"
 WORDS = ("--until-idle", "3s", "--import", "json")
@@ -297,7 +297,7 @@ def test_a_message_that_is_stored_but_not_acknowledged_is_not_stored_again(
     """As if the process were killed between the two; a relay has sent the job meanwhile."""
     sent(stock, 7)
     with taking(url) as (_, method, body):
-        stored = Delivery(QUEUE, method.delivery_tag, body, method.redelivered)
+        stored = AdoptedMessage(QUEUE, method.delivery_tag, body, method.redelivered)
         assert AdoptionStore(broker).store([stored]) == ["ready"]
     connect(autocommit=True).execute("DELETE FROM workshed.schedule")
 
