@@ -10,8 +10,8 @@ from shop.__main__ import app as shop
 from tests.library.integration.console.conftest import (
     bury,
     conn,
+    declared,
     dies,
-    made,
     make_batch,
     management,
     ran,
@@ -29,8 +29,8 @@ from workshed.transport.amqp import topology
 __all__ = [
     "bury",
     "conn",
+    "declared",
     "dies",
-    "made",
     "make_batch",
     "management",
     "ran",
