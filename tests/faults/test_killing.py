@@ -74,7 +74,7 @@ def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet,
         a_part()
         kill_rabbitmq()
         a_part()
-        quiet(ledger.done, ledger.moved, within_s=240)
+        quiet(ledger.has_all_effects, ledger.moved, within_s=240)
     harmless()
 
 
@@ -96,7 +96,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     with Every(0.5, between.cut) as cuts:
         for number in range(wanted):
             (ledger.commit if number % 10 == 9 else ledger.send)(number)
-        quiet(ledger.done, ledger.moved, within_s=240)
+        quiet(ledger.has_all_effects, ledger.moved, within_s=240)
     harmless()
     assert cuts.times > 0
     assert between.accepted > cuts.times

@@ -176,7 +176,7 @@ def test_postgresql_has_lost_everything_after_a_copy(
     restore = base_copy()
     workers = start_two()
     send(range(third, 2 * third))
-    eventually(ledger.done, within_s=120)
+    eventually(ledger.has_all_effects, within_s=120)
     for worker in workers:
         worker.stop()
     send(range(2 * third, 3 * third))

@@ -73,7 +73,7 @@ def test_a_session_writes_once_while_its_connections_are_cut(
     with Every(0.5, between.cut) as cuts:
         for number in range(scale(5_000)):
             send(number)
-        quiet(ledger.done, ledger.moved, within_s=600)
+        quiet(ledger.has_all_effects, ledger.moved, within_s=600)
     failed = ledger.failed_attempts()
     harmless(**{"cuts": cuts.times, "attempts that failed": failed})
     assert cuts.times > 0
@@ -113,5 +113,5 @@ def test_each_way_of_writing_writes_once_although_workers_are_killed(
             if len(ledger.sent) - len(ledger.effects()) < BACKLOG:
                 for number in range(len(ledger.sent), len(ledger.sent) + BACKLOG):
                     send(number)
-        quiet(ledger.done, ledger.moved, within_s=240)
+        quiet(ledger.has_all_effects, ledger.moved, within_s=240)
     harmless()

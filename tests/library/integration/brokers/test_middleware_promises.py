@@ -72,7 +72,7 @@ class Scene:
         def skips(number):
             raise SkipMessage
 
-        self.actors = {"done": succeeds, "fails": fails, "skips": skips}
+        self.actors = {"succeeds": succeeds, "fails": fails, "skips": skips}
 
     def run(self, eventually):
         """Send one of each; return once a worker has acked them, and has stopped."""
@@ -131,7 +131,7 @@ def test_each_hook_is_called_or_listed_as_not_called(ours):
     assert not {hook for _, hook, *_ in ours.calls} & NOT_HERE.keys()
 
 
-@pytest.mark.parametrize("job", ["done", "skips"])
+@pytest.mark.parametrize("job", ["succeeds", "skips"])
 def test_the_hooks_around_a_job_are_those_of_dramatiq_in_its_order(ours, stock, job):
     """`before_*` downwards, `after_*` upwards, for each message separately."""
     assert ours.around(job) == stock.around(job)
@@ -198,7 +198,7 @@ def test_a_hook_gets_the_result_or_the_exception(ours, stock):
             for _, _, _, args, named, _ in calls
         }
 
-    assert ends(ours) == ends(stock) == {"done": (2, type(None)), "fails": (None, OSError)}
+    assert ends(ours) == ends(stock) == {"succeeds": (2, type(None)), "fails": (None, OSError)}
 
 
 @pytest.mark.parametrize("scene", ["ours", "stock"])
