@@ -182,7 +182,7 @@ def test_a_second_one_on_the_same_folder_says_so(folder):
         with dev("--postgres", "--state", folder) as second:
             _, talk = second.communicate(timeout=120)
 
-    assert second.returncode == 4
+    assert second.returncode == 1
     assert talk == f"workshed: {folder} is in use by another `workshed dev`; stop that one first\n"
 
 
