@@ -146,7 +146,9 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
 
     with Every(cut_s, between.cut) as cuts, Every(kill_s, kill):
         slow.send(scale(2_000, by=4))
-        quiet(slow.ledger.has_all_effects, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
+        quiet(
+            slow.ledger.has_all_effects, slow.ledger.moved, within_s=450 if full else 40, still_s=15
+        )
     # Jobs of killed workers run isolated, which takes a while with many long jobs.
     result = acquitted(within_s=900 if full else 120)
     result.notes |= {"kills": slow.replaced, "cuts": cuts.times}
