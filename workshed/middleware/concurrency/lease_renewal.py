@@ -3,15 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
-
-from dramatiq.broker import Broker, MessageProxy
-from dramatiq.worker import Worker
 
 from workshed.database.postgres import Connection
 from workshed.jobs.locks.run_locks import LEASE
-from workshed.middleware.job import Job, OutcomeMiddleware
 from workshed.threads.connected import ConnectedThread
 
 logger = logging.getLogger(__name__)
@@ -64,32 +59,3 @@ class LeaseRenewer:
 
     def _report(self, error: Exception, _pause_s: float) -> None:
         logger.warning("%s could not be renewed: %s; trying again", self._title, str(error).strip())
-
-
-class LeaseHolder(OutcomeMiddleware):
-    """Middleware whose running jobs hold leases: it stops renewing them when the jobs have run."""
-
-    _renewal: LeaseRenewer
-
-    def after_process_message(
-        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
-    ) -> None:
-        """Stop renewing; the lease is released, or will be when it expires."""
-        self._stop_renewal(message.job)
-
-    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Do the same for a job that a later check has stopped."""
-        self._stop_renewal(message.job)
-
-    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Stop renewing, because no job runs any more."""
-        self._renewal.stop()
-
-    def _stop_renewal(self, job: Job) -> None:
-        token = self._lease_of(job)
-        if token is not None:
-            self._renewal.drop(token)
-
-    def _lease_of(self, job: Job) -> UUID | None:
-        """Return the token of the lease that a job holds."""
-        raise NotImplementedError

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
@@ -17,8 +16,8 @@ from workshed.database.postgres import Connection
 from workshed.jobs.locks import limits, unique
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 from workshed.metrics import meters
-from workshed.middleware.concurrency.lease_renewal import LeaseHolder, LeaseRenewer
-from workshed.middleware.job import Job, Outcome, OutcomeKnown
+from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
+from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware
 from workshed.middleware.job_state import SlotClaim
 from workshed.middleware.options.limit import Limit
 from workshed.middleware.retrying.retries import as_tuple
@@ -26,7 +25,7 @@ from workshed.middleware.retrying.retries import as_tuple
 logger = logging.getLogger(__name__)
 
 
-class Limits(LeaseHolder):
+class Limits(OutcomeMiddleware):
     """Take a slot of every limit before a job starts, or postpone the job if any limit is full.
 
     Waiting costs no attempt. Waiting jobs are first come, first served: window and bucket limits
@@ -105,6 +104,20 @@ class Limits(LeaseHolder):
         if any(request.is_held for request in requests):
             self._renewal.add(job.slots.token)
 
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
+    ) -> None:
+        """Stop renewing its slots; they are free, or will be when their lease ends."""
+        self._stop_renewal(message.job)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do the same for a job that a later check has stopped."""
+        self._stop_renewal(message.job)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Stop renewing, because no job runs any more."""
+        self._renewal.stop()
+
     def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
         """Return whether the actor has limits."""
         return actor.actor_name in self._limits_by_actor
@@ -145,8 +158,9 @@ class Limits(LeaseHolder):
                 f"{known.size} per {known.span} on another actor; use the same object for both"
             )
 
-    def _lease_of(self, job: Job) -> UUID | None:
-        return job.slots.token if job.slots is not None and job.slots.state == "held" else None
+    def _stop_renewal(self, job: Job) -> None:
+        if job.slots is not None and job.slots.state == "held":
+            self._renewal.drop(job.slots.token)
 
     def _slot_requests(
         self, broker: Broker, message: dramatiq.Message[Any]

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
@@ -22,8 +22,8 @@ from workshed.jobs.locks import run_locks, unique
 from workshed.jobs.locks.run_locks import RunLock
 from workshed.jobs.locks.unique import KEY_RETRY_DELAY, KeyClaim
 from workshed.metrics import meters
-from workshed.middleware.concurrency.lease_renewal import LeaseHolder, LeaseRenewer
-from workshed.middleware.job import Job, Outcome, OutcomeKnown, RunLockLost
+from workshed.middleware.concurrency.lease_renewal import LeaseRenewer
+from workshed.middleware.job import Job, Outcome, OutcomeKnown, OutcomeMiddleware, RunLockLost
 from workshed.middleware.job_state import UniqueClaim
 from workshed.middleware.options.unique import Unique
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 Function = Callable[..., Any]
 
 
-class Uniqueness(LeaseHolder):
+class Uniqueness(OutcomeMiddleware):
     """Acquire, pass on and release the locks of unique jobs.
 
     If a strategy holds the key from the send, the key is acquired in the transaction that stores
@@ -120,6 +120,20 @@ class Uniqueness(LeaseHolder):
         if claim.run_lock is not None:
             self._renewal.add(claim.run_lock.token)
 
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
+    ) -> None:
+        """Stop renewing its run lock; it is free, or will be when its lease ends."""
+        self._stop_renewal(message.job)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do the same for a job that a later check has stopped."""
+        self._stop_renewal(message.job)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Stop renewing, because no job runs any more."""
+        self._renewal.stop()
+
     def writes_plain_success(self, actor: dramatiq.Actor[..., Any]) -> bool:
         """Return whether its jobs are unique."""
         return actor.options.get("unique") is not None
@@ -156,9 +170,9 @@ class Uniqueness(LeaseHolder):
         if not end.released_keys and job.unique is not None and job.unique.holds_key:
             report_lost_key(job)
 
-    def _lease_of(self, job: Job) -> UUID | None:
-        run_lock = None if job.unique is None else job.unique.run_lock
-        return None if run_lock is None else run_lock.token
+    def _stop_renewal(self, job: Job) -> None:
+        if job.unique is not None and job.unique.run_lock is not None:
+            self._renewal.drop(job.unique.run_lock.token)
 
     def _acquire_run_lock(self, conn: Connection, claim: UniqueClaim, turn: RunLock) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
