@@ -23,7 +23,7 @@ ACK_LAST = Remedy(
     "        delivery.is_running = True\n        job = delivery.job\n",
     "        delivery.is_running = True\n"
     "        job = delivery.job\n"
-    '        self._consumer_connection.settle_delivery(delivery, "ack")\n'
+    '        self._inbox.settle_delivery(delivery, "ack")\n'
     "        delivery.settles_later = True\n",
 )
 """Without this remedy, a job is acked when it starts."""

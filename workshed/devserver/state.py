@@ -156,7 +156,7 @@ def _create_folder(folder: Path) -> Path:
 
 
 def _folder_mode() -> int:
-    """Close the folder, but let root's servers, which run as `nobody`, reach subfolders."""
+    """Close the folder, but let servers with an account of their own reach subfolders."""
     return 0o711 if server_account().is_other_user else 0o700
 
 

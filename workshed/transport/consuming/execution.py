@@ -65,7 +65,7 @@ class JobExecutor:
         """IDs of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
         self.rules: list[CancelRule] = []
         """The current cancellation rules, read likewise."""
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._unknown_actor_grace = grace_of_strangers
         self._middleware: list[Middleware] = []
         self._sorted_count = 0
@@ -95,7 +95,7 @@ class JobExecutor:
         delivery.settles_later = False
         if not delivery.channel.is_open:
             self._refuse_start(delivery, "its channel was lost before it started")
-        if self._consumer_connection.stopping.is_set():
+        if self._inbox.stopping.is_set():
             self._refuse_start(delivery, "this worker stops")
         if delivery.has_waited_too_long:
             self._refuse_start(delivery, "it has waited too long in this worker")
@@ -115,7 +115,7 @@ class JobExecutor:
         delivery.is_running = True
         job = delivery.job
         context.enter_job(job)
-        job.worker_stopping = self._consumer_connection.stopping
+        job.worker_stopping = self._inbox.stopping
         job.started_at, delivery.started_at = time.time(), time.monotonic()
         self._refresh_hooks()
         for began in self._start_hooks:
@@ -215,7 +215,7 @@ class JobExecutor:
                 )
                 return False
             delivery.job.finish(INTERRUPTED)
-            self._consumer_connection.settle_delivery(delivery, "ack")
+            self._inbox.settle_delivery(delivery, "ack")
             self._observe(delivery.job, INTERRUPTED)
             return True
 
@@ -227,7 +227,7 @@ class JobExecutor:
         """
         with self.log.bind_temporarily(delivery.job):
             stored = self._store_failure(delivery, actor, error)
-        self._consumer_connection.settle_delivery(delivery, "ack" if stored else "requeue")
+        self._inbox.settle_delivery(delivery, "ack" if stored else "requeue")
         self._settle_duplicates(delivery, stored=stored)
 
     def _store_failure(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
@@ -251,7 +251,7 @@ class JobExecutor:
         """Requeue the waiting deliveries for which `matches` is true; return how many."""
         waiting: list[Any] = self.work.remove_waiting(matches)
         for delivery in waiting:
-            self._consumer_connection.settle_delivery(delivery, "requeue")
+            self._inbox.settle_delivery(delivery, "requeue")
         return len(waiting)
 
     def has_jobs(self, queue: str) -> bool:
@@ -302,7 +302,7 @@ class JobExecutor:
                         retry_until_stored(
                             again,
                             lambda: delivery.can_be_settled,
-                            self._consumer_connection.stopping,
+                            self._inbox.stopping,
                             after=err,
                         )
         except (MiddlewareError, Signal):
@@ -447,9 +447,7 @@ class JobExecutor:
         return [m for m in asked if m.handles(job, SUCCEEDED)] if asked else asked
 
     def _retry_until_stored(self, delivery: Delivery, step: Callable[[], T]) -> T:
-        return retry_until_stored(
-            step, lambda: delivery.can_be_settled, self._consumer_connection.stopping
-        )
+        return retry_until_stored(step, lambda: delivery.can_be_settled, self._inbox.stopping)
 
     def _refuse_start(self, delivery: Delivery, reason: str) -> None:
         delivery.requeue_on_settle = True
@@ -458,7 +456,7 @@ class JobExecutor:
     def _settle_duplicates(self, delivery: Delivery, *, stored: bool) -> None:
         """Settle the deliveries of the same job that arrived meanwhile."""
         for other in self.running_jobs.remove(delivery):
-            self._consumer_connection.settle_delivery(other, "ack" if stored else "requeue")
+            self._inbox.settle_delivery(other, "ack" if stored else "requeue")
 
 
 def is_overridden(middleware: Middleware, base: type, name: str) -> bool:

@@ -29,7 +29,7 @@ class WorkerStatusReporter:
     ) -> None:
         """Prepare the thread; without a folder it only reports when this process is up."""
         self._folder = folder
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._execution = execution
         self._pause_state = pausing
         self._control_poller = watch
@@ -56,7 +56,7 @@ class WorkerStatusReporter:
         self._thread.stop()
 
     def _report(self) -> float | None:
-        if not self._is_up and not self._consumer_connection.is_consuming(self._queues):
+        if not self._is_up and not self._inbox.is_consuming(self._queues):
             return BOOT_POLL_S
         self.read_commands()
         if self._folder is not None:
@@ -68,7 +68,7 @@ class WorkerStatusReporter:
         return None
 
     def _collect_status(self) -> ProcessStatus:
-        found = [self._consumer_connection.problem, self._control_poller.problem]
+        found = [self._inbox.problem, self._control_poller.problem]
         found += ["quiet"] if self._pause_state.is_quiet else []
         jobs = self._execution.work.finished_count
         if (
@@ -78,7 +78,7 @@ class WorkerStatusReporter:
         return ProcessStatus(
             "worker",
             problems=[one for one in found if one is not None],
-            is_shutting_down=self._consumer_connection.stopping.is_set(),
+            is_shutting_down=self._inbox.stopping.is_set(),
             jobs=jobs,
             memory_bytes=self._memory_bytes,
         )

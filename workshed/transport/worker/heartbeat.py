@@ -39,7 +39,7 @@ class WorkerHeartbeat:
             uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
         )
         self._execution = execution
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._watermarks = inbox.watermarks
         self.queues = frozenset(queues)
         self.is_quiet = False
@@ -58,7 +58,7 @@ class WorkerHeartbeat:
                 running=describe_jobs(running),
                 memory_bytes=read_memory_bytes(),
             )
-            self._consumer_connection.record_heartbeat(self.process.id, now)
+            self._inbox.record_heartbeat(self.process.id, now)
             self._due_at = time.monotonic() + EVERY_S
 
     def record_end(self) -> None:

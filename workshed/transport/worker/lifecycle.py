@@ -34,7 +34,7 @@ class WorkerLifecycle:
 
     def __init__(self, inbox: Inbox, execution: JobExecutor, grace: timedelta) -> None:
         """Start nothing, because programs that only send have no worker."""
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._execution = execution
         self._grace = grace
         self._threads = 0
@@ -46,7 +46,7 @@ class WorkerLifecycle:
 
     def boot(self, worker: Worker, broker: WorkshedBroker) -> None:
         """Replace dramatiq's work queue before anything is consumed."""
-        self._consumer_connection.reset()
+        self._inbox.reset()
         declared = broker.declared_queues.values()
         weights = {queue.name: queue.weight for queue in declared}
         caps = {queue.name: queue.cap for queue in declared if queue.cap is not None}
@@ -58,19 +58,17 @@ class WorkerLifecycle:
             queues.declare_actors(conn, describe_actors(broker))
         limits, grace_s = find_time_limit(broker), self._grace.total_seconds()
         self._shutdown = GracefulShutdown(
-            self._consumer_connection, self._execution, limits.interrupt_all, grace_s
+            self._inbox, self._execution, limits.interrupt_all, grace_s
         )
         limits.recycle = functools.partial(self._recycle_process, broker)
         self._shutdown.install_signal_handlers()
         names = sorted(worker.consumer_whitelist or broker.queues)
-        beat = WorkerHeartbeat(
-            self._execution, self._consumer_connection, names, worker.worker_threads
-        )
-        pausing = PauseState(self._consumer_connection, self._execution, beat.queues)
+        beat = WorkerHeartbeat(self._execution, self._inbox, names, worker.worker_threads)
+        pausing = PauseState(self._inbox, self._execution, beat.queues)
         self._control_poller = ControlPoller(pausing, self._execution, beat)
         folder = settings().shared_folder
         self._status_reporter = WorkerStatusReporter(
-            folder, self._consumer_connection, self._execution, pausing, self._control_poller
+            folder, self._inbox, self._execution, pausing, self._control_poller
         )
         self._status_reporter.read_commands()
         self._control_poller.start()

@@ -18,7 +18,7 @@ class PauseState:
 
     def __init__(self, inbox: Inbox, execution: JobExecutor, queues: frozenset[str]) -> None:
         """Start without pauses; `queues` are all queues that this process consumes."""
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._execution = execution
         self._queues = queues
         self._paused_queues: frozenset[str] = frozenset()
@@ -69,4 +69,4 @@ class PauseState:
         for name in self._held_queues - held:
             self._execution.work.resume(name)
         self._held_queues = held
-        self._consumer_connection.pause(held)
+        self._inbox.pause(held)

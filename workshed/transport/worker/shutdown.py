@@ -38,7 +38,7 @@ class GracefulShutdown:
         grace_s: float,
     ) -> None:
         """Change nothing yet; `interrupt` raises an exception in every running actor."""
-        self._consumer_connection = inbox
+        self._inbox = inbox
         self._execution = execution
         self._interrupt = interrupt
         self._grace_s = grace_s
@@ -109,7 +109,7 @@ class GracefulShutdown:
     def _run(self) -> None:
         self._execution.work.close()
         # In this order, because a delivery requeued while we still consume would come back here.
-        self._consumer_connection.stop_consuming(CANCEL_S)
+        self._inbox.stop_consuming(CANCEL_S)
         waiting = self._execution.requeue_waiting(lambda _: True)
         self._requeued.set()
         logger.info("this worker stops; requeued %d waiting jobs", waiting)
@@ -134,7 +134,7 @@ class GracefulShutdown:
 
     def _exit(self, code: int) -> None:
         """Exit without waiting for hung threads, which would run alongside the next attempt."""
-        self._consumer_connection.flush(CANCEL_S)
+        self._inbox.flush(CANCEL_S)
         self._execution.on_process_exit()
         with contextlib.suppress(OSError):
             logging.shutdown()
