@@ -32,7 +32,7 @@ class Consumption:
         self.lifecycle.boot(worker, self._broker)
 
     def watch(self, worker: Worker, others: Callable[[], Iterable[WatchedLoop]]) -> None:
-        """Watch the threads of a worker, and its loops, of which the broker has `others`."""
+        """Watch the threads of a worker, the loops of its inbox, and the `others` of its broker."""
         self.lifecycle.start_watching(worker, lambda: [*self._inbox.loops, *others()])
 
     def queue_deliveries(self, deliveries: list[Delivery]) -> None:

@@ -1,4 +1,4 @@
-"""A message with the way it came."""
+"""A message as a worker received it, with what is needed to settle it."""
 
 import time
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ START_BEFORE = 0.25
 
 
 class DeliveryChannel(Protocol):
-    """What deliveries came through; it never opens again."""
+    """The channel of deliveries; once closed, it never opens again."""
 
     @property
     def is_open(self) -> bool:
@@ -65,7 +65,7 @@ class Delivery(MessageProxy):
 def receive_letter(
     message: dramatiq.Message[Any], queue: Queue, channel: AckingChannel, letter: RawDelivery
 ) -> Delivery:
-    """Return a delivery of RabbitMQ."""
+    """Return the delivery of a message that RabbitMQ sent."""
     headers = letter.properties.headers or {}
     redelivered = bool(letter.redelivered or headers.get("possible_duplicate"))
     job = Job(

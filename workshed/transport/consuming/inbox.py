@@ -1,4 +1,4 @@
-"""What a worker needs of the server that its jobs come from: the seam between the transports."""
+"""The interface between a worker and the server that delivers its jobs, one for each transport."""
 
 import threading
 from typing import Protocol
@@ -10,23 +10,23 @@ from workshed.transport.consuming.watermarks import QueueWatermarks
 
 
 class WatchedLoop(Protocol):
-    """A thread that turns all the time, also when there is nothing to do."""
+    """A thread whose loop keeps running while it is idle, so that the watchdog sees a hung one."""
 
     @property
     def name(self) -> str:
-        """What it serves, for people."""
+        """The name of its connection, for log lines."""
 
     @property
     def is_started(self) -> bool:
-        """Whether it is to turn."""
+        """Whether the loop was started."""
 
     @property
     def loop_ticks(self) -> int:
-        """How often it has turned."""
+        """How many times the loop has run."""
 
 
 class Inbox(Protocol):
-    """Where the deliveries of a process come from, and where they are settled."""
+    """Receives the deliveries of a process, and settles them."""
 
     stopping: threading.Event
     """Set once this worker starts no more jobs."""
@@ -41,28 +41,28 @@ class Inbox(Protocol):
 
     @property
     def loops(self) -> list[WatchedLoop]:
-        """The threads that receive and settle."""
+        """The loops that receive and settle deliveries."""
 
     def is_consuming(self, names: set[str]) -> bool:
-        """Return whether deliveries of each of these queues arrive, or cannot."""
+        """Return whether each of these queues delivers, or is known to be unable to."""
 
     def settle_delivery(self, delivery: Delivery, verb: Settlement) -> None:
-        """Settle a delivery soon; does nothing if it is no longer ours."""
+        """Settle a delivery soon; do nothing if this process no longer holds it."""
 
     def pause(self, names: frozenset[str]) -> None:
-        """Receive nothing of these queues, and all of the others."""
+        """Stop consuming these queues, and consume all others."""
 
     def is_paused(self, name: str) -> bool:
-        """Return whether nothing of a queue must be received now."""
+        """Return whether a queue must not be consumed now."""
 
     def record_heartbeat(self, worker: UUID, sent_at: float) -> None:
         """Note that PostgreSQL has stored a heartbeat, sent at a time of `time.monotonic`."""
 
     def stop_consuming(self, within_s: float) -> None:
-        """Receive nothing more; running jobs can still be settled."""
+        """Stop new deliveries; running jobs can still be settled."""
 
     def flush(self, within_s: float) -> None:
-        """Settle now what is to be settled soon."""
+        """Send all pending settlements now."""
 
     def close(self) -> None:
-        """Settle the last deliveries, and disconnect."""
+        """Send the last settlements, and disconnect."""
