@@ -7,6 +7,8 @@ how much of a test the sample runs:
    @pytest.mark.one_in(3)      one in three of its module's tests, chosen by the seed
    @pytest.mark.exhaustive     nothing: it runs in the exhaustive lane only
 
+A test that runs with each transport, by a parameter `transport`, runs with one of them in a sample.
+
 Tests that start programs take most of the time of a run, and the parts of these programs have
 tests too. So a sample runs a fifth of each module in an `e2e` folder, and a third of other such
 tests.
@@ -96,7 +98,7 @@ def pytest_collection_modifyitems(config, items):
 def choose(items, seed):
     """Return the ids of the tests in the sample with this seed."""
     kept, families, modules = set(), defaultdict(list), defaultdict(list)
-    for item in items:
+    for item in choose_transports(items, seed):
         if item.get_closest_marker("exhaustive"):
             continue
         if sample := item.get_closest_marker("sample"):
@@ -112,6 +114,19 @@ def choose(items, seed):
         kept.difference_update(ids)
         kept.update(draw(ids, math.ceil(len(ids) / share), f"{seed} {module}"))
     return kept
+
+
+def choose_transports(items, seed):
+    """Return the items without those of a test that the sample runs with another transport."""
+    others = defaultdict(list)
+    for item in items:
+        transport = getattr(getattr(item, "callspec", None), "params", {}).get("transport")
+        if transport is not None:
+            others[item.nodeid.replace(transport, "", 1)].append(item.nodeid)
+    left = set()
+    for family, ids in others.items():
+        left.update(set(ids).difference(draw(ids, 1, f"{seed} {family}")))
+    return [item for item in items if item.nodeid not in left]
 
 
 def draw(ids, size, seed):

@@ -26,6 +26,11 @@ def test_each_line(line):
 def test_every_zone():
     pass
 
+@pytest.mark.parametrize("transport", ["one", "other"])
+@pytest.mark.parametrize("number", range(2))
+def test_travels(number, transport):
+    pass
+
 def test_the_mechanism():
     pass
 
@@ -86,7 +91,7 @@ def collected(tmp_path_factory):
 def test_the_exhaustive_lane_is_every_test(collected):
     every, said = collected("--exhaustive")
 
-    assert len(every) == 23 + 15
+    assert len(every) == 27 + 15
     assert "lane: exhaustive, every test" in said
 
 
@@ -95,8 +100,14 @@ def test_a_sample_takes_some_of_a_family_and_every_mechanism(collected):
     some, _ = collected()
 
     assert some < every
-    assert len([name for name in some if "test_example" in str(name)]) == 5
+    assert len([name for name in some if "test_example" in str(name)]) == 5 + 2
     assert not [name for name in some if "test_every" in str(name)]
+
+
+def test_a_sample_runs_each_test_with_one_transport(collected):
+    some, _ = collected()
+
+    assert sorted(re.findall(r"test_travels\[(\d)-\w+\]", str(some))) == ["0", "1"]
 
 
 def test_a_sample_takes_a_third_of_a_module_that_starts_services(collected):
@@ -128,7 +139,7 @@ def test_a_file_that_is_named_runs_whole(collected):
     assert named == every
     assert "lane: exhaustive, every test" in said
     assert len(one) == 1
-    assert len(again) == 5
+    assert len(again) == 5 + 2
 
 
 def test_a_sample_takes_fewer_histories(collected):
@@ -147,4 +158,4 @@ def test_all_processes_of_a_run_take_the_same_sample(collected):
     """Without a common seed, processes collect different tests, which pytest-xdist refuses."""
     some, _ = collected("-n", "2")
 
-    assert len(some) == 5 + 3
+    assert len(some) == 5 + 2 + 3
