@@ -47,6 +47,7 @@ from workshed.testing.real_worker.servers import KitRabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
 from workshed.transport.rabbitmq_consumption import RabbitMQConsumption
+from workshed.transport.taking.taking_consumption import TakingConsumption
 
 pytest_plugins = (
     "tests.declaring",
@@ -66,6 +67,9 @@ SHIPPED = postgres.find_binaries
 
 HANGS_S = 90
 """Limit against hanging only; on a busy machine, how long something takes means nothing."""
+
+TRANSPORTS = ("rabbitmq", "postgresql")
+"""By what jobs can travel."""
 
 ALARMS = {
     "memory": (
@@ -522,9 +526,18 @@ def mail_server(request, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def broker(vhost, database, monkeypatch):
+def transport(request):
+    """By what jobs travel; `@pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)`."""
+    return getattr(request, "param", "rabbitmq")
+
+
+@pytest.fixture
+def broker(request, transport, database, monkeypatch):
     """This process's broker on the test's virtual host and database; children use them too."""
-    monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
+    if transport == "postgresql":
+        yield from broker_without_rabbitmq(monkeypatch)
+        return
+    monkeypatch.setenv("WORKSHED_BROKER_URL", request.getfixturevalue("vhost"))
     settings.cache_clear()
     found = build.get_broker()
     used = build.build_broker(settings())
@@ -542,6 +555,22 @@ def broker(vhost, database, monkeypatch):
     monkeypatch.setattr(found, "_made_consumption", consumption)
     yield found
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # the server may not answer any more
+    found.close()
+
+
+def broker_without_rabbitmq(monkeypatch):
+    """Make this process's broker take jobs from PostgreSQL; all modules refer to the object."""
+    found = build.get_broker()
+    monkeypatch.setenv("WORKSHED_BROKER_URL", build.POSTGRESQL_URL)
+    settings.cache_clear()
+    used = build.build_broker(settings())
+    monkeypatch.setattr(found, "__class__", type(used))
+    monkeypatch.setattr(found, "signing", None)
+    monkeypatch.setattr(found, "declared_queues", used.declared_queues)
+    monkeypatch.setattr(found, "_config", settings(), raising=False)
+    monkeypatch.setattr(found, "_wake", used._wake, raising=False)
+    monkeypatch.setattr(found, "_made_consumption", TakingConsumption(found, settings()))
+    yield found
     found.close()
 
 

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from workshed.transport.actors.declaration import actor
     from workshed.transport.batch import Batch
     from workshed.transport.direct import perform_now
+    from workshed.transport.postgresql import PostgreSQLBroker
     from workshed.transport.rabbitmq import RabbitMQBroker
     from workshed.transport.stub import Stub
 
-    broker: RabbitMQBroker | Stub
+    broker: RabbitMQBroker | PostgreSQLBroker | Stub
 
 __all__ = [
     "App",

@@ -177,7 +177,7 @@ COLUMNS: Mapping[str, Mapping[str, Rights]] = {
         # All columns except the message.
         "monitor": {
             "r": "message_id, generation, queue, actor, due_at, reason, created_at, claimed_by, "
-            "claimed_at, possible_duplicate, sent_at, seen_empty_at"
+            "claimed_at, possible_duplicate, sent_at, seen_empty_at, priority"
         },
     },
     "workshed.attempts": {"application": {"r": "message_id, outcome, ended_at"}},

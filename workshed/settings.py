@@ -46,8 +46,10 @@ def _refuse_unreadable(url: str) -> None:
 
 def _check_broker_urls(urls: Secret) -> None:
     for part in urls.get_secret_value().split(";"):
+        if part.strip() == "postgresql:":
+            continue
         if not part.strip().startswith(("amqp://", "amqps://", "stub://")):
-            raise ValueError("must start with amqp://, amqps:// or stub://")
+            raise ValueError("must start with amqp://, amqps:// or stub://, or be postgresql:")
         _refuse_unreadable(part.strip())
 
 
@@ -134,7 +136,8 @@ class Settings(EnvironmentSettings):
     broker_url: Annotated[Secret, _check_broker_urls] = Secret("amqp://guest:guest@127.0.0.1:5672/")
     """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Parameters
     after `?`: `cacertfile`, `certfile`, `keyfile`, `server_name_indication`, `heartbeat` (seconds).
-    Certificates are always verified. `stub://` only records sends."""
+    Certificates are always verified. `postgresql:` takes jobs from the database of
+    `WORKSHED_DATABASE_URL`, without RabbitMQ. `stub://` only records sends."""
     database_url: Annotated[Secret, _check_database_url] = Secret("postgresql:///workshed")
     """PostgreSQL 15 to 18, as a libpq URL."""
     pool_size: PositiveInt = 8

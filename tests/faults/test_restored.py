@@ -161,10 +161,8 @@ def base_copy(servers, open_folder, count, eventually):
     "a third after it, and a third still in the queues",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "        ClassicQueueRedelivery(\n"
-        "            publisher, found.declared_queues, settings().classic_queue_resend_after\n"
-        "        ),\n",
-        "",
+        "[redelivery, *list_duties(), QueueAgeEstimator(publisher)]",
+        "[*list_duties(), QueueAgeEstimator(publisher)]",
     ),
 )
 def test_postgresql_has_lost_everything_after_a_copy(

@@ -125,10 +125,10 @@ def acquitted(drained, count, workshed):
     "master every 15 s; `dead retry` of jobs that were taken for poison jobs",
     load="2 000 jobs of 1 to 10 s, sent directly and in transactions",
     remedy=Remedy(
-        "workshed/transport/consuming/consumer.py",
-        "            self._consumer_connection.settle_delivery(\n",
+        "workshed/transport/consuming/settling_consumer.py",
+        "            self._inbox.settle_delivery(",
         "            message.channel = self._acking_channel\n"
-        "            self._consumer_connection.settle_delivery(\n",
+        "            self._inbox.settle_delivery(",
     ),
 )
 def test_an_ack_of_a_lost_channel_loses_no_other_job(

@@ -12,6 +12,7 @@ from dramatiq.middleware import Middleware
 from workshed.database.postgres import Connection
 from workshed.jobs import traces
 from workshed.jobs.idempotency.completed_generations import GenerationEnd
+from workshed.jobs.outbox.worker_claims import RowClaim
 from workshed.jobs.outcomes import DEAD, DISCARDED, FINAL, OutcomeKind
 from workshed.jobs.tags import CancelTraits
 from workshed.middleware.job_state import ReturnValue, SlotClaim, UniqueClaim
@@ -36,6 +37,8 @@ class Job:
     """The observers know its outcome."""
     unique: UniqueClaim | None = None
     slots: SlotClaim | None = None
+    claim: RowClaim | None = None
+    """Its row, if it was taken from PostgreSQL; deleted in the transaction of its outcome."""
     return_value: ReturnValue | None = None
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""

@@ -80,6 +80,8 @@ class WorkshedBroker(Broker):
 
     prefix = ""
     """Prefix of queue names on RabbitMQ."""
+    consumption_module = "workshed.transport.consumption"
+    """The module of the part that only workers load."""
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Take the declared queues and the middleware chain; open no connection."""
@@ -346,11 +348,13 @@ class WorkshedBroker(Broker):
         delay: timedelta,
         at: datetime | None,
         reason: Reason,
+        duplicates: list[tuple[dramatiq.Message[Any], Exception]] | None = None,
     ) -> Generator[Statement, str | None, list[dramatiq.Message[Any]]]:
         """Check all messages, and yield the statements that store them; send each one's result.
 
         Messages with keys are stored one by one, the others in as few statements as possible. The
-        generator returns the messages for their sender.
+        generator returns the messages for their sender. It adds to `duplicates`, if given, those
+        of which it would raise `DuplicateJobError`.
         """
         ready = [self.prepare_row(message, delay, at, reason) for message in messages]
         claims = [key_claim(message, timedelta()) for message, _ in ready]
@@ -364,7 +368,12 @@ class WorkshedBroker(Broker):
             if claim is not None:
                 later = awaiting_key_body(message)
                 holder = yield unique.insert_with_key_statement(row, claim, delay, at, later)
-            sent.append(self.finish_send(message, delay, holder))
+            try:
+                sent.append(self.finish_send(message, delay, holder))
+            except DuplicateJobError as err:
+                if duplicates is None:
+                    raise
+                duplicates.append((message, err))
         return sent
 
     def send_on(

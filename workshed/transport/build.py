@@ -53,13 +53,16 @@ Entry = type[Middleware] | Middleware
 subclass of it, which must take the same arguments."""
 
 if TYPE_CHECKING:
+    from workshed.transport.postgresql import PostgreSQLBroker
     from workshed.transport.stub import Stub
 
 STUB_URL = "stub://"
+POSTGRESQL_URL = "postgresql:"
+"""Jobs are taken from the database of `WORKSHED_DATABASE_URL`, without RabbitMQ."""
 
 
 @cache
-def get_broker() -> "RabbitMQBroker | Stub":
+def get_broker() -> "RabbitMQBroker | PostgreSQLBroker | Stub":
     """Build this process's broker from its settings and set it in dramatiq; opens no connection.
 
     Raises `SettingsError`, or `StrayActorsError` if actors were declared on another broker before.
@@ -86,7 +89,7 @@ def get_broker() -> "RabbitMQBroker | Stub":
 
 def build_broker(
     config: Settings, queues: dict[str, Queue] | None = None
-) -> "RabbitMQBroker | Stub":
+) -> "RabbitMQBroker | PostgreSQLBroker | Stub":
     """Build a broker; pass `queues` to share them, and those added later, with another broker."""
     if queues is None:
         queues = weigh_queues(get_app().queues, config.queues, config.queue_prefix)
@@ -96,6 +99,12 @@ def build_broker(
         from workshed.transport.stub import Stub  # noqa: PLC0415 -- only tests need it
 
         return Stub(queues, chain)
+    if POSTGRESQL_URL in urls:
+        if len(urls) > 1:
+            raise SettingsError(f"WORKSHED_BROKER_URL: write {POSTGRESQL_URL} alone")
+        from workshed.transport.postgresql import PostgreSQLBroker  # noqa: PLC0415 -- one of two
+
+        return PostgreSQLBroker(queues, chain, config)
     for url in urls:
         address.connection_parameters(url, "check")  # refuses a bad URL now, not at the first send
     return RabbitMQBroker(urls, queues, chain, config)

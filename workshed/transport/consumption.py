@@ -22,7 +22,7 @@ class Consumption:
     def __init__(self, broker: WorkshedBroker, inbox: Inbox, config: Settings) -> None:
         """Open nothing yet."""
         self._broker = broker
-        self._inbox = inbox
+        self.inbox = inbox
         self.execution = JobExecutor(inbox, config.unknown_actor_grace)
         self.execution.set_middleware(broker.middleware)
         self.lifecycle = WorkerLifecycle(inbox, self.execution, config.shutdown_grace)
@@ -33,7 +33,7 @@ class Consumption:
 
     def watch(self, worker: Worker, others: Callable[[], Iterable[WatchedLoop]]) -> None:
         """Watch the threads of a worker, the loops of its inbox, and the `others` of its broker."""
-        self.lifecycle.start_watching(worker, lambda: [*self._inbox.loops, *others()])
+        self.lifecycle.start_watching(worker, lambda: [*self.inbox.loops, *others()])
 
     def queue_deliveries(self, deliveries: list[Delivery]) -> None:
         """Queue deliveries for the threads that run them."""

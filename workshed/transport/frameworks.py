@@ -8,13 +8,14 @@ from workshed.errors import SettingsError
 from workshed.middleware.built_in import REFUSED_MIDDLEWARE
 from workshed.settings import settings
 from workshed.transport.build import get_broker
+from workshed.transport.postgresql import PostgreSQLBroker
 from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.transport.stub import Stub
 
 
 def framework_broker(
     *, middleware: Sequence[Middleware] = (), url: str | None = None
-) -> RabbitMQBroker | Stub:
+) -> RabbitMQBroker | PostgreSQLBroker | Stub:
     """Return this process's broker with the application's middleware, for django-dramatiq and such.
 
     Those build the broker themselves, by calling what their configuration names. dramatiq's own

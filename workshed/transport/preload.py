@@ -25,8 +25,8 @@ THREADS = Path("/proc/self/task")
 REQUEST_BYTES = 16
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-WORKER_MODULES = ("workshed.transport.rabbitmq_consumption", "workshed.database.pool")
-"""Modules that a worker imports when it boots; here they are imported once for all."""
+WORKER_MODULE = "workshed.database.pool"
+"""A module that a worker imports when it boots; here it is imported once for all."""
 THREAD_END_S = 1.0
 POLL_S = 0.01
 
@@ -47,14 +47,16 @@ class Preload:
         self._sockets_before = set(_open_sockets())
         gc.disable()
 
-    def prepare(self) -> None:
+    def prepare(self, consumption: str) -> None:
         """Check that this process can be forked, and keep what it has loaded from being copied.
+
+        `consumption`: the module of the worker's part of the broker, which is imported here, too.
 
         Raises `SettingsError` if the import left a thread or a socket. A thread does not exist in a
         forked process, and a lock that it held is never released. On a socket, the bytes of several
         workers would mix.
         """
-        for name in WORKER_MODULES:
+        for name in (consumption, WORKER_MODULE):
             importlib.import_module(name)
         gc.collect()
         remains = [

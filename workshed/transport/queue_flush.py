@@ -36,7 +36,7 @@ class FlushableBroker(Protocol):
 
 def flush_queue(broker: FlushableBroker, urls: list[str], queue: Queue) -> None:
     """Cancel all jobs of a queue; raises `BrokerUnreachableError`."""
-    _flush_rows(broker, queue)
+    flush_rows(broker, queue)
     with topology.open_connection(urls, TIMEOUT_S) as connection:
         channel: Any = connection.channel()
         with contextlib.suppress(ChannelClosedByBroker):  # there is no such queue
@@ -50,12 +50,18 @@ def flush_queue(broker: FlushableBroker, urls: list[str], queue: Queue) -> None:
                 channel.basic_ack(method.delivery_tag)
         with contextlib.suppress(ChannelClosedByBroker):
             connection.channel().queue_purge(queue.dead_rabbitmq_name)
+    discard_dead(queue.name)
+
+
+def discard_dead(queue: str) -> None:
+    """Discard the dead jobs of a queue."""
     with db.transaction() as conn:
-        for message_id in dead_jobs.list_ids(conn, DeadFilter(queue=queue.name)):
+        for message_id in dead_jobs.list_ids(conn, DeadFilter(queue=queue)):
             dead_jobs.discard_job(conn, message_id, FLUSHED_OUTCOME.reason)
 
 
-def _flush_rows(broker: FlushableBroker, queue: Queue) -> None:
+def flush_rows(broker: FlushableBroker, queue: Queue) -> None:
+    """Cancel the jobs of a queue that PostgreSQL has."""
     query = "DELETE FROM workshed.schedule WHERE queue = %s RETURNING body"
     with db.transaction() as conn:
         bodies = [body for (body,) in conn.execute(query, (queue.name,))]

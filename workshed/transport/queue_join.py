@@ -1,6 +1,8 @@
 """Wait until a queue is empty, as test suites written for dramatiq do."""
 
+import functools
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from dramatiq.errors import QueueJoinTimeout
@@ -44,6 +46,20 @@ def count_queue(publisher: QueueDepthClient, queue: Queue) -> JoinCounts:
     return JoinCounts(ready, stored, dead + rejected)
 
 
+def count_rows(queue: str) -> JoinCounts:
+    """Count the messages of a queue that is in PostgreSQL alone."""
+    query = """
+        SELECT (SELECT count(*) FROM workshed.schedule
+                 WHERE queue = %(name)s AND due_at <= workshed.now()),
+               (SELECT count(*) FROM workshed.schedule
+                 WHERE queue = %(name)s AND due_at > workshed.now()),
+               (SELECT count(*) FROM workshed.dead WHERE queue = %(name)s)
+    """
+    with db.transaction() as conn:
+        [(ready, stored, dead)] = conn.execute(query, {"name": queue})
+    return JoinCounts(ready, stored, dead)
+
+
 def join_queue(
     publisher: QueueDepthClient, queue: Queue, execution: "JobExecutor", timeout_ms: int | None
 ) -> None:
@@ -52,12 +68,20 @@ def join_queue(
     Also waits for delayed jobs and retries, whenever they are due, but not for dead jobs. Raises
     `QueueJoinTimeout`.
     """
+    count = functools.partial(count_queue, publisher, queue)
+    wait_until_empty(count, queue.name, execution, timeout_ms)
+
+
+def wait_until_empty(
+    count: Callable[[], JoinCounts], queue: str, execution: "JobExecutor", timeout_ms: int | None
+) -> None:
+    """Return once `count` and the jobs of this process are zero several times in a row."""
     deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     looks = 0
     while looks < EMPTY_POLLS:
         if deadline is not None and time.monotonic() >= deadline:
-            raise QueueJoinTimeout(queue.name)  # type: ignore[no-untyped-call]  # dramatiq's
-        is_idle = not execution.has_jobs(queue.name) and count_queue(publisher, queue)[:2] == (0, 0)
+            raise QueueJoinTimeout(queue)  # type: ignore[no-untyped-call]  # dramatiq's
+        is_idle = not execution.has_jobs(queue) and count()[:2] == (0, 0)
         looks = looks + 1 if is_idle else 0
         time.sleep(POLL_S)
 

@@ -4,8 +4,6 @@ import functools
 import importlib
 import logging
 import math
-import sys
-import threading
 from collections import Counter as Tally
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -22,36 +20,42 @@ from workshed.settings import Settings
 from workshed.transport import queue_join
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.declarations import QueueDeclarer
+from workshed.transport.consuming_broker import ConsumingBroker
 from workshed.transport.errors import (
-    BrokerUnreachableError,
     PartialSendError,
     QueueUnavailableError,
     TopologyError,
     UnseenQueueError,
 )
-from workshed.transport.executing_broker import ExecutingBroker
 from workshed.transport.messages.signing import build_signing
 from workshed.transport.publishing.outgoing import Message, metric_labels
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.publishing.sender import Sender
-from workshed.transport.waiting import BlockingWait, EventLoopWait, WaitStrategy, run_blocking
+from workshed.transport.waiting import (
+    BlockingWait,
+    EventLoopWait,
+    WaitStrategy,
+    refuse_while_finalizing,
+    run_blocking,
+)
 
 if TYPE_CHECKING:
     from workshed.transport.consuming.consumer import ConsumerConnection, QueueConsumer
-    from workshed.transport.consuming.execution import JobExecutor
+    from workshed.transport.consuming.inbox import WatchedLoop
     from workshed.transport.rabbitmq_consumption import RabbitMQConsumption
-    from workshed.transport.worker.lifecycle import WorkerLifecycle
 
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
 
-class RabbitMQBroker(ExecutingBroker):
+class RabbitMQBroker(ConsumingBroker["RabbitMQConsumption"]):
     """Publishes with confirms, acks on the channel of the delivery, stores outcomes in PostgreSQL.
 
     A process has one connection for publishing and one for consuming, each opened on first use.
     """
+
+    consumption_module = "workshed.transport.rabbitmq_consumption"
 
     def __init__(
         self,
@@ -74,36 +78,21 @@ class RabbitMQBroker(ExecutingBroker):
             storing=config.outbox_fallback,
         )
         self._config = config
-        self._made_consumption: Any = None
-        self._consumption_lock = threading.Lock()
         super().__init__(queues, middleware)
-        self._own_before["worker_shutdown"] = self._begin_shutdown
-        self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._finish_shutdown}
 
-    @property
-    def _consumption(self) -> "RabbitMQConsumption":
-        """The part of a worker. Programs that only send do not import it."""
-        if self._made_consumption is None:
-            module: Any = importlib.import_module("workshed.transport.rabbitmq_consumption")
-            with self._consumption_lock:
-                if self._made_consumption is None:
-                    self._made_consumption = module.RabbitMQConsumption(
-                        self, self.urls, self.signing, self._config
-                    )
-        consumption: RabbitMQConsumption = self._made_consumption
-        return consumption
+    def _make_consumption(self) -> "RabbitMQConsumption":
+        module: Any = importlib.import_module(self.consumption_module)
+        made: RabbitMQConsumption = module.RabbitMQConsumption(
+            self, self.urls, self.signing, self._config
+        )
+        return made
 
     @property
     def _consumer_connection(self) -> "ConsumerConnection":
         return self._consumption.connection
 
-    @property
-    def _execution(self) -> "JobExecutor":
-        return self._consumption.execution
-
-    @property
-    def _lifecycle(self) -> "WorkerLifecycle":
-        return self._consumption.lifecycle
+    def _sending_loops(self) -> "Iterable[WatchedLoop]":
+        return self._publisher.links
 
     def enqueue(
         self, message: dramatiq.Message[R], *, delay: int | None = None
@@ -220,31 +209,12 @@ class RabbitMQBroker(ExecutingBroker):
         self._check_queue(queue_name)
         queue_flush.flush_queue(self, self.urls, self.declared_queues[queue_name])
 
-    def flush_all(self) -> None:
-        """Drop all messages of all queues of this program's actors; for tests."""
-        for name in list(self.queues):
-            self.flush(name)
-
     def close(self) -> None:
         """Close both connections gracefully."""
         if self._made_consumption is not None:
             self._consumer_connection.close()
         self._publisher.close()
         self._sender.close()
-
-    def _boot(self, worker: Worker) -> None:
-        super()._boot(worker)
-        self._consumption.boot(worker)
-
-    def _watch(self, worker: Worker) -> None:
-        self._consumption.watch(worker, lambda: self._publisher.links)
-
-    def _begin_shutdown(self, worker: Worker) -> None:
-        self._lifecycle.begin_shutdown()
-        self._emit(self._hooks_for("before_worker_shutdown"), worker)
-
-    def _finish_shutdown(self, _worker: Worker) -> None:
-        self._lifecycle.finish()
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: WaitStrategy) -> Message:
         # In an actor with `once=True`, sends commit together with its writes.
@@ -275,15 +245,3 @@ class RabbitMQBroker(ExecutingBroker):
                 self.ensure_queues(elsewhere - names)
             except UnseenQueueError as err:  # this worker only sends there, which may work
                 logger.warning("%s", err)
-
-
-def refuse_while_finalizing() -> None:
-    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter shuts down.
-
-    No other thread runs by then, so a `send` would wait forever or crash the interpreter.
-    """
-    if sys.is_finalizing():
-        raise BrokerUnreachableError(
-            "the interpreter is shutting down; nothing was sent. "
-            "Send in a function that you register with atexit instead of in __del__"
-        )

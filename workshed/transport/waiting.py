@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from workshed import db
+from workshed.transport.errors import BrokerUnreachableError
 from workshed.transport.latch import Latch
 
 T = TypeVar("T")
@@ -55,6 +57,18 @@ class EventLoopWait:
         if db.joined_connection() is None:
             return await asyncio.to_thread(work)
         return await db.run_in_job_thread(work)
+
+
+def refuse_while_finalizing() -> None:
+    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter shuts down.
+
+    No other thread runs by then, so a `send` would wait forever or crash the interpreter.
+    """
+    if sys.is_finalizing():
+        raise BrokerUnreachableError(
+            "the interpreter is shutting down; nothing was sent. "
+            "Send in a function that you register with atexit instead of in __del__"
+        )
 
 
 def run_blocking(steps: Coroutine[Any, Any, T]) -> T:

@@ -91,7 +91,7 @@ def import_actors(modules: list[str], preload: Preload | None) -> WorkshedBroker
     for name in modules:
         importlib.import_module(name.partition(":")[0])
     if preload is not None:
-        preload.prepare()
+        preload.prepare(broker.consumption_module)
     return broker
 
 

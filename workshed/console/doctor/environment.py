@@ -21,7 +21,7 @@ from workshed.settings_classes import (
     list_invalid_settings,
 )
 from workshed.transport.amqp import url as address
-from workshed.transport.build import STUB_URL
+from workshed.transport.build import POSTGRESQL_URL, STUB_URL
 
 if TYPE_CHECKING:
     from workshed.settings_classes import SettingsClass
@@ -91,7 +91,7 @@ def build_parsers(settings: Settings, app: App) -> dict[str, Callable[[], object
         "queues": lambda: weigh_queues(app.queues, settings.queues),
     }
     urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
-    if STUB_URL not in urls:
+    if STUB_URL not in urls and POSTGRESQL_URL not in urls:
         found["broker_url"] = lambda: [address.connection_parameters(url, "doctor") for url in urls]
     if api is not None:
         found["management_url"] = lambda: ManagementApi(api.get_secret_value(), "/")

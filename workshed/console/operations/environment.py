@@ -24,10 +24,12 @@ from workshed.transport.rabbitmq import RabbitMQBroker
 
 
 def require_rabbitmq() -> RabbitMQBroker:
-    """Return the broker of this environment; raises `SettingsError` for `stub://`."""
+    """Return the broker of this environment; raises `SettingsError` for any without RabbitMQ."""
     found = build.get_broker()
     if not isinstance(found, RabbitMQBroker):
-        raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ server")
+        raise SettingsError(
+            "this needs RabbitMQ; WORKSHED_BROKER_URL is that of a broker without it"
+        )
     return found
 
 

@@ -248,7 +248,9 @@ def waiting_ages(conn: Connection) -> dict[str, tuple[timedelta, timedelta | Non
              WHERE claimed_by IS NULL AND sent_at IS NULL AND due_at <= workshed.now()
              GROUP BY queue
             UNION ALL
-            SELECT queue, min(due_at) FROM workshed.schedule WHERE claimed_by IS NOT NULL
+            SELECT queue, min(due_at) FROM workshed.schedule
+             WHERE claimed_by IS NOT NULL  -- and not by a worker, which says itself what waits
+               AND NOT EXISTS (SELECT FROM workshed.workers WHERE id = claimed_by)
              GROUP BY queue
             UNION ALL
             SELECT one.queue, one.since

@@ -215,7 +215,9 @@ def oldest_due_age(conn: Connection) -> timedelta:
                  WHERE claimed_by IS NULL AND sent_at IS NULL
                  ORDER BY due_at
                  LIMIT 1),
-               (SELECT min(due_at) FROM workshed.schedule WHERE claimed_by IS NOT NULL))
+               (SELECT min(due_at) FROM workshed.schedule
+                 WHERE claimed_by IS NOT NULL AND NOT EXISTS (
+                       SELECT FROM workshed.workers WHERE id = claimed_by)))  -- they run it
     """
     found = conn.execute(query).fetchone()
     waited: timedelta | None = found[0] if found else None

@@ -101,7 +101,7 @@ class Deduplication(OutcomeMiddleware, Observer):
 
     def _reject_beyond_retention(self, job: Job) -> None:
         """Refuse a copy so old that its outcome may already have been deleted."""
-        if job.published_s is None:
+        if job.published_s is None or job.claim is not None:  # its row says that it has not run
             return
         age = timedelta(seconds=time.time() - job.published_s)
         if age > self.retention:

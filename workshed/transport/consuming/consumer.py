@@ -1,16 +1,12 @@
 """Receive deliveries, and settle each on the channel through which it came."""
 
-import contextlib
 import functools
 import logging
-import queue as queues
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import UUID
-
-from dramatiq.broker import Consumer, MessageProxy
 
 from workshed.metrics import meters
 from workshed.queues import Queue
@@ -22,7 +18,8 @@ from workshed.transport.amqp.replies import is_queue_missing
 from workshed.transport.consuming import consumer_tag
 from workshed.transport.consuming.delivery import Delivery, read_publish_time, receive_letter
 from workshed.transport.consuming.inbox import WatchedLoop
-from workshed.transport.consuming.quarantine import Quarantine, dead_letter_unreadable
+from workshed.transport.consuming.quarantine import dead_letter_unreadable
+from workshed.transport.consuming.settling_consumer import SettlingConsumer
 from workshed.transport.consuming.watermarks import QueueWatermarks
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.messages.signing import Signing, verify_and_decode
@@ -226,13 +223,11 @@ class ConsumerConnection:
                     channel.settle(batch)
 
 
-class QueueConsumer(Consumer):
-    """The consumer that dramatiq's consumer thread of one queue iterates over.
+class QueueConsumer(SettlingConsumer):
+    """Consumes a queue of RabbitMQ; the I/O thread queues the deliveries for the worker threads.
 
-    Deliveries do not pass through that thread: the I/O thread queues them for the worker threads,
-    which saves two thread switches per job. The consumer thread only stores deliveries that cannot
-    run, and imports the actors of others. Reconnects raise no error in it, because dramatiq would
-    create a second consumer.
+    Reconnects raise no error in the consumer thread, because dramatiq would create a second
+    consumer.
     """
 
     def __init__(
@@ -247,19 +242,15 @@ class QueueConsumer(Consumer):
         actors: Collection[tuple[str, str | None]] = (),
     ) -> None:
         """Consume nothing until dramatiq iterates, because then it can settle the deliveries."""
-        self.queue = queue
+        super().__init__(inbox, queue, timeout_s, inbox.settle)
         self.prefetch = prefetch
         self.is_answered = False
         """Whether RabbitMQ delivers from this queue, or cannot, or the queue is paused."""
         self._consumer_connection = inbox
-        self._timeout_s = timeout_s
         self._on_deliveries = start
         self._find_unrunnable = strange
         self._on_queue_missing = missing
         self._actors = actors
-        self._quarantine = Quarantine(queue, inbox.settle)
-        self._quarantine_queue: queues.SimpleQueue[tuple[AckingChannel, int, Callable[[], bool]]]
-        self._quarantine_queue = queues.SimpleQueue()
         self._channel: Any = None
         self._acking_channel: AckingChannel
         self._tag: str | None = None
@@ -272,25 +263,6 @@ class QueueConsumer(Consumer):
         """Start consuming."""
         self._consumer_connection.consume(self)
         return self
-
-    def __next__(self) -> None:
-        """Store deliveries that no actor here can run; returns after at most the timeout."""
-        self._quarantine.process()
-        with contextlib.suppress(queues.Empty):
-            self._quarantine.add(*self._quarantine_queue.get(timeout=self._timeout_s))
-
-    def ack(self, message: MessageProxy) -> None:
-        """Settle a job whose outcome is stored."""
-        self._settle(message, "ack")
-
-    def nack(self, message: MessageProxy) -> None:
-        """Send a job whose outcome cannot be stored to the dead queue."""
-        self._settle(message, "reject")
-
-    def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Requeue deliveries that were not started."""
-        for message in messages:
-            self._settle(message, "requeue")
 
     def close(self) -> None:
         """Stop consuming; RabbitMQ requeues unsettled deliveries."""
@@ -314,10 +286,9 @@ class QueueConsumer(Consumer):
         tag, self._tag = self._tag, None
         if self._channel is not None and self._channel.is_open and tag is not None:
             self._channel.basic_cancel(tag)
-        with contextlib.suppress(queues.Empty):
-            while True:
-                channel, number, _ = self._quarantine_queue.get_nowait()
-                self._consumer_connection.settle(channel, number, "requeue")
+        for quarantined in self._take_quarantined():
+            channel: Any = quarantined[0]
+            self._consumer_connection.settle(channel, quarantined[1], "requeue")
 
     def resume(self) -> None:
         """Resume deliveries; in the I/O thread."""
@@ -340,14 +311,6 @@ class QueueConsumer(Consumer):
         if self._channel is not None and self._channel.is_open:
             self._channel.close()
         self._channel = None
-
-    def _settle(self, message: MessageProxy, verb: Settlement) -> None:
-        if not isinstance(message, Delivery):
-            raise TypeError(f"{message!r} did not come through this consumer")
-        if not message.settles_later:
-            self._consumer_connection.settle_delivery(
-                message, "requeue" if message.requeue_on_settle else verb
-            )
 
     def _on_channel(self, channel: Any) -> None:
         if self._is_removed or self._consumer_connection.stopping.is_set():

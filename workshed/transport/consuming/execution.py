@@ -279,13 +279,29 @@ class JobExecutor:
 
         Middleware may replace it: by raising `OutcomeKnown`, before anything is written, or by
         returning one with another delay. `writers`: the middleware to ask, if known already.
+
+        Raises `DuplicateDelivery` for a job whose row another worker has taken meanwhile.
         """
+        if job.claim is not None and not job.claim.end(conn):
+            raise DuplicateDelivery(
+                f"the row of generation {job.generation} of {job.message_id} is gone: its outcome "
+                "is stored already, or another worker took it, as this one was silent for too long"
+            )
+        return self._write_parts(conn, job, outcome, writers)
+
+    def _write_parts(
+        self,
+        conn: Connection,
+        job: Job,
+        outcome: Outcome,
+        writers: Sequence[OutcomeMiddleware] | None,
+    ) -> Outcome:
         writers = self._writers_for(job, outcome) if writers is None else writers
         try:
             for middleware in writers:
                 outcome = middleware.on_outcome(conn, job, outcome) or outcome
         except OutcomeKnown as instead:
-            return self.write_outcome(conn, job, instead.outcome)
+            return self._write_parts(conn, job, instead.outcome, None)
         return outcome
 
     def _run_checks(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
@@ -425,7 +441,7 @@ class JobExecutor:
         """Write in one transaction, which may be that of other jobs, too."""
         if self._outcome_group.write(job, outcome, writers):
             return outcome
-        alone = len(writers) == 1 and writers[0].is_one_statement
+        alone = job.claim is None and len(writers) == 1 and writers[0].is_one_statement
         with db.autocommit_statement() if alone else db.transaction() as conn:
             return self.write_outcome(conn, job, outcome, writers)
 
@@ -455,6 +471,8 @@ class JobExecutor:
 
     def _settle_duplicates(self, delivery: Delivery, *, stored: bool) -> None:
         """Settle the deliveries of the same job that arrived meanwhile."""
+        if delivery.job.claim is not None and delivery.job.claim.is_lost:
+            stored = False  # another delivery has the row, and it may be one of these
         for other in self.running_jobs.remove(delivery):
             self._inbox.settle_delivery(other, "ack" if stored else "requeue")
 

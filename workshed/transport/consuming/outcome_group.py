@@ -21,6 +21,8 @@ class OutcomeGroup:
 
         Raises `DuplicateDelivery` if another copy was first.
         """
+        if job.claim is not None:  # its row is deleted together with what follows
+            return False
         if not all(middleware.can_be_grouped(job, outcome) for middleware in writers):
             return False
         end = self._ends.call(job.run_id)

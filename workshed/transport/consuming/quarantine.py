@@ -46,8 +46,9 @@ class Quarantine:
             channel, tag, step = self._waiting[0]
             is_stored = True
             try:
-                verb: Settlement = "ack"
-                if channel.is_open:  # otherwise its server has requeued it
+                verb: Settlement = "requeue"  # which has no effect once its server has done that
+                if channel.is_open:
+                    verb = "ack"
                     with db.limited_wait():
                         is_stored = step()
             except db.TRANSIENT_ERRORS as err:

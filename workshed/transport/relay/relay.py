@@ -43,6 +43,7 @@ from workshed.transport.relay.background import BackgroundTasks, RelayTask
 from workshed.transport.relay.batch_cancels import cancel_batch_jobs
 from workshed.transport.relay.gauges import collect_outbox_gauges
 from workshed.transport.relay.health import RelayHeartbeat
+from workshed.transport.relay.keeper import Keeper
 from workshed.transport.relay.lag import warn_if_late
 from workshed.transport.relay.lateness import collect_periodic_lateness
 from workshed.transport.relay.limit_waiters import wake_limit_waiters
@@ -53,7 +54,9 @@ from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
 from workshed.transport.relay.run_counts import RunCountMover
+from workshed.transport.relay.table_depths import collect_table_depths
 from workshed.transport.sidecars.supervisor import set_from_signal_handler
+from workshed.transport.stub import Stub
 from workshed.value_class import value_class
 
 logger = logging.getLogger("workshed.transport.relay.relay")  # not `__main__`, as `-m` runs it
@@ -329,13 +332,40 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
     `serves`: it serves its metrics and probes itself, unless it shares a folder with workers.
     """
     found = get_broker()
-    if not isinstance(found, RabbitMQBroker):
+    if isinstance(found, Stub):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
-    publisher = QueueDepthClient(found.urls, "relay", found.signing, found.prefix)
-    duties: list[RelayTask] = [
-        ClassicQueueRedelivery(
+    publisher = None
+    relay: Relay | Keeper
+    if isinstance(found, RabbitMQBroker):
+        publisher = QueueDepthClient(found.urls, "relay", found.signing, found.prefix)
+        redelivery = ClassicQueueRedelivery(
             publisher, found.declared_queues, settings().classic_queue_resend_after
-        ),
+        )
+        duties: list[RelayTask] = [redelivery, *list_duties(), QueueAgeEstimator(publisher)]
+        relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
+    else:
+        duties = [*list_duties(), collect_table_depths]
+        relay = Keeper(stop, found.declared_queues.values(), duties)
+    # Apart from our duties, because an application's tasks may take long, or never end.
+    tasks = BackgroundTasks(
+        "tasks", [start_task(load_object(name)) for name in get_app().relay_tasks], SHUTDOWN_S
+    )
+    folder = settings().shared_folder
+    if folder is None and serves:
+        # Under `workshed worker` the supervisor serves, and the relay needs no HTTP server.
+        endpoints = importlib.import_module("workshed.health.endpoints")
+        endpoints.serve_own(lambda: [relay.status()], of="relay")
+    logger.info("relay is running")
+    with RelayStatusReporter(folder, relay.status), tasks:
+        relay.run()
+    if publisher is not None:
+        publisher.close()
+    logger.info("relay has ended")
+
+
+def list_duties() -> list[RelayTask]:
+    """Return what every relay does in the background, with and without RabbitMQ."""
+    return [
         Maintenance(settings().deduplication_retention),
         delete_silent_processes,
         Pruner(retention.retention_rules(settings())),
@@ -345,24 +375,8 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
         cancel_batch_jobs,
         warn_if_late,
         collect_outbox_gauges,
-        QueueAgeEstimator(publisher),
         collect_periodic_lateness,
     ]
-    # Apart from our duties, because an application's tasks may take long, or never end.
-    tasks = BackgroundTasks(
-        "tasks", [start_task(load_object(name)) for name in get_app().relay_tasks], SHUTDOWN_S
-    )
-    relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
-    folder = settings().shared_folder
-    if folder is None and serves:
-        # Under `workshed worker` the supervisor serves, and the relay needs no HTTP server.
-        endpoints = importlib.import_module("workshed.health.endpoints")
-        endpoints.serve_own(lambda: [relay.status()], of="relay")
-    logger.info("relay is running")
-    with RelayStatusReporter(folder, relay.status), tasks:
-        relay.run()
-    publisher.close()
-    logger.info("relay has ended")
 
 
 def start_task(task: Any) -> RelayTask:

@@ -7,13 +7,50 @@ from datetime import timedelta
 
 import pytest
 
+from tests.conftest import TRANSPORTS
 from tests.library.integration.connection_kinds import KINDS
 from workshed import db
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
 from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 from workshed.transport.publishing.queue_depth import QueueDepthClient
-from workshed.transport.relay.relay import Relay
+from workshed.transport.relay.keeper import Keeper
+from workshed.transport.relay.relay import Relay, list_duties
+
+ONLY_RABBITMQ = frozenset(
+    [
+        "alarm",
+        "away",
+        "blocked",
+        "cluster",
+        "full",
+        "gone",
+        "limited",
+        "not_storing",
+        "patience",
+        "proxy",
+        "rabbitmq",
+        "start_relay",
+        "stuck",
+        "unanswered",
+        "vhost",
+    ]
+)
+"""Fixtures of tests that are about RabbitMQ."""
+
+
+def pytest_generate_tests(metafunc):
+    """Run the tests of a module with `ON_BOTH = True` with RabbitMQ, and with PostgreSQL alone.
+
+    Those that use a fixture of RabbitMQ, or are marked with `rabbitmq`, run only there.
+    """
+    both = getattr(metafunc.module, "ON_BOTH", False)
+    names = metafunc.fixturenames
+    is_apart = any(one.name == "rabbitmq" for one in metafunc.definition.iter_markers())
+    if both and "transport" in names and not is_apart and not ONLY_RABBITMQ.intersection(names):
+        metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
 @pytest.fixture
@@ -134,12 +171,20 @@ def full(rabbitmq, eventually):
 
 
 @pytest.fixture
-def relaying(broker):
-    """`with relaying():` a relay runs in a thread."""
+def relaying(broker, transport):
+    """`with relaying():` a relay runs in a thread, or what does its duties without RabbitMQ."""
 
     @contextlib.contextmanager
     def run():
         stop = threading.Event()
+        if transport == "postgresql":
+            keeper = Keeper(stop, broker.declared_queues.values(), list_duties())
+            thread = threading.Thread(target=keeper.run)
+            thread.start()
+            yield
+            stop.set()
+            thread.join(60)
+            return
         publisher = QueueDepthClient(broker.urls, "relay", broker.signing, broker.prefix)
         thread = threading.Thread(target=Relay(publisher, stop).run)
         thread.start()
@@ -176,11 +221,29 @@ def ticket(*messages, **headers):
     return made
 
 
+def insert_copy(message, body, queue, headers):
+    """Store a message that is due as another program might."""
+    row = OutboxRow(
+        message_id=message.message_id,
+        generation=message.options.get("generation", 0),
+        queue=queue or message.queue_name,
+        actor=message.actor_name,
+        body=(body or message.encode()).decode(),
+        reason="transactional",
+        possible_duplicate=headers.get("possible_duplicate", False),
+    )
+    with db.separate_transaction() as conn:
+        schedule.insert_row(conn, row)
+
+
 @pytest.fixture
-def publish(broker):
+def publish(broker, transport):
     """Publish a message as another program might: with these headers, or with any body."""
 
     def publish(message, body=None, queue=None, **headers):
+        if transport == "postgresql":
+            insert_copy(message, body, queue, headers)
+            return
         ticket = ConfirmBatch()
         queue = queue or message.queue_name
         broker.ensure_queues({queue})

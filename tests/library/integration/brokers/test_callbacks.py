@@ -9,6 +9,9 @@ from workshed.middleware import Unique
 from workshed.transport.errors import InvalidArgumentError, InvalidOptionError
 from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture
 def callback_calls(actor):
@@ -64,7 +67,7 @@ def test_the_callback_of_a_dead_job_is_sent(
 
 
 def test_on_dead_is_sent_for_a_job_that_did_not_run(
-    working_on, callback_calls, working, publish, rows, eventually
+    working_on, callback_calls, working, relaying, publish, eventually
 ):
     """`on_dead` may be a name; a hook that runs after the job would miss a job that did not run."""
     work = working_on(on_dead="tell")
@@ -73,12 +76,12 @@ def test_on_dead_is_sent_for_a_job_that_did_not_run(
         for _ in range(2):
             starts.record_start(conn, killer.message_id, 0, isolated=True, host="gone", pid=1)
 
-    with working("default"):
+    with working("default"), relaying():
         publish(killer, possible_duplicate=True)
-        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
+        eventually(lambda: callback_calls)
 
-    ((said,),) = rows("SELECT body::json->'args'->>1 FROM workshed.schedule WHERE actor = 'tell'")
-    assert said.startswith("killed its worker")
+    ((_, reason),) = callback_calls
+    assert reason.startswith("killed its worker")
 
 
 def test_on_dead_commits_with_the_dead_row_or_not_at_all(
@@ -200,6 +203,7 @@ def test_on_success_gets_the_result(
     assert "the value has been discarded" not in caplog.text
 
 
+@pytest.mark.rabbitmq
 def test_on_success_is_sent_once_however_often_the_job_is_delivered(
     working_on, callback_calls, working, publish, rows, eventually
 ):
@@ -220,6 +224,7 @@ def test_on_success_is_sent_once_however_often_the_job_is_delivered(
     ]
 
 
+@pytest.mark.rabbitmq
 def test_on_success_and_once_commit_together(
     working_on, callback_calls, working, publish, rows, eventually, caplog
 ):
@@ -304,6 +309,7 @@ def test_an_invalid_delay_is_refused_by_the_send(actor):
         (see.message(1) | see.message_with_options(args=(2,), delay=-1)).run()
 
 
+@pytest.mark.rabbitmq
 def test_a_pipeline_that_is_delivered_twice_goes_on_once(
     actor, working, publish, rows, eventually, caplog
 ):

@@ -12,6 +12,9 @@ from workshed.jobs.control.cancel_rules import JobFilter
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import unique
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 DISCARDS = "SELECT message_id, outcome, reason FROM workshed.attempts"
 LONG_AGO_MS = 1_700_000_000_000
 
@@ -177,6 +180,7 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
         assert unique.get_unique_lock(conn, "k") is None
 
 
+@pytest.mark.rabbitmq
 def test_a_cancel_of_an_earlier_run_does_not_reach_a_later_one(
     running, working, publish, rows, eventually
 ):
@@ -235,6 +239,7 @@ def test_a_rule_cancels_a_job_that_waits_in_rabbitmq(
     assert found == [(old.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
+@pytest.mark.rabbitmq
 def test_for_a_scheduled_job_postgresql_is_asked_for_rules(
     actor, broker, working, sent_long_ago, rows, monkeypatch, eventually
 ):

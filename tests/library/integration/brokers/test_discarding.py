@@ -12,6 +12,9 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 SOON = timedelta(milliseconds=1)
 
 
@@ -91,6 +94,7 @@ def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog)
         eventually(lambda: "discarded: paid already" in caplog.text)
 
 
+@pytest.mark.rabbitmq
 def test_the_discard_of_a_cancelled_job_is_reported_too(order, discards, working, rows, eventually):
     message = order().send(7)
     with db.transaction() as conn:

@@ -10,6 +10,9 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import once_keys
 from workshed.jobs.locks import unique
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR_MS = 3_600_000
 DEAD = "SELECT message_id, reason FROM workshed.dead"
 
@@ -77,6 +80,7 @@ def test_neither_a_retry_nor_a_snooze_extends_it(runs, working, publish, rows, e
 
 
 @pytest.mark.parametrize("how", ["delay", "at", "send"])
+@pytest.mark.rabbitmq
 def test_the_expiry_of_a_delayed_job_counts_from_its_due_time(
     runs, broker, working, publish, rows, eventually, how
 ):

@@ -9,6 +9,9 @@ from workshed import Batch
 from workshed.middleware import Unique
 from workshed.transport.errors import UndeclaredQueueError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR_MS = 3_600_000
 
 

@@ -11,7 +11,7 @@ from workshed.transport.amqp import connection as link
 from workshed.transport.amqp import topology
 from workshed.transport.errors import BrokerUnreachableError
 
-pytestmark = pytest.mark.usefixtures("not_storing")
+pytestmark = pytest.mark.usefixtures("not_storing", "vhost")
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ from workshed.middleware.periodic.periodiq_spec import PeriodiqSpec
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode_message
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR = timedelta(hours=1)
 
 

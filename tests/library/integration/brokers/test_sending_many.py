@@ -18,6 +18,9 @@ from workshed.transport.errors import (
     PartialSendError,
 )
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 STORED = "SELECT message_id, reason, possible_duplicate FROM workshed.schedule"
 
 

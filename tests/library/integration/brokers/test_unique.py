@@ -15,6 +15,9 @@ from workshed.middleware import Unique
 from workshed.middleware.concurrency import lease_renewal, uniqueness
 from workshed.transport.errors import PartialSendError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 SCHEDULED = "SELECT message_id FROM workshed.schedule ORDER BY 1"
 LOCKS = "SELECT key, message_id, generation FROM workshed.unique_locks"
 TURNS = "SELECT key, message_id FROM workshed.run_locks"
@@ -83,6 +86,7 @@ def test_the_key_is_free_once_the_job_has_started(resize, gate, working, none_le
     assert job.ran == [1, 1]
 
 
+@pytest.mark.rabbitmq
 def test_a_key_with_a_time_is_held_for_it_whatever_the_outcome(
     resize, working, connect, rows, eventually
 ):
@@ -355,6 +359,7 @@ def test_a_run_that_does_not_get_its_lock_may_be_dropped_or_fail(
 
 
 @pytest.mark.usefixtures("soon")
+@pytest.mark.rabbitmq
 def test_a_run_that_lost_its_lock_has_no_outcome_and_its_job_runs_again(
     resize, gate, working, relaying, connect, rows, none_left, eventually
 ):

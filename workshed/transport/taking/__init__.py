@@ -1,0 +1,1 @@
+"""Taking jobs from PostgreSQL, for workers without RabbitMQ."""
