@@ -36,10 +36,10 @@ from workshed.settings import settings
 if TYPE_CHECKING:
     import psycopg
     from psycopg import errors
-    from psycopg_pool import ConnectionPool
 
     from workshed.database.pool import (
         TRANSIENT_ERRORS,
+        CheckedPool,
         Connection,
         InterruptibleConnection,
         NoAnswerError,
@@ -76,6 +76,7 @@ __all__ = [
     "separate_transaction",
     "snapshot",
     "transaction",
+    "transaction_begun_by",
 ]
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ CONNECT_OPTIONS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,  # on systems without `tcp_user_timeout`, such as macOS: 25 s
 }
-_parent_pools: "list[ConnectionPool[InterruptibleConnection]]" = []
+_parent_pools: "list[CheckedPool]" = []
 _joined_transaction: "ContextVar[JoinedTransaction | None]" = ContextVar("joined", default=None)
 _open_transactions: ContextVar[int] = ContextVar("open", default=0)
 """How many of the pool's transactions this thread is in."""
@@ -115,14 +116,14 @@ class _PoolOfProcess:
 
     def __init__(self) -> None:
         """Begin without a pool."""
-        self.pool: ConnectionPool[InterruptibleConnection] | None = None
+        self.pool: CheckedPool | None = None
         self.lock = threading.Lock()
 
 
 _process = _PoolOfProcess()
 
 
-def get_pool() -> "ConnectionPool[InterruptibleConnection]":
+def get_pool() -> "CheckedPool":
     """Return the pool of this process; `transaction` opens it on first use."""
     found = _process.pool
     if found is None:
@@ -233,6 +234,25 @@ def separate_transaction() -> "Generator[Connection]":
 
 
 @contextmanager
+def transaction_begun_by(
+    begin: "Callable[[InterruptibleConnection], None]",
+) -> "Generator[Connection]":
+    """Run the block in a transaction of its own that `begin` may begin, on a working connection.
+
+    Where `begin` sends BEGIN, that is the check of the connection: if it was lost, `begin` is
+    called again with another one. It waits for PostgreSQL as long as a check would. It is not
+    called at all where a statement cannot go with BEGIN: with a pooler, or in a joined transaction.
+    """
+    if _joined_transaction.get() is not None:
+        with transaction() as conn:
+            yield conn
+        return
+    with _borrow_connection(begin=begin) as conn:
+        limit_statements(conn)
+        yield conn
+
+
+@contextmanager
 def snapshot() -> "Generator[Connection]":
     """Read the database in the block as it is at one moment, despite concurrent commits.
 
@@ -271,7 +291,11 @@ def commit_is_unknown(error: "psycopg.Error") -> bool:
 
 
 @contextmanager
-def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleConnection]":
+def _borrow_connection(
+    *,
+    autocommit: bool = False,
+    begin: "Callable[[InterruptibleConnection], None] | None" = None,
+) -> "Generator[InterruptibleConnection]":
     """Lend a connection of the pool; the block, or each statement of it, is a transaction."""
     connections = get_pool()
     caller, left_s = answer_limit.get(), remaining_wait()
@@ -279,10 +303,11 @@ def _borrow_connection(*, autocommit: bool = False) -> "Generator[InterruptibleC
     database_waits.add()
     with thread_gate().defer(), limited_wait():
         connections.open()  # does nothing when open
-        conn = connections.getconn(None if left_s is None else min(left_s, POOL_WAIT_S))
+        conn = connections.getconn(None if left_s is None else min(left_s, POOL_WAIT_S), begin)
         outside = _open_transactions.get()
         try:
-            conn.autocommit = autocommit
+            if conn.autocommit != autocommit:
+                conn.autocommit = autocommit
             _open_transactions.set(outside + 1)
             with conn, thread_gate().allow(), WaitLimit(caller):
                 yield conn

@@ -36,7 +36,7 @@ class Remedy:
 
 KEY = Remedy(
     "workshed/middleware/delivery/once.py",
-    "if once_keys.claim_key(conn, scope, job.message_id, job.message_id):",
+    "if key.claim(conn):",
     "if True:",
 )
 

@@ -91,15 +91,19 @@ def test_a_session_writes_once_while_its_connections_are_cut(
     "session, with an async one, or with Django's ORM, sent directly and in transactions",
     remedy=Remedy(
         "workshed/middleware/delivery/once.py",
-        "                with db.transaction() as conn, db.join_transaction(conn) as joined:\n"
-        "                    if once_keys.claim_key("
-        "conn, scope, job.message_id, job.message_id):\n"
+        "                with (\n"
+        "                    db.transaction_begun_by(key.begin) as conn,\n"
+        "                    db.join_transaction(conn) as joined,\n"
+        "                ):\n"
+        "                    if key.claim(conn):\n"
         "                        with db.lend_transaction(joined):\n"
         "                            result = function(*args, **kwargs)\n",
         "                result = function(*args, **kwargs)\n"
-        "                with db.transaction() as conn, db.join_transaction(conn) as joined:\n"
-        "                    if once_keys.claim_key("
-        "conn, scope, job.message_id, job.message_id):\n",
+        "                with (\n"
+        "                    db.transaction_begun_by(key.begin) as conn,\n"
+        "                    db.join_transaction(conn) as joined,\n"
+        "                ):\n"
+        "                    if key.claim(conn):\n",
     ),
 )
 def test_each_way_of_writing_writes_once_although_workers_are_killed(

@@ -3,14 +3,16 @@
 import math
 import select
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg import generators
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from workshed.database.postgres import FirstStatement
 from workshed.database.urls import describe_address
 from workshed.database.waits import borrower_limit, remaining_wait
 from workshed.errors import PoolerModeError
@@ -18,6 +20,7 @@ from workshed.interrupts import thread_gate
 
 Connection = psycopg.Connection[TupleRow]
 
+PIPELINE_SYNC = ExecStatus.PIPELINE_SYNC
 CANCEL_S = 5.0
 UNCHECKED_S = 1.0
 """A connection used within this time is lent without a check if nothing arrived on it since,
@@ -47,6 +50,13 @@ class InterruptibleConnection(Connection):
     """Whether there is a pooler, which may give each transaction another session of the server."""
     has_refused_write = False
     """Whether a write was refused in a read-only transaction since the last check."""
+    prepared_names: frozenset[bytes] = frozenset()
+    """The first statements that its session has prepared."""
+
+    @property
+    def can_begin_with(self) -> bool:
+        """Whether `begin_with` can be used; a pooler keeps no prepared statements."""
+        return not self.is_pooled
 
     def detect_pooler(self) -> None:
         """Detect a pooler and then keep no state in the session; takes one round trip.
@@ -75,6 +85,64 @@ class InterruptibleConnection(Connection):
             if STATEMENT_MODE in str(err):
                 raise PoolerModeError(describe_address(self.info.dsn)) from None
             raise
+
+    def begin_with(self, first: FirstStatement, values: Sequence[str]) -> str | None:
+        """Begin a transaction with a statement, in one round trip; return its value as text.
+
+        Returns `None`, with no transaction open, if the statement has met a lock for longer than
+        the `lock_timeout` that it sets.
+        """
+        if self.autocommit:
+            self.autocommit = False
+        if any("\0" in value for value in values):
+            raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        encoded = [value.encode(self.info.encoding) for value in values]
+        was_prepared = first.name in self.prepared_names
+        try:
+            with self.lock:
+                value: str | None = self.wait(self._begin_with(first, encoded))
+        except psycopg.errors.LockNotAvailable:
+            self.rollback()
+            return None
+        except psycopg.errors.InvalidSqlStatementName:
+            if not was_prepared:
+                raise
+            # Something else in this session has executed `DEALLOCATE ALL`.
+            self.rollback()
+            self.prepared_names -= {first.name}
+            return self.begin_with(first, values)
+        return value
+
+    def _begin_with(
+        self, first: FirstStatement, values: Sequence[bytes]
+    ) -> Generator[Any, Any, str | None]:
+        """Use libpq's pipeline mode; that of psycopg takes more CPU than a round trip does."""
+        pgconn, encoding = self.pgconn, self.info.encoding
+        has_to_prepare = first.name not in self.prepared_names
+        pgconn.enter_pipeline_mode()
+        pgconn.send_query_params(b"BEGIN", None)
+        if has_to_prepare:
+            pgconn.send_prepare(first.name, first.query.encode())
+        pgconn.send_query_prepared(first.name, values)
+        pgconn.pipeline_sync()
+        yield from generators.send(pgconn)
+        results = []
+        while (result := (yield from generators.fetch_many(pgconn))[0]).status != PIPELINE_SYNC:
+            results.append(result)
+        pgconn.exit_pipeline_mode()
+        if has_to_prepare and results[1].status == ExecStatus.COMMAND_OK:
+            self.prepared_names |= {first.name}
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result, encoding=encoding)
+        value = results[-1].get_value(0, 0)
+        return None if value is None else value.decode(encoding)
+
+    def _deallocate(self, name: bytes | None) -> Generator[Any, Any, None]:
+        """Forget the first statements, too: psycopg drops all statements after a rollback."""
+        if name is None:
+            self.prepared_names = frozenset()
+        return super()._deallocate(name)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer, for as long as `remaining_wait` allows, or until an interrupt."""
@@ -123,21 +191,34 @@ def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
 class CheckedPool(ConnectionPool[InterruptibleConnection]):
     """Lends only connections that work, and replaces those that were lost."""
 
-    def getconn(self, timeout: float | None = None) -> InterruptibleConnection:
+    def getconn(
+        self,
+        timeout: float | None = None,
+        begin: Callable[[InterruptibleConnection], None] | None = None,
+    ) -> InterruptibleConnection:
         """Lend a connection; the next one at once where one was lost.
 
         The pool's own check pauses for 1 s after the second lost connection, and for twice as long
         after each further one. After a restart of PostgreSQL, all idle connections are lost.
+
+        `begin` begins the borrower's transaction, instead of a check: on a lost connection it
+        fails, and is called again with the next one, because nothing can have been committed.
         """
         until = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             conn = super().getconn(max(until - time.monotonic(), 0.0))
+            is_checked = False
             try:
-                _check_connection(conn)
+                if begin is None or conn.has_refused_write or not conn.can_begin_with:
+                    _check_connection(conn)
+                is_checked = True
+                if begin is not None and conn.can_begin_with:
+                    begin(conn)
             except BaseException as err:
+                is_lost = isinstance(err, psycopg.Error) and (conn.closed or not is_checked)
                 conn.close()
                 self.putconn(conn)
-                if not isinstance(err, psycopg.Error):
+                if not is_lost:
                     raise
             else:
                 return conn

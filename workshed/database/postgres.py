@@ -28,6 +28,15 @@ class Statement(NamedTuple):
     values: Mapping[str, Any]
 
 
+class FirstStatement(NamedTuple):
+    """A statement that is sent together with BEGIN, and prepared once on each connection."""
+
+    name: bytes
+    """Its name in the session."""
+    query: LiteralString
+    """The query in PostgreSQL's style, `$1`; it returns a single value."""
+
+
 IDLE = 0
 """The `transaction_status` of a connection outside a transaction."""
 

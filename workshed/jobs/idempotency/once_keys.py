@@ -2,11 +2,57 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 from workshed.database.adapters import Steps
-from workshed.database.postgres import Connection, Statement
+from workshed.database.postgres import Connection, FirstStatement, Statement
 from workshed.pruning import WITHOUT_JOB, delete_old_rows
+
+if TYPE_CHECKING:
+    from workshed.database.pool import InterruptibleConnection
+
+FIRST_CLAIM = FirstStatement(
+    b"workshed_claim_key",
+    """
+        WITH lock_wait AS MATERIALIZED (
+            SELECT current_setting('lock_timeout') AS usual,
+                   -- More than a commit takes, and less than PostgreSQL's `deadlock_timeout`.
+                   set_config('lock_timeout', '100ms', true)
+        ), claimed AS (
+            INSERT INTO workshed.once_keys (scope, key, message_id)
+            SELECT $1::text, $2::text, $2::text FROM lock_wait
+            ON CONFLICT ON CONSTRAINT once_keys_key DO NOTHING
+            RETURNING true
+        )
+        SELECT new.keys
+          FROM lock_wait, (SELECT count(*) AS keys FROM claimed) AS new
+         -- Always true. The count is known only after the wait for a lock.
+         WHERE CASE WHEN new.keys >= 0 THEN set_config('lock_timeout', usual, true) END IS NOT NULL
+    """,
+)
+"""Writes the key of a job; returns 0 if it exists already. Only this statement waits no longer than
+so for a lock: a copy that has written the key and has not ended may run for hours."""
+
+
+class JobKey:
+    """The once key of a job that is about to run: its ID."""
+
+    def __init__(self, scope: str, message_id: str) -> None:
+        """Take the actor and the job; writes nothing yet."""
+        self._scope, self._message_id = scope, message_id
+        self._is_new: bool | None = None
+        """`None`: it has not been written yet."""
+
+    def begin(self, conn: "InterruptibleConnection") -> None:
+        """Begin a transaction in which the key is written, unless a copy is running."""
+        keys = conn.begin_with(FIRST_CLAIM, (self._scope, self._message_id))
+        self._is_new = None if keys is None else keys == "1"
+
+    def claim(self, conn: Connection) -> bool:
+        """Return whether it is new; write it, and wait for a copy that runs, if still necessary."""
+        if self._is_new is None:
+            self._is_new = claim_key(conn, self._scope, self._message_id, self._message_id)
+        return self._is_new
 
 
 def claim_key(conn: Connection, scope: str, key: str, message_id: str) -> bool:

@@ -83,9 +83,13 @@ class OncePerMessage(Middleware):
             if job is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
             result, outcome = None, SUCCEEDED
+            key = once_keys.JobKey(scope, job.message_id)
             try:
-                with db.transaction() as conn, db.join_transaction(conn) as joined:
-                    if once_keys.claim_key(conn, scope, job.message_id, job.message_id):
+                with (
+                    db.transaction_begun_by(key.begin) as conn,
+                    db.join_transaction(conn) as joined,
+                ):
+                    if key.claim(conn):
                         with db.lend_transaction(joined):
                             result = function(*args, **kwargs)
                         if joined.is_used:

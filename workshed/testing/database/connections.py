@@ -21,6 +21,8 @@ class FailpointConnection(InterruptibleConnection):
 
     failpoints: Failpoints | None = None
     """The failpoints to count, if any."""
+    can_begin_with = False
+    """Each statement is a failpoint of its own."""
 
     def commit(self) -> None:
         """Commit, with a failpoint before and after it if there is anything to commit."""
@@ -139,7 +141,7 @@ class Connections:
     def open(self) -> None:
         """Do nothing; a pool has this method."""
 
-    def getconn(self, _timeout: float | None = None) -> PooledConnection:
+    def getconn(self, _timeout: float | None = None, _begin: object = None) -> PooledConnection:
         """Lend a connection, without waiting for one."""
         if (shared := self.find_test_transaction()) is not None:
             return cast("PooledConnection", shared)
