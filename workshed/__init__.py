@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workshed.transport.actors.declaration import actor
     from workshed.transport.batch import Batch
     from workshed.transport.direct import perform_now
+    from workshed.transport.embedding.wrapping import embed
     from workshed.transport.postgresql import PostgreSQLBroker
     from workshed.transport.rabbitmq import RabbitMQBroker
     from workshed.transport.stub import Stub
@@ -50,6 +51,7 @@ __all__ = [
     "checkpoint",
     "cron",
     "daily",
+    "embed",
     "every",
     "once",
     "perform_now",
@@ -77,6 +79,7 @@ _MODULES = {
     "checkpoint": "workshed.jobs",
     "cron": "workshed.cronspec",
     "daily": "workshed.cronspec",
+    "embed": "workshed.transport.embedding.wrapping",
     "every": "workshed.cronspec",
     "once": "workshed.jobs",
     "perform_now": "workshed.transport.direct",

@@ -82,6 +82,9 @@ class WorkshedBroker(Broker):
     """Prefix of queue names on RabbitMQ."""
     consumption_module = "workshed.transport.consumption"
     """The module of the part that only workers load."""
+    is_embedded = False
+    """Its worker runs in a web process, which it must not end, and whose signals and logging are
+    not its own."""
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Take the declared queues and the middleware chain; open no connection."""
@@ -207,6 +210,8 @@ class WorkshedBroker(Broker):
             self.check_worker(worker)
             self._emit(self._hooks_for("before_worker_boot"), worker)
         except WorkshedError as err:
+            if self.is_embedded:
+                raise
             logger.critical("%s", err)
             raise SystemExit(exit_code(err)) from None
 

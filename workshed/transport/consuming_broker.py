@@ -53,6 +53,16 @@ class ConsumingBroker(ExecutingBroker, Generic[Worked]):
     def _lifecycle(self) -> "WorkerLifecycle":
         return self._consumption.lifecycle
 
+    def embed(self) -> "WorkerLifecycle":
+        """Let workers run in a web process from now on; return what knows how they are."""
+        self.is_embedded = True
+        self._execution.runs_suspects = False
+        return self._lifecycle
+
+    def disconnect_worker(self) -> None:
+        """Settle the last jobs of a worker that has stopped; this process may still send."""
+        self._consumption.inbox.close()
+
     def _sending_loops(self) -> "Iterable[WatchedLoop]":
         """Return the loops by which this broker sends."""
         return ()

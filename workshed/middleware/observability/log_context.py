@@ -35,8 +35,15 @@ class LogContext(Middleware):
         self._actors[actor.actor_name] = actor
 
     def after_process_boot(self, broker: Broker) -> None:
-        """Send all logs of this process through one formatter, unless that is done already."""
-        if not self._is_configured:
+        """Send all logs of this process through one formatter, unless that is done already.
+
+        A web process has a format of its own, in which only secret arguments are hidden.
+        """
+        if self._is_configured:
+            return
+        if getattr(broker, "is_embedded", False):
+            self._hide_secrets_in_handlers()
+        else:
             self.configure_logging()
 
     def configure_logging(self) -> None:
@@ -44,8 +51,11 @@ class LogContext(Middleware):
 
         A process that forks workers does this before it imports them.
         """
-        self._is_configured = True
         logs.configure_logging()
+        self._hide_secrets_in_handlers()
+
+    def _hide_secrets_in_handlers(self) -> None:
+        self._is_configured = True
         for handler in logging.getLogger().handlers:
             handler.addFilter(self._hide_secrets)
 

@@ -39,5 +39,8 @@ class DatabasePool(Middleware):
         pool.open()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Close the pool; no job runs any more."""
-        db.close_pool()
+        """Close the pool; no job runs any more. A web process still needs it for its requests."""
+        if getattr(broker, "is_embedded", False):
+            db.release_claims()
+        else:
+            db.close_pool()

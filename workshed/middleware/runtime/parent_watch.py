@@ -28,7 +28,7 @@ class ParentWatch(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Watch the master from now on; it may have died already."""
-        if master_process():
+        if master_process() and not getattr(broker, "is_embedded", False):
             self._thread.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

@@ -50,6 +50,11 @@ T = TypeVar("T")
 
 MIN_UNKNOWN_ACTOR_DELAY = timedelta(seconds=2)
 MAX_UNKNOWN_ACTOR_DELAY = timedelta(minutes=1)
+SUSPECT = (
+    "two processes ended while it ran, and a web process does not run it again: run `workshed "
+    "worker` for its queue, and retry it"
+)
+"""Why a job is dead that a worker of its own process would run isolated."""
 DELIBERATE_ERRORS = (Signal, SkipMessage, Retry, RateLimitExceeded)
 """Exceptions by which a job chooses its outcome, of Workshed or of dramatiq."""
 
@@ -65,6 +70,8 @@ class JobExecutor:
         """IDs of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
         self.rules: list[CancelRule] = []
         """The current cancellation rules, read likewise."""
+        self.runs_suspects = True
+        """Whether a job that may have killed its worker may run in this process."""
         self._inbox = inbox
         self._unknown_actor_grace = grace_of_strangers
         self._middleware: list[Middleware] = []
@@ -324,9 +331,7 @@ class JobExecutor:
         except (MiddlewareError, Signal):
             raise
         except RunIsolated as err:
-            delivery.settles_later = delivery.job.isolated = True
-            self.work.put_isolated(QueuedJob(0, delivery))
-            raise SkipMessage("it may have killed its worker; it runs isolated") from err
+            raise SkipMessage(self._isolate(delivery)) from err
         except OutcomeKnown as err:
             self._store(delivery, err.outcome)
             raise SkipMessage(err.outcome.reason) from err
@@ -339,6 +344,15 @@ class JobExecutor:
             logger.exception("a check of %s failed; it goes to the dead queue", delivery)
             delivery.fail()
             raise SkipMessage(f"a check failed: {err}") from err
+
+    def _isolate(self, delivery: Delivery) -> str:
+        """Let a suspect run isolated, or refuse it for good; return what happens to it."""
+        if not self.runs_suspects:
+            self._store(delivery, Outcome("poison", SUSPECT))
+            return SUSPECT
+        delivery.settles_later = delivery.job.isolated = True
+        self.work.put_isolated(QueuedJob(0, delivery))
+        return "it may have killed its worker; it runs isolated"
 
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.

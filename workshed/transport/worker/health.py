@@ -61,13 +61,14 @@ class WorkerStatusReporter:
         self.read_commands()
         if self._folder is not None:
             self._file = self._file or StatusFile(self._folder)
-            self._file(self._collect_status())
+            self._file(self.collect_status())
         if not self._is_up:
             self._is_up = True
             notify_ready()
         return None
 
-    def _collect_status(self) -> ProcessStatus:
+    def collect_status(self) -> ProcessStatus:
+        """Return the status of this worker now."""
         found = [self._inbox.problem, self._control_poller.problem]
         found += ["quiet"] if self._pause_state.is_quiet else []
         jobs = self._execution.work.finished_count

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, cast
@@ -11,6 +12,7 @@ from dramatiq.worker import Worker
 
 from workshed import db
 from workshed.errors import WorkshedError
+from workshed.health.status import ProcessStatus
 from workshed.jobs.control import queues
 from workshed.middleware import TimeLimit
 from workshed.middleware.retrying.retries import retry_queues
@@ -26,7 +28,9 @@ from workshed.transport.worker.health import WorkerStatusReporter
 from workshed.transport.worker.heartbeat import WorkerHeartbeat
 from workshed.transport.worker.pausing import PauseState
 from workshed.transport.worker.shutdown import GracefulShutdown
-from workshed.transport.worker.watchdog import Watchdog, reset_timer
+from workshed.transport.worker.watchdog import EmbeddedWatchdog, Watchdog, reset_timer
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerLifecycle:
@@ -43,6 +47,9 @@ class WorkerLifecycle:
         """Set once a worker has booted, like the next two."""
         self._control_poller: ControlPoller | None = None
         self._status_reporter: WorkerStatusReporter | None = None
+        self._is_embedded = False
+        self._stuck_jobs: list[Delivery] = []
+        """Jobs that have run past their hard limit in a web process."""
 
     def boot(self, worker: Worker, broker: WorkshedBroker) -> None:
         """Replace dramatiq's work queue before anything is consumed."""
@@ -60,7 +67,10 @@ class WorkerLifecycle:
         self._shutdown = GracefulShutdown(
             self._inbox, self._execution, limits.interrupt_all, grace_s
         )
+        self._is_embedded = broker.is_embedded
         limits.recycle = functools.partial(self._recycle_process, broker)
+        if self._is_embedded:
+            limits.recycle = self._report_stuck
         self._shutdown.install_signal_handlers()
         names = sorted(worker.consumer_whitelist or broker.queues)
         beat = WorkerHeartbeat(self._execution, self._inbox, names, worker.worker_threads)
@@ -72,7 +82,8 @@ class WorkerLifecycle:
         )
         self._status_reporter.read_commands()
         self._control_poller.start()
-        reset_timer()  # the first job may freeze this process before its watchdog first runs
+        if not self._is_embedded:
+            reset_timer()  # the first job may freeze this process before its watchdog first runs
 
     def _recycle_process(
         self, broker: WorkshedBroker, message: MessageProxy, error: BaseException
@@ -80,6 +91,24 @@ class WorkerLifecycle:
         """Exit because a job does not end at its hard limit."""
         if isinstance(message, Delivery) and self._shutdown is not None:
             self._shutdown.recycle_process(message, broker.get_actor(message.actor_name), error)
+
+    def _report_stuck(self, message: MessageProxy, error: BaseException) -> None:
+        """Log that a job does not end; a web process keeps running, and has a thread less."""
+        logger.critical("%s %s; its thread is lost until it ends", message, error)
+        if isinstance(message, Delivery):
+            self._stuck_jobs.append(message)
+
+    def status(self) -> ProcessStatus:
+        """Return the status of the worker in this process."""
+        if self._status_reporter is None:
+            return ProcessStatus("worker", problems=["it is not up"])
+        found = self._status_reporter.collect_status()
+        if isinstance(self._watchdog, EmbeddedWatchdog) and self._watchdog.fatal_problem:
+            found.fatal_problems.append(self._watchdog.fatal_problem)
+        running = {id(job) for job in self._execution.running_jobs}
+        self._stuck_jobs = [job for job in self._stuck_jobs if id(job) in running]
+        found.problems.extend(f"{job} has run past its hard limit" for job in self._stuck_jobs)
+        return found
 
     def choose_prefetch(self, queue: Queue, default_prefetch: int) -> int:
         """Return how many deliveries of a queue this process holds.
@@ -93,14 +122,17 @@ class WorkerLifecycle:
     def start_watching(self, worker: Worker, links: Callable[[], Iterable[WatchedLoop]]) -> None:
         """Start to watch the threads, which run now.
 
-        Freezes the objects created so far, so that the garbage collector does not scan them again.
+        Freezes the objects created so far, so that the garbage collector does not scan them again,
+        except in a web process, where some of them are of requests.
         """
-        self._watchdog = Watchdog(worker, links)
+        kind = EmbeddedWatchdog if self._is_embedded else Watchdog
+        self._watchdog = kind(worker, links)
         self._watchdog.start()
         if self._status_reporter is not None:
             self._status_reporter.start(set(worker.consumers))
-        gc.collect()
-        gc.freeze()
+        if not self._is_embedded:
+            gc.collect()
+            gc.freeze()
 
     def begin_shutdown(self) -> None:
         """Start no more jobs, and requeue waiting ones; does nothing if the worker never booted."""

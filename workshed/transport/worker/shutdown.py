@@ -87,7 +87,10 @@ class GracefulShutdown:
 
     def begin(self) -> None:
         """Start no more jobs, and return once the waiting ones are requeued."""
-        self._start()
+        try:
+            self._start()
+        except RuntimeError:  # the interpreter of a web process ends, and starts no thread any more
+            self._run()
         self._requeued.wait(2 * CANCEL_S)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -82,6 +82,22 @@ class Watchdog:
         reset_timer()  # only now: if every check fails, the timer ends this process
 
 
+class EmbeddedWatchdog(Watchdog):
+    """Reports what has stopped working, in a web process, which it does not end."""
+
+    fatal_problem: str | None = None
+
+    def start(self) -> None:
+        """Check every second from now on."""
+        self._thread.start()
+
+    def _check(self) -> None:
+        trouble = None if self._thread.is_stopping else self.find_problem()
+        if trouble is not None and self.fatal_problem is None:
+            logger.critical("%s; restart this process", trouble)
+        self.fatal_problem = trouble or self.fatal_problem
+
+
 def reset_timer() -> None:
     """Exit with code 1 and dump all stacks, unless called again within `INTERPRETER_STUCK_S`.
 

@@ -1,0 +1,1 @@
+"""Workers inside the processes of a web server."""
