@@ -267,8 +267,10 @@ def replace_broker(other: WorkshedBroker, new: WorkshedBroker) -> Generator[None
     """
     for name in REPLACED_METHODS:
         setattr(other, name, getattr(new, name))
+    other.is_replaced = True
     try:
         yield
     finally:
+        other.is_replaced = False
         for name in REPLACED_METHODS:
             delattr(other, name)

@@ -85,6 +85,8 @@ class WorkshedBroker(Broker):
     is_embedded = False
     """Its worker runs in a web process, which it must not end, and whose signals and logging are
     not its own."""
+    is_replaced = False
+    """A test takes what is sent through it, and runs it."""
 
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Take the declared queues and the middleware chain; open no connection."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import threading
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import dramatiq
 import pytest
@@ -12,11 +14,13 @@ import workshed
 from workshed import Queue
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
+from workshed.testing.fake_broker import replace_broker
 from workshed.transport.build import build_broker
 from workshed.transport.embedding import embedded_worker
 from workshed.transport.embedding.embedded_worker import EmbeddedWorker, check_actors
 from workshed.transport.embedding.wrapping import EmbeddedASGI, EmbeddedWSGI
 from workshed.transport.errors import UndeclaredQueueError
+from workshed.transport.worker.shutdown import GracefulShutdown
 
 
 @pytest.fixture
@@ -161,6 +165,7 @@ def test_it_finds_which_kind_an_application_is(app, kind):
         (AsyncObject, {}, "is no ASGI or WSGI application"),
         (wsgi, {"threads": 0}, "at least one thread"),
         (wsgi, {"queues": "default"}, "give a list of names"),
+        (wsgi, {"queues": []}, "name at least one"),
         (workshed.embed(wsgi), {}, "already"),
     ],
 )
@@ -176,6 +181,34 @@ def test_where_sends_are_only_recorded_nothing_starts(stub):
 
     assert embedded_worker._process.worker is None
     worker.stop()
+
+
+def test_where_a_test_runs_the_jobs_nothing_starts(stub, monkeypatch):
+    real = build_broker(Settings(broker_url="postgresql:"), {"default": Queue("default")})
+    monkeypatch.setattr(embedded_worker, "get_broker", lambda: real)
+    monkeypatch.setattr(EmbeddedWorker, "_start", lambda *_: pytest.fail("it starts"))
+
+    with replace_broker(real, stub):
+        EmbeddedWorker(1, None).start()
+
+
+def test_where_no_thread_can_start_the_shutdown_runs_in_the_thread_that_begins_it(monkeypatch):
+    """As in the hooks at the exit of Python 3.12 and later."""
+    done = []
+    inbox = SimpleNamespace(stop_consuming=lambda _: done.append("consumes no more"))
+    execution = SimpleNamespace(
+        work=SimpleNamespace(close=lambda: done.append("starts no more")),
+        requeue_waiting=lambda _: len(done),
+        running_jobs=SimpleNamespace(wait_until_empty=lambda _: done.append("has waited") or True),
+    )
+
+    def refuse(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    GracefulShutdown(inbox, execution, lambda: None, 1.0).begin()
+
+    assert done == ["starts no more", "consumes no more", "has waited"]
 
 
 def test_a_hard_limit_is_refused_unless_its_queue_runs_elsewhere(stub):

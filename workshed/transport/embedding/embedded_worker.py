@@ -82,7 +82,7 @@ class EmbeddedWorker:
                     "its applications only"
                 )
             broker = get_broker()
-            if isinstance(broker, ConsumingBroker):
+            if isinstance(broker, ConsumingBroker) and not broker.is_replaced:
                 self._start(broker)
             self._pid = os.getpid()
 
@@ -183,7 +183,7 @@ def check_actors(broker: WorkshedBroker, queues: Collection[str] | None) -> None
     for actor in broker.actors.values():
         at = sorted({actor.queue_name, *retry_queues(actor)} & consumed)
         if at and "hard_time_limit" in actor.options:
-            others = sorted(consumed - set(at))
+            others = sorted(consumed - set(at)) or ["…"]
             raise WorkshedError(
                 f"{actor.actor_name}: a hard_time_limit= ends the process of its job, which serves "
                 f"your site here. Run `workshed worker --queues {' '.join(at)}` for it, and leave "

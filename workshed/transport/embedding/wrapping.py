@@ -35,8 +35,8 @@ def embed(
     `hard_time_limit=` need `workshed worker`, and so does a job after two processes ended while it
     ran, which is dead here.
 
-    Raises `TypeError` if `app` is no application, and `ValueError` for fewer than one thread. If an
-    actor or a queue is refused, or if the process already runs the jobs of another `embed`, the
+    Raises `TypeError` if `app` is no application, and `ValueError` without a thread or a queue. If
+    an actor or a queue is refused, or if the process already runs the jobs of another `embed`, the
     start raises `WorkshedError`: an ASGI server reports it and exits, and a WSGI application raises
     it for each request.
     """
@@ -47,6 +47,8 @@ def embed(
         raise TypeError("this application is wrapped by `workshed.embed` already")
     if isinstance(queues, str):
         raise TypeError(f"queues={queues!r}: give a list of names")
+    if queues is not None and not queues:
+        raise ValueError("queues: name at least one, or leave it out for those of all actors")
     if threads < 1:
         raise ValueError(f"threads={threads}: at least one thread must run jobs")
     worker = EmbeddedWorker(threads, None if queues is None else frozenset(queues))
