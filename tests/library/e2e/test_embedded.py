@@ -59,6 +59,8 @@ ASGI = """
 import os
 from contextlib import asynccontextmanager
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from prometheus_client import generate_latest
 import workshed
 from shop_jobs import ACTORS
 
@@ -74,6 +76,10 @@ web = FastAPI(lifespan=lifespan)
 def send(name: str, number: int, seconds: float) -> int:
     ACTORS[name].send(number, seconds)
     return os.getpid()
+
+@web.get("/metrics", response_class=PlainTextResponse)
+def metrics() -> str:
+    return generate_latest().decode()
 
 web = workshed.embed(web)
 """
@@ -237,6 +243,34 @@ def test_a_job_runs_in_the_process_of_its_request(kind, serve, effects, eventual
 
     assert ENDED in site.text()
     assert "Traceback" not in site.text()
+
+
+@pytest.mark.fresh_database
+def test_its_relay_and_its_metrics_are_in_the_process(serve, effects, connect, eventually):
+    conn = connect(autocommit=True)
+    site = serve("asgi")
+    pid = site.send("note", 1)
+
+    relays = "SELECT pid FROM workshed.relays"
+    eventually(lambda: conn.execute(relays).fetchall() == [(pid,)])
+    counted = 'workshed_jobs_total{actor="note",outcome="succeeded",queue="default"} 1.0'
+    eventually(lambda: counted in site.ask("/metrics")[1])
+    site.end()
+    assert conn.execute(relays).fetchall() == []
+    assert conn.execute("SELECT FROM workshed.workers").fetchall() == []
+
+
+@pytest.mark.fresh_database
+def test_each_process_of_uvicorn_runs_jobs(serve, connect, eventually):
+    site = serve("asgi", "--workers", "2")
+
+    eventually(lambda: site.text().count(UP) == 2)
+    running = "SELECT pid FROM workshed.workers ORDER BY pid"
+    pids = [pid for (pid,) in connect(autocommit=True).execute(running)]
+    assert len(pids) == 2
+    assert set(pids) <= set(children(site.process.pid))
+    site.end()
+    assert site.text().count(ENDED) == 2
 
 
 @pytest.mark.fresh_database

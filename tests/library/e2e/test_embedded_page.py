@@ -1,5 +1,6 @@
 """docs/embedded.md: its applications run jobs in the processes that serve them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ PAGE = "docs/embedded.md"
 FILES = pages.files(PAGE)
 FLASK = pages.files(PAGE, "flask")
 SERVE = pages.block(PAGE, "serve")
+SETTING = pages.block("docs/without-rabbitmq.md", "export WORKSHED_BROKER_URL=postgresql:")
 REQUEST = pages.block(PAGE, "request")
 PORT = "8000"
 PROGRAMS = {
@@ -35,6 +37,7 @@ def test_a_request_sends_a_job_that_runs_in_the_same_process(
 ):
     for name, text in {**FILES, **FLASK}.items():
         (tmp_path / name).write_text(text)
+    assert SERVE.startswith(SETTING)
     [port] = find_free_ports(1)
     own = {**environment, "WORKSHED_APP": "", "WORKSHED_METRICS_PORT": str(find_free_ports(1)[0])}
     log, run = tmp_path / "site.log", shell(tmp_path, **own)
@@ -46,5 +49,6 @@ def test_a_request_sends_a_job_that_runs_in_the_same_process(
         check(shown, run(command))
         eventually(lambda: "Hello, Ada!" in log.read_text())
     finally:
-        os.killpg(site.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(site.pid, signal.SIGTERM)
         site.wait(60)
