@@ -11,6 +11,7 @@ PACKAGES = {
     "stock": "dramatiq",
     "celery": "celery",
     "procrastinate": "procrastinate",
+    "pgqueuer": "pgqueuer",
     "taskiq": "taskiq",
     "raw": "pika",
 }
@@ -57,6 +58,8 @@ def worker_command(peer: str, processes: int, threads: int) -> Sequence[str]:
             command = several(processes, sidekiq.worker_command(threads))
         case ["procrastinate"]:
             command = several(processes, [*python, *PROCRASTINATE, "--concurrency", str(threads)])
+        case ["pgqueuer"]:
+            command = several(processes, [*python, "bench.jobs.pgqueuer_app"])
         case ["taskiq", _]:
             sizes = ["--workers", str(processes), "--max-threadpool-threads", str(threads)]
             command = [*python, *TASKIQ, *sizes]

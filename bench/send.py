@@ -73,7 +73,7 @@ def send_functions(
     if peer.startswith("raw"):
         raw = RawPublisher(confirming="one" if peer == "raw" else "window")
         return raw.send, raw.send_many, _refuse
-    if peer in ("procrastinate", "taskiq"):
+    if peer in ("pgqueuer", "procrastinate", "taskiq"):
         sender = importlib.import_module(f"bench.jobs.{peer}_app")
         return lambda job, _: sender.send_many(job, 1), sender.send_many, _refuse
     if peer == "celery":

@@ -42,6 +42,10 @@ class Size:
     """Jobs of which each uses 1 or 5 ms of CPU."""
     counted_jobs: int
     """Jobs that a worker runs while its instructions are counted."""
+    later_rows: int
+    """Jobs due later, in the table that a worker on PostgreSQL alone drains."""
+    steady_s: float
+    """How long jobs are sent at an even pace."""
 
 
 FULL = Size(
@@ -68,6 +72,8 @@ FULL = Size(
     420,
     3_000,
     5_000,
+    1_000_000,
+    3_600.0,
 )
 QUICK = Size(
     1,
@@ -93,6 +99,8 @@ QUICK = Size(
     420,
     500,
     2_500,
+    100_000,
+    60.0,
 )
 SMOKE = Size(
     1,
@@ -118,5 +126,7 @@ SMOKE = Size(
     20,
     20,
     200,
+    1_000,
+    3.0,
 )
 """To check that the benchmarks run; the figures are meaningless."""

@@ -15,7 +15,7 @@ from typing import Any
 import pika
 import psycopg
 
-from bench import procrastinate, sidekiq
+from bench import pgqueuer, procrastinate, sidekiq
 from bench.jobs.recording import GATE_VARIABLE, MARKS_VARIABLE
 from bench.marks import Marks
 from bench.peers import sender_command, worker_command
@@ -25,6 +25,7 @@ from workshed.devserver import DevServers
 from workshed.devserver.rabbitmq import RabbitMQServer
 from workshed.migrate import apply_pending
 from workshed.settings import Settings
+from workshed.transport.build import POSTGRESQL_URL
 
 QUORUM, CLASSIC = "quorum", "classic"
 QUEUES = [
@@ -131,14 +132,23 @@ class World:
         if peer.startswith("sidekiq"):
             redis = {"BENCH_REDIS_URL": self.redis[peer].url, "HOME": str(self.folder)}
             return {**sidekiq.ENVIRONMENT, **redis}
+        if peer == "ours postgresql":
+            return {"WORKSHED_BROKER_URL": POSTGRESQL_URL}
         if peer == "procrastinate":
             return {"BENCH_PROCRASTINATE_URL": self.procrastinate_url}
+        if peer == "pgqueuer":
+            return {"BENCH_PGQUEUER_URL": self.pgqueuer_url}
         return {}
 
     @cached_property
     def procrastinate_url(self) -> str:
         """Procrastinate's own database, which the first use creates."""
         return procrastinate.create_database(self.servers.database_url)
+
+    @cached_property
+    def pgqueuer_url(self) -> str:
+        """PgQueuer's own database, which the first use creates."""
+        return pgqueuer.create_database(self.servers.database_url)
 
     def new_marks(self) -> Marks:
         """Return the marks of a new round, in a file of its own."""
@@ -210,6 +220,8 @@ class World:
             store.call("FLUSHALL")
         if "procrastinate_url" in vars(self):
             procrastinate.empty_database(self.procrastinate_url)
+        if "pgqueuer_url" in vars(self):
+            pgqueuer.empty_database(self.pgqueuer_url)
         for vhost in (QUORUM, CLASSIC):
             with pika.BlockingConnection(pika.URLParameters(self.url(vhost))) as connection:
                 for name in QUEUES:

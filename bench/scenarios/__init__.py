@@ -17,9 +17,11 @@ from bench.scenarios.mails import mails
 from bench.scenarios.options import options
 from bench.scenarios.overhead import overhead
 from bench.scenarios.pictures import pictures
+from bench.scenarios.postgresql import postgresql
 from bench.scenarios.relay import lateness, relay
 from bench.scenarios.reports import reports
 from bench.scenarios.signing import signing
+from bench.scenarios.steady import steady
 from bench.scenarios.vacuum import vacuum
 from bench.scenarios.writes import writes
 from bench.size import Size
@@ -35,6 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
     "instructions": instructions,
     "both": both,
     "latency": latency,
+    "postgresql": postgresql,
     "relay": relay,
     "lateness": lateness,
     "footprint": footprint,
@@ -51,9 +54,11 @@ SCENARIOS: dict[str, Scenario] = {
     "writes": writes,
     "hosts": hosts,
     "vacuum": vacuum,
+    "steady": steady,
 }
 SLOW_SCENARIOS = (
     "overhead",
+    "postgresql",
     "footprint",
     "idle",
     "options",
@@ -65,8 +70,8 @@ SLOW_SCENARIOS = (
     "writes",
 )
 """Scenarios that `--quick` leaves out; `--only` runs one of them."""
-OPTIONAL_SCENARIOS = ("hosts", "instructions", "vacuum")
+OPTIONAL_SCENARIOS = ("hosts", "instructions", "vacuum", "steady")
 """Scenarios that only `--only` and `--capacity` run.
 
-`hosts` makes networks, so it needs root; `instructions` needs valgrind.
+`hosts` makes networks, so it needs root; `instructions` needs valgrind; `steady` takes an hour.
 """

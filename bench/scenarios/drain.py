@@ -1,7 +1,7 @@
 """How fast a worker drains a full queue."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bench import sidekiq
 from bench.measurement import Measurement, alternate_rounds, compare_with_peer, report_alone
@@ -126,14 +126,18 @@ def measure_drain(
     processes: int,
     *,
     threads: int = THREADS,
+    prepare: Callable[[], None] | None = None,
     **env: str,
 ) -> dict[str, float]:
     """Fill the queue and drain it; return jobs per second and CPU per job in µs.
 
     A worker's first jobs wait until all of its processes have booted, so that no boot is counted.
+    `prepare` is called before anything is sent.
     """
     count = max(1, count // FEWER_JOBS.get(peer, 1))
     world.reset()
+    if prepare is not None:
+        prepare()
     world.send("raw window" if peer == "raw" else peer, "bulk", count, job, **env)
     pause_between_rounds()
     with world.run_worker(peer, processes, threads, gated=True, **env) as (tree, marks):

@@ -16,6 +16,7 @@ from bench.scenarios.hosts import NAME, hosts
 from bench.scenarios.instructions import PEERS as COUNTED
 from bench.scenarios.instructions import count_per_job
 from bench.scenarios.overhead import overhead
+from bench.scenarios.steady import steady
 from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
 from bench.scenarios.vacuum import vacuum
 from bench.scenarios.writes import JOB_KINDS, writes
@@ -100,9 +101,23 @@ def test_storage_is_measured_with_each_way_to_vacuum():
 
 
 @pytest.mark.exhaustive
+def test_the_table_of_a_worker_without_rabbitmq_is_watched_at_an_even_pace():
+    with start_servers() as world:
+        found = {one.name.partition(", ")[2]: one.value for one in steady(world, SMOKE)}
+
+    assert {"jobs that wait, most", "dead rows, most", "growth in the last third"} < found.keys()
+    assert found["table and indexes"] > found["index of ready jobs"] > 0
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("peer", "processes"),
-    [*((peer, 1) for peer in PEERS), ("sidekiq", 2), ("procrastinate", 2), ("taskiq async", 2)],
+    [
+        *((peer, 1) for peer in (*PEERS, "ours postgresql", "pgqueuer")),
+        ("sidekiq", 2),
+        ("procrastinate", 2),
+        ("taskiq async", 2),
+    ],
 )
 def test_each_peer_runs_every_job_once_and_none_before_the_gate_opens(world, peer, processes):
     world.reset()

@@ -128,6 +128,7 @@ def test_a_difference_of_medians_has_no_range():
         ("stock, quorum and confirms", "dramatiq"),
         ("celery threads", "celery"),
         ("raw pika", "pika"),
+        ("pgqueuer", "pgqueuer"),
         ("procrastinate", "procrastinate"),
         ("taskiq async", "taskiq"),
     ],
