@@ -161,9 +161,9 @@ def start(
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import record_action
     from workshed.console.cli.terminal.confirm import require_confirmation
-    from workshed.console.operations.environment import open_database, require_rabbitmq
+    from workshed.console.operations.environment import open_database, require_broker
 
-    require_rabbitmq()
+    require_broker()
     when = f" at {at.isoformat(' ')}" if at else ""
     with open_database("shop") as conn:
         found = require_campaign(conn, campaign)
@@ -209,9 +209,9 @@ def send_test(
     from workshed import db
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import record_action
-    from workshed.console.operations.environment import open_database, require_rabbitmq
+    from workshed.console.operations.environment import open_database, require_broker
 
-    require_rabbitmq()
+    require_broker()
     with open_database("shop") as conn:
         found = require_campaign(conn, campaign)
         with db.transaction() as own:
@@ -352,12 +352,12 @@ def resume(
     from workshed.console.cli.terminal.audit import record_action
     from workshed.console.cli.terminal.confirm import require_confirmation
     from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import open_database, require_rabbitmq
+    from workshed.console.operations.environment import open_database, require_broker
 
     wanted = again or []
     if not set(wanted) <= set(get_args(ResendState)):
         raise typer.BadParameter(f"--again is one of {', '.join(get_args(ResendState))}")
-    require_rabbitmq()
+    require_broker()
     with open_database("shop") as conn:
         found = require_campaign(conn, campaign)
         people = sum(count_by_state(get_progress(conn, found.id))[state] for state in wanted)

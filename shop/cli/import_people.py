@@ -67,7 +67,7 @@ def import_people(  # noqa: PLR0913 -- an option each
     from shop import import_actions
     from workshed.console.cli import INTERRUPTED
     from workshed.console.cli.terminal.output import print_json, print_message
-    from workshed.console.operations.environment import open_database, require_rabbitmq
+    from workshed.console.operations.environment import open_database, require_broker
 
     layout = parse_layout(columns or [], name, encoding)
     if dry_run:
@@ -75,7 +75,7 @@ def import_people(  # noqa: PLR0913 -- an option each
         return
     if owner is None:
         raise typer.BadParameter("pass the user who owns the import", param_hint="--owner")
-    require_rabbitmq()
+    require_broker()
     with open_database("shop") as conn:
         user = import_actions.require_owner(conn, owner)
         import_id = submit_file(file, user.id, layout, welcome=welcome, again=again)

@@ -14,7 +14,7 @@ from shop.campaigns import (
     ResendState,
 )
 from workshed.console.errors import NotFoundError
-from workshed.console.operations.environment import require_rabbitmq
+from workshed.console.operations.environment import require_broker
 from workshed.console.web.view.page import (
     ROWS,
     Action,
@@ -73,7 +73,7 @@ def pause_sending(deed: ActionRequest) -> ActionResult:
 
 def resume_sending(deed: ActionRequest) -> ActionResult:
     """Resume a campaign."""
-    require_rabbitmq()
+    require_broker()
     found = _requested_campaign(deed)
     resume_campaign(deed.conn, found.id)
     return _build_result(found, f"Campaign {found.id} goes on.")
@@ -81,7 +81,7 @@ def resume_sending(deed: ActionRequest) -> ActionResult:
 
 def resend_campaign(deed: ActionRequest) -> ActionResult:
     """Send a campaign once more to recipients in some states, which may include unknown ones."""
-    require_rabbitmq()
+    require_broker()
     found, states = _requested_campaign(deed), deed.form.all("state")
     wanted = [state for state in get_args(ResendState) if state in states]
     if not wanted or len(wanted) != len(states):
@@ -104,7 +104,7 @@ def resend_campaign(deed: ActionRequest) -> ActionResult:
 
 def cancel_sending(deed: ActionRequest) -> ActionResult:
     """Cancel a campaign for good."""
-    require_rabbitmq()
+    require_broker()
     found = _requested_campaign(deed)
     if not deed.form.has("sure"):
         if found.ended_at is not None:

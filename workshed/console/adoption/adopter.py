@@ -22,8 +22,8 @@ from workshed.console.rabbitmq.amqp import CONNECT_TIMEOUT
 from workshed.errors import SettingsError
 from workshed.transport.amqp import topology
 from workshed.transport.amqp import url as address
+from workshed.transport.consuming_broker import ConsumingBroker
 from workshed.transport.errors import BrokerUnreachableError
-from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.value_class import value_class
 
 PREFETCH = 500
@@ -57,7 +57,7 @@ class Adopter:
     """
 
     def __init__(
-        self, url: str, queues: Sequence[str], broker: RabbitMQBroker, *, with_dead: bool
+        self, url: str, queues: Sequence[str], broker: ConsumingBroker[Any], *, with_dead: bool
     ) -> None:
         """Open nothing. `with_dead`: also take the messages in the `.XQ` of each queue."""
         self.counts: Counter[Fate] = Counter()

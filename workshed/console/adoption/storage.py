@@ -25,8 +25,8 @@ from workshed.jobs.idempotency import once_keys
 from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware.observability.redaction import secret_values
 from workshed.redaction import hide_words
+from workshed.transport.consuming_broker import ConsumingBroker
 from workshed.transport.messages.envelope import LONGEST_NAME, encode_message
-from workshed.transport.rabbitmq import RabbitMQBroker
 from workshed.value_class import value_class
 
 SCOPE = "workshed.adopt"
@@ -67,7 +67,7 @@ class AdoptedMessage:
 class AdoptionStore:
     """Stores deliveries through a broker, which checks them as `send` does."""
 
-    def __init__(self, broker: RabbitMQBroker) -> None:
+    def __init__(self, broker: ConsumingBroker[Any]) -> None:
         """Use a broker whose actors are imported."""
         self._broker = broker
         self._options = {name: actor.options for name, actor in broker.actors.items()}

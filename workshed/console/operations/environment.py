@@ -11,7 +11,10 @@ import psycopg
 from workshed import db, migrate
 from workshed.app import get_app
 from workshed.console.errors import NotFoundError
-from workshed.console.rabbitmq import amqp
+from workshed.console.queue_servers import rabbitmq_queues
+from workshed.console.queue_servers.queue_server import QueueServer
+from workshed.console.queue_servers.rabbitmq_queues import RabbitMQQueues
+from workshed.console.queue_servers.table_queues import TableQueues
 from workshed.console.rabbitmq.management_api import TIMEOUT_S, ManagementApi
 from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
@@ -19,35 +22,54 @@ from workshed.jobs.control import queues
 from workshed.queues import Queue
 from workshed.settings import settings
 from workshed.transport import build
+from workshed.transport.amqp import topology
 from workshed.transport.errors import did_you_mean
+from workshed.transport.postgresql import PostgreSQLBroker
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 
-def require_rabbitmq() -> RabbitMQBroker:
-    """Return the broker of this environment; raises `SettingsError` for any without RabbitMQ."""
+def require_broker() -> RabbitMQBroker | PostgreSQLBroker:
+    """Return the broker of this environment; raises `SettingsError` for `stub://`."""
     found = build.get_broker()
-    if not isinstance(found, RabbitMQBroker):
+    if not isinstance(found, (RabbitMQBroker, PostgreSQLBroker)):
         raise SettingsError(
-            "this needs RabbitMQ; WORKSHED_BROKER_URL is that of a broker without it"
+            "WORKSHED_BROKER_URL=stub:// has no queues; set it to the URL of a RabbitMQ, or to "
+            f"{build.POSTGRESQL_URL}"
         )
     return found
 
 
-def open_management(timeout_s: float = TIMEOUT_S) -> ManagementApi | None:
-    """Return the management API of the broker's virtual host, or `None` if it is not configured."""
-    url = settings().management_url
-    broker = require_rabbitmq()
-    vhost = amqp.url_vhost(broker.urls[0])
-    if url is None:
-        return None
-    return ManagementApi(url.get_secret_value(), vhost, timeout_s, broker.prefix)
+def require_rabbitmq(instead: str) -> RabbitMQBroker:
+    """Return the broker of this environment.
+
+    Raises `SettingsError` if it has no RabbitMQ; `instead` says what to do then.
+    """
+    found = require_broker()
+    if isinstance(found, PostgreSQLBroker):
+        raise SettingsError(
+            f"there is no RabbitMQ here (WORKSHED_BROKER_URL={build.POSTGRESQL_URL}): {instead}"
+        )
+    return found
+
+
+def open_queue_server(amqp_s: float = topology.TIMEOUT_S, api_s: float = TIMEOUT_S) -> QueueServer:
+    """Return the server that has the queues; the times are the longest waits for RabbitMQ."""
+    found = require_broker()
+    if isinstance(found, RabbitMQBroker):
+        return RabbitMQQueues(found, amqp_s, api_s)
+    return TableQueues(found)
+
+
+def open_management(instead: str, timeout_s: float = TIMEOUT_S) -> ManagementApi | None:
+    """Return the management API, or `None` if it is not configured; raises `SettingsError`."""
+    return rabbitmq_queues.open_management(require_rabbitmq(instead), timeout_s)
 
 
 def list_queue_names(conn: Connection) -> list[str]:
     """Return the queues that are declared here, and those that any worker has declared."""
     return list(
         dict.fromkeys(
-            [*require_rabbitmq().declared_queues, *(one.name for one in queues.list_queues(conn))]
+            [*require_broker().declared_queues, *(one.name for one in queues.list_queues(conn))]
         )
     )
 
@@ -68,7 +90,7 @@ def register_queues(conn: Connection, names: Iterable[str]) -> list[str]:
     Raises `NotFoundError` before anything is written.
     """
     check_queues(conn, names)
-    declared = require_rabbitmq().declared_queues
+    declared = require_broker().declared_queues
     missing = {*names} - {one.name for one in queues.list_queues(conn)}
     queues.declare_queues(conn, {name: declared[name].kind for name in missing})
     return list(dict.fromkeys(names))

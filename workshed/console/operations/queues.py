@@ -3,70 +3,73 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from workshed.console.errors import NotFoundError
 from workshed.console.formatting import format_job_count
-from workshed.console.operations import scheduled as waiting
 from workshed.console.operations.environment import (
     check_queues,
     list_queue_names,
     register_queues,
 )
 from workshed.console.operations.operation import Operation, OperationResult, Preview
-from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
-from workshed.console.rabbitmq.management_api import ManagementApi
-from workshed.console.rabbitmq.purge import PurgeCounts
-from workshed.console.rabbitmq.queue_depths import fetch_depths
+from workshed.console.purging import PurgeCounts
+from workshed.console.queue_servers.queue_server import QueueServer
+from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownQueue
 from workshed.jobs.dead import dead_jobs as dead
-from workshed.transport.rabbitmq import RabbitMQBroker
+from workshed.queues import Queue
 from workshed.value_class import value_class
 
 
 @value_class
 class QueueState:
-    """A queue; `None` means unknown: not declared here, or RabbitMQ did not answer."""
+    """A queue; `None` means unknown: not declared here, or RabbitMQ did not answer.
+
+    Without RabbitMQ, all jobs are rows of the schedule.
+    """
 
     name: str
     kind: str | None
     weight: int | None
     levels: int | None
     ready: int | None
+    """Jobs that no worker holds: on RabbitMQ, or due rows."""
     unacked: int | None
-    """Messages that workers hold; needs the management API."""
+    """Jobs that workers hold: running, or waiting in them. RabbitMQ's management API knows it."""
     workers: int | None
     """Processes that consume it."""
     waiting: int
-    """Jobs in the schedule."""
+    """Other jobs in the schedule; without RabbitMQ, those that are due later."""
     dead: int
     dead_queue: int | None
-    """Messages in RabbitMQ's `<queue>.dead`, which could not even be stored as dead jobs."""
+    """Messages in RabbitMQ's `<queue>.dead`, which could not even be stored as dead jobs.
+    `None` without RabbitMQ, where all are in the dead table."""
     paused_at: datetime | None
 
 
 @value_class
 class QueueCounts:
-    """The counts of PostgreSQL, by queue."""
+    """The counts of jobs that are not ready, by queue."""
 
     waiting: Mapping[str, int]
     dead: Mapping[str, int]
 
 
 def list_queue_states(
-    conn: Connection, broker: RabbitMQBroker, api: ManagementApi | None
+    conn: Connection, server: QueueServer
 ) -> tuple[list[QueueState], list[WorkshedError]]:
     """Return the queues, the declared ones first, and the errors of RabbitMQ."""
-    counted = count_waiting_and_dead(conn)
+    counted = count_waiting_and_dead(conn, server)
     names = merge_queue_names(conn, counted)
-    broker_status = fetch_status(broker.urls, api, names, prefix=broker.prefix)
-    return merge_queue_states(conn, broker, names, counted, broker_status), [*broker_status.errors]
+    status = server.fetch_status(conn, names)
+    states = merge_queue_states(conn, server.declared_queues, names, counted, status)
+    return states, [*status.errors]
 
 
-def count_waiting_and_dead(conn: Connection) -> QueueCounts:
+def count_waiting_and_dead(conn: Connection, server: QueueServer) -> QueueCounts:
     """Count waiting and dead jobs, by queue."""
-    return QueueCounts(waiting.count_by_queue(conn), dead.count_dead_by_queue(conn))
+    return QueueCounts(server.count_waiting(conn), dead.count_dead_by_queue(conn))
 
 
 def merge_queue_names(conn: Connection, counted: QueueCounts) -> list[str]:
@@ -77,7 +80,7 @@ def merge_queue_names(conn: Connection, counted: QueueCounts) -> list[str]:
 
 def merge_queue_states(
     conn: Connection,
-    broker: RabbitMQBroker,
+    declared_queues: Mapping[str, Queue],
     names: Sequence[str],
     counted: QueueCounts,
     broker_status: BrokerStatus,
@@ -86,7 +89,7 @@ def merge_queue_states(
     known = {queue.name: queue for queue in queues.list_queues(conn)}
 
     def state(name: str) -> QueueState:
-        declared, row = broker.declared_queues.get(name), known.get(name)
+        declared, row = declared_queues.get(name), known.get(name)
         depth, lost = broker_status.depths.get(name), broker_status.depths.get(f"{name}.dead")
         return QueueState(
             name=name,
@@ -149,7 +152,9 @@ class QueuePurge:
     count: int
     """Jobs to discard: all that are ready, unless fewer are allowed at once."""
     stored: int
-    """Jobs that wait in PostgreSQL, and stay."""
+    """Jobs that wait elsewhere, and stay."""
+    stored_place: str
+    """Where they wait."""
 
     @property
     def preview(self) -> Preview:
@@ -174,18 +179,16 @@ class QueuePurge:
         left = self.ready - self.count
         more = f" Still ready there: {format_job_count(left)}; purge again." if left else ""
         return more + (
-            f" Left in PostgreSQL: {format_job_count(self.stored)}." if self.stored else ""
+            f" Left {self.stored_place}: {format_job_count(self.stored)}." if self.stored else ""
         )
 
 
 def plan_purge(
-    conn: Connection, broker: RabbitMQBroker, name: str, most: int | None = None
+    conn: Connection, server: QueueServer, name: str, most: int | None = None
 ) -> QueuePurge:
     """Plan a purge of at most `most` jobs; raises `NotFoundError`."""
     check_queues(conn, [name])
-    found = fetch_depths(broker.urls, [name], prefix=broker.prefix)
-    if name not in found:
-        raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
-    ready = found[name].ready
+    ready = server.count_ready(conn, name)
     count = ready if most is None else min(ready, most)
-    return QueuePurge(name, ready, count, waiting.count_by_queue(conn).get(name, 0))
+    stored = server.count_waiting(conn).get(name, 0)
+    return QueuePurge(name, ready, count, stored, server.stored_place)

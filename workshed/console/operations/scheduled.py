@@ -59,12 +59,6 @@ def get_scheduled(conn: Connection, message_id: str) -> WaitingJob | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
-def count_by_queue(conn: Connection) -> dict[str, int]:
-    """Return the number of waiting jobs, by queue."""
-    query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
-    return dict(conn.execute(query).fetchall())
-
-
 def find_sorted(_: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return all ids, sorted, because jobs are locked in that order; a missing one is no error."""
     return {message_id: message_id for message_id in sorted(ids)}

@@ -12,7 +12,7 @@ from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 from workshed.console.cli.terminal.output import print_json
 from workshed.console.errors import NotFoundError
 from workshed.console.formatting import format_ago, format_due
-from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
+from workshed.console.operations.environment import import_actors, open_database, require_broker
 from workshed.console.text import escape_control
 from workshed.contrib.mail import decide_held, list_held, servers
 from workshed.contrib.mail.jobs import get_delivery_actor
@@ -117,7 +117,7 @@ def describe_state(server: ServerTrouble) -> str:
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
 
-    require_rabbitmq()
+    require_broker()
     import_actors(())
     get_delivery_actor()
     with open_database(STREAM) as conn:

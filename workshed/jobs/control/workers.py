@@ -277,6 +277,17 @@ def list_workers(conn: Connection) -> list[Worker]:
         return cur.execute(query, {"after": DEAD_AFTER}).fetchall()
 
 
+def count_consumers(conn: Connection) -> dict[str, int]:
+    """Return how many living workers consume each queue."""
+    query = """
+        SELECT queue, count(*)
+          FROM workshed.workers, unnest(queues) AS queue
+         WHERE beat_at >= workshed.now() - %(after)s
+         GROUP BY queue
+    """
+    return dict(conn.execute(query, {"after": DEAD_AFTER}).fetchall())
+
+
 def prune_workers(conn: Connection, silent_for: timedelta) -> int:
     """Delete workers that have been silent for so long; return how many.
 

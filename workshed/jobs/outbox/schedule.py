@@ -225,6 +225,12 @@ def list_scheduled(
         return cur.execute(query, values).fetchall()
 
 
+def count_unsent_by_queue(conn: Connection) -> dict[str, int]:
+    """Return the number of messages that are not on RabbitMQ, by queue."""
+    query = "SELECT queue, count(*) FROM workshed.schedule WHERE sent_at IS NULL GROUP BY queue"
+    return dict(conn.execute(query).fetchall())
+
+
 def count_scheduled(
     conn: Connection, *, actor: Names = None, queue: str | None = None, at_most: int
 ) -> int:

@@ -21,13 +21,13 @@ from workshed.console.formatting import DURATION_METAVAR, parse_duration
 from workshed.console.operations.environment import (
     import_actors,
     open_database,
-    require_rabbitmq,
+    require_broker,
 )
 from workshed.errors import SettingsError
 from workshed.threads.background import BackgroundThread
 from workshed.transport.amqp.url import display_address
+from workshed.transport.consuming_broker import ConsumingBroker
 from workshed.transport.errors import UndeclaredQueueError
-from workshed.transport.rabbitmq import RabbitMQBroker
 
 REPORT_EVERY_S = 10.0
 FATES: dict[Fate, str] = {
@@ -79,7 +79,7 @@ def adopt(
     kill this command at any time: start it again, and each message still runs once.
     A message that cannot run here becomes a dead job with the reason.
     """
-    broker = require_rabbitmq()
+    broker = require_broker()
     import_actors(packages or ())
     check_source(url, queues, broker)
     adopter = Adopter(url, queues, broker, with_dead=dead)
@@ -95,7 +95,7 @@ def adopt(
             record(adopter.counts, url, queues)
 
 
-def check_source(url: str, queues: list[str], broker: RabbitMQBroker) -> None:
+def check_source(url: str, queues: list[str], broker: ConsumingBroker[Any]) -> None:
     """Raise `SettingsError` for another kind of URL, or `UndeclaredQueueError`."""
     if urlsplit(url).scheme not in ("amqp", "amqps"):
         raise SettingsError(f"{url.partition('@')[2] or url} must start with amqp:// or amqps://")

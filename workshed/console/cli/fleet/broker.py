@@ -33,6 +33,7 @@ broker = typer.Typer(
     no_args_is_help=True,
 )
 
+INSTEAD = "queues are rows of PostgreSQL; `workshed migrate` creates the tables"
 SET_MANAGEMENT_URL = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
 
 
@@ -44,7 +45,7 @@ def setup(*, packages: QueuePackages = None, as_json: Json = False) -> None:
     declared queue.
     """
     wanted = require_queues(packages or ())
-    require_rabbitmq().ensure_queues(set(wanted))
+    require_rabbitmq(INSTEAD).ensure_queues(set(wanted))
     if as_json:
         print_json([{"queue": name} for name in wanted])
         return
@@ -58,10 +59,10 @@ def check(*, packages: QueuePackages = None, as_json: Json = False) -> None:
 
     Comparing arguments and bindings needs RabbitMQ's management API (WORKSHED_MANAGEMENT_URL).
     """
-    api = open_management()
+    api = open_management(INSTEAD)
     wanted = require_queues(packages or ())
     if api is None:
-        topology.verify_queues(require_rabbitmq().urls, wanted.values())
+        topology.verify_queues(require_rabbitmq(INSTEAD).urls, wanted.values())
         if as_json:
             print_json({"queues": len(wanted), "compared": False})
         else:
@@ -117,6 +118,7 @@ def definitions(
     API. Accounts without a password cannot log in with one. Passwords are printed as hashes only.
     """
     _ = as_json  # the output is always JSON
+    require_rabbitmq(INSTEAD)
     known = require_queues(packages or ())
     named = parse_pools(pools or [])
     people = build_accounts(known, named, prefix, settings().queue_prefix)

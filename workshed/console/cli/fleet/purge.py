@@ -1,4 +1,4 @@
-"""`workshed queues purge`: discard the ready jobs of a RabbitMQ queue."""
+"""`workshed queues purge`: discard the ready jobs of a queue."""
 
 from typing import Annotated
 
@@ -11,9 +11,9 @@ from workshed.console.cli.terminal.options import DryRun, Json, Yes
 from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.cli.terminal.progress import show_progress
 from workshed.console.formatting import format_job_count
-from workshed.console.operations.environment import open_database, require_rabbitmq
+from workshed.console.operations.environment import open_database, open_queue_server
 from workshed.console.operations.queues import plan_purge
-from workshed.console.rabbitmq import purge as purging
+from workshed.console.purging import PurgeCounts
 
 
 def purge_queue(
@@ -28,23 +28,24 @@ def purge_queue(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Discard the ready jobs of QUEUE on RabbitMQ, as many as it reports when the command starts.
+    """Discard the ready jobs of QUEUE, as many as there are when the command starts.
 
     Jobs end one by one, as cancelled: each is recorded, its unique key is
     released, and its batch goes on. Jobs that workers hold and jobs that wait in
-    PostgreSQL stay. Unreadable messages become dead jobs.
+    PostgreSQL for later, or for a relay, stay. Unreadable messages become dead
+    jobs.
     """
-    broker = require_rabbitmq()
+    server = open_queue_server()
     with open_database() as conn:
-        purge = plan_purge(conn, broker, name)
-        done = purging.PurgeCounts()
+        purge = plan_purge(conn, server, name)
+        done = PurgeCounts()
         if purge.count and not dry_run:
             if not yes:
                 print_message(purge.preview.notes)
             require_confirmation(purge.confirm_text, yes=yes)
             try:
                 with show_progress(purge.count) as step:
-                    purging.purge_queue(broker, conn, name, purge.count, done, step)
+                    server.purge_queue(conn, name, purge.count, done, step)
             finally:
                 record_result(conn, "queues.purge", purge.result(done))
     if as_json:
@@ -61,5 +62,6 @@ def purge_queue(
         print_message(f"{done.unreadable} could not be read and are dead; see `workshed dead`.")
     if purge.stored:
         print_message(
-            f"{purge.stored} more in PostgreSQL: `workshed scheduled cancel --all --queue {name}`."
+            f"{purge.stored} more {purge.stored_place}: "
+            f"`workshed scheduled cancel --all --queue {name}`."
         )

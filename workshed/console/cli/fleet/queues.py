@@ -16,8 +16,7 @@ from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_message, print_table
 from workshed.console.operations.environment import (
     open_database,
-    open_management,
-    require_rabbitmq,
+    open_queue_server,
 )
 from workshed.console.operations.queues import PAUSE, RESUME, QueueState, list_queue_states
 from workshed.console.text import to_json_type
@@ -48,15 +47,18 @@ def list_queues(
 ) -> None:
     """List the queues; `workshed queues` does the same. A dash means unknown.
 
-    The number of jobs that workers hold (unacked) needs the management API:
+    The number of jobs that workers hold (unacked) needs RabbitMQ's management API:
     set WORKSHED_MANAGEMENT_URL. Exit code 3 if RabbitMQ does not answer;
     --watch continues then. With --watch, --json prints one value per line.
+
+    With WORKSHED_BROKER_URL=postgresql:, all figures are from PostgreSQL: ready
+    jobs are due, and waiting ones are due later.
     """
     with open_database() as conn:
         if watch:
             watch_queues(conn, as_json=as_json)
             return
-        found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
+        found, trouble = list_queue_states(conn, open_queue_server())
     if as_json:
         output.print_json(found)
     else:
@@ -89,7 +91,7 @@ def watch_queues(conn: Connection, *, as_json: bool) -> None:
     """Print the queues every `REFRESH_S` seconds until Ctrl-C; on a terminal, clear it."""
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            found, trouble = list_queue_states(conn, require_rabbitmq(), open_management())
+            found, trouble = list_queue_states(conn, open_queue_server())
             if as_json:
                 print(json.dumps([asdict(one) for one in found], default=to_json_type), flush=True)
             else:

@@ -10,8 +10,8 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Limit, Yes
 from workshed.console.formatting import format_ago, format_due
 from workshed.console.operations import unique as keys
-from workshed.console.operations.environment import open_database, open_management
-from workshed.console.operations.unique import RELEASE, HeldKey, as_data, find_orphans
+from workshed.console.operations.environment import open_database, open_queue_server
+from workshed.console.operations.unique import RELEASE, HeldKey, as_data
 from workshed.database.postgres import database_now
 
 unique = typer.Typer(
@@ -35,13 +35,14 @@ def list_keys(
 ) -> None:
     """List unique keys, the longest held first; `workshed unique` does the same.
 
-    --orphaned needs WORKSHED_MANAGEMENT_URL. A key is orphaned only when its job was
-    lost with a purged or deleted RabbitMQ queue.
+    A key is orphaned only when its job was lost with a purged or deleted RabbitMQ
+    queue, or with a deleted row. With RabbitMQ, --orphaned needs
+    WORKSHED_MANAGEMENT_URL.
     """
     with open_database() as conn:
         unjudged = 0
         if orphaned:
-            judged = find_orphans(conn, open_management())
+            judged = open_queue_server().find_orphans(conn)
             unjudged = judged.unjudged
             held = [HeldKey("alive", lock) for lock in judged.locks if actor in (None, lock.actor)]
         else:

@@ -38,7 +38,7 @@ def requeue(
     Messages move one by one, so none is lost if this is interrupted. If the
     outcome of a message is already stored, its worker drops it as a duplicate.
     """
-    broker = require_rabbitmq()
+    broker = require_rabbitmq("all dead jobs are in PostgreSQL; see `workshed dead retry`")
     urls = broker.urls
     name = name.removesuffix(".dead")
     dead = f"{name}.dead"

@@ -3,10 +3,9 @@
 from workshed.console.cli.terminal import output
 from workshed.console.formatting import format_ago
 from workshed.console.operations.dead_jobs import as_data, death_reason
-from workshed.console.operations.environment import list_queue_names, require_rabbitmq
+from workshed.console.operations.environment import list_queue_names, open_queue_server
 from workshed.console.operations.message_body import body_as_call
 from workshed.console.operations.redaction import redact_rows
-from workshed.console.rabbitmq.queue_depths import count_dead_messages
 from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 from workshed.jobs.dead import dead_jobs
@@ -47,9 +46,7 @@ def print_groups(conn: Connection, dead_filter: DeadFilter, *, as_json: bool) ->
 def warn_dead_queues(conn: Connection) -> None:
     """Report messages in dead queues on RabbitMQ: their outcome could not be stored."""
     try:
-        found = count_dead_messages(
-            require_rabbitmq().urls, list_queue_names(conn), require_rabbitmq().prefix
-        )
+        found = open_queue_server().count_dead_messages(list_queue_names(conn))
     except WorkshedError as err:
         output.print_message(f"RabbitMQ's dead queues were not checked: {err}")
         return

@@ -22,7 +22,7 @@ from workshed.console.formatting import (
     parse_time,
 )
 from workshed.console.operations.arguments import split_arguments
-from workshed.console.operations.environment import import_actors, open_database, require_rabbitmq
+from workshed.console.operations.environment import import_actors, open_database, require_broker
 from workshed.database.postgres import Connection, database_now
 from workshed.errors import WorkshedError
 
@@ -59,7 +59,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
         typer.Option(help="Default: the actor's queue.", autocompletion=completion.complete_queues),
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(min=0, max=255, help="RabbitMQ priority; higher runs first.")
+        int | None, typer.Option(min=0, max=255, help="Priority in the queue; higher runs first.")
     ] = None,
     packages: ActorPackages = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
@@ -115,7 +115,7 @@ def build_message(
 
     Raises `UnknownActorError`, `InvalidArgumentError`.
     """
-    broker = require_rabbitmq()
+    broker = require_broker()
     imported = import_actors(packages or ())
     if name not in broker.actors:
         raise UnknownActorError(name, broker.actors, imported)
@@ -131,7 +131,7 @@ def send_message(
 ) -> tuple[dramatiq.Message[Any], datetime | None, str]:
     """Send a message now, or schedule it; return it, its due time, and a text that says so."""
     if delay is None and at is None:
-        broker = require_rabbitmq()
+        broker = require_broker()
         try:
             sent = broker.enqueue(message)
         except psycopg.Error:

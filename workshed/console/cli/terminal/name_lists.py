@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from workshed import db
-from workshed.console.operations.environment import import_actors, require_rabbitmq
+from workshed.console.operations.environment import import_actors, require_broker
 from workshed.database.postgres import Connection
 from workshed.jobs.control import queues, workers
 from workshed.jobs.periodic import periodic_jobs
@@ -30,10 +30,10 @@ def query_names(kind: str) -> list[str]:
 
 def list_declared_queues() -> Iterable[str]:
     """Return the queues of this program."""
-    return require_rabbitmq().declared_queues
+    return require_broker().declared_queues
 
 
 def list_package_actors(packages: Iterable[str]) -> Iterable[str]:
     """Return the actors that `enqueue` can send: import the packages as it does."""
     import_actors(packages)
-    return require_rabbitmq().actors
+    return require_broker().actors

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.console.operations import problems
-from workshed.console.operations.environment import list_queue_names
+from workshed.console.operations.environment import list_queue_names, open_queue_server
 from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
@@ -42,7 +42,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
     conn, known = ask.conn, queues.list_queues(ask.conn)
     at_work, beat_at = workers.list_workers(conn), relays.last_beat(conn)
     beat = None if beat_at is None else max(ask.now - beat_at, timedelta())
-    broker_status = cache.cached_status(list_names(conn, known))
+    broker_status = cache.cached_status(conn, list_names(conn, known))
     waits = waiting_by_queue(conn, known, at_work, broker_status)
     by_calendar = periodic_jobs.list_periodic_jobs(conn)
     recorded, window = settings().history, choose_window(ask)
@@ -98,7 +98,7 @@ def waiting_by_queue(
     broker_status: BrokerStatus,
 ) -> list[dict[str, Any]]:
     """Return each known queue with its waiting jobs, and the age of the oldest."""
-    ages = workers.waiting_ages(conn)
+    ages = open_queue_server().waiting_ages(conn)
 
     def one(queue: KnownQueue) -> dict[str, Any]:
         depth, (passed, elsewhere) = broker_status.depths.get(queue.name), ages[queue.name]

@@ -6,15 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 from workshed.console.operations import queues as queue_states
-from workshed.console.operations.environment import require_rabbitmq
+from workshed.console.operations.environment import open_queue_server
 from workshed.console.operations.queues import QueueCounts, QueueState
-from workshed.console.rabbitmq import purge as purging
+from workshed.console.purging import PurgeCounts
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
 from workshed.console.web.view.page import Action, ActionRequest, ActionResult, Page, PageRequest
 from workshed.console.web.view.selection import ask_to_confirm, create_action
 from workshed.errors import WorkshedError
-from workshed.jobs.control import workers
 from workshed.settings import settings
 from workshed.transport.relay.queue_age import estimate_age, has_waiting_jobs
 
@@ -27,21 +26,19 @@ counts_cache: TtlCache[QueueCounts] = TtlCache(kept_s=2.0)
 
 def load_queues(ask: PageRequest) -> Mapping[str, Any]:
     """Show each queue; if RabbitMQ is down, only what PostgreSQL knows of it."""
-    broker, key = require_rabbitmq(), settings().database_url
-    counts = counts_cache.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn))
+    server, key = open_queue_server(), settings().database_url
+    counts = counts_cache.get(key, lambda: queue_states.count_waiting_and_dead(ask.conn, server))
     names = queue_states.merge_queue_names(ask.conn, counts)
-    broker_status = cache.cached_status(names)
-    ages, ui = workers.waiting_ages(ask.conn), cache.management_link()
-    found = queue_states.merge_queue_states(ask.conn, broker, names, counts, broker_status)
+    broker_status = cache.cached_status(ask.conn, names)
+    ages, declared = server.waiting_ages(ask.conn), server.declared_queues
+    found = queue_states.merge_queue_states(ask.conn, declared, names, counts, broker_status)
     return {
         "queues": [
             {
                 **asdict(one),
-                "cap": broker.declared_queues[one.name].cap
-                if one.name in broker.declared_queues
-                else None,
+                "cap": declared[one.name].cap if one.name in declared else None,
                 **oldest_job(one, ages),
-                "ui": ui.queue_page_url(one.name) if ui else None,
+                "ui": server.find_page_url(one.name),
             }
             for one in found
         ],
@@ -61,13 +58,13 @@ def oldest_job(
 
 def purge_queue(deed: ActionRequest) -> ActionResult:
     """Discard the ready jobs of a queue, after confirmation."""
-    broker, name = require_rabbitmq(), deed.form.one("name")
-    purge = queue_states.plan_purge(deed.conn, broker, name, MOST_PER_CLICK)
+    server, name = open_queue_server(), deed.form.one("name")
+    purge = queue_states.plan_purge(deed.conn, server, name, MOST_PER_CLICK)
     if purge.count and not deed.form.has("sure"):
         return ask_to_confirm(purge.confirm_text, purge.preview, BACK, [("name", name)])
-    done, trouble = purging.PurgeCounts(), ""
+    done, trouble = PurgeCounts(), ""
     try:
-        purging.purge_queue(broker, deed.conn, name, purge.count, done)
+        server.purge_queue(deed.conn, name, purge.count, done)
     except WorkshedError as err:  # jobs that ended before it stay ended, and are recorded
         if not done.count:
             raise

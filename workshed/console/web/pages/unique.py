@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from workshed.console.operations import unique as keys
-from workshed.console.operations.environment import open_management
-from workshed.console.operations.unique import HeldKey, KeyHolder, find_orphans
+from workshed.console.operations.environment import open_queue_server
+from workshed.console.operations.unique import HeldKey, KeyHolder
 from workshed.console.web.view import cursor, known_names, name_filters
 from workshed.console.web.view.name_filters import NameSources
 from workshed.console.web.view.page import (
@@ -60,7 +60,7 @@ def _load_orphans(
 ) -> tuple[list[HeldKey], int | None, str | None]:
     """Return the orphaned keys, how many could not be judged, and an error, if any."""
     try:
-        judged = find_orphans(ask.conn, open_management())
+        judged = open_queue_server().find_orphans(ask.conn)
     except WorkshedError as err:
         return [], None, str(err)
     actors, begins = to_name_array(actor), ask.text("key") or ""

@@ -1,15 +1,14 @@
-"""A cache shared by all viewers, so that a process asks RabbitMQ at most every 5 s."""
+"""A cache shared by all viewers, so that a process asks for depths at most every 5 s."""
 
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from workshed.console.operations.environment import open_management, require_rabbitmq
-from workshed.console.rabbitmq.broker_status import BrokerStatus, fetch_status
-from workshed.console.rabbitmq.management_api import ManagementApi
+from workshed.console.operations.environment import open_queue_server
+from workshed.console.rabbitmq.broker_status import BrokerStatus
+from workshed.database.postgres import Connection
 from workshed.errors import WorkshedError
-from workshed.settings import settings
 
 T = TypeVar("T")
 
@@ -64,22 +63,12 @@ class TtlCache(Generic[T]):
 status_cache: TtlCache[BrokerStatus] = TtlCache()
 
 
-def cached_status(names: Sequence[str]) -> BrokerStatus:
-    """Return RabbitMQ's counts of these queues, and its alarms; never raises."""
+def cached_status(conn: Connection, names: Sequence[str]) -> BrokerStatus:
+    """Return the counts of these queues, and RabbitMQ's alarms; has RabbitMQ's errors."""
     try:
-        broker, api = require_rabbitmq(), open_management(API_S)
+        server = open_queue_server(AMQP_S, API_S)
+        return status_cache.get(
+            (server.cache_key, *names), lambda: server.fetch_status(conn, names, alarms=True)
+        )
     except WorkshedError as err:
         return BrokerStatus(errors=[err])
-    urls, prefix = list(broker.urls), broker.prefix
-    key = (*urls, prefix, str(settings().management_url), *names)
-    return status_cache.get(
-        key, lambda: fetch_status(urls, api, names, AMQP_S, prefix=prefix, alarms=True)
-    )
-
-
-def management_link() -> ManagementApi | None:
-    """Return the management API for links to RabbitMQ's own UI; `None` without a valid URL."""
-    try:
-        return open_management()
-    except WorkshedError:
-        return None

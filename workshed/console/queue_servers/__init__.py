@@ -1,0 +1,1 @@
+"""The server that has the queues, as operators see it: RabbitMQ, or PostgreSQL alone."""
