@@ -6,6 +6,7 @@ from functools import partial
 
 from workshed.console.formatting import format_due, format_job_count
 from workshed.console.operations import timeline
+from workshed.console.operations.environment import has_rabbitmq
 from workshed.console.operations.operation import UNKNOWN, Operation, Preview
 from workshed.console.operations.scheduled import (
     GONE_ANSWER,
@@ -49,9 +50,8 @@ def _find_living(conn: Connection, ids: Sequence[str]) -> Mapping[str, str]:
 def _preview_one(conn: Connection, ids: Mapping[str, str]) -> Preview:
     [message_id] = ids
     known = timeline.load_job(conn, message_id)
-    notes = (
-        "It may be on RabbitMQ or running; it would be skipped when it starts, or asked to stop."
-    )
+    place = "on RabbitMQ" if has_rabbitmq() else "with a worker"
+    notes = f"It may be {place} or running; it would be skipped when it starts, or asked to stop."
     if known.state == "scheduled" and known.waiting is not None:
         due = format_due(known.waiting.due_at, database_now(conn))
         notes = f"It is waiting, due {due}; it would be deleted."

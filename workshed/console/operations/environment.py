@@ -28,6 +28,11 @@ from workshed.transport.postgresql import PostgreSQLBroker
 from workshed.transport.rabbitmq import RabbitMQBroker
 
 
+def has_rabbitmq() -> bool:
+    """Return whether jobs travel by RabbitMQ here; else every job is a row of PostgreSQL."""
+    return settings().broker_url.get_secret_value() != build.POSTGRESQL_URL
+
+
 def require_broker() -> RabbitMQBroker | PostgreSQLBroker:
     """Return the broker of this environment; raises `SettingsError` for `stub://`."""
     found = build.get_broker()

@@ -32,16 +32,18 @@ def judge_unreachable(troubles: Iterable[WorkshedError]) -> list[Finding]:
     return [failed(str(err), "") for err in troubles]
 
 
-def judge_relay(last_beat: timedelta | None) -> Finding | None:
-    """Judge the age of the last heartbeat of any relay; `None` if there never was one."""
+def judge_relay(last_beat: timedelta | None, *, publishes: bool = True) -> Finding | None:
+    """Judge the age of the last heartbeat of any relay; `None` if there never was one.
+
+    `publishes`: relays publish jobs on RabbitMQ. Without one, workers find due jobs themselves.
+    """
+    duties = "missed periodic runs are not created, and jobs that wait for a limit may wait on"
     if last_beat is None:
-        return failed(
-            "no relay is running: delayed jobs, retries and outbox jobs are not published",
-            START_RELAY,
-            RELAYS,
-        )
+        lack = "delayed jobs, retries and outbox jobs are not published" if publishes else duties
+        return failed(f"no relay is running: {lack}", START_RELAY, RELAYS)
     if last_beat > relays.DEAD_AFTER:
-        said = f"no relay heartbeat for {format_duration(last_beat)}: delayed jobs and retries wait"
+        lack = "delayed jobs and retries wait" if publishes else duties
+        said = f"no relay heartbeat for {format_duration(last_beat)}: {lack}"
         return failed(said, START_RELAY, RELAYS)
     return None
 

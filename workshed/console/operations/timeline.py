@@ -8,6 +8,7 @@ from typing import Any
 
 from workshed.console.formatting import format_seconds
 from workshed.console.operations import running_jobs
+from workshed.console.operations.environment import has_rabbitmq
 from workshed.console.operations.message_body import decode_body
 from workshed.console.operations.redaction import redact_rows
 from workshed.console.operations.running_jobs import RunningJob
@@ -23,9 +24,16 @@ from workshed.jobs.history.runs import Run
 from workshed.value_class import value_class
 
 ORIGINS = {"transaction": "in a transaction", "cron": "by its schedule"}
-UNKNOWN = "no job {!r} in PostgreSQL: it is on RabbitMQ, was never sent, or ended long ago"
 TOLERANCE = timedelta(seconds=1)
 NON_FINAL_EVENTS = ("sent", "due", "started", "duplicate")
+
+
+def describe_unknown(message_id: str) -> str:
+    """Say why nothing may be known of a job."""
+    if has_rabbitmq():
+        where = "it is on RabbitMQ, was never sent, or ended long ago"
+        return f"no job {message_id!r} in PostgreSQL: {where}"
+    return f"no job {message_id!r}: it was never sent, or ended long ago"
 
 
 @value_class

@@ -78,8 +78,7 @@ def test_the_overview_shows_the_same(operator, fill):
 
 def test_the_age_is_not_the_bound_that_an_earlier_rabbitmq_left(operator, fill, conn):
     conn.execute(
-        "UPDATE workshed.queues "
-        "SET oldest_possible_publish_at = workshed.now() - interval '3 days'"
+        "UPDATE workshed.queues SET oldest_possible_publish_at = workshed.now() - interval '3 days'"
     )
 
     assert by_name(operator)["emails"]["oldest"] < 7260

@@ -20,7 +20,7 @@ from workshed.console.cli.terminal.options import (
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.cli.terminal.suggestions import warn_unknown_filter
 from workshed.console.operations.cancel import CANCEL_ANY, CANCEL_STORED
-from workshed.console.operations.environment import open_database
+from workshed.console.operations.environment import has_rabbitmq, open_database
 from workshed.console.operations.operation import filter_details
 from workshed.database.postgres import Connection
 from workshed.jobs.control import cancel_rules
@@ -36,7 +36,7 @@ def cancel(  # noqa: PLR0913 -- an option each
     tag: TagName = None,
     older_than: OlderThan = None,
     sent: Annotated[
-        bool, typer.Option("--sent", help="Include jobs that may be on RabbitMQ.")
+        bool, typer.Option("--sent", help="Include jobs on RabbitMQ, and with workers.")
     ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -58,7 +58,7 @@ def cancel(  # noqa: PLR0913 -- an option each
             warn_unknown_filter(conn, actor=actor, queue=queue)
         operation = CANCEL_ANY if every or sent else CANCEL_STORED
         if every and sent:
-            also = ", and all matching jobs on RabbitMQ"
+            also = f", and all matching jobs {describe_sent()}"
             found = operation.find(conn, wanted)
             confirm_operation(conn, operation, found, yes=yes or dry_run, also=also)
             # First, so that the rule covers rows that a relay claims meanwhile.
@@ -85,17 +85,22 @@ def require_selection(ids: list[str], job_filter: JobFilter, *, every: bool, sen
         raise typer.BadParameter("--all --sent needs an --actor, a --queue or a --tag")
 
 
+def describe_sent() -> str:
+    """Say where jobs are that have no row which can be deleted."""
+    return "on RabbitMQ" if has_rabbitmq() else "with workers"
+
+
 def add_rule(conn: Connection, job_filter: JobFilter, *, dry_run: bool) -> str:
     """Create the rule; return a message about it."""
     if dry_run:
-        return "A rule would cancel matching jobs on RabbitMQ."
+        return f"A rule would cancel matching jobs {describe_sent()}."
     with conn.transaction():
         made = cancel_rules.create_rule(conn, job_filter)
-        said = f"Rule {made.id} cancels matching jobs on RabbitMQ."
+        said = f"Rule {made.id} cancels matching jobs {describe_sent()}."
         record_action(
             conn, "scheduled.rules.make", {"rule": made.id, **filter_details(job_filter)}, said=said
         )
     return (
-        f"Rule {made.id} cancels matching jobs on RabbitMQ. "
+        f"Rule {made.id} cancels matching jobs {describe_sent()}. "
         f"To delete it: `workshed scheduled rules delete {made.id}`."
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.operations import timeline
+from workshed.console.operations.environment import has_rabbitmq
 from workshed.console.operations.timeline import JobEvent
 from workshed.console.text import escape_control, to_json_type
 from workshed.database.postgres import Connection
@@ -24,7 +25,11 @@ def follow_job(conn: Connection, message_id: str, *, as_json: bool) -> None:
     seen: set[tuple[str, int]] = set()
     known = timeline.load_job(conn, message_id)
     if not known.is_known:
-        print_message("Not in PostgreSQL yet: the job waits on RabbitMQ, or was never sent.")
+        print_message(
+            "Not in PostgreSQL yet: the job waits on RabbitMQ, or was never sent."
+            if has_rabbitmq()
+            else "No such job yet: it was never sent, or its transaction is open."
+        )
     while True:
         for event in known.timeline:
             if (name := identify_event(event)) not in seen:

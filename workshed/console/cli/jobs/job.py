@@ -74,7 +74,7 @@ def show_job(
             return
         known, now = timeline.load_job(conn, message_id), database_now(conn)
     if not known.is_known:
-        raise NotFoundError(timeline.UNKNOWN.format(message_id))
+        raise NotFoundError(timeline.describe_unknown(message_id))
     if as_json:
         row = known.row
         body = {} if row is None else asdict(row) | body_as_json(row.body)

@@ -10,6 +10,7 @@ from workshed.console.operations import history, message_body, relations, resend
 from workshed.console.operations.attempts import list_attempts
 from workshed.console.operations.cancel import CANCEL_ONE
 from workshed.console.operations.dead_jobs import RETRY
+from workshed.console.operations.environment import has_rabbitmq
 from workshed.console.operations.operation import Operation
 from workshed.console.operations.scheduled import RUN
 from workshed.console.operations.timeline import KnownJob
@@ -29,10 +30,8 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.outcomes import FINAL
 from workshed.settings import settings
 
-UNKNOWN = (
-    timeline.UNKNOWN
-    + ". If it is on RabbitMQ, `workshed job ID cancel` makes workers skip it when "
-    "it starts."
+SKIPPED_HINT = (
+    ". If it is on RabbitMQ, `workshed job ID cancel` makes workers skip it when it starts."
 )
 ENDED_OUTCOMES = tuple(kind for kind in FINAL if kind != "dead")
 
@@ -44,7 +43,9 @@ def load_job_page(ask: PageRequest) -> Mapping[str, Any]:
         raise NotFoundError("Which job? Put its id into the address: /job?id=…")
     known = timeline.load_job(ask.conn, message_id)
     if not known.is_known:
-        raise NotFoundError(UNKNOWN.format(message_id))
+        raise NotFoundError(
+            timeline.describe_unknown(message_id) + (SKIPPED_HINT if has_rabbitmq() else "")
+        )
     children = relations.list_children(ask.conn, message_id, ROWS + 1)
     return {
         **_job_facts(known),

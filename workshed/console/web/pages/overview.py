@@ -5,7 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from workshed.console.operations import problems
-from workshed.console.operations.environment import list_queue_names, open_queue_server
+from workshed.console.operations.environment import (
+    has_rabbitmq,
+    list_queue_names,
+    open_queue_server,
+)
 from workshed.console.rabbitmq.broker_status import BrokerStatus
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import TtlCache
@@ -50,7 +54,7 @@ def load_overview(ask: PageRequest) -> Mapping[str, Any]:
         "problems": problems.order_findings(
             problems.judge_alarms(broker_status.alarm),
             problems.judge_unreachable(broker_status.errors),
-            problems.judge_relay(beat),
+            problems.judge_relay(beat, publishes=has_rabbitmq()),
             problems.judge_workers(at_work),
             problems.judge_unattended((one["name"] for one in waits if one["waits"]), at_work),
             problems.judge_clock(by_calendar, ask.now, OVERDUE),

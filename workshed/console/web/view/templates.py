@@ -20,6 +20,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from workshed.console import formatting
+from workshed.console.operations.environment import has_rabbitmq
 from workshed.console.text import escape_control, to_json_type
 from workshed.console.web.view import bars, source_links, tracebacks
 from workshed.console.web.view.static_files import static_path, static_version
@@ -192,7 +193,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_escape_value,
     )
-    found.globals.update(static_path=static_path(), static_version=static_version())
+    found.globals.update(
+        static_path=static_path(), static_version=static_version(), has_rabbitmq=has_rabbitmq
+    )
     found.filters.update(
         {
             "when": format_relative_time,
