@@ -155,8 +155,25 @@ DEAD_AGE = Gauge(
 )
 QUEUE_READY = Gauge(
     "queue_ready",
-    "Messages on RabbitMQ that no worker holds; NaN while RabbitMQ does not answer.",
+    "Messages on RabbitMQ that no worker holds, NaN while RabbitMQ does not answer; without "
+    "RabbitMQ, due jobs that no worker has claimed.",
     ("queue",),
+    mode="livemax",
+)
+SCHEDULE_ENDED_RATE = Gauge(
+    "schedule_ended_per_second",
+    "Without RabbitMQ: rows of the schedule deleted per second, one for each attempt that ended, "
+    "over the last minute. From about 500 on, move to RabbitMQ.",
+    mode="livemax",
+)
+SCHEDULE_DEAD_ROWS = Gauge(
+    "schedule_dead_rows",
+    "Without RabbitMQ: versions of rows of the schedule that vacuum has yet to remove.",
+    mode="livemax",
+)
+SCHEDULE_INDEX_BYTES = Gauge(
+    "schedule_index_bytes",
+    "Without RabbitMQ: size of the indexes of the schedule, in bytes.",
     mode="livemax",
 )
 QUEUE_CONSUMERS = Gauge(

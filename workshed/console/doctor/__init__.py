@@ -1,7 +1,8 @@
 """Check everything a worker needs, and report every problem at once.
 
 A check is a function that takes a `DoctorContext` and yields findings, each with its cause and a
-fix. It changes nothing. To add a check, add a line to `CHECKS`; an application adds its own with
+fix. It changes nothing. To add a check, add a line to `CHECKS`, or to `TABLE_CHECKS`
+for installations without RabbitMQ; an application adds its own with
 `workshed.App(checks=…)`.
 """
 
@@ -20,6 +21,7 @@ from workshed.console.doctor import (
     rabbitmq,
     sentry,
     signing,
+    table_queue,
     time_limits,
     versions,
     workers,
@@ -79,10 +81,41 @@ CHECKS = (
     Check("metrics", metrics_folder.check_metrics_folder, reads=("metrics",)),
 )
 
+ONLY_RABBITMQ = frozenset(
+    [
+        "RabbitMQ",
+        "RabbitMQ version",
+        "RabbitMQ TLS",
+        "signing",
+        "management",
+        "management TLS",
+        "alarms",
+        "queues",
+        "permissions",
+        "dead queues",
+    ]
+)
+"""Checks that mean nothing without RabbitMQ."""
+TABLE_CHECKS = (
+    Check("relay", table_queue.check_relay, needs=MIGRATIONS),
+    Check("workers", table_queue.check_workers, needs=MIGRATIONS, after=ACTORS),
+    Check("vacuum", table_queue.check_vacuum, needs=MIGRATIONS),
+    Check("transactions", table_queue.check_transactions, needs=MIGRATIONS),
+    Check("load", table_queue.check_load, needs=MIGRATIONS, reads=("history",)),
+)
+"""Checks of the schedule as the queue, instead of those in `CHECKS` with the same names."""
+
 
 def list_checks(here: DoctorContext) -> tuple[Check, ...]:
     """Return Workshed's checks and the application's; one that cannot be loaded fails."""
-    return (*CHECKS, *load_application_checks(here.app.checks, {check.name for check in CHECKS}))
+    checks = CHECKS if here.has_rabbitmq else choose_table_checks()
+    return (*checks, *load_application_checks(here.app.checks, {check.name for check in checks}))
+
+
+def choose_table_checks() -> tuple[Check, ...]:
+    """Return the checks of an installation without RabbitMQ."""
+    others = ONLY_RABBITMQ | {check.name for check in TABLE_CHECKS}
+    return (*(check for check in CHECKS if check.name not in others), *TABLE_CHECKS)
 
 
 def build_context(

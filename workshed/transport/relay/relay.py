@@ -54,7 +54,7 @@ from workshed.transport.relay.queue_age import QueueAgeEstimator
 from workshed.transport.relay.redelivery import ClassicQueueRedelivery
 from workshed.transport.relay.relay_status import RelayStatusReporter
 from workshed.transport.relay.run_counts import RunCountMover
-from workshed.transport.relay.table_depths import collect_table_depths
+from workshed.transport.relay.table_depths import TableGauges
 from workshed.transport.sidecars.supervisor import set_from_signal_handler
 from workshed.transport.stub import Stub
 from workshed.value_class import value_class
@@ -344,7 +344,7 @@ def run_relay(stop: threading.Event, *, serves: bool = False) -> None:
         duties: list[RelayTask] = [redelivery, *list_duties(), QueueAgeEstimator(publisher)]
         relay = Relay(publisher, stop, declared=found.declared_queues.values(), duties=duties)
     else:
-        duties = [*list_duties(), collect_table_depths]
+        duties = [*list_duties(), TableGauges()]
         relay = Keeper(stop, found.declared_queues.values(), duties)
     # Apart from our duties, because an application's tasks may take long, or never end.
     tasks = BackgroundTasks(
