@@ -30,6 +30,7 @@ from workshed.console.doctor.application import load_application_checks
 from workshed.console.doctor.context import DoctorContext
 from workshed.console.doctor.run import Check, run_checks
 from workshed.console.operations.finding import Finding, Level
+from workshed.transport.build import POSTGRESQL_URL
 
 __all__ = [
     "CHECKS",
@@ -108,7 +109,7 @@ TABLE_CHECKS = (
 
 def list_checks(here: DoctorContext) -> tuple[Check, ...]:
     """Return Workshed's checks and the application's; one that cannot be loaded fails."""
-    checks = CHECKS if here.has_rabbitmq else choose_table_checks()
+    checks = choose_table_checks() if POSTGRESQL_URL in here.urls else CHECKS
     return (*checks, *load_application_checks(here.app.checks, {check.name for check in checks}))
 
 

@@ -54,11 +54,6 @@ class DoctorContext:
         return [url.strip() for url in self.settings.broker_url.get_secret_value().split(";")]
 
     @property
-    def has_rabbitmq(self) -> bool:
-        """Whether jobs travel by RabbitMQ."""
-        return build.POSTGRESQL_URL not in self.urls
-
-    @property
     def user(self) -> str:
         """The user that logs in to RabbitMQ."""
         return amqp.url_user(self.urls[0])

@@ -243,7 +243,7 @@ def test_a_purge_that_fails_is_recorded_as_far_as_it_came(operator, send, conn, 
     send("emails", 3)
     purge = purging.purge_queue
 
-    def break_off(broker, conn, name, limit, counts):
+    def break_off(broker, conn, name, limit, counts, _step):
         purge(broker, conn, name, 1, counts)
         monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
         purge(broker, conn, name, limit - 1, counts)
@@ -272,7 +272,11 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
 
 def test_an_unknown_wait_is_not_shown_as_none(known, conn):
     state = page.queue_states.merge_queue_states(
-        conn, known, ["emails"], page.queue_states.QueueCounts({}, {}), cache.BrokerStatus()
+        conn,
+        known.declared_queues,
+        ["emails"],
+        page.queue_states.QueueCounts({}, {}),
+        cache.BrokerStatus(),
     )[0]
 
     for ages in ({"emails": (timedelta(hours=1), None)}, {}):

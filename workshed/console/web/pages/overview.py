@@ -95,6 +95,14 @@ def list_names(conn: Connection, known: Sequence[KnownQueue]) -> list[str]:
         return [one.name for one in known]
 
 
+def load_waiting_ages(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
+    """Return the two ages of each queue, as `workers.waiting_ages` does."""
+    try:
+        return open_queue_server().waiting_ages(conn)
+    except SettingsError:
+        return workers.waiting_ages(conn)
+
+
 def waiting_by_queue(
     conn: Connection,
     known: Sequence[KnownQueue],
@@ -102,7 +110,7 @@ def waiting_by_queue(
     broker_status: BrokerStatus,
 ) -> list[dict[str, Any]]:
     """Return each known queue with its waiting jobs, and the age of the oldest."""
-    ages = open_queue_server().waiting_ages(conn)
+    ages = load_waiting_ages(conn)
 
     def one(queue: KnownQueue) -> dict[str, Any]:
         depth, (passed, elsewhere) = broker_status.depths.get(queue.name), ages[queue.name]
