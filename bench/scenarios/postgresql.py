@@ -73,8 +73,8 @@ def measure_latencies(world: World, size: Size) -> list[Measurement]:
     elsewhere = world.folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
 
-    def measure(where: str) -> dict[str, float]:
-        env = {"TMPDIR": str(elsewhere)} if where == OTHER_HOST else {}
+    def measure(place: str) -> dict[str, float]:
+        env = {"TMPDIR": str(elsewhere)} if place == OTHER_HOST else {}
         with run_warm_worker(world, OURS, 2) as (tree, marks):
             world.send(OURS, "paced", size.paced_sends, **env)
             tree.wait_until(lambda: marks.count >= size.paced_sends, WITHIN_S)

@@ -408,7 +408,7 @@ def test_an_actor_with_a_hard_limit_is_refused(kind, sign, serve, eventually):
     site = serve(kind, serving=kind == "wsgi", code=code)
 
     eventually(lambda: "render: a hard_time_limit= ends the process" in site.text())
-    assert "workshed worker --queues default" in site.text()
+    assert "workshed worker -Q default" in site.text()
     eventually(lambda: sign in site.text())
     if kind == "asgi":
         assert site.process.wait(60) == 3

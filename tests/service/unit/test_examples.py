@@ -29,7 +29,6 @@ LIMIT = "$ python -m bench.instructions_limit            # check"
 BENCH = "$ make bench                     # all of it, two hours"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
 CURL = '$ curl -H "Authorization: Bearer wsc_…" https://jobs.example.org/dead.json'
-ALONE = "export WORKSHED_BROKER_URL=postgresql:"
 NOT_RUN = {
     ("README.md", "Install", "git clone … workshed"): (
         "it needs a host to clone from; `tests/library/e2e/test_wheel.py` installs the wheel, and"
@@ -61,10 +60,6 @@ NOT_RUN = {
     ),
     ("docs/performance.md", "Performance", BENCH): (
         "it takes two hours; `tests/service/e2e/test_bench.py` sees that each scenario runs"
-    ),
-    ("docs/without-rabbitmq.md", "PostgreSQL alone", ALONE): (
-        "it sets the environment of a shell; `tests/library/e2e/test_without_rabbitmq.py` runs"
-        " workers in it"
     ),
     ("docs/performance.md", "The limit", LIMIT): "CI runs it: `make instructions`",
 }

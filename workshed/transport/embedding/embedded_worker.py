@@ -184,8 +184,9 @@ def check_actors(broker: WorkshedBroker, queues: Collection[str] | None) -> None
         at = sorted({actor.queue_name, *retry_queues(actor)} & consumed)
         if at and "hard_time_limit" in actor.options:
             others = sorted(consumed - set(at)) or ["…"]
+            words = " ".join(f"-Q {queue}" for queue in at)
             raise WorkshedError(
                 f"{actor.actor_name}: a hard_time_limit= ends the process of its job, which serves "
-                f"your site here. Run `workshed worker --queues {' '.join(at)}` for it, and leave "
+                f"your site here. Run `workshed worker {words}` for it, and leave "
                 f"it out here: workshed.embed(…, queues={others!r}). Or remove the option"
             )
