@@ -3,7 +3,7 @@
 import pytest
 
 from workshed.console.doctor import CHECKS, build_context
-from workshed.console.operations.environment import open_management as api
+from workshed.console.queue_servers.rabbitmq_queues import open_management
 from workshed.jobs.control import queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.transport.amqp import topology
@@ -120,7 +120,7 @@ def test_the_doctor_names_programs_that_share_our_queue(
 
 
 def test_a_link_leads_to_our_queue_in_the_ui(broker, management):
-    assert api().queue_page_url("default").endswith("/shop.default")
+    assert open_management(broker).queue_page_url("default").endswith("/shop.default")
 
 
 def test_the_doctor_and_commands_count_messages_in_our_dead_queue(
