@@ -528,7 +528,7 @@ def mail_server(request, tmp_path, monkeypatch):
 @pytest.fixture
 def transport(request):
     """By what jobs travel; `@pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)`."""
-    return getattr(request, "param", "rabbitmq")
+    return getattr(request, "param", request.config.getoption("transport"))
 
 
 @pytest.fixture
@@ -588,6 +588,9 @@ def pytest_addoption(parser):
     """Add our options; `--full` runs campaigns at full scale instead of a tenth of it."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
     parser.addoption("--postgres", metavar="FOLDER", help="programs of another PostgreSQL")
+    parser.addoption(
+        "--transport", choices=TRANSPORTS, default=TRANSPORTS[0], help="by what jobs travel"
+    )
     parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
     parser.addoption("--fault-seed", type=int, help="the seed of an experiment, to repeat it")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.conftest import TRANSPORTS
 from tests.faults.experiment import Experiment, all_experiments
 from tests.faults.outcome import Outcome, measured
 from tests.faults.table import Results
@@ -28,7 +29,12 @@ def main() -> int:
     if unknown := set(words.only) - set(known):
         print(f"no experiment {min(unknown)!r}; there are: {', '.join(known)}")
         return 2
-    chosen = [e for name, e in known.items() if not words.only or name in words.only]
+    chosen = [
+        e
+        for name, e in known.items()
+        if (not words.only or name in words.only)
+        and not (e.needs_rabbitmq and words.transport == "postgresql")
+    ]
     if words.list:
         show_list(chosen, as_json=words.json)
         return 0
@@ -57,6 +63,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the experiments, run none")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="run this one")
     parser.add_argument("--scale", choices=["small", "full"], default="small")
+    parser.add_argument(
+        "--transport",
+        choices=TRANSPORTS,
+        default=TRANSPORTS[0],
+        help="run those that do not need RabbitMQ with PostgreSQL alone",
+    )
     parser.add_argument("--seed", type=int, help="that of an earlier run")
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="run N at a time: 4, and at full scale 1"
@@ -64,6 +76,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the results on this page")
     words = parser.parse_args()
+    if words.write and words.transport != TRANSPORTS[0]:
+        parser.error("the page has the results with RabbitMQ; use --json")
     if words.jobs is None:
         words.jobs = AT_A_TIME[words.scale]
     return words
@@ -84,7 +98,9 @@ def run(
     chosen: list[Experiment], words: argparse.Namespace, results: Results | None
 ) -> Iterator[Outcome]:
     """Run experiments in parallel; yield each outcome once it and all earlier ones are known."""
-    options = [f"--fault-seed={words.seed}"] if words.seed is not None else []
+    options = [f"--transport={words.transport}"]
+    if words.seed is not None:
+        options.append(f"--fault-seed={words.seed}")
 
     def one(e: Experiment) -> Outcome:
         outcome = measured(e, words.scale == "full", options)

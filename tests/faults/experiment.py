@@ -54,6 +54,8 @@ class Experiment:
     fails_by: Verdict
     node: str
     """The pytest node id of the test."""
+    needs_rabbitmq: bool = True
+    """Otherwise it also runs with PostgreSQL alone, by `--transport postgresql`."""
 
 
 @dataclass(slots=True)
@@ -109,13 +111,16 @@ def experiment(
     remedy: Remedy,
     fails_by: Verdict,
     in_suite: bool = False,
+    needs_rabbitmq: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a test to the campaign; if `in_suite`, `make test` runs it too."""
 
     def enter(test: Callable[..., None]) -> Callable[..., None]:
         file = Path(test.__code__.co_filename).relative_to(ROOT)
         node = f"{file}::{test.__name__}"
-        EXPERIMENTS[name] = Experiment(number, name, fault, load, remedy, fails_by, node)
+        EXPERIMENTS[name] = Experiment(
+            number, name, fault, load, remedy, fails_by, node, needs_rabbitmq
+        )
         return test if in_suite else pytest.mark.campaign(test)
 
     return enter

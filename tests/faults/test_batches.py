@@ -53,6 +53,7 @@ def program(broker, tmp_path, connect):
     "batches",
     number=12,
     fails_by="lost",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="`kill -9` of one of two worker masters every second, once the other is up",
     load="1 500 batches of 8 jobs; in every third batch a job dies at first, in every fourth a "

@@ -94,6 +94,7 @@ def mail_to_one(address):
     "campaign",
     number=18,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="`kill -9` of one of two worker masters every 3 s, once the other is up; each job is "
     "sent twice; the mail server is 20 ms away",

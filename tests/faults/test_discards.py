@@ -96,6 +96,7 @@ class Senders:
     "discard-race",
     number=23,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="the commit follows up to 0.5 s after the send, and jobs read from a replica that is "
     "another 1.5 s behind; one in five is rolled back; one record in twenty is deleted at once",
     load="10 000 jobs that are discarded if their record is missing, half of them sent directly",

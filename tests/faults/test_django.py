@@ -32,6 +32,7 @@ IN_VAIN = "SELECT count(*) FROM workshed.attempts WHERE error_class IS NOT NULL"
     "django-cut",
     number=11,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="the connections that Django has opened are terminated 40 times",
     load="4 000 jobs that write with Django's ORM, on four threads",
     remedy=Remedy(

@@ -57,6 +57,7 @@ def gated(broker, connect, start_worker, tmp_path):
     "foreign-hooks",
     number=26,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="three in ten calls of an application's hooks around each send, job and ack raise, in "
     "senders and in workers; the hooks write an option of their own into each message",
     load="5 000 jobs, sent directly and in transactions",
@@ -90,6 +91,7 @@ def test_hooks_that_fail_cost_no_job(
     "foreign-skip",
     number=26,
     fails_by="stuck",
+    needs_rabbitmq=False,
     fault="an application's middleware skips one job in three",
     load="3 000 jobs with unique keys, slots of a limit, or a row of a classic queue; 500 batches "
     "and 500 groups of six jobs each",

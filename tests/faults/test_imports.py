@@ -70,6 +70,7 @@ def people_csv(count):
     "import",
     number=16,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="each job that imports rows is delivered three times; `kill -9` of one of two worker "
     "masters every second, once the other is up",

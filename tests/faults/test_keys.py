@@ -70,6 +70,7 @@ def senders(environment, tmp_path):
     "unique-senders",
     number=15,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="50 senders in 5 processes, one of which gets `kill -9` every second; one send in five "
     "is rolled back",

@@ -35,6 +35,12 @@ def long_jobs(monkeypatch):
 
 
 @pytest.fixture
+def carrier(servers, transport):
+    """The server that has the jobs which are due."""
+    return servers.rabbitmq if transport == "rabbitmq" else servers.postgres
+
+
+@pytest.fixture
 def kill_a_worker(start_one, eventually):
     """Kills one of three masters, so that one is up at each kill even if booting is slow."""
     return Killer([start_one() for _ in range(3)], start_one, eventually)
@@ -45,16 +51,19 @@ def kill_a_worker(start_one, eventually):
     "kill-everything",
     number=1,
     fails_by="lost",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="`kill -9` of one of three worker masters every 2 s; RabbitMQ is restarted, then "
     "killed with `kill -9`",
     load="10 000 jobs, sent directly and in transactions; one in five calls an external server",
     remedy=ACK_LAST,
 )
-def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet, servers, scale):
-    def kill_rabbitmq():
-        servers.rabbitmq.kill()
-        servers.rabbitmq.start()
+def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet, carrier, scale):
+    """Without RabbitMQ, it is PostgreSQL that is restarted and killed."""
+
+    def kill_carrier():
+        carrier.kill()
+        carrier.start()
 
     def send(number):
         (ledger.commit if number % 10 == 9 else ledger.send)(number)
@@ -70,9 +79,9 @@ def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet,
     wanted, numbers = scale(10_000, by=20), itertools.count()
     with ThreadPoolExecutor(SENDERS) as pool, Every(2, kill_a_worker) as kills:
         a_part()
-        servers.rabbitmq.restart()
+        carrier.restart()
         a_part()
-        kill_rabbitmq()
+        kill_carrier()
         a_part()
         quiet(ledger.has_all_effects, ledger.moved, within_s=240)
     harmless()
@@ -107,6 +116,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     "stop-postgresql",
     number=11,
     fails_by="lost",
+    needs_rabbitmq=False,
     in_suite=True,
     fault=f"PostgreSQL is stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
     load="5 000 jobs, sent directly",

@@ -48,6 +48,7 @@ def rows(connect):
     "limited-workers",
     number=12,
     fails_by="stuck",
+    needs_rabbitmq=False,
     in_suite=True,
     fault=f"`kill -9` of all workers while they hold all slots of a limit, {HELD} times, and once "
     "while slots change hands",

@@ -140,6 +140,7 @@ def passes(**span):
     "mail-outage",
     number=18,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="a mail server refuses connections for three days, which the clock passes in steps of "
     "six hours",
     load="2 000 emails to one person each, and a campaign of 2 000",
@@ -188,6 +189,7 @@ def test_an_outage_of_days_costs_no_mail(
     "mail-quota",
     number=18,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="a mail server accepts a tenth of the emails per day, and answers MAIL FROM with 452 "
     "for the rest",
     load="1 200 emails to one person each, and a campaign of 300",

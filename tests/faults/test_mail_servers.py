@@ -117,6 +117,7 @@ def release_all(conn):
     "mail-server",
     number=18,
     fails_by="uncounted",
+    needs_rabbitmq=False,
     fault="a mail server closes the connection before or after it accepts an email, is slow, "
     "answers 4xx or 5xx, or loses the connection midway; `kill -9` of one of two worker masters "
     "every 3 s, once the other is up",

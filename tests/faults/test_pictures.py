@@ -160,6 +160,7 @@ def is_shown(sha256):
     "pictures",
     number=17,
     fails_by="ghost",
+    needs_rabbitmq=False,
     fault="of eight images two are cut off, two have flipped bits, and one is a decompression "
     "bomb; `kill -9` of one of two worker masters every 3 s, once the other is up",
     load="1 000 images, which are viewed all the time",

@@ -82,6 +82,7 @@ def alive(two_workers, start_one):
     "poison",
     number=6,
     fails_by="stuck",
+    needs_rabbitmq=False,
     fault="50 jobs that end their worker with `os._exit` or SIGSEGV, block it, use up its "
     "memory, raise SystemExit or KeyboardInterrupt, or recurse without end",
     load="5 000 other jobs",

@@ -156,6 +156,7 @@ def hurt(database_url, open_folder):
     "postgresql-hurts",
     number=11,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="connections are terminated and used up, transactions deadlock, fail to serialize or "
     "are ended when idle, a pool has 2 connections for 8 threads, a disk is full",
     load="5 000 jobs, sent directly",

@@ -204,6 +204,7 @@ def test_jobs_of_a_deaf_worker_have_no_second_effect(
     "rolling-deploy",
     number=7,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="SIGTERM to one worker master after the other, every 10 s for 5 min, with 5 s of "
     "shutdown grace",
     load="5 000 jobs of 0.1 to 20 s, without retries",

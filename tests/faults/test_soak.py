@@ -75,6 +75,7 @@ def keep_nothing():
     "soak",
     number=22,
     fails_by="stuck",
+    needs_rabbitmq=False,
     fault="`kill -9` of one of two worker masters every minute, once the other is up",
     load="50 jobs/s of four kinds for 10 minutes, sent directly, in transactions and with a "
     "delay; rows and connections that are left at the end count as stuck",

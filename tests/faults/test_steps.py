@@ -44,6 +44,7 @@ def start_one(start_worker, broker, tmp_path):
     "steps",
     number=12,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="`kill -9` of one of two worker masters every second, once the other is up",
     load="200 jobs of 40 blocks each",

@@ -130,6 +130,7 @@ def restart_sync():
     "sync",
     number=19,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     in_suite=True,
     fault="one request in ten fails, in one of 15 ways at random; each record is requested twice "
     "more; `kill -9` of one of two worker masters every second, once the other is up",

@@ -30,6 +30,7 @@ def rows(connect):
     "time-limits",
     number=8,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     fault=f"time limits that expire between {AROUND_MS} ms before and {AROUND_MS} ms after the "
     "end of a job, with middleware hooks of 20 ms",
     load="10 000 jobs",

@@ -110,6 +110,7 @@ def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     "two-clocks",
     number=14,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     fault="`kill -9` of one of two clocks around a scheduled time, while no relay runs; then the "
     "clocks, or all processes, are away for 1 min, 1 h or 3 d",
     load="an hourly job, with a kill and three outages, eight times",

@@ -127,6 +127,7 @@ def found(connect, rabbitmq):
     "version-skew",
     number=24,
     fails_by="lost",
+    needs_rabbitmq=False,
     fault="workers are replaced by those of a new release, by the old one again, and by the new "
     "one, one of two each time with `kill -9`; `dead retry` at the end",
     load="jobs that senders of both releases send continuously, 10 000 at least, directly and in "

@@ -53,6 +53,7 @@ def send(ledger):
     "sqlalchemy-cut",
     number=11,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     fault="all connections of workers and relays to PostgreSQL are cut every 0.5 s while jobs run",
     load="5 000 jobs with `once=True` that write with a SQLAlchemy session, sent directly and in "
     "transactions",
@@ -86,6 +87,7 @@ def test_a_session_writes_once_while_its_connections_are_cut(
     "once-killed",
     number=12,
     fails_by="duplicated",
+    needs_rabbitmq=False,
     fault="`kill -9` of one of two worker masters every 3 s, once the other is up",
     load="4 000 jobs or more with `once=True` that write with psycopg, with a SQLAlchemy "
     "session, with an async one, or with Django's ORM, sent directly and in transactions",
