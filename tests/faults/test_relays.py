@@ -96,7 +96,7 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
     load="50 000 rows, one in 101 of them in the long transaction",
     remedy=Remedy(
         "workshed/transport/relay/relay.py",
-        "if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):",
+        "if orphaned := claims.claim_orphaned(conn, self.id, WINDOW, spare_workers=spare):",
         "if orphaned := []:",
     ),
 )

@@ -84,10 +84,14 @@ def make_due_now(conn: Connection) -> int:
     return conn.execute(query).rowcount
 
 
-def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow]:
+def claim_orphaned(
+    conn: Connection, relay: UUID, limit: int, *, spare_workers: bool = False
+) -> list[ClaimedRow]:
     """Claim rows of dead processes, marked as possible duplicates: they may have been published.
 
     A process is a relay, or a worker that takes its jobs from this table and may be running them.
+    `spare_workers`: all known workers count as alive, because PostgreSQL may have been away, which
+    silences those that are.
     """
     query = """
         WITH taken AS (
@@ -105,14 +109,20 @@ def claim_orphaned(conn: Connection, relay: UUID, limit: int) -> list[ClaimedRow
                       AND NOT EXISTS (
                           SELECT FROM workshed.workers
                            WHERE workers.id = schedule.claimed_by
-                             AND workers.beat_at >= workshed.now() - %(dead_after)s)
+                             AND (%(spare_workers)s
+                                  OR workers.beat_at >= workshed.now() - %(dead_after)s))
                     LIMIT %(limit)s
                       FOR UPDATE SKIP LOCKED))
             RETURNING message_id, generation, queue, body, due_at, possible_duplicate
         )
         SELECT * FROM taken ORDER BY due_at
     """
-    values = {"relay": relay, "limit": limit, "dead_after": DEAD_AFTER}
+    values = {
+        "relay": relay,
+        "limit": limit,
+        "dead_after": DEAD_AFTER,
+        "spare_workers": spare_workers,
+    }
     with conn.cursor(row_factory=class_row(ClaimedRow)) as cur:
         return cur.execute(query, values).fetchall()
 

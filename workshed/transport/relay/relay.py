@@ -26,6 +26,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.maintenance import retention
 from workshed.jobs.outbox import claims, relays
 from workshed.jobs.outbox.claims import ClaimedRow
+from workshed.jobs.outbox.relays import DEAD_AFTER
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER
 from workshed.metrics.metric import Counter
@@ -110,6 +111,7 @@ class Relay:
         self._in_flight: deque[ClaimedBatch] = deque()
         self._claim_since: datetime | None = None
         self._last_claim_at = math.inf
+        self._connected_at = -math.inf
         self._last_sweep_at: datetime | None = None
         self._latest_clock: datetime | None = None
         self._next_sweep_at = 0.0
@@ -156,6 +158,7 @@ class Relay:
             conn, {queue.name: queue.kind for queue in self._declared_queues.values()}
         )
         beat = RelayHeartbeat(self.id)
+        self._connected_at = time.monotonic()
         meters.POSTGRESQL_UP.set(1)
         beat(conn)  # before any claim, which another relay would otherwise take as orphaned
         with BackgroundTasks("heartbeat", [beat]), BackgroundTasks("duties", self._tasks):
@@ -206,7 +209,9 @@ class Relay:
 
     def _sweep(self, conn: Connection) -> list[ClaimedRow]:
         started = time.monotonic()
-        if orphaned := claims.claim_orphaned(conn, self.id, WINDOW):
+        # Workers without RabbitMQ run what they have claimed: a copy of it would run at once.
+        spare = started - self._connected_at < DEAD_AFTER.total_seconds()
+        if orphaned := claims.claim_orphaned(conn, self.id, WINDOW, spare_workers=spare):
             return orphaned
         self._known_queues = {queue.name for queue in queues.list_queues(conn)}
         now = database_now(conn)

@@ -575,3 +575,36 @@ def test_while_postgresql_is_away_it_connects_to_rabbitmq(no_database, relaying,
     """It reports only the server that is away."""
     with relaying() as relay:
         eventually(lambda: relay.status().problems == ["PostgreSQL does not answer"])
+
+
+@pytest.fixture
+def silent_worker(store, conn):
+    """A worker without RabbitMQ that runs a job, and could send no heartbeat for 20 s."""
+    store(1)
+    worker = WorkerIdentity(uuid4(), "host", 1, 8, "")
+    workers.record_heartbeat(conn, worker, 1, [])
+    claims.claim_due(conn, worker.id, 10)
+    conn.execute("UPDATE workshed.schedule SET claimed_at = claimed_at - interval '20 s'")
+    conn.execute("UPDATE workshed.workers SET beat_at = beat_at - interval '20 s'")
+    conn.commit()
+    return worker
+
+
+def test_after_an_outage_of_postgresql_a_relay_waits_for_the_heartbeats_of_workers(
+    silent_worker, store, relaying, rows, eventually
+):
+    """Otherwise it would at once publish copies of the jobs that they run."""
+    with relaying():
+        store(1)
+        eventually(lambda: len(rows("SELECT 1 FROM workshed.schedule")) == 1)
+
+    assert rows("SELECT claimed_by FROM workshed.schedule") == [(silent_worker.id,)]
+
+
+def test_a_relay_takes_the_rows_of_a_worker_that_stays_silent(
+    silent_worker, relaying, rows, eventually, monkeypatch
+):
+    monkeypatch.setattr(relay_module, "DEAD_AFTER", timedelta(seconds=1))
+
+    with relaying():
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule") == [])

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.fleet.drain import drain
 from workshed.console.cli.terminal.options import Json, QueuePackages
 from workshed.console.cli.terminal.output import print_json, print_message
 from workshed.console.operations.environment import (
@@ -29,9 +30,10 @@ from workshed.transport.errors import BrokerUnreachableError, TopologyError
 
 broker = typer.Typer(
     add_completion=False,
-    help="Create or check RabbitMQ's exchange and queues.",
+    help="Create or check RabbitMQ's exchange and queues, or move their jobs to PostgreSQL.",
     no_args_is_help=True,
 )
+broker.command()(drain)
 
 INSTEAD = "queues are rows of PostgreSQL; `workshed migrate` creates the tables"
 SET_MANAGEMENT_URL = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
