@@ -47,7 +47,7 @@ WRITERS = (
     "write_by_django",
 )
 """The actors of `writing.py`."""
-UNDER_A_KEY = ("once", "retried", "mailed", "charged", *WRITERS)
+UNDER_A_KEY = ("once", "retried", "mailed", "charged", "keyed", *WRITERS)
 
 
 def pytest_itemcollected(item):

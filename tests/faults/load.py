@@ -48,6 +48,13 @@ def retried(number):
         raise OSError("fails on purpose")
 
 
+@dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
+def keyed(number):
+    """Idempotent: one row. Sent with a unique key, so that RabbitMQ's senders hold a lease."""
+    time.sleep(TAKES_S)
+    write("keyed", number)
+
+
 @dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
 def mailed(number):
     """On a classic queue, which confirms before the message is on disk."""
