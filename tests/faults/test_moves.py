@@ -15,10 +15,9 @@ import pytest
 from tests.faults.conftest import KINDS, is_up
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
-from workshed import Queue
 from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.jobs.outbox.relays import DEAD_AFTER
-from workshed.settings import settings
+from workshed.settings import Settings
 from workshed.transport import build
 
 QUEUES = ("parts", "letters")
@@ -104,14 +103,9 @@ def fleet(start_one, vhost, eventually, monkeypatch):
 
 
 @pytest.fixture
-def brokers(broker):
-    """A broker for each transport, with which this process sends."""
-    config = settings().model_copy(
-        update={"broker_url": type(settings().broker_url)(build.POSTGRESQL_URL)}
-    )
-    alone = build.build_broker(config)
-    alone.add_queue(Queue("parts"))
-    alone.add_queue(Queue("letters", kind="classic", levels=4))
+def brokers(broker, ledger):
+    """A broker for each transport, with which this process sends; `ledger` declares the queues."""
+    alone = build.build_broker(Settings(broker_url=build.POSTGRESQL_URL), broker.declared_queues)
     yield {"rabbitmq": broker, "postgresql": alone}
     alone.close()
 

@@ -27,6 +27,7 @@ FINAL = {
 """Commands with irreversible effects: they show a count, ask, and have a dry run."""
 CHANGING = {
     "adopt",  # moves jobs from another server, and runs until it is stopped
+    "broker drain",  # jobs run all the same
     "campaigns add",
     "campaigns pause",
     "campaigns send-test",

@@ -39,6 +39,7 @@ ONLY_BUTTONS = {
 }
 ONLY_COMMANDS = {
     "adopt": "moves the jobs of another server until it is stopped",
+    "broker drain": "moves all jobs of a server that is given up, for longer than a page may take",
     "dead requeue": "moves messages one by one, for longer than a page may take",
     "dev": "runs servers; --reset deletes them",
     "enqueue": "imports the actors, which the console does not",

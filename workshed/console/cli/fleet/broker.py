@@ -33,7 +33,6 @@ broker = typer.Typer(
     help="Create or check RabbitMQ's exchange and queues, or move their jobs to PostgreSQL.",
     no_args_is_help=True,
 )
-broker.command()(drain)
 
 INSTEAD = "queues are rows of PostgreSQL; `workshed migrate` creates the tables"
 SET_MANAGEMENT_URL = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
@@ -131,6 +130,9 @@ def definitions(
     alone = known.keys() - {name for names in named.values() for name in names}
     if named and alone:
         print_message(f"No pool may read {', '.join(sorted(alone))}.")
+
+
+broker.command()(drain)
 
 
 def choose_version(release: str | None, url: str) -> tuple[int, int]:
