@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import dramatiq
 from pika.exceptions import ChannelClosedByBroker
 
 from workshed.console.rabbitmq.amqp import keep_open
@@ -15,7 +16,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import returns
 from workshed.jobs.outbox.schedule import OutboxRow
-from workshed.transport.consuming.quarantine import fallback_message_id
+from workshed.transport.consuming.quarantine import store_unreadable
 from workshed.transport.errors import EnvelopeError, PublishRefusedError
 from workshed.transport.messages.signing import Headers, verify_and_decode
 from workshed.transport.publishing.queue_depth import QueueDepth
@@ -75,7 +76,7 @@ def drain_queue(
     with keep_open(broker.urls, "drain", BLOCKED_TIMEOUT) as connection:
         channel: Any = connection.channel()
         try:
-            for source, store in ((name, store_jobs), (f"{name}.dead", bury_jobs)):
+            for source, store in ((name, store_jobs), (f"{name}.dead", dead_letter_jobs)):
                 depth = fetch_depth(connection, broker.prefix + source)
                 for taken in _take_batches(channel, broker.prefix + source, depth):
                     with conn.transaction():
@@ -120,40 +121,29 @@ def store_jobs(
     broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
 ) -> int:
     """Store messages as rows, the unreadable ones as dead jobs; return how many are rows."""
-    rows: dict[tuple[str, int], OutboxRow] = {}
-    count = 0
-    for each in messages:
-        try:
-            message = verify_and_decode(broker.signing, queue, each.headers, each.body)
-        except EnvelopeError as err:
-            bury_unreadable(conn, queue, each.body, err)
-            continue
-        count += 1
-        run = message.message_id, int(message.options.get("generation", 0))
-        rows[run] = OutboxRow(
-            *run,
+    found = list(_decode(broker, conn, queue, messages))
+    rows = {
+        (message.message_id, generation): OutboxRow(
+            message.message_id,
+            generation,
             queue,
             message.actor_name,
-            each.body.decode(),
+            body.decode(),
             "broker_down",
             possible_duplicate=True,
         )
+        for message, generation, body in found
+    }
     returns.return_jobs(conn, list(rows.values()))
-    return count
+    return len(found)
 
 
-def bury_jobs(
+def dead_letter_jobs(
     broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
 ) -> int:
     """Store messages of a dead queue as dead jobs; return 0, as none is a row."""
-    for each in messages:
-        try:
-            message = verify_and_decode(broker.signing, queue, each.headers, each.body)
-        except EnvelopeError as err:
-            bury_unreadable(conn, queue, each.body, err)
-            continue
+    for message, generation, body in _decode(broker, conn, queue, messages):
         message_id = message.message_id
-        generation = int(message.options.get("generation", 0))
         if completed_generations.is_completed(conn, message_id, generation):
             continue  # a copy has its outcome
         dead_jobs.add_dead_job(
@@ -163,23 +153,21 @@ def bury_jobs(
             attempt=int(message.options.get("attempt", 1)),
             queue=queue,
             actor=message.actor_name,
-            body=each.body,
+            body=body,
             reason=DEAD_REASON,
         )
         batches.end_batch_job(conn, message_id, "dead")
     return 0
 
 
-def bury_unreadable(conn: Connection, queue: str, body: bytes, error: EnvelopeError) -> None:
-    """Store a message that is not a job of this queue as it came."""
-    dead_jobs.add_dead_job(
-        conn,
-        message_id=fallback_message_id(body),
-        generation=0,
-        attempt=0,
-        queue=queue,
-        actor=None,
-        body=body,
-        reason=str(error),
-        error=error,
-    )
+def _decode(
+    broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
+) -> Iterator[tuple[dramatiq.Message[Any], int, bytes]]:
+    """Return each message, its generation and body; store the unreadable ones as dead jobs."""
+    for each in messages:
+        try:
+            message = verify_and_decode(broker.signing, queue, each.headers, each.body)
+        except EnvelopeError as err:
+            store_unreadable(conn, queue, each.body, err)
+            continue
+        yield message, int(message.options.get("generation", 0)), each.body

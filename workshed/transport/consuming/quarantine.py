@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workshed import db
+from workshed.database.postgres import Connection
 from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
 from workshed.middleware import DuplicateDelivery
@@ -70,20 +71,27 @@ def dead_letter_unreadable(
 ) -> bool:
     """Store an unreadable message in the dead table."""
     with db.transaction() as conn:
-        dead_jobs.add_dead_job(
-            conn,
-            message_id=message_id or fallback_message_id(body),
-            generation=0,
-            attempt=0,
-            queue=queue.name,
-            actor=None,
-            body=body,
-            reason=str(error),
-            error=error,
-        )
+        store_unreadable(conn, queue.name, body, error, message_id)
     meters.UNREADABLE.add(queue.name)
     logger.error("unreadable message on %s: %s", queue.name, error)
     return True
+
+
+def store_unreadable(
+    conn: Connection, queue: str, body: bytes, error: EnvelopeError, message_id: str | None = None
+) -> None:
+    """Store an unreadable message as it came, in the dead table."""
+    dead_jobs.add_dead_job(
+        conn,
+        message_id=message_id or fallback_message_id(body),
+        generation=0,
+        attempt=0,
+        queue=queue,
+        actor=None,
+        body=body,
+        reason=str(error),
+        error=error,
+    )
 
 
 def fallback_message_id(body: bytes) -> str:
