@@ -173,7 +173,7 @@ def test_jobs_move_to_rabbitmq(fleet, send, ledger, harmless, connect, eventuall
     assert conn.execute("SELECT count(*) FROM workshed.dead").fetchone() == (0,)
 
 
-class Drain:
+class DrainCommand:
     """`workshed broker drain`, which is killed and started again until it is done."""
 
     def __init__(self, start, line, stores, folder, eventually):
@@ -206,7 +206,7 @@ class Drain:
 
 
 @pytest.fixture
-def drain(warm, environment, vhost, proxy, connect, tmp_path, eventually):
+def command(warm, environment, vhost, proxy, connect, tmp_path, eventually):
     conn, line = connect(autocommit=True), proxy(vhost)
     conn.execute(SLOW_STORE)
     env = {**os.environ, **environment, "WORKSHED_BROKER_URL": line.url(vhost)}
@@ -214,7 +214,9 @@ def drain(warm, environment, vhost, proxy, connect, tmp_path, eventually):
     def start(log):
         return warm.start("workshed", "broker", "drain", env=env, log=log)
 
-    return Drain(start, line, lambda: conn.execute(STORES).fetchone()[0], tmp_path, eventually)
+    return DrainCommand(
+        start, line, lambda: conn.execute(STORES).fetchone()[0], tmp_path, eventually
+    )
 
 
 @pytest.mark.timeout(1800)
@@ -232,7 +234,7 @@ def drain(warm, environment, vhost, proxy, connect, tmp_path, eventually):
         ACK + STORE,
     ),
 )
-def test_jobs_move_back_to_postgresql(fleet, send, drain, vhost, harmless, eventually, scale):
+def test_jobs_move_back_to_postgresql(fleet, send, command, vhost, harmless, eventually, scale):
     """The command acknowledges a job once it is stored."""
     part = scale(20_000, by=20) // 5
     for _ in range(2):
@@ -245,9 +247,9 @@ def test_jobs_move_back_to_postgresql(fleet, send, drain, vhost, harmless, event
         fleet.replace("postgresql")
         # The last worker that consumes: what it does not run stays on RabbitMQ.
         fleet.replace("postgresql", lambda: send(2 * part, "rabbitmq", "postgresql"))
-        drain.run()
+        command.run()
         eventually(lambda: fleet.kills > 2 or kills.error, within_s=120)
     ready = lambda: sum(one.ready for one in fetch_depths([vhost], QUEUES).values())  # noqa: E731
-    eventually(lambda: drain.finish() == 0 and not ready(), within_s=240)
-    harmless(kills=fleet.kills, drain_kills=drain.kills)
-    assert drain.kills > 0
+    eventually(lambda: command.finish() == 0 and not ready(), within_s=240)
+    harmless(kills=fleet.kills, drain_kills=command.kills)
+    assert command.kills > 0
