@@ -72,31 +72,38 @@ class WakeSender:
 
     def __init__(self) -> None:
         """Open the socket with the first datagram."""
-        self._socket: socket.socket | None = None
-        self._pid = 0
+        self._sockets: dict[int, socket.socket] = {}
+        """By process: a fork opens one of its own."""
         self._paths: list[str] = []
         self._listed_at = 0.0
 
     def send(self) -> None:
         """Wake the workers; never waits and never fails."""
         with contextlib.suppress(OSError):
-            if self._socket is None or self._pid != os.getpid():
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(0.0)
-                self._pid = os.getpid()
+            sender = self._open_socket()
             now = time.monotonic()
             if now - self._listed_at > LISTED_S:
                 folder = find_folder()
                 self._paths = [] if folder is None else [str(one) for one in folder.iterdir()]
                 self._listed_at = now
             for path in self._paths:
-                self._send_to(self._socket, path)
+                self._send_to(sender, path)
 
     def close(self) -> None:
         """Close the socket; another datagram opens it again."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def _open_socket(self) -> socket.socket:
+        """Return the socket of this process; threads may open it at the same time."""
+        pid = os.getpid()
+        if (found := self._sockets.get(pid)) is None:
+            opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            opened.settimeout(0.0)
+            found = self._sockets.setdefault(pid, opened)
+            if found is not opened:
+                opened.close()
+        return found
 
     def _send_to(self, sender: socket.socket, path: str) -> None:
         try:

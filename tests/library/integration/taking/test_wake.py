@@ -1,5 +1,6 @@
 """A sender wakes the workers of its host, and never waits for one."""
 
+import socket
 import tempfile
 import threading
 import time
@@ -82,6 +83,21 @@ def test_a_sender_does_not_wait_for_a_worker_that_reads_nothing(listening, sende
         sender.send()
 
     listener._thread._stopping.set()
+
+
+def test_threads_that_send_at_once_leave_one_socket(folder, sender, in_threads, monkeypatch):
+    opened, together = [], threading.Barrier(4)
+
+    class Opened(socket.socket):
+        def __init__(self, *args):
+            super().__init__(*args)
+            opened.append(self)
+            together.wait(60)
+
+    monkeypatch.setattr(socket, "socket", Opened)
+    in_threads(lambda _: sender.send(), range(4), threads=4)
+
+    assert len([one for one in opened if one.fileno() >= 0]) == 1
 
 
 def test_a_job_starts_without_a_poll(actor, working, monkeypatch, eventually):
