@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import dramatiq
 from pika.exceptions import ChannelClosedByBroker
 
 from workshed.console.rabbitmq.amqp import keep_open
@@ -16,6 +15,10 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import completed_generations
 from workshed.jobs.outbox import returns
 from workshed.jobs.outbox.schedule import OutboxRow
+from workshed.middleware import Job
+from workshed.middleware.delivery.deduplication import find_age_problem
+from workshed.settings import settings
+from workshed.transport.consuming.delivery import read_publish_time
 from workshed.transport.consuming.quarantine import store_unreadable
 from workshed.transport.errors import EnvelopeError, PublishRefusedError
 from workshed.transport.messages.signing import Headers, verify_and_decode
@@ -36,6 +39,16 @@ class DrainedMessage:
 
     headers: Headers
     body: bytes
+    redelivered: bool
+
+    def find_problem(self) -> str | None:
+        """Return why it must not run as a row, which any worker takes for one that has not run."""
+        headers = self.headers or {}
+        published_s = read_publish_time(headers)
+        may_be_copy = self.redelivered or headers.get("possible_duplicate") or headers.get("outbox")
+        if not may_be_copy or published_s is None:
+            return None
+        return find_age_problem(published_s, settings().deduplication_retention)
 
 
 @dataclass(slots=True)
@@ -113,61 +126,69 @@ def _take(channel: Any, name: str, limit: int) -> list[tuple[int, DrainedMessage
         method, properties, body = channel.basic_get(name)
         if method is None:
             break
-        taken.append((method.delivery_tag, DrainedMessage(properties.headers, body)))
+        taken.append(
+            (method.delivery_tag, DrainedMessage(properties.headers, body, method.redelivered))
+        )
     return taken
 
 
 def store_jobs(
     broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
 ) -> int:
-    """Store messages as rows, the unreadable ones as dead jobs; return how many are rows."""
-    found = list(_decode(broker, conn, queue, messages))
-    rows = {
-        (message.message_id, generation): OutboxRow(
-            message.message_id,
-            generation,
+    """Store messages as rows, those that must not run as dead jobs; return how many are rows."""
+    rows: dict[tuple[str, int], OutboxRow] = {}
+    count = 0
+    for each, job in _decode(broker, conn, queue, messages):
+        if problem := each.find_problem():
+            dead_letter_job(conn, job, each.body, problem)
+            continue
+        count += 1
+        rows[job.run_id] = OutboxRow(
+            *job.run_id,
             queue,
-            message.actor_name,
-            body.decode(),
+            job.actor,
+            each.body.decode(),
             "broker_down",
             possible_duplicate=True,
         )
-        for message, generation, body in found
-    }
     returns.return_jobs(conn, list(rows.values()))
-    return len(found)
+    return count
 
 
 def dead_letter_jobs(
     broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
 ) -> int:
     """Store messages of a dead queue as dead jobs; return 0, as none is a row."""
-    for message, generation, body in _decode(broker, conn, queue, messages):
-        message_id = message.message_id
-        if completed_generations.is_completed(conn, message_id, generation):
-            continue  # a copy has its outcome
-        dead_jobs.add_dead_job(
-            conn,
-            message_id=message_id,
-            generation=generation,
-            attempt=int(message.options.get("attempt", 1)),
-            queue=queue,
-            actor=message.actor_name,
-            body=body,
-            reason=DEAD_REASON,
-        )
-        batches.end_batch_job(conn, message_id, "dead")
+    for each, job in _decode(broker, conn, queue, messages):
+        dead_letter_job(conn, job, each.body, DEAD_REASON)
     return 0
+
+
+def dead_letter_job(conn: Connection, job: Job, body: bytes, reason: str) -> None:
+    """Store a message as a dead job, unless a copy has its outcome."""
+    if completed_generations.is_completed(conn, *job.run_id):
+        return
+    dead_jobs.add_dead_job(
+        conn,
+        message_id=job.message_id,
+        generation=job.generation,
+        attempt=job.attempt,
+        queue=job.message.queue_name,
+        actor=job.actor,
+        body=body,
+        reason=reason,
+    )
+    batches.end_batch_job(conn, job.message_id, "dead")
 
 
 def _decode(
     broker: RabbitMQBroker, conn: Connection, queue: str, messages: Sequence[DrainedMessage]
-) -> Iterator[tuple[dramatiq.Message[Any], int, bytes]]:
-    """Return each message, its generation and body; store the unreadable ones as dead jobs."""
+) -> Iterator[tuple[DrainedMessage, Job]]:
+    """Return each message and its job; store the unreadable ones as dead jobs."""
     for each in messages:
         try:
             message = verify_and_decode(broker.signing, queue, each.headers, each.body)
         except EnvelopeError as err:
             store_unreadable(conn, queue, each.body, err)
             continue
-        yield message, int(message.options.get("generation", 0)), each.body
+        yield each, Job(message, may_be_duplicate=True)

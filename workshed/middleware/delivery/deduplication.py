@@ -103,15 +103,19 @@ class Deduplication(OutcomeMiddleware, Observer):
         """Refuse a copy so old that its outcome may already have been deleted."""
         if job.published_s is None or job.claim is not None:  # its row says that it has not run
             return
-        age = timedelta(seconds=time.time() - job.published_s)
-        if age > self.retention:
-            raise OutcomeKnown(
-                Outcome(
-                    "dead",
-                    f"published {age.days} days ago, but outcomes are kept for "
-                    f"{self.retention.days} days: whether it has already run is unknown",
-                )
-            )
+        if problem := find_age_problem(job.published_s, self.retention):
+            raise OutcomeKnown(Outcome("dead", problem))
+
+
+def find_age_problem(published_s: float, retention: timedelta) -> str | None:
+    """Return why a copy that was published then must not run; `None` if it may."""
+    age = timedelta(seconds=time.time() - published_s)
+    if age <= retention:
+        return None
+    return (
+        f"published {age.days} days ago, but outcomes are kept for {retention.days} days: "
+        "whether it has already run is unknown"
+    )
 
 
 def load_states(runs: Sequence[tuple[str, int, CancelTraits]]) -> list[DeliveryState]:

@@ -180,6 +180,21 @@ def test_unreadable_messages_and_those_of_a_dead_queue_are_dead(broker, conn, ro
     assert depth("default") == depth("default.dead") == 0
 
 
+def test_a_copy_whose_outcome_may_be_forgotten_is_dead(broker, conn, rows):
+    """As a row, it would run: the age of a row says nothing about that of its copies."""
+    headers = {"published_ms": 1_700_000_000_000, "possible_duplicate": True}
+    with topology.open_connection(broker.urls) as connection:
+        properties = pika.BasicProperties(delivery_mode=2, headers=headers)
+        body = encode_message(message("old"))
+        connection.channel().basic_publish("", "default", body, properties)
+
+    drain.drain_queue(broker, conn, DrainCounts("default"))
+
+    assert rows() == []
+    [(reason,)] = rows("SELECT reason FROM workshed.dead")
+    assert "whether it has already run is unknown" in reason
+
+
 def test_killed_again_and_again_it_loses_no_job_and_stores_each_once(
     send, rows, depth, eventually, scale
 ):
