@@ -1,5 +1,6 @@
 """Kill workers and servers repeatedly while jobs are sent and run."""
 
+import contextlib
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 from tests.faults.conftest import Killer
 from tests.faults.every import Every
 from tests.faults.experiment import KEY, Remedy, experiment
+from workshed.devserver.errors import ServerError
 
 AWAY_S = 8.0
 """Longer than a worker's pool waits for a connection."""
@@ -58,12 +60,19 @@ def kill_a_worker(start_one, eventually):
     load="10 000 jobs, sent directly and in transactions; one in five calls an external server",
     remedy=ACK_LAST,
 )
-def test_workers_and_rabbitmq_are_killed(ledger, kill_a_worker, harmless, quiet, carrier, scale):
+def test_workers_and_rabbitmq_are_killed(
+    ledger, kill_a_worker, harmless, quiet, carrier, scale, eventually
+):
     """Without RabbitMQ, it is PostgreSQL that is restarted and killed."""
+
+    def has_started():
+        with contextlib.suppress(ServerError):  # processes of the killed one are still ending
+            carrier.start()
+            return True
 
     def kill_carrier():
         carrier.kill()
-        carrier.start()
+        eventually(has_started)
 
     def send(number):
         (ledger.commit if number % 10 == 9 else ledger.send)(number)

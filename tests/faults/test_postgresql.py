@@ -14,6 +14,7 @@ from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import Queue
 from workshed.devserver.account import server_account
+from workshed.errors import DatabaseUnreachableError
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")
@@ -173,15 +174,19 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     faults = [hurt.terminate, hurt.fill, hurt.crowd] * scale(40, by=20)
     random.shuffle(faults)
     size = scale(5_000) // len(faults)
-    sent = set()
+    sent, doubtful = set(), set()
     for _ in range(2):
         start_worker("hurting", threads=8, env=POOL)
 
     for turn, fault in enumerate(faults):
         for number in range(turn * size, (turn + 1) * size):
             kind = KINDS[number % 4]
-            broker.enqueue(Message("parts", kind, (number,), {}, {}))
-            sent.add((kind, number))
+            try:
+                broker.enqueue(Message("parts", kind, (number,), {}, {}))
+            except DatabaseUnreachableError:  # without RabbitMQ, a fault may meet the sender
+                doubtful.add((kind, number))
+            else:
+                sent.add((kind, number))
         judged.all_sent()
         fault()
 
@@ -205,7 +210,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     judged(
         Result(
             lost=len(sent - done.keys()),
-            ghost=len(done.keys() - sent),
+            ghost=len(done.keys() - sent - doubtful),
             duplicated=sum(times - 1 for times in done.values()),
             stuck=left(),
             notes={"jobs": len(sent), "faults": len(faults), **notes},
