@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from workshed.database.postgres import Connection
-from workshed.jobs.dead import dead_jobs
 from workshed.middleware import DuplicateDelivery, Job, Outcome
-from workshed.transport.consuming.quarantine import fallback_message_id
+from workshed.transport.consuming.quarantine import store_unreadable
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.messages.signing import Headers, verify_and_decode
 from workshed.transport.queue_flush import FlushableBroker
@@ -41,17 +40,7 @@ def end_message(
     try:
         message = verify_and_decode(broker.signing, queue, headers, body)
     except EnvelopeError as err:
-        dead_jobs.add_dead_job(
-            conn,
-            message_id=fallback_message_id(body),
-            generation=0,
-            attempt=0,
-            queue=queue,
-            actor=None,
-            body=body,
-            reason=str(err),
-            error=err,
-        )
+        store_unreadable(conn, queue, body, err)
         return False
     try:
         with conn.transaction():

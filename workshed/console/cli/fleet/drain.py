@@ -18,6 +18,8 @@ from workshed.console.rabbitmq.drain import DrainCounts, drain_queue
 from workshed.console.rabbitmq.queue_depths import fetch_depths
 from workshed.database.postgres import Connection
 
+INSTEAD = "set it to the URL of the RabbitMQ whose jobs this command is to store"
+
 
 def drain(*, as_json: Json = False) -> None:
     """Store the ready jobs of RabbitMQ's queues in PostgreSQL, to go on without RabbitMQ.
@@ -28,7 +30,7 @@ def drain(*, as_json: Json = False) -> None:
     kill this command at any time and start it again. It exits with 1 while other
     programs use a queue: run it again once they have stopped.
     """
-    broker = require_rabbitmq()
+    broker = require_rabbitmq(INSTEAD)
     with open_database() as conn:
         names = list_queue_names(conn)
         depths = fetch_depths(broker.urls, names, prefix=broker.prefix)
