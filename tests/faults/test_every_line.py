@@ -194,7 +194,6 @@ def end(process):
     "every-line",
     number=12,
     fails_by="duplicated",
-    needs_rabbitmq=False,
     fault=f"`kill -9` of a process at each of {len(POINTS)} lines between a send and its ack",
     load="200 times each, while jobs are sent directly and in transactions",
     remedy=KEY,
