@@ -30,6 +30,9 @@ INSTALL_HINT = """RabbitMQ is not installed. Install it and run this again:
   macOS            brew install rabbitmq
 or set WORKSHED_BROKER_URL to your own server. Its system service is not needed: Workshed runs
 a private copy of it."""
+WITHOUT_RABBITMQ = """To go on without RabbitMQ, on PostgreSQL alone:
+  workshed dev --broker postgresql
+Everywhere else, WORKSHED_BROKER_URL=postgresql: does the same."""
 
 INSTALL_AS_ROOT = ("sudo", sys.executable, "-m", "workshed.devserver.install")
 
@@ -67,7 +70,7 @@ def ensure_installed(talk: Callable[[str], None], places: Iterable[str] = SCRIPT
             subprocess.run(INSTALL_AS_ROOT, check=False)
         found = find_scripts(places)
     if found is None:
-        raise NotInstalledError(INSTALL_HINT)
+        raise NotInstalledError(f"{INSTALL_HINT}\n{WITHOUT_RABBITMQ}")
     return found
 
 
@@ -89,6 +92,7 @@ def install_package(talk: Callable[[str], None]) -> None:
     if done.returncode:
         raise ServerError(
             f"apt-get could not install {PROGRAM}:\n{output.stdout}{done.stdout}".rstrip()
+            + f"\n{WITHOUT_RABBITMQ}"
         )
     talk(f"Installed {PROGRAM}.")
     if Path("/run/systemd/system").exists():

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from workshed.devserver import install
 from workshed.devserver.account import server_account
 from workshed.devserver.epmd import PortMapper
 from workshed.devserver.errors import NotInstalledError, ServerError
@@ -154,7 +155,8 @@ class RabbitMQServer(DevServer):
         if version and tuple(map(int, version.split(".")[:2])) < OLDEST:
             raise NotInstalledError(
                 f"RabbitMQ 4.0 or newer is needed; {self.scripts} holds {version}. "
-                "Install a newer one, or set WORKSHED_BROKER_URL to your own server"
+                "Install a newer one, or set WORKSHED_BROKER_URL to your own server.\n"
+                f"{install.WITHOUT_RABBITMQ}"
             )
         listeners = overview.get("listeners", [])
         return any(each["port"] == self.ports["amqp"] for each in listeners)

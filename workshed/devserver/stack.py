@@ -27,6 +27,8 @@ SETTINGS: Mapping[ServerKind, str] = {
     "mail": "smtp_url",
 }
 """The setting that names a server in place of a private one."""
+WITHOUT_RABBITMQ_URL = "postgresql:"
+"""The value of `broker_url` that names no server: jobs are queued in PostgreSQL."""
 MAIL_PORT = "mail_port"
 MAIL_FOLDER = "mail"
 SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
@@ -151,7 +153,9 @@ class DevServers:
         return [
             f"{PREFIX}{setting.upper()}"
             for kind, setting in SETTINGS.items()
-            if kind in self.kinds and setting in self.settings.given
+            if kind in self.kinds
+            and setting in self.settings.given
+            and not (kind == "rabbitmq" and self.broker_url == WITHOUT_RABBITMQ_URL)
         ]
 
     def check(self) -> None:

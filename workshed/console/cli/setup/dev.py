@@ -17,12 +17,13 @@ import typer
 
 from workshed import db
 from workshed.console.cli.setup.wipe import wipe_data
-from workshed.console.cli.terminal.options import DryRun, Yes
+from workshed.console.cli.terminal.options import BrokerKind, DryRun, Yes
 from workshed.devserver import ALL_KINDS, DevServers, install
 from workshed.devserver.cluster import Cluster
+from workshed.devserver.stack import WITHOUT_RABBITMQ_URL
 from workshed.errors import DatabaseUnreachableError
 from workshed.migrate import apply_pending, list_streams
-from workshed.settings import settings
+from workshed.settings import Settings, settings
 
 POLL_S = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,6 +41,14 @@ def dev(  # noqa: PLR0913 -- an option each
         bool, typer.Option("--install-only", help="Install RabbitMQ if needed, and exit.")
     ] = False,
     postgres: Annotated[bool, typer.Option("--postgres", help="Start only PostgreSQL.")] = False,
+    broker: Annotated[
+        BrokerKind | None,
+        typer.Option(
+            help="Queue jobs in rabbitmq, or in postgresql alone; default: as WORKSHED_BROKER_URL "
+            "says, else rabbitmq.",
+            show_default=False,
+        ),
+    ] = None,
     nodes: Annotated[
         int, typer.Option(help="RabbitMQ nodes: 1, or a cluster of 3.", metavar="1|3")
     ] = 1,
@@ -65,20 +74,24 @@ def dev(  # noqa: PLR0913 -- an option each
     A server that WORKSHED_DATABASE_URL, WORKSHED_BROKER_URL or WORKSHED_SMTP_URL names is used
     instead, and no private one is started.
 
+    With --broker postgresql or WORKSHED_BROKER_URL=postgresql:, jobs are queued in PostgreSQL, and
+    no RabbitMQ is started or installed.
+
     With --nodes 3, RabbitMQ is a cluster with its own data, and quorum queues have three members.
     A killed node is restarted.
     """
     if (yes or dry_run) and not reset:
         raise typer.BadParameter("--yes and --dry-run need --reset")
     if install_only:
-        if postgres or reset or fresh or as_json or nodes != 1:
+        if postgres or reset or fresh or as_json or broker or nodes != 1:
             raise typer.BadParameter(
                 "--install-only starts nothing, so it cannot be combined with other options"
             )
         install.ensure_installed(print_message)
         return
+    given = choose_broker(broker, postgres=postgres)
     if nodes != 1:
-        validate_nodes(nodes, postgres=postgres)
+        validate_nodes(nodes, given, postgres=postgres)
     if fresh and (reset or state):
         raise typer.BadParameter("--fresh cannot be combined with --reset or --state")
     if reset:
@@ -89,7 +102,7 @@ def dev(  # noqa: PLR0913 -- an option each
     with stop_on_signal():
         kinds = ("postgres",) if postgres else ALL_KINDS
         with DevServers(
-            state, fresh=fresh, kinds=kinds, nodes=nodes, talk=print_message
+            state, fresh=fresh, kinds=kinds, nodes=nodes, given=given, talk=print_message
         ) as servers:
             apply_migrations(servers.database_url)
             print_as_json(servers) if as_json else print_exports(servers)
@@ -98,13 +111,39 @@ def dev(  # noqa: PLR0913 -- an option each
                 time.sleep(POLL_S)
 
 
-def validate_nodes(nodes: int, *, postgres: bool) -> None:
+def choose_broker(broker: BrokerKind | None, *, postgres: bool = False) -> Settings:
+    """Return the settings with the broker that the option names.
+
+    Raises `typer.BadParameter` if WORKSHED_BROKER_URL or `--postgres` contradicts it.
+    """
+    given = settings()
+    if broker is None:
+        return given
+    if "broker_url" in given.given and is_without_rabbitmq(given) != (broker == "postgresql"):
+        raise typer.BadParameter(
+            f"WORKSHED_BROKER_URL is set to another broker than --broker {broker}: unset it"
+        )
+    if broker == BrokerKind.POSTGRESQL:
+        return given.replace(broker_url=WITHOUT_RABBITMQ_URL)
+    if postgres:
+        raise typer.BadParameter("--postgres starts no RabbitMQ, so leave out --broker rabbitmq")
+    return given
+
+
+def is_without_rabbitmq(given: Settings) -> bool:
+    """Return whether jobs are queued in PostgreSQL alone."""
+    return given.broker_url.get_secret_value().strip() == WITHOUT_RABBITMQ_URL
+
+
+def validate_nodes(nodes: int, given: Settings, *, postgres: bool) -> None:
     """Raise `typer.BadParameter` for a number of nodes that is unsupported, or has no effect."""
     if nodes != 3:  # noqa: PLR2004 -- with two, losing either node stops both
         raise typer.BadParameter("--nodes is 1 or 3: with two, losing either node stops both")
     if postgres:
         raise typer.BadParameter("--postgres starts no RabbitMQ, so --nodes has no effect")
-    if "broker_url" in settings().given:
+    if is_without_rabbitmq(given):
+        raise typer.BadParameter("jobs are queued in PostgreSQL alone, so --nodes has no effect")
+    if "broker_url" in given.given:
         raise typer.BadParameter("WORKSHED_BROKER_URL is set, so --nodes has no effect")
 
 
@@ -145,6 +184,8 @@ def print_exports(servers: DevServers) -> None:
         print_message(f"RabbitMQ     {nodes} (kill one to see it restart)")
     if servers.mail:
         print_message(f"Mails        {servers.mail.maildir}/new")
+    if is_without_rabbitmq(servers.settings):
+        print_message("Queue        PostgreSQL alone; no RabbitMQ is needed or started")
     for name in servers.named_servers():
         print_message(f"{name} is set: no private server runs in its place")
     for name, value in servers.environment().items():

@@ -1,6 +1,7 @@
 """Options that several commands share, with the same meaning everywhere."""
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -59,3 +60,10 @@ ActorPackages = Annotated[
         "--import", metavar="PACKAGE", help="Modules with actors; default: `actors` of your App."
     ),
 ]
+
+
+class BrokerKind(StrEnum):
+    """Where jobs are queued."""
+
+    RABBITMQ = "rabbitmq"
+    POSTGRESQL = "postgresql"
