@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from workshed import __version__
+from workshed.console.scaffold.dashboard import remove_rabbitmq
 from workshed.console.scaffold.service import Service, WorkerGroup
 from workshed.extras import require_extra
 from workshed.transport.amqp.accounts import build_accounts
@@ -40,10 +41,10 @@ def render_service(service: Service) -> Files:
 
 def render_deployment(service: Service) -> Files:
     """Return the manifests that run a service: for Compose, systemd, Kubernetes and monitoring."""
-    return {
-        **_render_folder("deploy", service),
-        "rabbitmq/definitions.json": render_definitions(service),
-    }
+    files = _render_folder("deploy", service)
+    if service.rabbitmq:
+        files["rabbitmq/definitions.json"] = render_definitions(service)
+    return files
 
 
 def render_definitions(service: Service) -> str:
@@ -81,7 +82,8 @@ def _name_file(path: str, service: Service, group: WorkerGroup | None) -> str:
 
 def _render(template: Path, service: Service, group: WorkerGroup | None) -> str:
     if template.suffixes[-2:] == [".json", SUFFIX]:  # a dashboard has braces of its own
-        return template.read_text("utf-8")
+        text = template.read_text("utf-8")
+        return text if service.rabbitmq else remove_rabbitmq(text)
     names = {name: getattr(service, name) for name in (*Service.__dataclass_fields__, "prefix")}
     major, minor = RABBITMQ_VERSION
     return ENVIRONMENT.from_string(template.read_text("utf-8")).render(

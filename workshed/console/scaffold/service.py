@@ -80,6 +80,8 @@ class Service:
     app: str = "brokers.app:app"
     modules: tuple[str, ...] = ("actors",)
     """The modules that declare its actors."""
+    rabbitmq: bool = True
+    """Its jobs are queued in RabbitMQ; otherwise in PostgreSQL alone."""
     clock: bool = False
     """It runs periodiq's clock besides the relay."""
     mail: bool = False
@@ -97,7 +99,7 @@ class Service:
         return f"{self.package.upper()}_"
 
 
-def new_service(name: str) -> Service:
+def new_service(name: str, *, rabbitmq: bool = True) -> Service:
     """Return a service of this name; raises `ServiceNameError` if it cannot have it."""
     package = name.replace("-", "_")
     if not NAME_PATTERN.fullmatch(name):
@@ -114,6 +116,7 @@ def new_service(name: str) -> Service:
         packages=("actors", "brokers", "middleware", package),
         queues=(Queue("default", weight=2),),
         groups=(WorkerGroup(name="main"),),
+        rabbitmq=rabbitmq,
     )
 
 

@@ -7,24 +7,31 @@ from typing import Annotated
 
 import typer
 
+from workshed.console.cli.terminal.options import BrokerKind
+
 
 def init(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Name of the service and of its new folder.")
     ],
+    *,
+    broker: Annotated[
+        BrokerKind, typer.Option(help="Queue jobs in rabbitmq, or in postgresql alone.")
+    ] = BrokerKind.RABBITMQ,
 ) -> None:
     """Write a new service: an actor with its test, queues, settings, deployment files.
 
     Creates the folder NAME. In it, `make demo` runs three jobs on private servers,
     and `make test` runs its tests. The files are yours from then on: Workshed does
-    not read or change them again.
+    not read or change them again. With --broker postgresql, the service needs no
+    RabbitMQ.
     """
     from workshed.console.cli.terminal.output import print_message
     from workshed.console.scaffold.render import render_service
     from workshed.console.scaffold.service import new_service
     from workshed.errors import WorkshedError
 
-    service = new_service(name)
+    service = new_service(name, rabbitmq=broker == BrokerKind.RABBITMQ)
     folder = Path(name)
     if folder.exists():
         raise WorkshedError(f"{folder} exists already: choose another name, or move it away")
