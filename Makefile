@@ -17,8 +17,8 @@ help: ## Show this list
 
 setup: $(VENV)/.ready ## Create the environment in .venv from the hashed lock
 
-demo: setup ## See the sample service at work, on private servers
-	@$(BIN)/python -m shop.demo
+demo: setup ## See the sample service at work; BROKER=postgresql: without RabbitMQ
+	@$(BIN)/python -m shop.demo $(if $(BROKER),--broker $(BROKER))
 
 console: setup ## Run the web console, on the servers that WORKSHED_* names
 	@$(BIN)/workshed console

@@ -6,11 +6,12 @@ import secrets
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workshed.console.cli import run_command
+from workshed.console.cli.terminal.options import BrokerKind
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,7 +49,17 @@ WORKER = [
 ]
 
 
-def demo() -> None:
+def demo(
+    *,
+    broker: Annotated[
+        BrokerKind | None,
+        typer.Option(
+            help="Queue jobs in rabbitmq, or in postgresql alone; default: in RabbitMQ if it is "
+            "installed or can be.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Watch emails, a picture, an import, a report, a sync, a campaign, an outage, full queues.
 
     Starts private servers, a worker and a web page; signs people up; imports
@@ -61,6 +72,7 @@ def demo() -> None:
     from rich.console import Console
 
     from shop.demo import display, pictures
+    from shop.demo.broker_choice import choose_servers
     from shop.demo.faulty_api import FaultyApi
     from shop.demo.people import read_people
     from shop.demo.subprocesses import run_process
@@ -75,9 +87,9 @@ def demo() -> None:
     busy = [person.email for person in cast if person.role == "busy"]
     missing: list[str] = []
     with stop_on_signal():
-        console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
+        given = choose_servers(console, broker)
         with (
-            DevServers(fresh=True, talk=print_message, busy_once=busy) as servers,
+            DevServers(fresh=True, given=given, talk=print_message, busy_once=busy) as servers,
             FaultyApi() as api,
         ):
             update_environment(
