@@ -46,6 +46,29 @@ def folder():
         yield path
 
 
+WITHOUT_ROOT = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+HIDE_RABBITMQ = 'mount -t tmpfs none /usr/lib/rabbitmq && exec "$@"'
+
+
+@pytest.fixture
+def newcomer(open_folder, monkeypatch):
+    """`newcomer("dev")`: run a command as a user who has no RabbitMQ and cannot install it."""
+    monkeypatch.delenv("WORKSHED_DATABASE_URL", raising=False)
+    monkeypatch.delenv("WORKSHED_BROKER_URL", raising=False)
+    monkeypatch.delenv("WORKSHED_MANAGEMENT_URL", raising=False)
+    monkeypatch.setenv("HOME", str(open_folder))
+    open_folder.chmod(0o777)
+    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HIDE_RABBITMQ, "sh"]
+    pipe = subprocess.PIPE
+    return lambda *words: popen(
+        [*apart, *WITHOUT_ROOT, *WORKSHED, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    )
+
+
 def urls(process):
     return json.loads(process.stdout.readline())
 
@@ -231,15 +254,48 @@ def test_install_only_says_nothing_where_nothing_is_missing():
     assert done.stdout + done.stderr == ""
 
 
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_without_rabbitmq_none_is_started_or_installed(newcomer, monkeypatch, by):
+    """Without the choice it ends with the error of the next test."""
+    if by == "environment":
+        monkeypatch.setenv("WORKSHED_BROKER_URL", "postgresql:")
+    options = ["--broker", "postgresql"] if by == "option" else []
+    with newcomer("dev", *options) as process:
+        exports = [process.stdout.readline() for _ in range(2)]
+        process.terminate()
+        _, talk = process.communicate(timeout=120)
+
+    assert exports[0].startswith("export WORKSHED_DATABASE_URL="), talk
+    assert exports[1] == "export WORKSHED_BROKER_URL=postgresql:\n"
+    assert "Queue        PostgreSQL alone; no RabbitMQ is needed or started" in talk
+    assert "RabbitMQ UI" not in talk
+    assert "WORKSHED_BROKER_URL is set" not in talk
+    assert process.returncode == 0
+
+
+def test_where_rabbitmq_cannot_be_installed_it_says_how_to_go_on(newcomer):
+    with newcomer("dev") as process:
+        _, talk = process.communicate(timeout=120)
+
+    assert "RabbitMQ is not installed" in talk
+    assert "  workshed dev --broker postgresql\n" in talk
+    assert "WORKSHED_BROKER_URL=postgresql:" in talk
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "words"),
     [
         (["--nodes", "2"], {}, "--nodes is 1 or 3: with two, losing either node stops both"),
         (["--nodes", "3", "--postgres"], {}, "--postgres starts no RabbitMQ"),
         (["--nodes", "3"], {"WORKSHED_BROKER_URL": "stub://"}, "so --nodes has no effect"),
+        (["--nodes", "3", "--broker", "postgresql"], {}, "PostgreSQL alone, so --nodes has no"),
+        (["--broker", "postgresql"], {"WORKSHED_BROKER_URL": "amqp://h/"}, "unset it"),
+        (["--broker", "rabbitmq"], {"WORKSHED_BROKER_URL": "postgresql:"}, "unset it"),
+        (["--broker", "rabbitmq", "--postgres"], {}, "--postgres starts no RabbitMQ"),
     ],
 )
-def test_an_impossible_cluster_is_refused(options, environment, words):
+def test_an_impossible_choice_is_refused(options, environment, words):
     done = subprocess.run(
         [*WORKSHED, "dev", *options],
         env=os.environ | environment | {"COLUMNS": "200"},

@@ -15,6 +15,7 @@ PAGE = "docs/getting-started.md"
 FILES = pages.files(PAGE)
 INSTALL = pages.block(PAGE, "install")
 SERVERS = pages.block(PAGE, "servers")
+WITHOUT_RABBITMQ = pages.block(PAGE, "postgresql")
 ENTER = pages.block(PAGE, "enter")
 WORKER = pages.block(PAGE, "worker")
 SESSION = pages.block(PAGE, "run")
@@ -29,6 +30,7 @@ def is_ready(log, process, sign):
     return sign in log.read_text()
 
 
+@pytest.mark.parametrize("transport", ["rabbitmq", "postgresql"], indirect=True)
 def test_the_page_shows_what_is_printed(broker, environment, count, eventually, tmp_path):
     """Worker and commands run as in two terminals, on servers like those of `workshed dev`."""
     for name, text in FILES.items():
@@ -113,9 +115,12 @@ def reader(wheel, open_folder):
 
 @pytest.mark.exhaustive  # pip installs an environment
 @pytest.mark.timeout(900)
-def test_a_reader_with_nothing_installed_can_follow_the_page(reader, open_folder, eventually):
+@pytest.mark.parametrize("servers", [SERVERS, WITHOUT_RABBITMQ], ids=["rabbitmq", "postgresql"])
+def test_a_reader_with_nothing_installed_can_follow_the_page(
+    reader, open_folder, eventually, servers
+):
     """The one change: `workshed dev` keeps its data in a folder of this test."""
-    dev = SERVERS.replace("workshed dev", f"workshed dev --state {open_folder / 'state'}")
+    dev = servers.replace("workshed dev", f"workshed dev --state {open_folder / 'state'}")
     logs = [open_folder / "dev.log", open_folder / "worker.log"]
     running = []
     try:

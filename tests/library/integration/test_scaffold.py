@@ -1,5 +1,6 @@
 """The files that `workshed init` writes, read by the programs that will read them."""
 
+import json
 import os
 import py_compile
 import re
@@ -31,9 +32,15 @@ SECRETS = {
 }
 
 
+@pytest.fixture(params=[True, False], ids=["rabbitmq", "postgresql"])
+def rabbitmq(request):
+    """Whether the service uses RabbitMQ; otherwise it runs on PostgreSQL alone."""
+    return request.param
+
+
 @pytest.fixture
-def files():
-    return render_service(new_service("order-desk"))
+def files(rabbitmq):
+    return render_service(new_service("order-desk", rabbitmq=rabbitmq))
 
 
 @pytest.fixture
@@ -70,6 +77,34 @@ def test_no_word_of_the_sample_service_is_in_them(files):
     found = {path: words.findall(text) for path, text in files.items() if words.search(text)}
 
     assert found == {}
+
+
+def test_without_rabbitmq_no_file_names_it():
+    """One such line would send a newcomer to a server that is not there."""
+    files = render_service(new_service("order-desk", rabbitmq=False))
+    words = re.compile(r"rabbit|amqp|15672|WORKSHED_MANAGEMENT", re.IGNORECASE)
+
+    found = {path: words.findall(text) for path, text in files.items() if words.search(path + text)}
+
+    assert found == {}
+    compose = yaml.safe_load(files["deploy/compose.yaml"])
+    assert compose["services"]["worker"]["environment"]["WORKSHED_BROKER_URL"] == "postgresql:"
+    assert "WORKSHED_BROKER_URL=postgresql:\n" in files["deploy/systemd/etc/order-desk.env"]
+
+
+def test_without_rabbitmq_its_dashboard_has_no_gaps():
+    files = render_service(new_service("order-desk", rabbitmq=False))
+    panels = json.loads(files["deploy/grafana/dashboards/workshed.json"])["panels"]
+
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len({*cells})
+    assert {y for _, y in cells} == {*range(max(y for _, y in cells) + 1)}
+    assert "Ready" in [panel["title"] for panel in panels]
 
 
 def test_its_python_compiles_and_its_types_fit(folder):
@@ -158,7 +193,7 @@ def test_its_workers_scale_with_all_its_queues(tmp_path):
     assert length["queueName"] == "^(default|slow)$"
 
 
-def test_its_alerts_reach_the_operator_under_the_job_they_name(folder):
+def test_its_alerts_reach_the_operator_under_the_job_they_name(folder, rabbitmq):
     found = built(folder, "overlays/large")
 
     [monitor] = [one for one in found if one["kind"] == "PodMonitor"]
@@ -168,7 +203,9 @@ def test_its_alerts_reach_the_operator_under_the_job_they_name(folder):
     [renamed] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
     assert renamed["targetLabel"] == "job"
     expressions = [alert["expr"] for group in own["groups"] for alert in group["rules"]]
-    assert f'up{{job=~"{renamed["replacement"]}|rabbitmq"}} == 0' in expressions
+    job = renamed["replacement"]
+    jobs = f'job=~"{job}|rabbitmq"' if rabbitmq else f'job="{job}"'
+    assert f"up{{{jobs}}} == 0" in expressions
 
 
 def test_systemd_takes_its_units(folder, tmp_path):
@@ -193,13 +230,13 @@ def test_systemd_takes_its_units(folder, tmp_path):
         assert [line for line in done.stderr.splitlines() if "order-desk" in line] == []
 
 
-def test_prometheus_reads_its_rules(folder):
+def test_prometheus_reads_its_rules(folder, rabbitmq):
     rules = folder / "deploy" / "prometheus"
 
     run("promtool", "check", "config", str(rules / "prometheus.yml"))
     said = run("promtool", "check", "rules", str(rules / "rules.yml"))
 
-    assert "14 rules found" in said  # it sends no mails
+    assert f"{14 if rabbitmq else 11} rules found" in said  # it sends no mails
 
 
 @pytest.mark.parametrize(

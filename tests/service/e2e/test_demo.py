@@ -4,14 +4,21 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from shop.demo.broker_choice import choose_servers
 from shop.demo.display import BAR_WIDTH, ProgressDisplay
 from shop.demo.fairness import FairnessDemo
 from shop.demo.people import read_people
 from tests import pages
 from tests.transcripts import alike
+from workshed.console.cli.setup.dev import is_without_rabbitmq
+from workshed.console.cli.terminal.options import BrokerKind
+from workshed.devserver import install
+from workshed.settings import settings
 
+WITHOUT_RABBITMQ = pages.block("docs/demo.md", "postgresql")
 TRANSCRIPT = pages.block("docs/demo.md", "transcript")
 VARIES = {
     re.compile(r"\w{3} \d\d \w{3} \d\d:\d\d"): "DATE",
@@ -92,6 +99,36 @@ def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
     assert [line for line in shown if not _is_printed(line, said.splitlines())] == []
     assert "does not answer" not in said
     assert not _left_behind(said)
+
+
+def test_without_rabbitmq_every_step_is_seen(run_cold):
+    """`make demo BROKER=postgresql` passes the option of its page's command."""
+    assert WITHOUT_RABBITMQ == "make demo BROKER=postgresql\n"
+    make = (pages.ROOT / "Makefile").read_text("utf-8")
+    assert "-m shop.demo $(if $(BROKER),--broker $(BROKER))\n" in make
+
+    code, said = run_cold("-P", "-m", "shop.demo", "--broker", "postgresql")
+
+    assert code == 0, said
+    assert "jobs are queued in PostgreSQL alone …" in said
+    assert "Every step was seen" in said
+    assert "RabbitMQ" not in said
+    assert re.search(r"^Console +http://127\.0\.0\.1:\d+/console/  login", said, re.MULTILINE)
+    assert not _left_behind(said)
+
+
+@pytest.mark.parametrize("broker", [None, BrokerKind.RABBITMQ])
+def test_only_without_a_choice_it_goes_on_where_rabbitmq_cannot_be_had(monkeypatch, broker):
+    out = io.StringIO()
+    monkeypatch.delenv("WORKSHED_BROKER_URL", raising=False)
+    settings.cache_clear()
+    monkeypatch.setattr(install, "find_scripts", lambda *_: None)
+    monkeypatch.setattr(install.shutil, "which", lambda _: None)  # no package manager
+
+    given = choose_servers(Console(file=out, width=200), broker)
+
+    assert is_without_rabbitmq(given) is (broker is None)
+    assert ("RabbitMQ is neither installed nor installable" in out.getvalue()) is (broker is None)
 
 
 def test_bars_grow_on_a_terminal():
