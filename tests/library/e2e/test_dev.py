@@ -25,6 +25,9 @@ from workshed.devserver import state
 
 WORKSHED = [sys.executable, "-m", "workshed"]
 [(CLUSTER, REPORTED)] = steps(pages.block("docs/servers.md", "$ workshed dev --nodes"))
+CHOICE = pages.block("docs/without-rabbitmq.md", "export WORKSHED_BROKER_URL").removeprefix(
+    "export "
+)
 PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 
@@ -258,7 +261,7 @@ def test_install_only_says_nothing_where_nothing_is_missing():
 def test_without_rabbitmq_none_is_started_or_installed(newcomer, monkeypatch, by):
     """Without the choice it ends with the error of the next test."""
     if by == "environment":
-        monkeypatch.setenv("WORKSHED_BROKER_URL", "postgresql:")
+        monkeypatch.setenv(*CHOICE.strip().split("="))
     options = ["--broker", "postgresql"] if by == "option" else []
     with newcomer("dev", *options) as process:
         exports = [process.stdout.readline() for _ in range(2)]

@@ -15,13 +15,22 @@ pytestmark = [pytest.mark.timeout(1_800), pytest.mark.exhaustive]  # pip install
 PAGE = "docs/getting-started.md"
 START = pages.block(PAGE, "init")
 SHOWN = pages.block(PAGE, "demo")
+REPLACED = {"rabbitmq": ("", ""), "postgresql": ("PostgreSQL, RabbitMQ and", "PostgreSQL and")}
+
+
+@pytest.fixture(params=["rabbitmq", "postgresql"])
+def queue(request):
+    """What queues the jobs of the new service."""
+    return request.param
 
 
 @pytest.fixture
-def service(wheel, tmp_path):
+def service(wheel, tmp_path, queue):
     """A new service, written by the installed wheel, which lies next to its `pyproject.toml`."""
     environment(tmp_path / "env", f"{wheel}[server]", compiled=False)
-    Installed(tmp_path / "env").run("workshed", "init", "billing", folder=tmp_path)
+    Installed(tmp_path / "env").run(
+        "workshed", "init", "billing", "--broker", queue, folder=tmp_path
+    )
     shutil.copy(wheel, tmp_path / "billing")
     return tmp_path / "billing"
 
@@ -56,10 +65,10 @@ def plain(text):
     return sorted(line.strip() for line in text.splitlines())
 
 
-def test_its_demo_tests_and_types_pass(make):
+def test_its_demo_tests_and_types_pass(make, queue):
     assert START.splitlines() == ["workshed init billing && cd billing", "make demo", "make test"]
 
-    shown = plain(SHOWN.partition("\n")[2])
+    shown = plain(SHOWN.partition("\n")[2].replace(*REPLACED[queue]))
     assert plain(make("demo")) == shown
     assert " passed" in make("test")
     assert "Success" in make("check")
