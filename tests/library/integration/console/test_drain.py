@@ -8,7 +8,9 @@ import dramatiq
 import pika
 import pytest
 
+from tests import pages
 from tests.processes import popen
+from tests.transcripts import steps
 from workshed.console.rabbitmq import drain
 from workshed.console.rabbitmq.drain import DrainCounts
 from workshed.jobs.control import workers
@@ -20,6 +22,10 @@ from workshed.transport.messages.envelope import encode_message
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
+PAGE = "docs/without-rabbitmq.md"
+DECLARED = pages.block(PAGE, "$ export WORKSHED_BROKER_URL=amqp:")
+MOVED = pages.block(PAGE, "$ WORKSHED_BROKER_URL=amqp:")
+BUSY = pages.block(PAGE, "$ workshed broker drain")
 ROWS = """
     SELECT message_id, queue, reason, possible_duplicate, claimed_by IS NULL, sent_at IS NULL
       FROM workshed.schedule ORDER BY 1
@@ -81,6 +87,24 @@ def test_jobs_become_rows_that_are_marked_as_possible_duplicates(workshed, send,
         ("emails-00000", "emails", *moved),
     ]
     assert depth("default") == depth("emails") == 0
+
+
+def test_the_page_shows_what_is_printed(workshed, send, broker):
+    [(_, _), (declaring, queues)] = steps(DECLARED)
+    [(moving, moved)] = steps(MOVED)
+    [(refused, said)] = steps(BUSY)
+    send(300)
+
+    declared = workshed(*declaring.split()[1:])
+    done = workshed(*moving.split()[2:])
+    with topology.open_connection(broker.urls) as connection:
+        connection.channel().basic_consume("default", lambda *_: None)
+        busy = workshed(*refused.split()[1:])
+
+    assert (declared.code, done.code, busy.code) == (0, 0, 1)
+    assert {*queues.splitlines()} <= {*declared.lines}
+    assert {*moved.splitlines()} <= {*done.lines, *done.err.splitlines()}
+    assert {*said.splitlines()} <= {*busy.lines, *busy.err.splitlines()}
 
 
 def test_json(workshed, send):
