@@ -59,6 +59,12 @@ PERIODIC = """
             workshed.now() - interval '5 minutes')
 """
 SEEN = "UPDATE workshed.periodic_jobs SET seen_at = workshed.now()"
+STORED = """
+    INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, due_at, reason)
+    SELECT 'ended-' || n, 0, 'default', 'work', '{}', workshed.now() + interval '1 day', 'delayed'
+      FROM generate_series(1, 260_000) AS n
+"""
+DELETED = "DELETE FROM workshed.schedule WHERE message_id LIKE 'ended-%'"
 AGED = "UPDATE workshed.migrations SET applied_at = applied_at - interval '3 days'"
 
 
@@ -121,7 +127,10 @@ def wires(proxy, vhost, database):
 
 @pytest.fixture
 def world(start, start_worker, wires, vhost, database, broker):
-    """A worker of queue `default`, a clock, and two relays, one of them behind the proxies."""
+    """A worker of queue `default`, a clock, and three relays.
+
+    One relay is behind the proxies, and one measures the schedule as that of PostgreSQL alone.
+    """
     postgresql, rabbitmq = wires
     cut = {
         "WORKSHED_DATABASE_URL": postgresql.url(database),
@@ -131,6 +140,7 @@ def world(start, start_worker, wires, vhost, database, broker):
         clock=start("clock", *CLOCK, "work"),
         relay=start("relay", "workshed", "relay"),
         far_relay=start("far-relay", "workshed", "relay", **cut),
+        table_relay=start("table-relay", "workshed", "relay", WORKSHED_BROKER_URL="postgresql:"),
         worker=start_worker("work", options=("-Q", "default")),
     )
 
@@ -146,7 +156,7 @@ def prometheus(world, rabbitmq_page, tmp_path, eventually):
     ]
     with Prometheus(folder, {"workshed": ours, "rabbitmq": [rabbitmq_page]}) as found:
         eventually(found.is_ready, within_s=PATIENCE_S)
-        eventually(lambda: found.result("sum(up) == 5"), within_s=PATIENCE_S)
+        eventually(lambda: found.result("sum(up) == 6"), within_s=PATIENCE_S)
         yield found
 
 
@@ -235,6 +245,10 @@ def test_each_fault_is_an_alert(
     )
     eventually(lambda: not prometheus.firing(), within_s=PATIENCE_S)
 
+    for statement in (STORED, DELETED):
+        execute(statement)
+    fire("WorkshedVacuumBehind", "WorkshedTooManyJobs")
+
     world.clock.kill()
     for wire in wires:
         wire.refuse()
@@ -273,8 +287,8 @@ def test_each_fault_is_an_alert(
             *("WorkshedPostgreSQLUnreachable", "WorkshedRabbitMQUnreachable"),
         )
 
-    world.far_relay.kill()
-    world.relay.kill()
+    for relay in (world.far_relay, world.relay, world.table_relay):
+        relay.kill()
     fire("WorkshedRelayGone", "WorkshedTargetDown")
 
     world.worker.kill()

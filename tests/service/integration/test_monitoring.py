@@ -130,7 +130,10 @@ def test_panels_stand_in_rows_and_not_on_each_other(board):
     assert (
         rows
         == {
-            "workshed": ["Overview", "Queues", "Actors", "Workers", "Relay", "Broker"],
+            "workshed": [
+                *("Overview", "Queues", "Actors", "Workers", "Relay", "Broker"),
+                "PostgreSQL alone",
+            ],
             "shop": ["Overview"],
         }[board["uid"]]
     )

@@ -9,6 +9,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import follow, shell
+from workshed.console.doctor import table_queue
 from workshed.cronspec import daily
 from workshed.database.postgres import database_now
 from workshed.devserver.ports import find_free_ports
@@ -35,10 +36,19 @@ REPORT = pages.block(PAGE, "$ workshed jobs", under="WorkshedReportMissing")
 ALARM = pages.block(PAGE, "$ workshed enqueue", under="WorkshedRabbitMQAlarm")
 NO_RABBITMQ = pages.block(PAGE, "$ workshed doctor", under="WorkshedRabbitMQUnreachable")
 NO_POSTGRESQL = pages.block(PAGE, "$ workshed doctor", under="WorkshedPostgreSQLUnreachable")
+VACUUM = pages.block(PAGE, "$ workshed doctor", under="WorkshedVacuumBehind")
 NO_WORKERS = pages.block(PAGE, "$ workshed workers", under="WorkshedNoWorkers")
 NO_PAGE = pages.block(PAGE, "$ curl", under="WorkshedTargetDown")
 FILES = pages.files("README.md") | pages.files("docs/periodic.md")
 HERE = {re.compile(r"virtual host '[^']*'"): "VHOST", re.compile(r"(?<=PLACE/)\w+"): "DATABASE"}
+SESSIONS = {
+    re.compile(r"(?<=session )\d+|(?<=backend\()\d+"): "PID",
+    re.compile(r"\d+(?= MiB)"): "SIZE",
+}
+ENDED = """
+    INSERT INTO workshed.schedule (message_id, generation, queue, actor, body, due_at, reason)
+    SELECT n, 0, 'low', 'note', '{}', workshed.now(), 'delayed' FROM generate_series(1, 260000) AS n
+"""
 CURL = {
     re.compile(r"Couldn't|Could not"): "COULD NOT",
     re.compile(r"(?: port |:)\d{4,5}\b"): "PORT",
@@ -180,6 +190,19 @@ def test_postgresql_is_away(broker, env):
     env(DATABASE_URL=f"postgresql://127.0.0.1:{find_free_ports(1)[0]}/workshed")
 
     follow(NO_POSTGRESQL, changing=HERE)
+
+
+@pytest.mark.fresh_database
+def test_vacuum_is_held_back(broker, conn, connect, env, monkeypatch):
+    env(BROKER_URL="postgresql:")
+    monkeypatch.setattr(table_queue, "LONG_TRANSACTION", timedelta())
+    old = connect()
+    old.execute("SET application_name = 'export'; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    old.execute("SELECT FROM workshed.schedule")
+    for query in (ENDED, "DELETE FROM workshed.schedule", "SELECT pg_stat_force_next_flush()"):
+        conn.execute(query)
+
+    follow(VACUUM, changing=SESSIONS)
 
 
 def test_no_worker_is_running(database):
