@@ -80,7 +80,11 @@ def test_each_queue_shows_how_much_waits_where(workshed, broker, store, bury, co
         "dead_queue": None,
         "paused_at": None,
     }
-    assert workshed("queues").code == 0
+    shown = workshed("queues")
+    assert shown.code == 0
+    columns, line = (one.split() for one in shown.lines if one.startswith(("queue ", "emails ")))
+    assert columns[:6] == ["queue", "levels", "weight", "ready", "unacked", "workers"]
+    assert line[:6] == ["emails", "4", "1", "1", "1", "1"]
 
 
 def test_due_jobs_are_purged_and_the_others_stay(workshed, broker, store, conn, rows):

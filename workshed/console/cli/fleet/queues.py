@@ -15,6 +15,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
 from workshed.console.cli.terminal.output import print_message, print_table
 from workshed.console.operations.environment import (
+    has_rabbitmq,
     open_database,
     open_queue_server,
 )
@@ -74,17 +75,24 @@ def list_queues(
 
 
 def print_states(found: list[QueueState]) -> None:
-    """Print queues as a table."""
-    columns = ("queue", "kind/levels", "weight", "ready", "unacked", "workers", "waiting", "dead")
+    """Print queues as a table, in which only RabbitMQ's have a kind."""
+    on_rabbitmq = has_rabbitmq()
+    kind = "kind/levels" if on_rabbitmq else "levels"
+    columns = ("queue", kind, "weight", "ready", "unacked", "workers", "waiting", "dead")
     lines = [
         (
             f"{one.name} (paused)" if one.paused_at else one.name,
-            f"{one.kind}/{one.levels}" if one.levels else one.kind,
+            format_kind(one) if on_rabbitmq else one.levels or None,
             *(one.weight, one.ready, one.unacked, one.workers, one.waiting, one.dead),
         )
         for one in found
     ]
     print_table(columns, lines)
+
+
+def format_kind(queue: QueueState) -> str | None:
+    """Return its kind on RabbitMQ, and how many levels of priority it has."""
+    return f"{queue.kind}/{queue.levels}" if queue.levels else queue.kind
 
 
 def watch_queues(conn: Connection, *, as_json: bool) -> None:
