@@ -42,7 +42,10 @@ def read_statistics(conn: Connection) -> TableStatistics:
         SELECT clock_timestamp() AS at, s.n_tup_del AS deleted, s.n_dead_tup AS dead_rows,
                s.last_autovacuum,
                current_setting('autovacuum')::bool AND current_setting('track_counts')::bool
-               AND NOT 'autovacuum_enabled=false' = ANY (COALESCE(c.reloptions, '{}'))
+               -- PostgreSQL keeps the word of the user: false, off, no or 0.
+               AND NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions)
+                                WHERE option_name = 'autovacuum_enabled'
+                                  AND NOT option_value::bool)
                    AS is_vacuumed,
                pg_table_size(c.oid) AS table_bytes, pg_indexes_size(c.oid) AS index_bytes
           FROM pg_stat_user_tables AS s

@@ -186,8 +186,9 @@ def test_it_finds_what_keeps_vacuum_from_working(examined, connect, conn, monkey
     assert "autovacuum does not keep up" in found["vacuum"][0].message
 
     old.rollback()
-    conn.execute("ALTER TABLE workshed.schedule SET (autovacuum_enabled = false)")
-    assert examined()["vacuum"][0].level == "failed"
+    for word in ("false", "off"):
+        conn.execute(f"ALTER TABLE workshed.schedule SET (autovacuum_enabled = {word})")
+        assert examined()["vacuum"][0].level == "failed"
     assert str(pid) not in str(examined()["transactions"])
 
 
