@@ -40,6 +40,7 @@ CALLS = {
     "storage import-existing --yes": 1,
     "sync remove SOURCE --yes": 1,
     "unique release KEY --yes": 1,
+    "broker drain": 2,
     CAMPAIGN: 1,
     "campaigns pause CAMPAIGN": 1,
     "console logout USER": 1,
