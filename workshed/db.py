@@ -287,6 +287,8 @@ def autocommit_statement() -> "Generator[Connection]":
 
 def commit_is_unknown(error: "psycopg.Error") -> bool:
     """Return whether PostgreSQL may have committed the statement that failed."""
+    if isinstance(error, _pool_module().NoConnectionError):
+        return False
     return error.sqlstate in (None, ADMIN_SHUTDOWN, CRASH_SHUTDOWN)
 
 

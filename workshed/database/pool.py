@@ -10,7 +10,7 @@ import psycopg
 from psycopg import generators
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from workshed.database.postgres import FirstStatement
 from workshed.database.urls import describe_address
@@ -19,6 +19,8 @@ from workshed.errors import PoolerModeError
 from workshed.interrupts import thread_gate
 
 Connection = psycopg.Connection[TupleRow]
+NoConnectionError = PoolTimeout
+"""None was free in time, or none could be opened: nothing was executed."""
 
 PIPELINE_SYNC = ExecStatus.PIPELINE_SYNC
 CANCEL_S = 5.0
