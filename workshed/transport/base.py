@@ -333,15 +333,17 @@ class WorkshedBroker(Broker):
     def outbox_statement(
         self,
         message: dramatiq.Message[Any],
-        delay: timedelta,
+        delay: timedelta | None,
         at: datetime | None,
         reason: Reason,
     ) -> tuple[dramatiq.Message[Any], Statement]:
         """Check a message; return it as it is stored, and the statement that stores it.
 
         If the message has a key, the statement returns the key's holder; pass that to `stored`.
+        Hooks get the `delay`, which is `None` for a plain send.
         """
         message, row = self.prepare_row(message, delay, at, reason)
+        delay = delay or timedelta()
         claim = key_claim(message, timedelta())
         if claim is None:
             return message, schedule.insert_statement(row, delay, at)
@@ -352,7 +354,7 @@ class WorkshedBroker(Broker):
     def outbox_statements(
         self,
         messages: Iterable[dramatiq.Message[Any]],
-        delay: timedelta,
+        delay: timedelta | None,
         at: datetime | None,
         reason: Reason,
         duplicates: list[tuple[dramatiq.Message[Any], Exception]] | None = None,
@@ -366,15 +368,16 @@ class WorkshedBroker(Broker):
         ready = [self.prepare_row(message, delay, at, reason) for message in messages]
         claims = [key_claim(message, timedelta()) for message, _ in ready]
         plain = [row for (_, row), claim in zip(ready, claims, strict=True) if claim is None]
+        span = delay or timedelta()
         for start in range(0, len(plain), ROWS_PER_STATEMENT):
             rows = plain[start : start + ROWS_PER_STATEMENT]
-            yield schedule.insert_many_statement(rows, delay, at)
+            yield schedule.insert_many_statement(rows, span, at)
         sent = []
         for (message, row), claim in zip(ready, claims, strict=True):
             holder = None
             if claim is not None:
                 later = awaiting_key_body(message)
-                holder = yield unique.insert_with_key_statement(row, claim, delay, at, later)
+                holder = yield unique.insert_with_key_statement(row, claim, span, at, later)
             try:
                 sent.append(self.finish_send(message, delay, holder))
             except DuplicateJobError as err:
@@ -404,15 +407,15 @@ class WorkshedBroker(Broker):
     def prepare_row(
         self,
         message: dramatiq.Message[Any],
-        delay: timedelta,
+        delay: timedelta | None,
         at: datetime | None,
         reason: Reason,
     ) -> tuple[dramatiq.Message[Any], schedule.OutboxRow]:
         """Check a message; return it as it is stored, and its row."""
         self.check_message(message)
         if reason == "delayed":
-            message = message.copy(options={"due": due_ms(delay, at)})
-        self._before_send(message, delay // timedelta(milliseconds=1))
+            message = message.copy(options={"due": due_ms(delay or timedelta(), at)})
+        self._before_send(message, whole_ms(delay))
         row = schedule.OutboxRow(
             message_id=message.message_id,
             generation=int(message.options.get("generation", 0)),
@@ -424,7 +427,7 @@ class WorkshedBroker(Broker):
         return message, row
 
     def finish_send(
-        self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
+        self, message: dramatiq.Message[Any], delay: timedelta | None, holder: str | None
     ) -> dramatiq.Message[Any]:
         """Return the message for its sender, once its statement was executed.
 
@@ -440,7 +443,7 @@ class WorkshedBroker(Broker):
             logger.info("not sent: job %s holds the unique key %r", holder, key)
             return message.copy(message_id=str(holder))
         self.count_send(message.actor_name, message.queue_name, "scheduled")
-        self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
+        self.emit_after("enqueue", message, whole_ms(delay))
         return message
 
     def count_send(self, actor: str, queue: str, how: SendResult, amount: int = 1) -> None:
@@ -532,6 +535,11 @@ def due_ms(delay: timedelta, at: datetime | None) -> int:
     """Return when a message is due, in Unix ms like its timestamp."""
     due = time.time() + delay.total_seconds() if at is None else at.timestamp()
     return max(0, int(due * 1000))
+
+
+def whole_ms(delay: timedelta | None) -> int | None:
+    """Return a delay in whole milliseconds, as dramatiq has it."""
+    return None if delay is None else delay // timedelta(milliseconds=1)
 
 
 def unpack_arguments(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:

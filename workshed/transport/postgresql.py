@@ -17,6 +17,7 @@ from workshed.middleware.composition.callbacks import strip_delay
 from workshed.queues import Queue
 from workshed.settings import Settings, settings
 from workshed.transport import queue_join
+from workshed.transport.base import whole_ms
 from workshed.transport.consuming_broker import ConsumingBroker
 from workshed.transport.errors import PartialSendError
 from workshed.transport.publishing.outgoing import Message
@@ -63,7 +64,7 @@ class PostgreSQLBroker(ConsumingBroker["TakingConsumption"]):
         refuse_while_finalizing()
         if (conn := self.open_transaction()) is not None:
             return self.send_on(conn, [message], delay=delay)[0]
-        return self._store_message(message, delay or 0)
+        return self._store_message(message, delay)
 
     def enqueue_at(self, message: dramatiq.Message[R], at: datetime) -> dramatiq.Message[R]:
         """Store a message that is due at `at`; raises as in the base class."""
@@ -76,8 +77,7 @@ class PostgreSQLBroker(ConsumingBroker["TakingConsumption"]):
     ) -> dramatiq.Message[R]:
         """Do as `enqueue` does in another thread, without blocking the event loop."""
         refuse_while_finalizing()
-        span = 0 if delay is None else delay // timedelta(milliseconds=1)
-        work = functools.partial(self._store_message, message, span)
+        work = functools.partial(self._store_message, message, whole_ms(delay))
         return await EventLoopWait().run_database_work(work)
 
     def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
@@ -138,15 +138,15 @@ class PostgreSQLBroker(ConsumingBroker["TakingConsumption"]):
         self._wake.close()
 
     @db.move_to_joined_thread
-    def _store_message(self, message: Message, delay: int) -> Message:
+    def _store_message(self, message: Message, delay: int | None) -> Message:
         """Store a message with its key, if it has one, in one statement.
 
         The first step of a pipeline may carry a delay of its own: the longer one counts.
         """
         own = message.options.get("delay")
-        if isinstance(own, int) and own <= delay:
+        if isinstance(own, int) and own <= (delay or 0):
             message = strip_delay(message)
-        span = timedelta(milliseconds=delay)
+        span = None if delay is None else timedelta(milliseconds=delay)
         reason: Reason = "delayed" if delay else "transactional"
         message, statement = self.outbox_statement(message, span, None, reason)
         with report_outage(), db.limited_wait(), db.autocommit_statement() as conn:
@@ -176,7 +176,7 @@ class PostgreSQLBroker(ConsumingBroker["TakingConsumption"]):
     ) -> tuple[list[Message], list[tuple[Message, Exception]]]:
         """Store messages; return those that are stored, and those whose key another job has."""
         unsent: list[tuple[Message, Exception]] = []
-        steps = self.outbox_statements(batch, timedelta(), None, "transactional", unsent)
+        steps = self.outbox_statements(batch, None, None, "transactional", unsent)
         with report_outage(), db.limited_wait(), db.transaction() as conn:
             sent = run_on(conn, steps)
         if db.joined_connection() is None:
