@@ -570,6 +570,8 @@ def broker_without_rabbitmq(monkeypatch):
     monkeypatch.setattr(found, "_config", settings(), raising=False)
     monkeypatch.setattr(found, "_wake", used._wake, raising=False)
     monkeypatch.setattr(found, "_made_consumption", TakingConsumption(found, settings()))
+    for name in ("urls", "_publisher", "_declarer", "_sender"):  # so that no test uses them here
+        monkeypatch.delattr(found, name)
     yield found
     found.close()
 

@@ -13,11 +13,12 @@ from workshed import db
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
-from workshed.transport.messages.envelope import message_properties
+from workshed.transport.messages.envelope import decode_message, message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.keeper import Keeper
 from workshed.transport.relay.relay import Relay, list_duties
+from workshed.transport.taking import rejection
 
 ONLY_RABBITMQ = frozenset(
     [
@@ -28,7 +29,6 @@ ONLY_RABBITMQ = frozenset(
         "full",
         "gone",
         "limited",
-        "not_storing",
         "patience",
         "proxy",
         "rabbitmq",
@@ -53,11 +53,99 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
+NOT_ON_BOTH = {
+    "test_alarms": "the memory and disk alarms of RabbitMQ",
+    "test_arguments": "the arguments of queues, and consumers of other versions",
+    "test_cluster": "a cluster of RabbitMQ",
+    "test_duties": "calls duties, and neither sends nor consumes",
+    "test_engine_failover": "an engine of SQLAlchemy, without jobs",
+    "test_failover": "several addresses of RabbitMQ",
+    "test_io_thread": "the thread of an AMQP connection",
+    "test_lateness": "measures periodic jobs, and neither sends nor consumes",
+    "test_leases": "rows of messages that are published next",
+    "test_network": "a network to RabbitMQ that fails",
+    "test_network_consuming": "a network to RabbitMQ that fails",
+    "test_network_relay": "a network to RabbitMQ that fails",
+    "test_oldest": "estimates the age of queues whose messages cannot be listed",
+    "test_queue_prefix": "the names of queues of RabbitMQ",
+    "test_relay": "publishes rows",
+    "test_resend": "classic queues, which may lose what they confirmed",
+    "test_signing": "rows are not signed, because writing one needs rights to all data",
+    "test_storing": "messages that RabbitMQ does not take",
+    "test_tls": "TLS to RabbitMQ",
+    "test_used_queues": "the queues that are made on RabbitMQ",
+}
+"""Modules that run with RabbitMQ only, and what they are about; all others have `ON_BOTH`."""
+
+
 @pytest.fixture
 def rows(connect):
     """`rows("SELECT …")`: the rows of the database, read now."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def count_jobs(request, transport, rows):
+    """`count_jobs("default")`: how many jobs of a queue wait, and how many are with a worker."""
+    if transport == "postgresql":
+        query = """
+            SELECT count(*) FILTER (WHERE claimed_by IS NULL AND due_at <= workshed.now()),
+                   count(*) FILTER (WHERE claimed_by IS NOT NULL)
+              FROM workshed.schedule
+             WHERE queue = %s
+        """
+        return lambda queue: rows(query, queue)[0]
+    rabbitmq = request.getfixturevalue("rabbitmq")
+
+    def count(queue):
+        found = rabbitmq.queues().get(queue, {})
+        return found.get("messages_ready", 0), found.get("messages_unacknowledged", 0)
+
+    return count
+
+
+@pytest.fixture
+def count_rejected(request, transport, rows):
+    """`count_rejected("default")`: how many jobs of a queue ended without a stored outcome.
+
+    They are in the dead queue of RabbitMQ, or, without it, in the dead table.
+    """
+    if transport == "postgresql":
+        query = "SELECT count(*) FROM workshed.dead WHERE queue = %s AND reason = %s"
+        return lambda queue: rows(query, queue, rejection.REASON)[0][0]
+    rabbitmq = request.getfixturevalue("rabbitmq")
+    return lambda queue: rabbitmq.depth(f"{queue}.dead")
+
+
+@pytest.fixture
+def peek(request, transport, rows):
+    """`peek("default")`: the messages that wait in a queue, in the order in which they run."""
+    if transport == "postgresql":
+        query = """
+            SELECT body FROM workshed.schedule
+             WHERE queue = %s AND claimed_by IS NULL AND due_at <= workshed.now()
+             ORDER BY priority DESC, due_at
+        """
+        return lambda queue: [
+            decode_message(body.encode(), queue) for (body,) in rows(query, queue)
+        ]
+    rabbitmq = request.getfixturevalue("rabbitmq")
+
+    def peek(queue):
+        found = rabbitmq.peek(queue, 10_000) if queue in rabbitmq.queues() else []
+        return [decode_message(one["payload"].encode(), queue) for one in found]
+
+    return peek
+
+
+@pytest.fixture
+def has_sent(request, transport, rows):
+    """`has_sent()`: whether the test has sent anything; it made no queue of RabbitMQ itself."""
+    if transport == "postgresql":
+        return lambda: rows("SELECT 1 FROM workshed.schedule") != []
+    rabbitmq = request.getfixturevalue("rabbitmq")
+    return lambda: rabbitmq.queues() != {}
 
 
 @pytest.fixture
@@ -71,9 +159,10 @@ def patience(broker):
 
 
 @pytest.fixture
-def not_storing(broker):
-    """`WORKSHED_OUTBOX_FALLBACK=false`."""
-    broker._sender.has_fallback = False
+def not_storing(broker, transport):
+    """`WORKSHED_OUTBOX_FALLBACK=false`; without RabbitMQ, there is no fallback."""
+    if transport == "rabbitmq":
+        broker._sender.has_fallback = False
 
 
 @pytest.fixture

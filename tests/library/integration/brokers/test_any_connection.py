@@ -18,6 +18,9 @@ from workshed.contrib.sqlalchemy import session_on
 from workshed.errors import UnknownConnectionError, WorkshedError
 from workshed.jobs import OpenTransactionError, context, step
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 AT = datetime(2040, 1, 1, 9, 30, 0, 1, tzinfo=UTC)
 
 

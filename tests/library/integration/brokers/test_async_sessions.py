@@ -25,6 +25,9 @@ from workshed.errors import OpenTransactionError, UnknownConnectionError
 from workshed.middleware import RetryOn
 from workshed.settings import settings
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 class Base(orm.DeclarativeBase):
     """The models of the application."""
@@ -60,7 +63,8 @@ def orders(connect):
 
 @pytest.fixture
 def log(actor):
-    return actor(queue_name="default", actor_name="log")(lambda number: None)
+    """An actor on a queue that the test's worker does not consume."""
+    return actor(queue_name="low", actor_name="log")(lambda number: None)
 
 
 @pytest.fixture

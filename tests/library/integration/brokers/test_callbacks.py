@@ -84,8 +84,9 @@ def test_on_dead_is_sent_for_a_job_that_did_not_run(
     assert reason.startswith("killed its worker")
 
 
+@pytest.mark.rabbitmq
 def test_on_dead_commits_with_the_dead_row_or_not_at_all(
-    working_on, callback_calls, working, failing, rows, rabbitmq, eventually, caplog
+    working_on, callback_calls, working, failing, rows, count_rejected, eventually, caplog
 ):
     """Sent on its own, it would report deaths that rolled back, and miss others."""
     work = working_on(raising(OSError("no")), on_dead=callback_calls.actor)
@@ -106,7 +107,7 @@ def test_on_dead_commits_with_the_dead_row_or_not_at_all(
         eventually(lambda: len(rows("SELECT 1 FROM workshed.dead")) == 2)
 
     assert rows("SELECT actor, reason FROM workshed.schedule") == [("tell", "transactional")] * 2
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
 
 
 @pytest.mark.parametrize("large", ["x" * (LARGEST_ARGUMENTS_BYTES - 100), "deep"])
@@ -360,7 +361,7 @@ def test_a_step_that_takes_no_result_is_refused_by_the_send(actor, rows):
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("result", [float("nan"), object(), "x" * LARGEST_ARGUMENTS_BYTES])
 def test_a_result_that_cannot_be_handed_on_is_a_failure(
-    result, once, working_on, callback_calls, working, rows, rabbitmq, eventually
+    result, once, working_on, callback_calls, working, rows, count_jobs, eventually
 ):
     """dramatiq logs it and acks: the step that waits for the result waits for ever."""
     work = working_on(lambda _: result, on_success=callback_calls.actor, once=once, max_retries=3)
@@ -368,7 +369,7 @@ def test_a_result_that_cannot_be_handed_on_is_a_failure(
     with working("default"):
         work.send(7)
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     ((reason,),) = rows("SELECT reason FROM workshed.dead")
     assert reason.startswith("ResultError: its result cannot be passed on")

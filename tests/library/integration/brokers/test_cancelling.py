@@ -140,13 +140,13 @@ def cancel_when_it_runs(running, run, was_notified):
 
 
 def test_a_cancelled_job_that_succeeds_is_done(
-    running, working, was_notified, rows, rabbitmq, eventually
+    running, working, was_notified, rows, count_jobs, eventually
 ):
     run = running(lambda: None)
 
     with working("default"):
         cancel_when_it_runs(running, run, was_notified)
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     assert rows(DISCARDS) == rows("SELECT 1 FROM workshed.schedule") == []
 

@@ -116,7 +116,7 @@ def test_a_job_that_is_retried_or_dead_is_no_discard(order, discards, working, r
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError("in the function"), SystemExit(1)])
 def test_a_callback_that_fails_changes_nothing(
-    failure, order, working, rows, rabbitmq, eventually, caplog
+    failure, order, working, rows, count_jobs, eventually, caplog
 ):
     """If its error were raised, the thread would end, and the job would not be acked."""
 
@@ -129,7 +129,7 @@ def test_a_callback_that_fails_changes_nothing(
         job.send(1)
         job.send(2)
         eventually(lambda: len(rows("SELECT 1 FROM workshed.attempts")) == 2)
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     assert caplog.text.count("DiscardRecorder.on_outcome_stored failed") == 2
 
@@ -159,7 +159,7 @@ def test_the_callback_runs_after_the_discard_is_stored(
 
 
 def test_a_copy_does_not_run_the_callback(
-    actor, discards, working, publish, connect, rabbitmq, rows, eventually
+    actor, discards, working, publish, connect, count_jobs, rows, eventually
 ):
     """Its outcome does not count, because the other copy may have done the work."""
     started = []
@@ -175,7 +175,7 @@ def test_a_copy_does_not_run_the_callback(
     with working("default"):
         publish(message.copy(args=(message.message_id,)), outbox=True)
         eventually(lambda: started)
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     assert discards == []
 

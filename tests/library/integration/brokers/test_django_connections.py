@@ -9,6 +9,9 @@ from dramatiq.middleware import SkipMessage
 from tests.django_app import django_connected
 from workshed.middleware import django_connections
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 DJANGO = "django of a test"
 OF_DJANGO = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
 CUT = """

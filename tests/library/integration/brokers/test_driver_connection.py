@@ -11,6 +11,9 @@ from workshed.contrib.mail import jobs as mail_jobs
 from workshed.database.driver_connection import driver_connection
 from workshed.errors import OpenTransactionError, UnknownConnectionError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 WRITABLE = [name for name in KINDS if "async" not in name and "psycopg2" not in name]
 OTHERS = [name for name in KINDS if name not in WRITABLE]
 LETTER = mail.Draft("greeting", "ada@example.org", "Ada", "Hi", "Hi", user_id="ada")

@@ -188,7 +188,7 @@ def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, 
 
 @pytest.mark.parametrize("once", [False, True])
 def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
-    once, actor, working, publish, rows, rabbitmq, connect, eventually
+    once, actor, working, publish, rows, count_jobs, connect, eventually
 ):
     """The outcome deletes starts, but this one is not stored yet: its row would stay."""
     on = threading.Event()
@@ -205,7 +205,7 @@ def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
         eventually(lambda: rows("SELECT 1 FROM workshed.redelivered_starts"))
         other.commit()
         on.set()
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     assert rows("SELECT 1 FROM workshed.redelivered_starts") == []
 
@@ -392,7 +392,7 @@ def test_a_dead_job_shows_where_its_program_failed(actor, working, rows, eventua
 
 
 def test_a_message_that_cannot_be_stored_as_dead_holds_up_no_other(
-    job, working, publish, rabbitmq, rows, failing, eventually
+    job, working, publish, count_jobs, count_rejected, rows, failing, eventually
 ):
     """Retried in place, as the outcome of a job is, it would hold up all messages behind it."""
     with working("default"):
@@ -400,31 +400,31 @@ def test_a_message_that_cannot_be_stored_as_dead_holds_up_no_other(
             publish(job.actor.message(1), body=b"not json")
             job.send(2)
             eventually(lambda: job == [2])
-            eventually(lambda: rabbitmq.unacked("default") == 1)
+            eventually(lambda: count_jobs("default")[1] == 1)
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
-        eventually(lambda: rabbitmq.unacked("default") == 0)
+        eventually(lambda: count_jobs("default")[1] == 0)
 
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
 
 
 # Paused queues
 
 
-def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, rabbitmq, eventually):
+def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, count_jobs, eventually):
     job.on.clear()
 
     with working("default", threads=1):
         job.send(1)
         eventually(lambda: job == [1])
         job.send(2)
-        eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
+        eventually(lambda: count_jobs("default")[1] == 2)  # held, not started
 
         with db.transaction() as conn:
             assert queues.pause_queue(conn, "default")
-        eventually(lambda: rabbitmq.depth("default") == 1)
+        eventually(lambda: count_jobs("default")[0] == 1)
         job.on.set()
         job.send(3)
-        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (2, 0))
+        eventually(lambda: count_jobs("default") == (2, 0))
         assert job == [1]
 
         with db.transaction() as conn:
@@ -432,7 +432,8 @@ def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, rabbitmq,
         eventually(lambda: job == [1, 2, 3])
 
 
-def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabbitmq, eventually):
+@pytest.mark.rabbitmq
+def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, count_jobs, eventually):
     job.send(1)
     with db.transaction() as conn:
         queues.declare_queues(conn, {"default": "quorum", "low": "quorum"})
@@ -441,7 +442,7 @@ def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabb
     with working("default"):
         eventually(lambda: job.actor.broker._consumer_connection.link.loop_ticks > 1)
         assert job == []
-        eventually(lambda: rabbitmq.depth("default") == 1)
+        eventually(lambda: count_jobs("default")[0] == 1)
 
 
 def test_a_paused_queue_stays_paused_after_a_reconnect(job, working, rabbitmq, eventually):
@@ -471,7 +472,7 @@ def this_worker(connect):
 
 
 def test_a_quiet_worker_starts_nothing_and_goes_on_later(
-    job, working, rabbitmq, connect, this_worker, eventually
+    job, working, count_jobs, connect, this_worker, eventually
 ):
     conn = connect(autocommit=True)
     job.on.clear()
@@ -480,13 +481,13 @@ def test_a_quiet_worker_starts_nothing_and_goes_on_later(
         job.send(1)
         eventually(lambda: job == [1])
         job.send(2)
-        eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
+        eventually(lambda: count_jobs("default")[1] == 2)  # held, not started
 
         assert workers.quiet_worker(conn, this_worker().id)
-        eventually(lambda: rabbitmq.depth("default") == 1)
+        eventually(lambda: count_jobs("default")[0] == 1)
         job.on.set()
         job.send(3)
-        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (2, 0))
+        eventually(lambda: count_jobs("default") == (2, 0))
         assert job == [1]
         assert this_worker().state == "quiet"
 
@@ -680,7 +681,7 @@ def test_a_queue_with_the_only_backlog_has_all_threads(actor, broker, working, e
         eventually(lambda: len(met) == 4)
 
 
-def test_a_cap_bounds_running_and_held_jobs(actor, broker, working, rabbitmq, eventually):
+def test_a_cap_bounds_running_and_held_jobs(actor, broker, working, count_jobs, eventually):
     broker.add_queue(Queue("heavy", cap=2))
     on, running, most = threading.Event(), [], []
 
@@ -695,7 +696,7 @@ def test_a_cap_bounds_running_and_held_jobs(actor, broker, working, rabbitmq, ev
         heavy.send(number)
     with working("heavy", threads=4):
         eventually(lambda: len(running) == 2)
-        eventually(lambda: (rabbitmq.unacked("heavy"), rabbitmq.depth("heavy")) == (2, 4))
+        eventually(lambda: count_jobs("heavy") == (4, 2))
         on.set()
         eventually(lambda: len(most) == 6)
 

@@ -135,7 +135,7 @@ def test_an_expired_job_frees_its_key(runs, working, publish, rows, eventually):
 
 @pytest.mark.parametrize("claimed", [True, False])
 def test_a_job_that_ran_once_is_not_dead_because_its_ack_was_lost(
-    actor, working, publish, rows, rabbitmq, eventually, claimed
+    actor, working, publish, rows, count_jobs, eventually, claimed
 ):
     """Its copy comes too late, but the work is done."""
     pay = actor(queue_name="default", actor_name="pay", once=True, expires=timedelta(hours=1))(
@@ -149,7 +149,7 @@ def test_a_job_that_ran_once_is_not_dead_because_its_ack_was_lost(
     with working("default"):
         publish(message, possible_duplicate=True)
         eventually(lambda: rows("SELECT 1 FROM workshed.completed_generations"))
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: count_jobs("default") == (0, 0))
 
     assert len(rows(DEAD)) == (not claimed)
     assert all("it was delivered before, so it may have run" in reason for _, reason in rows(DEAD))

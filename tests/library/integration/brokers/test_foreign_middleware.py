@@ -12,7 +12,11 @@ from workshed.jobs.signals import Snooze
 from workshed.middleware import Limit, Unique
 from workshed.transport.errors import InvalidOptionError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR = timedelta(hours=1)
+LATER = "SELECT message_id, reason FROM workshed.schedule WHERE due_at > workshed.now()"
 OUTCOMES = "SELECT actor, outcome, reason FROM workshed.attempts ORDER BY id"
 
 
@@ -28,11 +32,11 @@ def adding(broker):
 
 
 @pytest.fixture
-def settled(rabbitmq, eventually):
+def settled(count_jobs, eventually):
     """`settled("default")`: wait until these queues are empty, apart from their dead queues."""
 
     def wait(*names):
-        eventually(lambda: all(rabbitmq.unacked(n) == rabbitmq.depth(n) == 0 for n in names))
+        eventually(lambda: all(count_jobs(n) == (0, 0) for n in names))
 
     return wait
 
@@ -91,7 +95,7 @@ def test_an_option_of_its_own_travels_on_every_way(
 
 
 @pytest.mark.fresh_vhost
-def test_an_undeclared_option_is_refused_by_the_send(adding, actor, broker, rabbitmq):
+def test_an_undeclared_option_is_refused_by_the_send(adding, actor, broker, has_sent):
     """The hook writes it after the first check; the job would wait for a worker that knows it."""
     adding(Writes())
 
@@ -106,7 +110,7 @@ def test_an_undeclared_option_is_refused_by_the_send(adding, actor, broker, rabb
     ):
         with pytest.raises(InvalidOptionError, match="request_id is not an option of a message"):
             send()
-    assert rabbitmq.queues() == {}
+    assert not has_sent()
 
 
 def test_another_option_is_refused_as_before_with_a_hint(adding, actor):
@@ -152,9 +156,9 @@ def test_a_job_whose_next_step_has_an_unknown_option_waits_for_a_later_release(
 
     with working("default"):
         publish(message)
-        found = eventually(lambda: rows("SELECT reason FROM workshed.schedule"))
+        found = eventually(lambda: rows(LATER))
 
-    assert found == [("unknown_actor",)]
+    assert found == [(message.message_id, "unknown_actor")]
     assert rows("SELECT 1 FROM workshed.dead") == []
 
 
@@ -180,7 +184,7 @@ for hook in vars(Middleware):
 
 
 def test_a_hook_that_raises_costs_no_job(
-    adding, actor, working, rabbitmq, rows, settled, caplog, eventually
+    adding, actor, working, count_rejected, rows, settled, caplog, eventually
 ):
     """Otherwise the job would go to RabbitMQ's dead queue without having run, and without a row."""
     adding(Broken())
@@ -201,14 +205,14 @@ def test_a_hook_that_raises_costs_no_job(
         settled("default")
 
     assert sorted(runs) == [1, 2, 3]
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
     assert rows("SELECT count(*) FROM workshed.dead") == [(1,)]
     for name in ("before_enqueue", "before_process_message", "after_process_message", "after_ack"):
         assert f"Broken.{name} failed; what it raised is ignored" in caplog.text
 
 
 @pytest.mark.fresh_vhost
-def test_a_veto_keeps_a_job_from_being_sent(adding, actor, rabbitmq):
+def test_a_veto_keeps_a_job_from_being_sent(adding, actor, has_sent):
     class Veto(Middleware):
         def before_enqueue(self, broker, message, delay):
             raise MiddlewareError("not now")
@@ -221,11 +225,11 @@ def test_a_veto_keeps_a_job_from_being_sent(adding, actor, rabbitmq):
 
     with pytest.raises(MiddlewareError, match="not now"):
         note.send(1)
-    assert rabbitmq.queues() == {}
+    assert not has_sent()
 
 
 def test_a_middleware_error_before_a_job_is_a_failed_attempt(
-    adding, actor, working, rabbitmq, rows, settled, eventually
+    adding, actor, working, count_rejected, rows, settled, eventually
 ):
     """As in dramatiq, the job is retried, and does not go to the dead queue."""
 
@@ -245,7 +249,7 @@ def test_a_middleware_error_before_a_job_is_a_failed_attempt(
         settled("default")
 
     assert found == [("note", "retry", "MiddlewareError: no tenant")]
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
     assert rows("SELECT reason FROM workshed.schedule") == [("retry",)]
 
 
@@ -262,7 +266,7 @@ def test_a_hook_can_snooze_a_job(adding, actor, working, rows, eventually):
 
     with working("default"):
         message = note.send(1)
-        found = eventually(lambda: rows("SELECT message_id, reason FROM workshed.schedule"))
+        found = eventually(lambda: rows(LATER))
 
     assert found == [(message.message_id, "snoozed")]
 
@@ -388,7 +392,7 @@ class Refuses(Middleware):
 
 
 def test_a_veto_of_a_callback_leaves_the_outcome_of_its_job(
-    adding, actor, working, rabbitmq, settled, eventually, caplog
+    adding, actor, working, count_rejected, settled, eventually, caplog
 ):
     """Otherwise the job would go to the dead queue, although it is done."""
     adding(Refuses())
@@ -406,11 +410,11 @@ def test_a_veto_of_a_callback_leaves_the_outcome_of_its_job(
         eventually(lambda: "could not be sent: not now" in caplog.text)
         settled("default")
 
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
 
 
 def test_a_job_whose_callback_cannot_be_sent_is_dead_with_a_row(
-    adding, actor, working, rabbitmq, rows, eventually
+    adding, actor, working, count_rejected, rows, eventually
 ):
     """Otherwise it would go to RabbitMQ's dead queue, where nothing says why."""
 
@@ -436,7 +440,7 @@ def test_a_job_whose_callback_cannot_be_sent_is_dead_with_a_row(
     assert reason == (
         "a following message cannot be sent: following: request_id is not an option of a message"
     )
-    assert rabbitmq.depth("default.dead") == 0
+    assert count_rejected("default") == 0
 
 
 # The results it sees

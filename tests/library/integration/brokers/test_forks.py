@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.usefixtures("not_storing"),
@@ -45,7 +48,7 @@ def forked(work):
 
 
 def test_children_forked_while_threads_send_lose_nothing(
-    greet, wire, rabbitmq, in_threads, eventually
+    greet, wire, count_jobs, in_threads, eventually
 ):
     """Unless they forget the parent's connection, two of three hang, and it breaks for all."""
     greet.send(0)
@@ -58,11 +61,11 @@ def test_children_forked_while_threads_send_lose_nothing(
             send.result()
 
     assert ended == [0, 0, 0]
-    eventually(lambda: rabbitmq.depth("default") == 801)
+    eventually(lambda: count_jobs("default")[0] == 801)
     assert wire.accepted == 1 + 4  # one made the queue; no process had to connect again
 
 
-def test_processes_of_multiprocessing_send(greet, rabbitmq, in_threads, eventually):
+def test_processes_of_multiprocessing_send(greet, count_jobs, in_threads, eventually):
     """Unless they forget the parent's connection, each raises: its I/O thread does not exist."""
     greet.send(0)
 
@@ -75,10 +78,10 @@ def test_processes_of_multiprocessing_send(greet, rabbitmq, in_threads, eventual
         child.join(HANGS_AFTER_S)
 
     assert [child.exitcode for child in children] == [0, 0, 0]
-    eventually(lambda: rabbitmq.depth("default") == 151)
+    eventually(lambda: count_jobs("default")[0] == 151)
 
 
-def test_a_child_of_a_child_sends(greet, rabbitmq, eventually):
+def test_a_child_of_a_child_sends(greet, count_jobs, eventually):
     """A grandchild forgets the child's publisher too, although that was made after a fork."""
     greet.send(0)
 
@@ -89,4 +92,4 @@ def test_a_child_of_a_child_sends(greet, rabbitmq, eventually):
         greet.send(3)
 
     assert os.waitpid(forked(work), 0)[1] == 0
-    eventually(lambda: rabbitmq.depth("default") == 4)
+    eventually(lambda: count_jobs("default")[0] == 4)

@@ -4,9 +4,11 @@ import threading
 
 import pytest
 
-from workshed import db
 from workshed.errors import EXIT_HARD_DEADLINE
 from workshed.middleware import HardTimeLimitExceeded
+
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
 
 
 @pytest.fixture
@@ -18,22 +20,22 @@ def left(broker, monkeypatch):
 
 
 @pytest.fixture
-def stuck(actor):
-    """`stuck(**options)`: an actor that waits until `stuck.on` is set."""
+def endless(actor):
+    """`endless(**options)`: an actor that waits until `endless.on` is set."""
 
-    class Stuck:
+    class Endless:
         def __init__(self):
             self.started, self.on = threading.Event(), threading.Event()
 
         def __call__(self, **options):
-            @actor(queue_name="default", actor_name="stuck", **options)
-            def stuck():
+            @actor(queue_name="default", actor_name="endless", **options)
+            def endless():
                 self.started.set()
                 assert self.on.wait(60)
 
-            return stuck
+            return endless
 
-    found = Stuck()
+    found = Endless()
     yield found
     found.on.set()
 
@@ -49,17 +51,17 @@ def give_up(broker):
 
 
 def test_the_job_is_retried_and_acked_and_the_process_exits(
-    stuck, broker, working, left, rows, rabbitmq, eventually
+    endless, broker, working, left, rows, count_jobs, eventually
 ):
-    actor = stuck()
+    actor = endless()
 
     with working("default"):
         sent = actor.send()
-        assert stuck.started.wait(60)
+        assert endless.started.wait(60)
         give_up(broker)
         eventually(lambda: left == [EXIT_HARD_DEADLINE])
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
-        stuck.on.set()
+        eventually(lambda: count_jobs("default") == (0, 0))
+        endless.on.set()
 
     query = (
         "SELECT message_id, reason, (body::json -> 'options' ->> 'attempt') FROM workshed.schedule"
@@ -71,59 +73,59 @@ def test_the_job_is_retried_and_acked_and_the_process_exits(
 
 
 def test_a_thread_that_comes_back_changes_nothing(
-    stuck, broker, working, left, rows, rabbitmq, eventually
+    endless, broker, working, left, rows, count_jobs, eventually
 ):
     """A second ack of one delivery would close the channel of all."""
-    actor = stuck(max_retries=0)
+    actor = endless(max_retries=0)
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(60)
+        assert endless.started.wait(60)
         delivery = give_up(broker)
         eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
-        stuck.on.set()
+        endless.on.set()
         eventually(lambda: not delivery.is_running)
-        eventually(lambda: rabbitmq.unacked("default") == 0)
+        eventually(lambda: count_jobs("default")[1] == 0)
         assert delivery.channel.is_open
 
     assert rows("SELECT outcome FROM workshed.attempts") == [("dead",)]
 
 
 def test_a_job_whose_outcome_cannot_be_stored_is_delivered_again(
-    stuck, broker, working, left, rows, rabbitmq, failing, eventually
+    endless, broker, working, left, rows, count_jobs, failing, eventually
 ):
     """If it were acked, it would be lost."""
-    actor = stuck()
+    actor = endless()
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(60)
+        assert endless.started.wait(60)
         with failing("workshed.completed_generations"):
             give_up(broker)
             eventually(lambda: left)
-        eventually(lambda: rabbitmq.depth("default") == 1)
-        stuck.on.set()
+        eventually(lambda: count_jobs("default")[0] == 1)
+        endless.on.set()
 
-    with db.transaction() as conn:
-        for table in ("attempts", "schedule", "dead"):
-            assert conn.execute(f"SELECT 1 FROM workshed.{table}").fetchall() == []  # noqa: S608
+    for found in ("attempts", "schedule WHERE reason = 'retry'", "dead"):
+        assert rows(f"SELECT 1 FROM workshed.{found}") == []  # noqa: S608 -- of the names above
 
 
-def test_during_a_shutdown_no_job_is_charged(stuck, broker, working, left, rows, eventually):
-    actor = stuck()
+def test_during_a_shutdown_no_job_is_charged(endless, broker, working, left, rows, eventually):
+    actor = endless()
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(60)
+        assert endless.started.wait(60)
         broker._lifecycle._shutdown.begin()
         give_up(broker)
-        stuck.on.set()
+        endless.on.set()
         eventually(lambda: not list(broker._execution.running_jobs))
 
     assert rows("SELECT 1 FROM workshed.attempts") == []
     assert left == []
 
 
+@pytest.mark.rabbitmq
 def test_a_hard_limit_that_rabbitmq_would_cut_is_refused(actor, working, caplog):
     @actor(queue_name="default", time_limit=1_000, hard_time_limit=46 * 60_000)
     def long_one():

@@ -6,6 +6,9 @@ import threading
 
 import pytest
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture
 def signals():
@@ -17,7 +20,7 @@ def signals():
 
 
 def test_what_waits_is_given_back_while_a_job_still_runs(
-    signals, actor, working, rabbitmq, eventually
+    signals, actor, working, count_jobs, eventually
 ):
     """Without the chained handler nothing is requeued before dramatiq stops its worker."""
     on, started = threading.Event(), []
@@ -31,14 +34,14 @@ def test_what_waits_is_given_back_while_a_job_still_runs(
         hold.send(1)
         eventually(lambda: started == [1])
         hold.send(2)
-        eventually(lambda: rabbitmq.unacked("default") == 2)
+        eventually(lambda: count_jobs("default")[1] == 2)
 
         os.kill(os.getpid(), signal.SIGTERM)
 
-        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (1, 1))
+        eventually(lambda: count_jobs("default") == (1, 1))
         assert signals == [signal.SIGTERM]
         on.set()
-        eventually(lambda: rabbitmq.unacked("default") == 0)
+        eventually(lambda: count_jobs("default")[1] == 0)
 
     assert started == [1]
-    eventually(lambda: rabbitmq.depth("default") == 1)
+    eventually(lambda: count_jobs("default")[0] == 1)

@@ -18,6 +18,9 @@ from workshed.jobs.idempotency import completed_generations
 from workshed.middleware import RetryOn
 from workshed.settings import settings
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR = timedelta(hours=1)
 NO_RETRY = {"max_retries": 0}
 NOW = {"retry_on": RetryOn(OSError, wait=timedelta(seconds=5))}
@@ -28,7 +31,7 @@ def fail(error, cause=None):
 
 
 @pytest.fixture
-def lines(actor, working, rabbitmq, eventually, caplog):
+def lines(actor, working, count_jobs, eventually, caplog):
     """`lines(job, **options)`: the log records of one run of an actor, from start to ack."""
     caplog.set_level(logging.INFO)
 
@@ -44,7 +47,7 @@ def lines(actor, working, rabbitmq, eventually, caplog):
                     r.name == "workshed.transport.consuming.execution" for r in caplog.records
                 )
             )
-            eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+            eventually(lambda: count_jobs("default") == (0, 0))
         of_workers = ("workshed.transport.consuming.execution", "dramatiq.worker.WorkerThread")
         return [r for r in caplog.records if r.name in of_workers or r.exc_info]
 

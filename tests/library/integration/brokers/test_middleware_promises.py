@@ -13,6 +13,9 @@ from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import SkipMessage
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOOKS = sorted(name for name in vars(Middleware) if name.startswith(("before_", "after_")))
 AROUND = [
     "before_process_message",

@@ -13,6 +13,9 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.idempotency import completed_generations, starts
 from workshed.middleware import Observer
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 LONG = timedelta(hours=1)
 
 
@@ -100,7 +103,7 @@ def test_the_time_it_waited_and_ran_is_known(actor, seen, working, eventually):
 def cancelled(message, publish):
     with db.transaction() as conn:
         cancellations.cancel(conn, message.message_id)
-    publish(message, outbox=True)
+    publish(message, possible_duplicate=True)
 
 
 def expired(message, publish):
@@ -117,7 +120,7 @@ def killer(message, publish):
 def settled_before(message, publish):
     with db.transaction() as conn:
         completed_generations.complete_generation(conn, message.message_id, 0)
-    publish(message, outbox=True)
+    publish(message, possible_duplicate=True)
 
 
 def stranger(message, publish):

@@ -42,13 +42,12 @@ def charge(actor):
 
 
 @pytest.fixture
-def idle(rabbitmq, eventually):
+def idle(count_jobs, eventually):
     """Wait until a queue is empty and everything is acked."""
-    return lambda name="default": eventually(
-        lambda: (rabbitmq.depth(name), rabbitmq.unacked(name)) == (0, 0)
-    )
+    return lambda name="default": eventually(lambda: count_jobs(name) == (0, 0))
 
 
+@pytest.mark.rabbitmq
 def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually, counted):
     """Without the key, each copy would charge."""
     message = charge.message(1)

@@ -116,12 +116,12 @@ def test_a_retry_goes_to_another_queue_with_another_priority(
 
 
 def test_a_retry_on_another_queue_runs_there(
-    elsewhere, working, relaying, rabbitmq, rows, eventually
+    elsewhere, working, relaying, count_jobs, rows, eventually
 ):
     with working("default", "low"), relaying():
         elsewhere.send()
         eventually(lambda: elsewhere.runs == 2)
-        eventually(lambda: rabbitmq.unacked("low") == rabbitmq.depth("low") == 0)
+        eventually(lambda: count_jobs("low") == (0, 0))
 
     assert rows("SELECT queue, outcome FROM workshed.attempts") == [("default", "retry")]
 

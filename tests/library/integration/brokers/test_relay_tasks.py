@@ -12,6 +12,9 @@ from workshed import schedule as outbox
 from workshed.app import APP_VARIABLE
 from workshed.transport.relay.background import BackgroundTasks
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 TASKS = """
 import time
 import workshed
@@ -82,9 +85,10 @@ def test_tasks_are_called_again_and_one_that_fails_stops_no_other(
     assert "what a pity" in (tmp_path / "relay.log").read_text()
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.fresh_database
 def test_a_task_that_never_ends_holds_up_no_job_and_no_relay(
-    start, noted, actor, rows, rabbitmq, eventually
+    start, noted, actor, rows, count_jobs, eventually
 ):
     """It has its own thread and connection, and the relay does not wait for it at the end."""
     greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
@@ -95,7 +99,7 @@ def test_a_task_that_never_ends_holds_up_no_job_and_no_relay(
         outbox.send(conn, greet.message(1))
 
     eventually(lambda: rows("SELECT count(*) FROM workshed.schedule") == [(0,)])
-    eventually(lambda: rabbitmq.depth("default") == 1)
+    eventually(lambda: count_jobs("default")[0] == 1)
     relay.send_signal(signal.SIGTERM)
     assert relay.wait(60) == 0
 

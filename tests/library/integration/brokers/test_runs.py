@@ -19,6 +19,9 @@ from workshed.middleware import History
 from workshed.middleware.observability import history_writer, run_tally
 from workshed.middleware.observability.history_writer import HistoryWriter
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture
 def history(connect, eventually):
@@ -83,7 +86,7 @@ def test_a_job_that_did_not_run_is_in_the_history_too(actor, working, publish, h
     with working("default"):
         with db.transaction() as conn:
             completed_generations.complete_generation(conn, message.message_id, 0)
-        publish(message, outbox=True)
+        publish(message, possible_duplicate=True)
         [run] = history(1)
 
     assert (run.outcome, run.started_at, run.duration_s) == ("duplicate", None, None)

@@ -26,6 +26,9 @@ from workshed.transport.messages.envelope import decode_message
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.relay import Relay
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 ORDER = "INSERT INTO store.orders DEFAULT VALUES"
 
 

@@ -5,6 +5,9 @@ from dramatiq import Worker
 
 from workshed.transport.errors import UndeclaredQueueError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 pytestmark = pytest.mark.fresh_vhost
 
 
@@ -35,14 +38,21 @@ def begin(broker):
     broker._hooks.clear()
 
 
-def test_each_worker_consumes(note, begin, rabbitmq, eventually):
+@pytest.fixture
+def consumers(request, transport):
+    """`consumers()`: those that RabbitMQ knows."""
+    is_rabbitmq = transport == "rabbitmq"
+    return request.getfixturevalue("rabbitmq").consumers if is_rabbitmq else list
+
+
+def test_each_worker_consumes(note, begin, consumers, eventually):
     """Otherwise the second would report that it is up, and leave every job in its queue."""
     for number in (1, 2, 3):
         worker = begin("default")
         note.send(number)
         eventually(lambda number=number: note.runs[-1:] == [number])
         worker.stop()
-        eventually(lambda: rabbitmq.consumers() == [])
+        eventually(lambda: consumers() == [])
 
     assert note.runs == [1, 2, 3]
 

@@ -33,6 +33,9 @@ from workshed.transport.errors import (
 from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture
 def greet(actor):
@@ -93,7 +96,7 @@ def test_a_dead_letter_may_be_looked_at_any_number_of_times(greet, broker, rabbi
     eventually(lambda: rabbitmq.depth("default.dead") == 1)
 
 
-def test_high_priority_mails_leave_first(actor, rabbitmq):
+def test_high_priority_mails_leave_first(actor, peek):
     @actor(queue_name="emails")
     def mail(number):
         pass
@@ -101,7 +104,7 @@ def test_high_priority_mails_leave_first(actor, rabbitmq):
     for priority in (0, 4, 2):
         mail.send_with_options(args=(priority,), broker_priority=priority)
 
-    args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("emails")]
+    args = [m.args[0] for m in peek("emails")]
     assert args == [4, 2, 0]
 
 
@@ -154,12 +157,12 @@ def test_an_actor_on_an_undeclared_queue_is_refused_with_the_line_to_add(actor):
         actor(queue_name="email")(lambda: None)
 
 
-def test_an_own_queue_is_declared_first(broker, actor, rabbitmq):
+def test_an_own_queue_is_declared_first(broker, actor, peek):
     broker.add_queue(Queue("invoices"))
 
     actor(queue_name="invoices", actor_name="bill")(lambda number: None).send(1)
 
-    assert json.loads(rabbitmq.peek("invoices")[0]["payload"])["actor_name"] == "bill"
+    assert peek("invoices")[0].actor_name == "bill"
 
 
 def test_a_queue_that_was_deleted_is_made_again(greet, rabbitmq, eventually):
@@ -220,10 +223,12 @@ def blind_sender(limited):
 
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("sender_only")
-def test_a_user_who_may_not_declare_can_send_to_what_is_there(greet, broker, rabbitmq, eventually):
+def test_a_user_who_may_not_declare_can_send_to_what_is_there(
+    greet, broker, count_jobs, eventually
+):
     greet.send(1)
 
-    eventually(lambda: rabbitmq.depth("default") == 1)
+    eventually(lambda: count_jobs("default")[0] == 1)
     with pytest.raises(TopologyError, match=r"'low': does not exist.*broker setup"):
         broker.ensure_queues({"low"})
 
@@ -236,7 +241,7 @@ def test_a_message_for_a_queue_this_user_may_not_make_is_refused(greet, rabbitmq
 @pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("blind_sender")
 def test_a_user_who_may_not_see_a_queue_can_send_to_one_that_exists(
-    greet, broker, rabbitmq, eventually, monkeypatch
+    greet, broker, count_jobs, eventually, monkeypatch
 ):
     """The process asks only once, because each ask would open a connection to be refused again."""
     asked, ensure = [], topology.declare_queues
@@ -247,7 +252,7 @@ def test_a_user_who_may_not_see_a_queue_can_send_to_one_that_exists(
     for number in range(3):
         greet.send(number)
 
-    eventually(lambda: rabbitmq.depth("default") == 3)
+    eventually(lambda: count_jobs("default")[0] == 3)
     assert len(asked) == 1
     with pytest.raises(TopologyError, match=r"'low'.*broker setup"):
         broker.ensure_queues({"low"})
@@ -349,7 +354,7 @@ def test_threads_share_one_connection(greet, rabbitmq, in_threads, eventually):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventually):
+def test_a_forked_child_sends_on_a_connection_of_its_own(greet, count_jobs, eventually):
     """Unless they forget the parent's connection, children hang or break its stream."""
     greet.send(0)
 
@@ -370,10 +375,11 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventu
         greet.send(9)
 
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]
-    eventually(lambda: rabbitmq.depth("default") == 81)
+    eventually(lambda: count_jobs("default")[0] == 81)
 
 
-def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_threads, eventually):
+@pytest.mark.rabbitmq
+def test_sends_survive_lost_connections(greet, broker, peek, rows, in_threads, eventually):
     """If messages counted as sent without a confirm, some of those in flight would be lost."""
     sent, over, cuts = [], threading.Event(), []
     greet.send(0)
@@ -398,14 +404,15 @@ def test_sends_survive_lost_connections(greet, broker, rabbitmq, rows, in_thread
     stored = {name for (name,) in rows("SELECT message_id FROM workshed.schedule")}
 
     def found():
-        return {m["properties"]["message_id"] for m in rabbitmq.peek("default", 10_000)} | stored
+        return {m.message_id for m in peek("default")} | stored
 
     eventually(lambda: found() >= set(sent))
     assert len(sent) == 1_000
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
-def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eventually):
+def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, count_jobs, eventually):
     """Unless the thread starts again, every later send of the process would wait for ever."""
     greet.send(1)
 
@@ -413,10 +420,11 @@ def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eve
     for number in range(10):
         greet.send(number)
 
-    eventually(lambda: rabbitmq.depth("default") >= 11)
+    eventually(lambda: count_jobs("default")[0] >= 11)
     gc.collect()  # the dropped socket's warning belongs to this test
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.usefixtures("not_storing")
 def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers, in_threads):
     greet.send(1)
@@ -438,7 +446,8 @@ def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers,
     timer.join()
 
 
-def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbitmq, eventually):
+@pytest.mark.rabbitmq
+def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, count_jobs, eventually):
     """If it were counted, the confirm of its neighbour would settle it: a lost job."""
     broker.ensure_queues({"default"})
     ticket = ConfirmBatch()
@@ -452,7 +461,7 @@ def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbi
 
     errors = [type(publication.error) for publication in ticket.publications]
     assert errors == [type(None), PublishRefusedError, type(None)]
-    eventually(lambda: rabbitmq.depth("default") == 2)
+    eventually(lambda: count_jobs("default")[0] == 2)
     greet.send(3)
 
 
@@ -467,7 +476,7 @@ def test_a_message_that_would_not_fit_is_refused(greet, broker, args, changes):
 
 @pytest.mark.usefixtures("not_storing")
 def test_a_link_that_failed_for_an_hour_connects_again(
-    greet, broker, rabbitmq, patience, eventually
+    greet, broker, count_jobs, patience, eventually
 ):
     """The pause doubles with each failure, and a float overflows at 2 to the 1024th."""
     patience(20)
@@ -482,7 +491,7 @@ def test_a_link_that_failed_for_an_hour_connects_again(
     eventually(lambda: link._failures != 5_000)
     greet.send(1)
 
-    eventually(lambda: rabbitmq.depth("default") >= 2)  # or more, with a copy of one in flight
+    eventually(lambda: count_jobs("default")[0] >= 2)  # or more, with a copy of one in flight
 
 
 @pytest.mark.usefixtures("not_storing")
@@ -500,7 +509,7 @@ def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, patien
 
 
 @pytest.mark.usefixtures("not_storing")
-def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq, patience):
+def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, peek, patience):
     """A message that `send` reported as not sent must not arrive when the alarm is over."""
     greet.send(0)
     patience(0.5)
@@ -511,10 +520,11 @@ def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq
 
     patience(5)
     greet.send(5)
-    args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
+    args = [m.args[0] for m in peek("default")]
     assert set(args) == {0, 5}
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
     """The lock is held by a thread that the child does not have, and so for ever."""
@@ -607,7 +617,7 @@ atexit.register(late.send, 3)
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("queue", ["default", "emails"])
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_program_that_sends_while_it_exits_does_exit(broker, rabbitmq, queue, before):
+def test_a_program_that_sends_while_it_exits_does_exit(broker, peek, queue, before):
     done = subprocess.run(
         [sys.executable, "-c", AT_EXIT, queue, str(before)],
         timeout=60,
@@ -617,7 +627,7 @@ def test_a_program_that_sends_while_it_exits_does_exit(broker, rabbitmq, queue, 
     )
 
     assert done.returncode == 0, done.stderr
-    sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek(queue, 10_000)]
+    sent = [list(m.args) for m in peek(queue)]
     # From Python 3.12 on nothing new can be opened at that time.
     could_not_open = before == 0 and "at interpreter shutdown" in done.stderr
     assert [3] in sent or could_not_open, done.stderr
@@ -655,7 +665,7 @@ last = Sends()
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_object_that_sends_as_the_interpreter_exits_gets_an_error(
-    broker, rabbitmq, tmp_path, before
+    broker, peek, tmp_path, before
 ):
     """The thread that would send is gone: the send waited for ever, or died by SIGSEGV on 3.13."""
     (tmp_path / "late_jobs.py").write_text(LATE_JOBS)
@@ -675,6 +685,5 @@ def test_an_object_that_sends_as_the_interpreter_exits_gets_an_error(
         "Send in a function that you register with atexit instead of in __del__"
     )
     assert done.stdout.splitlines() == [error] * 4, done.stderr
-    broker.ensure_queues({"default"})
-    sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek("default", 10)]
+    sent = [list(m.args) for m in peek("default")]
     assert sent == [[1]] * before

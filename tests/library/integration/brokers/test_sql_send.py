@@ -1,6 +1,5 @@
 """`SELECT workshed.send(…)`: refuses what Python would refuse, and stores the same message."""
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -16,8 +15,9 @@ from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.locks import unique
 from workshed.strict_json import INTEGERS
 from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode_message
-from workshed.transport.publishing.queue_depth import QueueDepthClient
-from workshed.transport.relay.relay import Relay
+
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
 
 # Options that a sender may give; the others are set by Workshed during the life of a job.
 RANGES = {
@@ -383,25 +383,14 @@ def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, c
     assert stored()[1].args == (7,)
 
 
-def test_a_job_sent_by_sql_is_published_and_runs(send, conn, broker, actor, working, eventually):
+def test_a_job_sent_by_sql_runs(send, conn, actor, working, relaying, eventually):
     done = []
     actor(queue_name="default", actor_name="greet")(
         lambda name, *, times: done.append((name, times))
     )
-    broker.ensure_queues({"default"})
-    stop = threading.Event()
-    publisher = QueueDepthClient(broker.urls, "relay")
-    relay = threading.Thread(target=Relay(publisher, stop).run)
-    relay.start()
-
-    try:
+    with working("default"), relaying():
         send(args=["rolled back"], kwargs={"times": 1})
         conn.rollback()
         send(args=["committed"], kwargs={"times": 2})
         conn.commit()
-        with working("default"):
-            eventually(lambda: done == [("committed", 2)])
-    finally:
-        stop.set()
-        relay.join(60)
-        publisher.close()
+        eventually(lambda: done == [("committed", 2)])

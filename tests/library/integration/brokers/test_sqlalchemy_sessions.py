@@ -17,6 +17,9 @@ from workshed.errors import OpenTransactionError, UnknownConnectionError
 from workshed.jobs import step
 from workshed.middleware import RetryOn
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 class Base(orm.DeclarativeBase):
     """The models of the application."""
@@ -50,14 +53,17 @@ def orders(connect):
 
 @pytest.fixture
 def log(actor):
-    return actor(queue_name="default", actor_name="log")(lambda number: None)
+    """An actor on a queue that the test's worker does not consume."""
+    return actor(queue_name="low", actor_name="log")(lambda number: None)
 
 
 @pytest.fixture
 def order(actor, log):
     """An actor that stores an order once, sends a job, and then calls `order.then`."""
 
-    @actor(queue_name="default", once=True, retry_on=RetryOn(OSError, attempts=3), min_backoff=1)
+    @actor(
+        queue_name="default", once=True, retry_on=RetryOn(OSError, attempts=3), min_backoff=60_000
+    )
     def order(number):
         with job_session(SESSIONS) as session:
             session.add(Order(number=number, details={"of": [number, "ä"]}))

@@ -11,6 +11,9 @@ from workshed.jobs.periodic.periodic_jobs import PeriodicDeclaration
 from workshed.transport.relay.missed_runs import BATCH, POLL_S, create_missed_runs
 from workshed.transport.relay.relay import run_relay
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database

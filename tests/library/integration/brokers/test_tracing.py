@@ -12,6 +12,9 @@ from workshed.middleware import Observer
 from workshed.middleware.observability.tracing import Tracing
 from workshed.settings import settings
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 SOON = {"min_backoff": 1, "max_backoff": 1}
 
 
@@ -180,9 +183,7 @@ def test_no_span_is_current_after_a_job(traced, broker, actor, working, spans, e
     assert current == [False, False]
 
 
-def test_a_span_processor_that_fails_keeps_no_job_from_being_sent(
-    traced, provider, actor, rabbitmq
-):
+def test_a_span_processor_that_fails_keeps_no_job_from_being_sent(traced, provider, actor, peek):
     class Broken(SpanProcessor):
         def on_start(self, span, parent_context=None):
             raise OSError("away")
@@ -195,4 +196,4 @@ def test_a_span_processor_that_fails_keeps_no_job_from_being_sent(
 
     work.send()
 
-    assert rabbitmq.peek("default")
+    assert peek("default")

@@ -12,6 +12,9 @@ import workshed
 from workshed import db
 from workshed.jobs import context
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture
 def typed(actor, broker):

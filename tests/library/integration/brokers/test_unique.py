@@ -246,15 +246,16 @@ def test_a_running_job_that_is_replaced_has_no_outcome(
     assert rows("SELECT reason FROM workshed.attempts WHERE outcome = 'retry'") == []
 
 
+@pytest.mark.rabbitmq
 def test_of_many_jobs_that_replace_each_other_the_last_is_sent(
-    resize, broker, rabbitmq, eventually
+    resize, broker, count_jobs, eventually
 ):
     job = resize(Unique(on_conflict="replace"))
 
     sent = broker.enqueue_many([job.message(1) for _ in range(5)])
 
     assert len({message.message_id for message in sent}) == 1
-    eventually(lambda: rabbitmq.depth("default") == 1)
+    eventually(lambda: count_jobs("default")[0] == 1)
 
 
 @pytest.mark.usefixtures("soon")

@@ -13,6 +13,9 @@ from workshed.transport.amqp import connection
 from workshed.transport.worker import watchdog
 from workshed.transport.worker.watchdog import Watchdog
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 FREEZE = """
 import itertools
 from workshed.transport.worker import watchdog
@@ -42,7 +45,7 @@ def watched(actor, broker, working, monkeypatch):
 
 
 def links(broker):
-    return [broker._consumer_connection.link, *broker._publisher.links]
+    return [*broker._consumption.inbox.loops, *broker._sending_loops()]
 
 
 def raise_in(thread, error):
@@ -63,6 +66,7 @@ def test_a_dead_thread_makes_the_process_exit(watched, eventually, kind):
     eventually(lambda: left == [EXIT_WATCHDOG])
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_loop_that_does_not_turn_makes_the_process_exit(
     watched, actor, broker, eventually, index
