@@ -99,7 +99,7 @@ NUMBERS = (
     Number(
         7,
         "a unique job's lock refuses its own retry",
-        f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
+        f"{INTEGRATION}/test_unique_sends.py::test_a_unique_job_that_is_retried_keeps_its_key",
         Remedy(
             "workshed/middleware/concurrency/uniqueness.py",
             "            held = unique.move_locks(conn, job.message_id, job.generation + 1)",

@@ -70,7 +70,7 @@ POINTS = (
         "sender",
         "joined",
         "workshed/transport/base.py",
-        '        self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))',
+        '        self.emit_after("enqueue", message, whole_ms(delay))',
         before=True,
     ),
     Point("sender", "committed", "workshed/db.py", "                yield conn", outer=1),

@@ -11,6 +11,7 @@ from tests.faults.experiment import Remedy, Result, experiment
 from tests.library.e2e.releases import start_sender
 from tests.programs import RELAY_READY
 from tests.service.e2e.conftest import workshed
+from workshed.transport.taking import rejection
 
 __all__ = ["start_sender", "workshed"]
 
@@ -112,7 +113,8 @@ class Found:
         """Return whether jobs with an unknown actor and an unknown option are dead or rejected."""
         query = "workshed.dead WHERE reason LIKE 'no {} % is known%'"
         dead = all(self.count(query.format(what)) for what in ("actor", "option"))
-        return dead or self._rabbitmq.depth("parts.dead")
+        rejected = self._rabbitmq.queues().get("parts.dead", {}).get("messages_ready", 0)
+        return dead or rejected or self.count(f"workshed.dead WHERE reason = '{rejection.REASON}'")
 
 
 @pytest.fixture
