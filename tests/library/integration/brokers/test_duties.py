@@ -11,6 +11,7 @@ from workshed.jobs.control.workers import WorkerIdentity
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import completed_generations, once_keys
 from workshed.jobs.outbox import relays, schedule
+from workshed.settings import settings
 from workshed.transport.relay.background import BackgroundTasks
 from workshed.transport.relay.gauges import POLL_S, collect_outbox_gauges
 from workshed.transport.relay.lag import warn_if_late
@@ -93,6 +94,16 @@ def test_a_late_schedule_is_logged_at_most_once_a_minute(one_late, caplog):
     assert warn_if_late(one_late(35)) >= 60
 
     assert "the oldest due job has waited for 35 s" in caplog.text
+
+
+def test_without_rabbitmq_the_warning_names_the_workers(one_late, caplog, monkeypatch):
+    monkeypatch.setenv("WORKSHED_BROKER_URL", "postgresql:")
+    settings.cache_clear()
+
+    warn_if_late(one_late(35))
+
+    assert "has waited for 35 s: no worker consumes its queue" in caplog.text
+    assert "RabbitMQ" not in caplog.text
 
 
 def test_a_few_seconds_of_lag_are_not_logged(one_late, caplog):
