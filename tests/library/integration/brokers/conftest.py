@@ -53,6 +53,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
+STATES = "SELECT message_id, reason, possible_duplicate, sent_at IS NOT NULL FROM workshed.schedule"
 NOT_ON_BOTH = {
     "test_alarms": "the memory and disk alarms of RabbitMQ",
     "test_arguments": "the arguments of queues, and consumers of other versions",
@@ -83,6 +84,43 @@ def rows(connect):
     """`rows("SELECT …")`: the rows of the database, read now."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def greet(actor):
+    """An actor of the queue `default`."""
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def mail(actor):
+    """An actor of the classic queue `emails`."""
+    return actor(queue_name="emails", actor_name="mail")(lambda number: None)
+
+
+@pytest.fixture
+def send_one(greet):
+    """Return a function that sends a job of which only one may be alive."""
+    return lambda number=1, key="k", **options: greet.send_with_options(
+        args=(number,), unique_key=key, **options
+    )
+
+
+@pytest.fixture
+def states(rows):
+    """Return a function that lists what is stored of each message, without its id."""
+    return lambda: sorted(row[1:] for row in rows(STATES))
+
+
+@pytest.fixture
+def noted(actor):
+    """`noted("emails")`: an actor on that queue, and the numbers of its runs."""
+
+    def declare(queue):
+        done = []
+        return actor(queue_name=queue, actor_name="note")(done.append), done
+
+    return declare
 
 
 @pytest.fixture

@@ -26,41 +26,6 @@ KEPT = [("outbox_lease", False, True)]
 
 
 @pytest.fixture
-def greet(actor):
-    return actor(queue_name="default", actor_name="greet")(lambda number: None)
-
-
-@pytest.fixture
-def mail(actor):
-    return actor(queue_name="emails", actor_name="mail")(lambda number: None)
-
-
-@pytest.fixture
-def send_one(greet):
-    """Return a function that sends a job of which only one may be alive."""
-    return lambda number=1, key="k", **options: greet.send_with_options(
-        args=(number,), unique_key=key, **options
-    )
-
-
-@pytest.fixture
-def states(rows):
-    """Return a function that lists what is stored of each message, without its id."""
-    return lambda: sorted(row[1:] for row in rows(ROWS))
-
-
-@pytest.fixture
-def noted(actor):
-    """`noted("emails")`: an actor on that queue, and the numbers of its runs."""
-
-    def declare(queue):
-        done = []
-        return actor(queue_name=queue, actor_name="note")(done.append), done
-
-    return declare
-
-
-@pytest.fixture
 def await_depth(rabbitmq, eventually):
     """`await_depth("emails", 3)`: wait for so many messages, in the queue or with a consumer."""
     return lambda queue, number: eventually(
