@@ -34,7 +34,7 @@ FIRST_CLAIM = FirstStatement(
 so for a lock: a copy that has written the key and has not ended may run for hours."""
 
 
-class JobKey:
+class OnceKey:
     """The once key of a job that is about to run: its ID."""
 
     def __init__(self, scope: str, message_id: str) -> None:

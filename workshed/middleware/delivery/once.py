@@ -83,7 +83,7 @@ class OncePerMessage(Middleware):
             if job is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
             result, outcome = None, SUCCEEDED
-            key = once_keys.JobKey(scope, job.message_id)
+            key = once_keys.OnceKey(scope, job.message_id)
             try:
                 with (
                     db.transaction_begun_by(key.begin) as conn,

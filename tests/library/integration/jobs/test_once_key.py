@@ -12,7 +12,7 @@ from tests.pooler import pooled
 from workshed import db
 from workshed.database import waits
 from workshed.jobs.idempotency import once_keys
-from workshed.jobs.idempotency.once_keys import JobKey
+from workshed.jobs.idempotency.once_keys import OnceKey
 from workshed.settings import settings
 
 RUNNING = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
@@ -25,7 +25,7 @@ WAITING_COPY = """
 
 def run(message_id):
     """Run a transaction that begins with a key; return whether it is new, and its session."""
-    key = JobKey("charge", message_id)
+    key = OnceKey("charge", message_id)
     with db.transaction_begun_by(key.begin) as conn:
         return key.claim(conn), conn.info.backend_pid
 
@@ -58,7 +58,7 @@ def test_a_key_is_new_once(database, keys):
 def test_a_job_waits_twice_for_postgresql(database, tmp_path):
     """These are BEGIN with the key, and COMMIT; a check of the connection would be another."""
     _, pid = run("a")
-    key = JobKey("charge", "b")
+    key = OnceKey("charge", "b")
     trace = tmp_path / "trace"
     with trace.open("w") as written:
         with db.get_pool().connection() as conn:
@@ -77,7 +77,7 @@ def test_an_error_undoes_the_key(database, keys):
     """It also drops the prepared statements of its session: the next run prepares its own again."""
 
     def fail():
-        key = JobKey("charge", "a")
+        key = OnceKey("charge", "a")
         with db.transaction_begun_by(key.begin) as conn:
             assert key.claim(conn)
             for _ in range(10):
@@ -107,7 +107,7 @@ def test_the_usual_limit_of_lock_waits_holds_for_the_job(database):
         pid = conn.info.backend_pid
 
     for is_new in (True, False):
-        key = JobKey("charge", "a")
+        key = OnceKey("charge", "a")
         with db.transaction_begun_by(key.begin) as conn:
             assert (key.claim(conn), conn.info.backend_pid) == (is_new, pid)
             assert conn.execute("SHOW lock_timeout").fetchone() == ("7s",)
@@ -145,7 +145,7 @@ def test_all_connections_that_were_cut_are_replaced(through_proxy, keys, in_thre
     all_open = threading.Barrier(4)
 
     def run_together(number):
-        key = JobKey("charge", f"{number}")
+        key = OnceKey("charge", f"{number}")
         with db.transaction_begun_by(key.begin) as conn:
             assert key.claim(conn)
             all_open.wait()
