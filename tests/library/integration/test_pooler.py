@@ -10,7 +10,7 @@ from tests.pooler import pooled
 from workshed import db, schedule
 from workshed.console.doctor import CHECKS, build_context, run_checks
 from workshed.errors import PoolerModeError
-from workshed.jobs.outbox import claims
+from workshed.jobs.outbox import worker_claims
 from workshed.settings import settings
 
 
@@ -78,14 +78,15 @@ def test_the_doctor_leaves_no_time_limit_in_the_session(through):
         assert conn.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 
-def test_a_relay_leaves_no_planner_settings_in_the_session(through):
+def test_a_worker_leaves_no_planner_settings_in_the_session(through):
     url = through(default_pool_size=1)
 
     with db.connect() as conn:
-        claims.use_indexes(conn)
+        worker_claims.reuse_plans(conn)
 
     with psycopg.connect(url) as conn:
         assert conn.execute("SHOW enable_seqscan").fetchone() == ("on",)
+        assert conn.execute("SHOW plan_cache_mode").fetchone() == ("auto",)
 
 
 @pytest.mark.parametrize("most", [0, 100])

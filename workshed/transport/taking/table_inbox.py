@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from workshed.database.postgres import Connection, database_now
-from workshed.jobs.outbox import claims, worker_claims
+from workshed.jobs.outbox import worker_claims
 from workshed.jobs.outbox.relays import DEAD_AFTER
 from workshed.jobs.outbox.worker_claims import QueueRoom, RowClaim, TakenRow
 from workshed.metrics import meters
@@ -171,7 +171,7 @@ class TableInbox:
         self._thread.stop(END_S)
 
     def _prepare_connection(self, conn: Connection) -> None:
-        claims.use_indexes(conn)
+        worker_claims.reuse_plans(conn)
         lease = self._lease
         if lease is not None:
             held = [claim for _, claim in self._held.values() if claim.worker == lease.worker]

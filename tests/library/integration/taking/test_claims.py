@@ -10,7 +10,7 @@ import pytest
 from workshed import db, schedule
 from workshed.jobs.control import workers
 from workshed.jobs.control.workers import WorkerIdentity
-from workshed.jobs.outbox import claims, worker_claims
+from workshed.jobs.outbox import worker_claims
 from workshed.jobs.outbox.worker_claims import QueueRoom, RowClaim
 from workshed.transport.relay import keeper
 from workshed.transport.taking import lease, table_inbox
@@ -137,13 +137,28 @@ def test_delayed_jobs_cost_a_claim_nothing(conn, worker):
           FROM generate_series(1, 20_000) AS n
     """
     conn.execute(query)
-    claims.use_indexes(conn)
+    worker_claims.reuse_plans(conn)
 
     pages = "SELECT pg_stat_get_xact_blocks_fetched('workshed.schedule_ready'::regclass)"
     before = conn.execute(pages).fetchone()[0]
     assert worker_claims.claim_ready(conn, worker, [QueueRoom("default", 500, 4)]) == []
 
     assert conn.execute(pages).fetchone()[0] - before <= 5 * 3  # levels, and the tree's height
+
+
+def test_a_claim_is_planned_only_once(conn, worker):
+    worker_claims.reuse_plans(conn)
+    conn.prepare_threshold = 0
+
+    for _ in range(8):
+        worker_claims.claim_ready(conn, worker, ALL)
+
+    query = """
+        SELECT generic_plans, custom_plans
+          FROM pg_prepared_statements
+         WHERE statement LIKE '%claimed_by%'
+    """
+    assert conn.execute(query).fetchone() == (8, 0)
 
 
 # A process that was silent
