@@ -372,14 +372,23 @@ class WorkshedBroker(Broker):
         for start in range(0, len(plain), ROWS_PER_STATEMENT):
             rows = plain[start : start + ROWS_PER_STATEMENT]
             yield schedule.insert_many_statement(rows, span, at)
-        sent = []
+        last = {
+            claim.key: row
+            for (_, row), claim in zip(ready, claims, strict=True)
+            if claim is not None and claim.replace
+        }
+        holders: dict[str, str | None] = {}
         for (message, row), claim in zip(ready, claims, strict=True):
-            holder = None
-            if claim is not None:
+            if claim is not None and not (claim.replace and last[claim.key] is not row):
                 later = awaiting_key_body(message)
                 holder = yield unique.insert_with_key_statement(row, claim, span, at, later)
+                holders[row.message_id] = holder
+        sent = []
+        for (message, row), claim in zip(ready, claims, strict=True):
+            # A message that a later one of this list replaces is not stored first.
+            stored = row if claim is None or not claim.replace else last[claim.key]
             try:
-                sent.append(self.finish_send(message, delay, holder))
+                sent.append(self.finish_send(message, delay, holders.get(stored.message_id)))
             except DuplicateJobError as err:
                 if duplicates is None:
                     raise

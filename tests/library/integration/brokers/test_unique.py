@@ -246,7 +246,6 @@ def test_a_running_job_that_is_replaced_has_no_outcome(
     assert rows("SELECT reason FROM workshed.attempts WHERE outcome = 'retry'") == []
 
 
-@pytest.mark.rabbitmq
 def test_of_many_jobs_that_replace_each_other_the_last_is_sent(
     resize, broker, count_jobs, eventually
 ):
