@@ -15,7 +15,7 @@ from workshed.database.adapters import run_on
 from workshed.errors import DatabaseUnreachableError
 from workshed.middleware.composition.callbacks import strip_delay
 from workshed.queues import Queue
-from workshed.settings import Settings, settings
+from workshed.settings import Settings
 from workshed.transport import queue_join
 from workshed.transport.base import whole_ms
 from workshed.transport.consuming_broker import ConsumingBroker
@@ -186,13 +186,15 @@ class PostgreSQLBroker(ConsumingBroker["TakingConsumption"]):
 
 @contextlib.contextmanager
 def report_outage() -> Generator[None]:
-    """Turn the errors of a PostgreSQL that does not answer into `DatabaseUnreachableError`."""
+    """Turn the errors of a PostgreSQL that does not answer into `DatabaseUnreachableError`.
+
+    In a transaction that this thread has joined, the error is that of all its work, which is tried
+    again with it: that of a job with `once=True`, or of an outcome and its callbacks.
+    """
     try:
         yield
     except db.TRANSIENT_ERRORS as err:
-        place = db.describe_address(settings().database_url.get_secret_value())
+        if db.joined_connection() is not None:
+            raise
         was = "may have been" if db.commit_is_unknown(err) else "was not"
-        raise DatabaseUnreachableError(
-            f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {str(err).strip()}; "
-            f"the job {was} stored"
-        ) from err
+        raise DatabaseUnreachableError(f"{db.describe_outage(err)}; the job {was} stored") from err

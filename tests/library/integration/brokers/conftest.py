@@ -7,51 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.conftest import TRANSPORTS
 from tests.library.integration.connection_kinds import KINDS
 from workshed import db
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import OutboxRow
 from workshed.settings import settings
-from workshed.transport.messages.envelope import decode_message, message_properties
+from workshed.transport.messages.envelope import message_properties
 from workshed.transport.publishing.publisher import ConfirmBatch
 from workshed.transport.publishing.queue_depth import QueueDepthClient
 from workshed.transport.relay.keeper import Keeper
 from workshed.transport.relay.relay import Relay, list_duties
 from workshed.transport.taking import rejection
-
-ONLY_RABBITMQ = frozenset(
-    [
-        "alarm",
-        "away",
-        "blocked",
-        "cluster",
-        "full",
-        "gone",
-        "limited",
-        "patience",
-        "proxy",
-        "rabbitmq",
-        "start_relay",
-        "stuck",
-        "unanswered",
-        "vhost",
-    ]
-)
-"""Fixtures of tests that are about RabbitMQ."""
-
-
-def pytest_generate_tests(metafunc):
-    """Run the tests of a module with `ON_BOTH = True` with RabbitMQ, and with PostgreSQL alone.
-
-    Those that use a fixture of RabbitMQ, or are marked with `rabbitmq`, run only there.
-    """
-    both = getattr(metafunc.module, "ON_BOTH", False)
-    names = metafunc.fixturenames
-    is_apart = any(one.name == "rabbitmq" for one in metafunc.definition.iter_markers())
-    if both and "transport" in names and not is_apart and not ONLY_RABBITMQ.intersection(names):
-        metafunc.parametrize("transport", TRANSPORTS, indirect=True)
-
 
 STATES = "SELECT message_id, reason, possible_duplicate, sent_at IS NOT NULL FROM workshed.schedule"
 NOT_ON_BOTH = {
@@ -77,13 +43,6 @@ NOT_ON_BOTH = {
     "test_used_queues": "the queues that are made on RabbitMQ",
 }
 """Modules that run with RabbitMQ only, and what they are about; all others have `ON_BOTH`."""
-
-
-@pytest.fixture
-def rows(connect):
-    """`rows("SELECT …")`: the rows of the database, read now."""
-    conn = connect(autocommit=True)
-    return lambda query, *values: conn.execute(query, values).fetchall()
 
 
 @pytest.fixture
@@ -124,26 +83,6 @@ def noted(actor):
 
 
 @pytest.fixture
-def count_jobs(request, transport, rows):
-    """`count_jobs("default")`: how many jobs of a queue wait, and how many are with a worker."""
-    if transport == "postgresql":
-        query = """
-            SELECT count(*) FILTER (WHERE claimed_by IS NULL AND due_at <= workshed.now()),
-                   count(*) FILTER (WHERE claimed_by IS NOT NULL)
-              FROM workshed.schedule
-             WHERE queue = %s
-        """
-        return lambda queue: rows(query, queue)[0]
-    rabbitmq = request.getfixturevalue("rabbitmq")
-
-    def count(queue):
-        found = rabbitmq.queues().get(queue, {})
-        return found.get("messages_ready", 0), found.get("messages_unacknowledged", 0)
-
-    return count
-
-
-@pytest.fixture
 def count_rejected(request, transport, rows):
     """`count_rejected("default")`: how many jobs of a queue ended without a stored outcome.
 
@@ -154,36 +93,6 @@ def count_rejected(request, transport, rows):
         return lambda queue: rows(query, queue, rejection.REASON)[0][0]
     rabbitmq = request.getfixturevalue("rabbitmq")
     return lambda queue: rabbitmq.depth(f"{queue}.dead")
-
-
-@pytest.fixture
-def peek(request, transport, rows):
-    """`peek("default")`: the messages that wait in a queue, in the order in which they run."""
-    if transport == "postgresql":
-        query = """
-            SELECT body FROM workshed.schedule
-             WHERE queue = %s AND claimed_by IS NULL AND due_at <= workshed.now()
-             ORDER BY priority DESC, due_at
-        """
-        return lambda queue: [
-            decode_message(body.encode(), queue) for (body,) in rows(query, queue)
-        ]
-    rabbitmq = request.getfixturevalue("rabbitmq")
-
-    def peek(queue):
-        found = rabbitmq.peek(queue, 10_000) if queue in rabbitmq.queues() else []
-        return [decode_message(one["payload"].encode(), queue) for one in found]
-
-    return peek
-
-
-@pytest.fixture
-def has_sent(request, transport, rows):
-    """`has_sent()`: whether the test has sent anything; it made no queue of RabbitMQ itself."""
-    if transport == "postgresql":
-        return lambda: rows("SELECT 1 FROM workshed.schedule") != []
-    rabbitmq = request.getfixturevalue("rabbitmq")
-    return lambda: rabbitmq.queues() != {}
 
 
 @pytest.fixture
@@ -399,7 +308,10 @@ def publish_twice(working, publish, eventually, counted):
 
 @pytest.fixture
 def failing(connect):
-    """`with failing("workshed.completed_generations"):` each write fails as in a deadlock."""
+    """`with failing("workshed.completed_generations"):` each write fails as in a deadlock.
+
+    With `condition="NEW.reason = 'retry'"`, only those of such rows.
+    """
     conn = connect(autocommit=True)
     conn.execute("""
         CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
@@ -407,9 +319,11 @@ def failing(connect):
     """)
 
     @contextlib.contextmanager
-    def failing(table):
+    def failing(table, condition=None):
+        which = "" if condition is None else f"FOR EACH ROW WHEN ({condition})"
         conn.execute(f"""
-            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION public.fail()
+            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} {which}
+                EXECUTE FUNCTION public.fail()
         """)
         yield
         conn.execute(f"DROP TRIGGER fail ON {table}")
