@@ -61,6 +61,7 @@ __all__ = [
     "connect",
     "deadline",
     "describe_address",
+    "describe_outage",
     "errors",
     "forget_pool",
     "get_pool",
@@ -290,6 +291,14 @@ def commit_is_unknown(error: "psycopg.Error") -> bool:
     if isinstance(error, _pool_module().NoConnectionError):
         return False
     return error.sqlstate in (None, ADMIN_SHUTDOWN, CRASH_SHUTDOWN)
+
+
+def describe_outage(error: Exception) -> str:
+    """Say why PostgreSQL could not be used, and which setting to look at."""
+    if isinstance(error, _pool_module().FullPoolError):
+        return f"{error}: set WORKSHED_POOL_SIZE to more"
+    place = describe_address(settings().database_url.get_secret_value())
+    return f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {str(error).strip()}"
 
 
 @contextmanager

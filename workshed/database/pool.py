@@ -190,8 +190,17 @@ def _forward_waits(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
         ready = yield wanted
 
 
+class FullPoolError(NoConnectionError):
+    """All connections of the pool were lent for as long as a borrower waited."""
+
+
 class CheckedPool(ConnectionPool[InterruptibleConnection]):
     """Lends only connections that work, and replaces those that were lost."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take what the pool of psycopg takes."""
+        self._lent: set[InterruptibleConnection] = set()
+        super().__init__(*args, **options)
 
     def getconn(
         self,
@@ -205,10 +214,14 @@ class CheckedPool(ConnectionPool[InterruptibleConnection]):
 
         `begin` begins the borrower's transaction, instead of a check: on a lost connection it
         fails, and is called again with the next one, because nothing can have been committed.
+
+        Raises `FullPoolError` if others have all connections, and `NoConnectionError` if none can
+        be opened.
         """
-        until = time.monotonic() + (self.timeout if timeout is None else timeout)
+        wait_s = self.timeout if timeout is None else timeout
+        until = time.monotonic() + wait_s
         while True:
-            conn = super().getconn(max(until - time.monotonic(), 0.0))
+            conn = self._get_any(until, wait_s)
             is_checked = False
             try:
                 if begin is None or conn.has_refused_write or not conn.can_begin_with:
@@ -224,6 +237,23 @@ class CheckedPool(ConnectionPool[InterruptibleConnection]):
                     raise
             else:
                 return conn
+
+    def _get_any(self, until: float, wait_s: float) -> InterruptibleConnection:
+        try:
+            conn = super().getconn(max(until - time.monotonic(), 0.0))
+        except NoConnectionError as err:
+            if len(self._lent) < self.max_size:
+                raise
+            raise FullPoolError(
+                f"all {self.max_size} connections of this process were in use for {wait_s:.3g} s"
+            ) from err
+        self._lent.add(conn)
+        return conn
+
+    def putconn(self, conn: InterruptibleConnection) -> None:
+        """Take a connection back."""
+        self._lent.discard(conn)
+        super().putconn(conn)
 
 
 def build_pool(url: str, options: Mapping[str, Any], size: int, wait_s: float) -> CheckedPool:

@@ -333,3 +333,31 @@ def test_threads_that_need_the_pool_at_once_get_the_same(monkeypatch):
     assert len(built) == 1
     assert len({id(one) for one in found}) == 1
     db.forget_pool()
+
+
+def test_a_full_pool_is_not_reported_as_a_server_that_is_away(database, servers):
+    full = pool.build_pool(servers.database_url, {}, 1, 0.2)
+    full.open()
+    lent = full.getconn()
+    try:
+        with pytest.raises(pool.FullPoolError) as said:
+            full.getconn()
+    finally:
+        full.putconn(lent)
+    full.putconn(full.getconn())
+    full.close()
+
+    assert db.describe_outage(said.value) == (
+        "all 1 connections of this process were in use for 0.2 s: set WORKSHED_POOL_SIZE to more"
+    )
+
+
+def test_a_server_that_is_away_is_not_reported_as_a_full_pool(database):
+    away = pool.build_pool("postgresql://ada:secret@127.0.0.1:9/shop", {}, 1, 0.2)
+    away.open()
+    with pytest.raises(pool.NoConnectionError) as said:
+        away.getconn()
+    away.close()
+
+    assert not isinstance(said.value, pool.FullPoolError)
+    assert db.describe_outage(said.value).startswith("PostgreSQL does not answer at ")

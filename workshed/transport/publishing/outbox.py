@@ -9,7 +9,6 @@ from workshed.database.postgres import Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import leases, schedule
-from workshed.settings import settings
 from workshed.transport.publishing.outgoing import OutgoingMessage, awaiting_key_body
 
 if TYPE_CHECKING:
@@ -23,10 +22,14 @@ class StoreFailure(NamedTuple):
     maybe_stored: bool
     """It failed during or after the commit, so the message may nevertheless be stored."""
 
+    @property
+    def doubt(self) -> str:
+        """What is unknown; empty if nothing is."""
+        return " (it may have been stored nevertheless)" if self.maybe_stored else ""
+
     def __str__(self) -> str:
         """Return PostgreSQL's error, and what is unknown."""
-        said = str(self.error).strip()
-        return f"{said} (it may have been stored nevertheless)" if self.maybe_stored else said
+        return f"{str(self.error).strip()}{self.doubt}"
 
 
 Failures = dict[OutgoingMessage, StoreFailure]
@@ -146,9 +149,8 @@ def cannot_store_error(outgoing: OutgoingMessage, failure: StoreFailure) -> Exce
     if not isinstance(failure.error, db.TRANSIENT_ERRORS):
         return failure.error
     kind = "a unique message" if outgoing.unique_key else f"a message for {outgoing.queue.name!r}"
-    place = db.describe_address(settings().database_url.get_secret_value())
     found = DatabaseUnreachableError(
-        f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
+        f"{db.describe_outage(failure.error)}{failure.doubt}; "
         f"nothing was sent, because {kind} is stored before it is sent"
     )
     found.__cause__ = failure.error
