@@ -558,6 +558,15 @@ def broker(request, transport, database, monkeypatch):
     found.close()
 
 
+@pytest.fixture
+def any_transport(transport, monkeypatch):
+    """For tests with a worker of their own: this process's broker has this transport."""
+    if transport == "postgresql":
+        yield from broker_without_rabbitmq(monkeypatch)
+    else:
+        yield
+
+
 def broker_without_rabbitmq(monkeypatch):
     """Make this process's broker take jobs from PostgreSQL; all modules refer to the object."""
     found = build.get_broker()

@@ -38,6 +38,7 @@ from workshed.testing.real_worker.worker import WorkerProcess
 from workshed.testing.sends import SentJobs
 from workshed.transport import build
 from workshed.transport.base import WorkshedBroker, describe_actors
+from workshed.transport.postgresql import PostgreSQLBroker
 from workshed.transport.stub import Stub
 
 LOCK_WAIT = "2s"
@@ -56,7 +57,10 @@ class Kit(Protocol):
 
     @contextmanager
     def test(self, rabbitmq: Callable[[], KitRabbitMQ], mode: str = FAKE) -> Iterator[SentJobs]:
-        """Run the block as one test, in one of the `MODES`; only `real` calls `rabbitmq`."""
+        """Run the block as one test, in one of the `MODES`.
+
+        Only `real` calls `rabbitmq`, unless the application works without RabbitMQ.
+        """
 
 
 class DatabaseKit:
@@ -107,7 +111,7 @@ class DatabaseKit:
                 "SMTP_URL": f"maildir:{folder / maildir.NAME}",
                 "STORAGE_URL": f"file:{folder / 'contents'}",
             }
-            if mode == REAL:
+            if mode == REAL and not isinstance(build.get_broker(), PostgreSQLBroker):
                 urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
             stack.enter_context(patch_environment(**urls))
             stack.enter_context(guard_connections(self.database_url, self._other_databases))
@@ -141,7 +145,9 @@ class DatabaseKit:
         real = build.get_broker()
         sending = build.build_broker(settings(), real.declared_queues)
         share_actors(sending, real)
-        sending.middleware = [*real.middleware, RunRecorder(real.actors)]
+        without_rabbitmq = isinstance(sending, PostgreSQLBroker)
+        recorders = [] if without_rabbitmq else [RunRecorder(real.actors)]
+        sending.middleware = [*real.middleware, *recorders]
         self._declare(real, self._conn)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
         worker = WorkerProcess([*self._worker_modules, *modules], folder, self._other_databases)
@@ -149,7 +155,7 @@ class DatabaseKit:
         stack.callback(sending.close)
         stack.callback(worker.kill)
         stack.enter_context(replace_broker(real, sending))
-        jobs: SentJobs = kind(self._conn, worker, folder)
+        jobs: SentJobs = kind(self._conn, worker, folder, without_rabbitmq=without_rabbitmq)
         return jobs
 
     def _declare(self, broker: WorkshedBroker, conn: Connection) -> None:

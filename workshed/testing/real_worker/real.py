@@ -1,4 +1,4 @@
-"""The fixture `jobs` over a real RabbitMQ and a worker process."""
+"""The fixture `jobs` over a worker process, and a real RabbitMQ where the application has one."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,11 @@ from workshed.testing import text
 from workshed.testing.errors import DiedError, KitError
 from workshed.testing.expected_job import Actor, name_arguments
 from workshed.testing.jobs import Jobs
-from workshed.testing.real_worker.recorder import list_unfinished_ids
+from workshed.testing.real_worker.recorder import (
+    list_unfinished_ids,
+    list_waiting_ids,
+    release_killed_jobs,
+)
 from workshed.testing.real_worker.worker import WorkerProcess
 from workshed.testing.stored import StoredJobs
 
@@ -25,12 +29,16 @@ DEFAULT_WAIT = timedelta(minutes=2)
 
 
 class RealJobs(StoredJobs):
-    """Jobs of one test: RabbitMQ delivers them, and a worker process runs them."""
+    """Jobs of one test, which a worker process runs."""
 
-    def __init__(self, conn: Connection, worker: WorkerProcess, folder: Path) -> None:
+    def __init__(
+        self, conn: Connection, worker: WorkerProcess, folder: Path, *, without_rabbitmq: bool
+    ) -> None:
         """Take the kit's own `conn`, which is in autocommit mode."""
         super().__init__(conn, folder)
         self._worker = worker
+        self._without_rabbitmq = without_rabbitmq
+        self._list_unfinished = list_waiting_ids if without_rabbitmq else list_unfinished_ids
 
     def drain(self, *, within: timedelta = DEFAULT_WAIT) -> None:
         """Let the worker run all due jobs, and those that they send, until none is due.
@@ -77,10 +85,12 @@ class RealJobs(StoredJobs):
     def _wait(self, within: timedelta, *, may_die: bool) -> None:
         self._worker.start()
         until = time.monotonic() + within.total_seconds()
-        while ids := list_unfinished_ids(self._conn):
+        while ids := self._list_unfinished(self._conn):
             if time.monotonic() > until:
                 raise KitError(self._timeout_text(ids, within))
             if may_die and not self._worker.is_alive:
+                if self._without_rabbitmq:
+                    release_killed_jobs(self._conn)
                 self._worker.start()
                 may_die = False
             self._worker.check()

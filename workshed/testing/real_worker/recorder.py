@@ -62,3 +62,22 @@ def list_unfinished_ids(conn: Connection) -> list[str]:
            AND (claimed_by IS NOT NULL OR (due_at <= workshed.now() AND reason <> 'outbox_lease'))
     """
     return [message_id for (message_id,) in conn.execute(query)]
+
+
+def list_waiting_ids(conn: Connection) -> list[str]:
+    """Do as `list_unfinished_ids` where each job is a row until it has its outcome."""
+    query = """
+        SELECT message_id
+          FROM workshed.schedule
+         WHERE claimed_by IS NOT NULL OR due_at <= workshed.now()
+    """
+    return [message_id for (message_id,) in conn.execute(query)]
+
+
+def release_killed_jobs(conn: Connection) -> None:
+    """Release the jobs of a worker that was killed, as other workers would after ten seconds."""
+    conn.execute("""
+        UPDATE workshed.schedule
+           SET claimed_by = NULL, claimed_at = NULL, possible_duplicate = true
+         WHERE claimed_by IS NOT NULL
+    """)

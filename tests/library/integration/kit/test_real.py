@@ -1,4 +1,4 @@
-"""Jobs that RabbitMQ carries and a worker process runs."""
+"""Jobs that a worker process runs, with RabbitMQ and without it."""
 
 import signal
 
@@ -8,7 +8,14 @@ import pytest
 from workshed import Queue, broker
 from workshed.testing.real_worker.worker import WorkerProcess
 
-pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
+pytestmark = [
+    pytest.mark.jobs(mode="real"),
+    pytest.mark.one_in(3),
+    pytest.mark.usefixtures("any_transport"),
+]
 
 
 def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
@@ -47,8 +54,10 @@ OWN_TEST = """
 """
 
 
-def test_a_queue_of_the_application_is_known(project):
+def test_a_queue_of_the_application_is_known(project, transport):
     """This includes a queue that only `send_invoice` uses."""
+    if transport == "postgresql":
+        project.environment["WORKSHED_BROKER_URL"] = "postgresql:"
     project.write("invoices.py", OWN_QUEUE)
     project.write("test_invoices.py", OWN_TEST)
 

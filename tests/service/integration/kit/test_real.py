@@ -1,4 +1,4 @@
-"""Jobs of the service that RabbitMQ carries and a worker process runs."""
+"""Jobs of the service that a worker process runs, with RabbitMQ and without it."""
 
 from datetime import timedelta
 
@@ -6,11 +6,17 @@ import pytest
 
 from actors import daily_report, send_onboarding_reminder, send_welcome_email, sign_up
 from shop import people
+from tests.conftest import TRANSPORTS
 from workshed import db
 from workshed.testing.errors import DiedError, KitError
 from workshed.transport.errors import InvalidArgumentError
 
-pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
+pytestmark = [
+    pytest.mark.jobs(mode="real"),
+    pytest.mark.one_in(3),
+    pytest.mark.usefixtures("any_transport"),
+    pytest.mark.parametrize("transport", TRANSPORTS, indirect=True),
+]
 
 
 def test_sent_jobs_have_run_after_drain(jobs):
