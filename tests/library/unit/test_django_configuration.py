@@ -228,7 +228,7 @@ def test_without_a_database_of_django_nothing_is_compared(project):
         (
             {"DATABASE_URL": "postgresql://elsewhere/jobs"},
             None,
-            r"leads to the database 'jobs', and DATABASES\['default'\] to 'shop'",
+            r"leads to the database 'jobs', and DATABASES\['default'\] to 'shop': unset WORKSHED_D",
         ),
         (
             {},

@@ -91,6 +91,7 @@ def _require_same_database(alias: str) -> None:
     if mine != own:
         raise ImproperlyConfigured(
             f"{DATABASE_URL} leads to the database {mine!r}, and DATABASES[{alias!r}] to {own!r}: "
+            f"unset {DATABASE_URL}, or let DATABASES read it, for example in development; "
             f"set {NAME}[{DATABASE!r}] to the alias of the database with Workshed's tables, or to "
             "None if Django has none; jobs are then not part of Django's transactions"
         )

@@ -38,6 +38,7 @@ def init(
     files = render_service(service)
     write_files(folder, files)
     print_message(f"{len(files)} files are in {folder}. Next: cd {folder} && make demo")
+    print_message("Until Workshed is on PyPI, put its wheel there first: see README.md.")
 
 
 def write_files(folder: Path, files: dict[str, str]) -> None:
