@@ -5,6 +5,9 @@ import pytest
 from workshed.jobs.batches import batches, progress
 from workshed.jobs.outbox import schedule
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 pytestmark = pytest.mark.usefixtures("database")
 
 

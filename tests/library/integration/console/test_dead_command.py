@@ -20,6 +20,9 @@ from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.transport.errors import EnvelopeError, SignatureError
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture(autouse=True)
 def _servers(broker):
@@ -142,6 +145,7 @@ def test_the_number_of_hidden_jobs_is_shown(workshed, bury):
     assert "1 of 2 shown" in workshed("dead", "--limit", "1").err
 
 
+@pytest.mark.rabbitmq
 def test_the_list_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatch):
     bury("a")
     monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])

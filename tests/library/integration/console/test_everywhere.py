@@ -7,6 +7,9 @@ from psycopg import sql
 
 from workshed import __version__
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 COMMANDS = [
     ("scheduled",),
     ("scheduled", "show", "a"),
@@ -83,6 +86,7 @@ def test_an_environment_that_cannot_be_read(workshed, env, words):
     assert "did you mean WORKSHED_DATABASE_URL?" in done.err
 
 
+@pytest.mark.rabbitmq
 @pytest.mark.parametrize(
     "words",
     [

@@ -11,6 +11,9 @@ from workshed.jobs.control import cancellations
 from workshed.jobs.history import attempts
 from workshed.jobs.outbox import schedule
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture(autouse=True)
 def _database(database):

@@ -13,6 +13,9 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import attempts, results, runs
 from workshed.jobs.outbox import schedule
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture(autouse=True)
 def _database(database):

@@ -9,6 +9,9 @@ import pytest
 from workshed.jobs.locks import limits
 from workshed.jobs.locks.limits import JobStart, SlotRequest
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 pytestmark = pytest.mark.usefixtures("database")
 
 

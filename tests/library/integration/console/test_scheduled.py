@@ -9,6 +9,9 @@ from workshed.jobs.control import cancel_rules, cancellations
 from workshed.jobs.history import attempts
 from workshed.jobs.outbox import claims, schedule
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 @pytest.fixture(autouse=True)
 def _database(database):

@@ -16,6 +16,9 @@ from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 
 def refuse():
     raise ConnectionRefusedError("no server listens")

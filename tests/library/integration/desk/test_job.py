@@ -20,6 +20,9 @@ from workshed.jobs.locks.unique import KeyClaim
 from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 __all__ = ["bury", "ran", "runs_now", "store"]
 
 

@@ -17,6 +17,9 @@ from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.control.workers import WorkerIdentity
 from workshed.jobs.history import error_classes, search
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 __all__ = ["bury", "env", "ran", "store"]
 
 SINCE = datetime.now(UTC) - timedelta(minutes=5)

@@ -18,9 +18,10 @@ __all__ = ["bury", "env", "management", "store", "tarpit"]
 
 
 @pytest.fixture
-def known(broker, conn):
+def known(broker, transport, conn):
     """The queues exist, and workers have declared them."""
-    broker.ensure_queues(set(broker.declared_queues))
+    if transport == "rabbitmq":
+        broker.ensure_queues(set(broker.declared_queues))
     queues.declare_queues(
         conn, {queue.name: queue.kind for queue in broker.declared_queues.values()}
     )
@@ -28,11 +29,14 @@ def known(broker, conn):
 
 
 @pytest.fixture
-def send(known, rabbitmq, eventually):
+def send(request, known, transport, eventually):
     """`send("emails", 3)`: put jobs into a queue and wait until they are ready; their messages."""
 
     def send(queue, count=1):
         messages = [dramatiq.Message(queue, "greet", (7,), {}, {}) for _ in range(count)]
+        if transport == "postgresql":
+            return known.enqueue_many(messages)
+        rabbitmq = request.getfixturevalue("rabbitmq")
         before = rabbitmq.depth(queue)
         with topology.open_connection(known.urls) as connection:
             channel = connection.channel()

@@ -29,6 +29,9 @@ from workshed.console.web.view.cursor import encode_cursor
 from workshed.jobs.control import audit
 from workshed.jobs.control.batch_cancellations import cancel_waiting_jobs
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 __all__ = ["beat", "bury", "dies", "known", "lock", "make_batch", "note", "run_program", "send"]
 __all__ += ["store", "workshed"]
 

@@ -11,6 +11,9 @@ from workshed.jobs.control import audit, cancellations, queues
 from workshed.jobs.control.queues import KnownActor
 from workshed.jobs.outbox import claims, schedule
 
+ON_BOTH = True
+"""With RabbitMQ, and with PostgreSQL alone."""
+
 __all__ = ["store"]
 
 
