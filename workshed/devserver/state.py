@@ -16,6 +16,9 @@ from workshed.devserver.errors import ServerError
 
 FOLDER_NAME = "workshed-dev"
 NOTES_FILE = "servers.json"
+PROJECT_FILE = "project"
+"""Has the folder of the project whose data these are; wiping the data leaves it."""
+PROJECT_MARKS = ("pyproject.toml", "manage.py", ".git")
 WIPED_NAMES = ("postgres", "rabbitmq", "cluster", "mail", "storage", "logs", NOTES_FILE)
 
 # Servers whose parent was killed stop within about a second and hold the lock until then.
@@ -75,15 +78,17 @@ class StateFolder:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path | None = None) -> Generator[StateFolder]:
-    """Lock `folder`, or by default the user's own; if that is in use, `…-2`, `…-3` and so on.
+    """Lock `folder`, or by default that of this project; if that is in use, another one.
 
     Raises `ServerError` if a given folder is in use.
     """
-    candidates = list_own_folders() if folder is None else [folder.absolute()]
+    candidates = list_project_folders() if folder is None else [folder.absolute()]
     for candidate in candidates:
         lock = _acquire_lock(_create_folder(candidate))
         if lock is not None:
             try:
+                if folder is None:
+                    (candidate / PROJECT_FILE).write_text(f"{find_project()}\n")
                 yield StateFolder(candidate, lock)
             finally:
                 os.close(lock)
@@ -118,6 +123,32 @@ def list_own_folders() -> list[Path]:
     """Return the folders that this user's servers may use, in order."""
     first = default_folder()
     return [first, *(first.with_name(f"{FOLDER_NAME}-{n}") for n in range(2, MOST_FOLDERS + 1))]
+
+
+def list_project_folders() -> list[Path]:
+    """Return the folders of this user in the order in which this project may use them.
+
+    Those that it has used come first, those of other projects that still exist come last. So a
+    project finds its own data, whichever was started first today.
+    """
+    mine = find_project()
+
+    def rank(folder: Path) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            owner = Path((folder / PROJECT_FILE).read_text().strip())
+            return 0 if owner == mine else (2 if owner.is_dir() else 1)
+        return 1
+
+    return sorted(list_own_folders(), key=rank)
+
+
+def find_project() -> Path:
+    """Return the nearest folder above that looks like a project, or the working directory."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if any((folder / mark).exists() for mark in PROJECT_MARKS):
+            return folder
+    return here
 
 
 def default_folder() -> Path:

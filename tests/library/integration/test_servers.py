@@ -426,6 +426,25 @@ def test_a_second_instance_of_the_same_user_takes_the_next_folder(open_folder, m
         assert second.folder == open_folder / "workshed-dev-2"
 
 
+def test_each_project_finds_its_own_data(open_folder, tmp_path, monkeypatch):
+    """Otherwise the one that is started first has those of the other, and `--reset` wipes them."""
+    monkeypatch.setattr(state, "default_folder", lambda: open_folder / state.FOLDER_NAME)
+    for name in ("billing", "shop"):
+        (tmp_path / name / "src").mkdir(parents=True)
+        (tmp_path / name / "pyproject.toml").touch()
+
+    def use(name):
+        monkeypatch.chdir(tmp_path / name)
+        with state.lock_folder() as found:
+            return found.folder.name
+
+    assert [use("billing"), use("shop")] == ["workshed-dev", "workshed-dev-2"]
+    assert [use("shop/src"), use("billing/src")] == ["workshed-dev-2", "workshed-dev"]
+    shutil.rmtree(tmp_path / "billing")
+    (tmp_path / "third").mkdir()
+    assert use("third") == "workshed-dev"  # of a project that is gone
+
+
 def test_a_folder_that_the_servers_cannot_enter_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         state, "server_account", lambda: ServerAccount(os.geteuid() + 1, os.getegid())

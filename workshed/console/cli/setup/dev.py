@@ -65,7 +65,7 @@ def dev(  # noqa: PLR0913 -- an option each
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for data and logs; default: a folder of your user.", show_default=False
+            help="Folder for data and logs; default: one for each project.", show_default=False
         ),
     ] = None,
 ) -> None:

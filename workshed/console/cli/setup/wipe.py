@@ -6,7 +6,7 @@ from pathlib import Path
 from workshed.console.cli.terminal.confirm import require_confirmation
 from workshed.console.cli.terminal.output import print_message
 from workshed.console.formatting import format_size
-from workshed.devserver.state import default_folder, lock_folder
+from workshed.devserver.state import list_project_folders, lock_folder
 
 
 def wipe_data(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
@@ -15,7 +15,7 @@ def wipe_data(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -
     A dry run prints what would be deleted and returns `None`. Raises `ServerError` for a folder
     in use, `NotConfirmedError`.
     """
-    where = folder or default_folder()
+    where = folder or list_project_folders()[0]
     if dry_run and not where.exists():  # claiming it would create it
         print_dry_run(where, [], as_json=as_json)
         return None
