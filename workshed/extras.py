@@ -37,8 +37,12 @@ def require_extra(extra: str) -> Iterator[None]:
     """Wrap imports that need an extra; raises `MissingExtraError` without it."""
     try:
         yield
-    except ModuleNotFoundError as err:
-        raise MissingExtraError(extra, str(err.name)) from err
+    except ImportError as err:
+        # SQLAlchemy raises an error of its own without greenlet, which names no extra of ours.
+        missing = err if isinstance(err, ModuleNotFoundError) else err.__cause__
+        if not isinstance(missing, ModuleNotFoundError):
+            raise
+        raise MissingExtraError(extra, str(missing.name)) from err
 
 
 def require_modules(extra: str, *modules: str) -> None:
