@@ -377,16 +377,19 @@ class WorkshedBroker(Broker):
             for (_, row), claim in zip(ready, claims, strict=True)
             if claim is not None and claim.replace
         }
+        # A message that a later one of this list replaces is not stored first.
+        kept = [
+            last[claim.key] if claim is not None and claim.replace else row
+            for (_, row), claim in zip(ready, claims, strict=True)
+        ]
         holders: dict[str, str | None] = {}
-        for (message, row), claim in zip(ready, claims, strict=True):
-            if claim is not None and not (claim.replace and last[claim.key] is not row):
+        for (message, row), claim, stored in zip(ready, claims, kept, strict=True):
+            if claim is not None and stored is row:
                 later = awaiting_key_body(message)
                 holder = yield unique.insert_with_key_statement(row, claim, span, at, later)
                 holders[row.message_id] = holder
         sent = []
-        for (message, row), claim in zip(ready, claims, strict=True):
-            # A message that a later one of this list replaces is not stored first.
-            stored = row if claim is None or not claim.replace else last[claim.key]
+        for (message, _), stored in zip(ready, kept, strict=True):
             try:
                 sent.append(self.finish_send(message, delay, holders.get(stored.message_id)))
             except DuplicateJobError as err:
