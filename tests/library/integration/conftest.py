@@ -29,7 +29,7 @@ ONLY_RABBITMQ = frozenset(
 def pytest_generate_tests(metafunc):
     """Run the tests of a module with `ON_BOTH = True` with RabbitMQ, and with PostgreSQL alone.
 
-    Those that use a fixture of RabbitMQ, or are marked with `rabbitmq`, run only there.
+    Those that use a fixture of RabbitMQ, or are marked `rabbitmq(why)`, run only there.
     """
     both = getattr(metafunc.module, "ON_BOTH", False)
     names = metafunc.fixturenames

@@ -180,7 +180,7 @@ def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
         assert unique.get_unique_lock(conn, "k") is None
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a row that waits is deleted when it is cancelled")
 def test_a_cancel_of_an_earlier_run_does_not_reach_a_later_one(
     running, working, publish, rows, eventually
 ):
@@ -239,7 +239,7 @@ def test_a_rule_cancels_a_job_that_waits_in_rabbitmq(
     assert found == [(old.message_id, "cancelled", f"cancelled by rule {rule.id}")]
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a relay publishes a job after it was cancelled")
 def test_for_a_scheduled_job_postgresql_is_asked_for_rules(
     actor, broker, working, sent_long_ago, rows, monkeypatch, eventually
 ):

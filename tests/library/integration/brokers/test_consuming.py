@@ -56,13 +56,14 @@ def test_a_job_runs_and_is_acked(runs, working, count_jobs, rows, eventually):
     )  # a plain job costs PostgreSQL nothing
 
 
-@pytest.mark.rabbitmq
-def test_a_failure_is_a_row_before_the_ack(runs, working, count_jobs, rows, eventually):
-    runs.then = fail(OSError("no"))
+def test_a_failure_is_a_row_before_the_ack(actor, working, count_jobs, rows, eventually):
+    @actor(queue_name="default", retry_on=RetryOn(OSError, attempts=3, wait=timedelta(hours=1)))
+    def note(number):
+        raise OSError("no")
 
     with working("default"):
-        message = runs.send(1)
-        eventually(lambda: rows("SELECT 1 FROM workshed.schedule"))
+        message = note.send(1)
+        eventually(lambda: rows("SELECT 1 FROM workshed.schedule WHERE reason = 'retry'"))
 
     options = {"attempt": 2, "generation": 1, "failures": {"OSError": 1}}
     kept = rows(
@@ -121,7 +122,7 @@ def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, event
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a row cannot be stored twice")
 def test_a_copy_of_a_completed_job_is_dropped(runs, working, rows, publish, eventually):
     """A relay killed between confirm and delete sends twice; without deduplication, both run."""
     message = runs.actor.message(1)
@@ -160,7 +161,7 @@ def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
     assert rows("SELECT 1 FROM workshed.schedule") == rows("SELECT 1 FROM workshed.attempts") == []
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a row needs no record of its end")
 def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish, eventually):
     """Deduplication is by generation: a later one is not a copy of an earlier one."""
     with working("default", threads=1):
@@ -188,10 +189,8 @@ def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish,
             b'{"queue_name":"default","actor_name":"note","args":[1],"kwargs":{},"options":{},'
             b'"message_id":"\\u0000","message_timestamp":1}'
         ),
-        b"\x00\xff",
     ],
 )
-@pytest.mark.rabbitmq
 def test_what_cannot_be_read_is_buried_and_blocks_nothing(
     body, runs, working, rows, publish, eventually
 ):
@@ -204,6 +203,21 @@ def test_what_cannot_be_read_is_buried_and_blocks_nothing(
 
     assert rows("SELECT body, actor, error_class FROM workshed.dead") == [
         (body, None, "EnvelopeError")
+    ]
+
+
+@pytest.mark.rabbitmq("the body of a row is text")
+def test_what_is_not_even_text_is_buried_and_blocks_nothing(
+    runs, working, rows, publish, eventually
+):
+    with working("default"):
+        publish(runs.actor.message(0), body=b"\x00\xff", queue="default")
+        runs.send(1)
+        eventually(lambda: runs == [1])
+        eventually(lambda: rows("SELECT 1 FROM workshed.dead"))
+
+    assert rows("SELECT body, actor, error_class FROM workshed.dead") == [
+        (b"\x00\xff", None, "EnvelopeError")
     ]
 
 

@@ -94,7 +94,7 @@ def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog)
         eventually(lambda: "discarded: paid already" in caplog.text)
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a row that waits is deleted when it is cancelled")
 def test_the_discard_of_a_cancelled_job_is_reported_too(order, discards, working, rows, eventually):
     message = order().send(7)
     with db.transaction() as conn:

@@ -685,7 +685,7 @@ def test_a_send_in_a_transaction_that_fails_is_undone(joining, log, book, rows):
     assert rows("SELECT body::json->'args'->>0 FROM workshed.schedule") == [("3",)]
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a send that stores no row")
 def test_a_send_outside_of_transactions_goes_to_rabbitmq(joining, log, book, rows):
     log.send(1)
 

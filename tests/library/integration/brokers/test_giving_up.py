@@ -125,7 +125,7 @@ def test_during_a_shutdown_no_job_is_charged(endless, broker, working, left, row
     assert left == []
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("the consumer timeout")
 def test_a_hard_limit_that_rabbitmq_would_cut_is_refused(actor, working, caplog):
     @actor(queue_name="default", time_limit=1_000, hard_time_limit=46 * 60_000)
     def long_one():

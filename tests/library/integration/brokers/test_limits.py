@@ -160,8 +160,10 @@ def test_a_run_whose_slot_was_lost_keeps_its_outcome(
     assert rows(SCHEDULED) == []
 
 
-@pytest.mark.rabbitmq
-def test_no_thread_renews_slots_if_no_actor_has_any(sync, working, eventually):
+def test_no_thread_renews_slots_if_no_actor_has_any(broker, sync, working, monkeypatch, eventually):
+    [limits] = [one for one in broker.middleware if hasattr(one, "_limits_by_actor")]
+    monkeypatch.setattr(limits, "_limits_by_actor", {})  # actors of other tests
+
     def renewing():
         return sum(thread.name == "renewal" for thread in threading.enumerate())
 

@@ -138,7 +138,7 @@ def test_a_clock_stores_a_run_and_its_message_together(
     assert scheduled_for.timestamp() % 10 == 0
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("publishing instead of storing")
 def test_a_clock_publishes_nothing_itself(report, count_jobs, broker, clock, past, tell_time):
     """A message sent before its row commits may run twice, and one sent after it may be lost."""
     broker.ensure_queues({"low"})

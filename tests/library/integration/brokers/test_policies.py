@@ -143,7 +143,7 @@ def test_an_undeclared_queue_of_retries_is_refused_at_once(failing_with, broker)
     assert "failing" not in broker.actors
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("the consumer timeout")
 def test_a_time_limit_must_fit_the_queue_of_the_retries_too(failing_with, broker, working):
     """RabbitMQ would close the channel of all others in the middle of a retry."""
     broker.add_queue(Queue("short", consumer_timeout=timedelta(minutes=2)))

@@ -85,7 +85,7 @@ def test_tasks_are_called_again_and_one_that_fails_stops_no_other(
     assert "what a pity" in (tmp_path / "relay.log").read_text()
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a relay publishes rows")
 @pytest.mark.fresh_database
 def test_a_task_that_never_ends_holds_up_no_job_and_no_relay(
     start, noted, actor, rows, count_jobs, eventually

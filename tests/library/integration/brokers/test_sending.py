@@ -378,7 +378,7 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, count_jobs, even
     eventually(lambda: count_jobs("default")[0] == 81)
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("connections to RabbitMQ")
 def test_sends_survive_lost_connections(greet, broker, peek, rows, in_threads, eventually):
     """If messages counted as sent without a confirm, some of those in flight would be lost."""
     sent, over, cuts = [], threading.Event(), []
@@ -410,7 +410,7 @@ def test_sends_survive_lost_connections(greet, broker, peek, rows, in_threads, e
     assert len(sent) == 1_000
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("the thread of an AMQP connection")
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
 def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, count_jobs, eventually):
     """Unless the thread starts again, every later send of the process would wait for ever."""
@@ -424,7 +424,7 @@ def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, count_jobs, e
     gc.collect()  # the dropped socket's warning belongs to this test
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("waits for a confirm")
 @pytest.mark.usefixtures("not_storing")
 def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers, in_threads):
     greet.send(1)
@@ -446,7 +446,7 @@ def test_a_send_that_waits_while_the_broker_closes_fails(greet, broker, servers,
     timer.join()
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("confirms")
 def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, count_jobs, eventually):
     """If it were counted, the confirm of its neighbour would settle it: a lost job."""
     broker.ensure_queues({"default"})
@@ -524,7 +524,7 @@ def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, peek, pa
     assert set(args) == {0, 5}
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("the lock for making queues")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
     """The lock is held by a thread that the child does not have, and so for ever."""

@@ -48,7 +48,7 @@ def send(broker):
     return lambda message, **when: asyncio.run(broker.send_async(message, **when))
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("a send that stores no row")
 @pytest.mark.usefixtures("no_threads")
 def test_a_plain_message_needs_no_thread(greet, send, peek):
     message = send(greet.message(1))
@@ -215,7 +215,7 @@ def test_a_cancelled_unique_message_leaves_nothing(
         eventually(lambda: rows(ROWS) == rows(LOCKS) == [])
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("rows of messages that are published next")
 def test_a_message_cancelled_while_it_is_stored_leaves_nothing(
     greet, broker, rows, monkeypatch, eventually
 ):

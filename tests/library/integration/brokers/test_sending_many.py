@@ -96,7 +96,7 @@ def test_an_empty_list_is_accepted(broker):
     assert broker.enqueue_many([]) == []
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("connections to RabbitMQ")
 def test_a_lost_connection_loses_none(messages, broker, found, rows, monkeypatch):
     broker.enqueue_many(messages(1))
     publisher, cuts = broker._publisher, []
@@ -225,7 +225,7 @@ def test_with_postgresql_away_too_it_ends_soon(messages, broker, away):
     assert {type(err) for _, err in error.value.unsent} == {BrokerUnreachableError}
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("sends without PostgreSQL")
 @pytest.mark.usefixtures("no_database")
 def test_without_postgresql_plain_messages_of_a_window_are_sent_and_mails_are_not(
     greet, actor, broker, found

@@ -66,7 +66,7 @@ def test_a_dead_thread_makes_the_process_exit(watched, eventually, kind):
     eventually(lambda: left == [EXIT_WATCHDOG])
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("the loop of an AMQP connection")
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_loop_that_does_not_turn_makes_the_process_exit(
     watched, actor, broker, eventually, index

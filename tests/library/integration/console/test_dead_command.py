@@ -145,7 +145,7 @@ def test_the_number_of_hidden_jobs_is_shown(workshed, bury):
     assert "1 of 2 shown" in workshed("dead", "--limit", "1").err
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("RabbitMQ is away")
 def test_the_list_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatch):
     bury("a")
     monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])

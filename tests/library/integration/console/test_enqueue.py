@@ -303,7 +303,7 @@ def rabbitmq_away(broker, monkeypatch):
         monkeypatch.setattr(part, name, ["amqp://ada:secret@127.0.0.1:9/"])
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("RabbitMQ is away")
 @pytest.mark.usefixtures("rabbitmq_away")
 def test_without_the_fallback_rabbitmq_away_is_an_error(enqueue, broker, monkeypatch):
     monkeypatch.setattr(broker._sender, "has_fallback", False)
@@ -315,7 +315,7 @@ def test_without_the_fallback_rabbitmq_away_is_an_error(enqueue, broker, monkeyp
     assert "secret" not in done.err
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("RabbitMQ is away")
 @pytest.mark.usefixtures("rabbitmq_away")
 def test_a_job_that_rabbitmq_cannot_take_is_stored(enqueue, conn):
     done = enqueue("send_invoice", "7")
@@ -346,7 +346,7 @@ def test_postgresql_away(enqueue, env):
     assert "secret" not in done.err
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("sends without PostgreSQL")
 def test_a_plain_job_is_sent_without_postgresql_too(enqueue, peek, env):
     """It is missing from the audit then; an error would make a script send it again."""
     env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")

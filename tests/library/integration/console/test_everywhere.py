@@ -86,7 +86,7 @@ def test_an_environment_that_cannot_be_read(workshed, env, words):
     assert "did you mean WORKSHED_DATABASE_URL?" in done.err
 
 
-@pytest.mark.rabbitmq
+@pytest.mark.rabbitmq("RabbitMQ is away")
 @pytest.mark.parametrize(
     "words",
     [
