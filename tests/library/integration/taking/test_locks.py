@@ -12,7 +12,7 @@ LOCKS = "SELECT objid FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 
 NOTIFIES = re.compile(r"\bpg_notify\b|\bNOTIFY\s+\w")
 
 
-def held(conn):
+def read_locks(conn):
     """Return the advisory locks of a transaction that is open."""
     return conn.execute(LOCKS).fetchall()
 
@@ -20,7 +20,7 @@ def held(conn):
 def test_the_query_sees_an_advisory_lock(database):
     with db.transaction() as conn:
         conn.execute("SELECT pg_advisory_xact_lock(7)")
-        assert held(conn) == [(7,)]
+        assert read_locks(conn) == [(7,)]
 
 
 def test_a_send_takes_none(broker, actor):
@@ -31,7 +31,7 @@ def test_a_send_takes_none(broker, actor):
         schedule.send(conn, plain.message(1))
         schedule.send(conn, unique.message(1))
         schedule.send_many(conn, [plain.message(number) for number in range(100)])
-        assert held(conn) == []
+        assert read_locks(conn) == []
 
 
 def test_a_claim_and_the_end_of_a_job_take_none(broker, actor, connect):
@@ -45,7 +45,7 @@ def test_a_claim_and_the_end_of_a_job_take_none(broker, actor, connect):
         assert claims[0].end(conn)
         assert worker_claims.delete_ended(conn, claims[1:2]) == 1
         assert worker_claims.release_claimed(conn, claims[2:], started=False) == 1
-        assert held(conn) == []
+        assert read_locks(conn) == []
 
 
 def test_no_statement_notifies(conn):
