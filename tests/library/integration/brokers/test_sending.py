@@ -609,6 +609,8 @@ def late(number): ...
 
 for _ in range(int(sys.argv[2])):
     late.send(1)
+# Python aborts if it ends while a daemon thread writes, and a failed `send` writes a traceback.
+threading.excepthook = lambda _: None
 threading.Thread(target=lambda: [late.send(2) for _ in range(100_000)], daemon=True).start()
 atexit.register(late.send, 3)
 """
