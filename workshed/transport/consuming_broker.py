@@ -1,5 +1,6 @@
 """What brokers share that consume: the worker's part, which programs that only send do not load."""
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -57,6 +58,13 @@ class ConsumingBroker(ExecutingBroker, Generic[Worked]):
         """Let workers run in a web process from now on; return what knows how they are."""
         self.is_embedded = True
         self._execution.runs_suspects = False
+        numbers = itertools.count(1)
+
+        def name_thread(thread: threading.Thread) -> None:
+            """Name a thread before its first job, which may log or check where it runs."""
+            thread.name = f"workshed job {next(numbers)}"
+
+        self._own_after["worker_thread_boot"] = name_thread
         return self._lifecycle
 
     def disconnect_worker(self) -> None:

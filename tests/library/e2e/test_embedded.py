@@ -27,6 +27,15 @@ from workshed.middleware.runtime import time_limit
 
 logging.basicConfig(level="INFO")
 
+class ThreadNames(dramatiq.Middleware):
+    "Notes the name that a thread has when the hooks of its boot run, which is before its jobs."
+
+    def after_worker_thread_boot(self, broker, thread):
+        with Path("threads").open("a") as file:
+            print(thread.name, file=file)
+
+broker.add_middleware(ThreadNames())
+
 @dramatiq.actor(broker=broker, queue_name="default", once=True, max_retries=0)
 def note(number, seconds):
     with db.transaction() as conn:
@@ -226,6 +235,11 @@ def effects(connect):
     return lambda: conn.execute("SELECT number, pid FROM effects ORDER BY number").fetchall()
 
 
+def read_names(folder):
+    file = folder / "threads"
+    return file.read_text().splitlines() if file.exists() else []
+
+
 def numbers_of(found):
     return [number for number, _ in found]
 
@@ -258,6 +272,16 @@ def test_its_relay_and_its_metrics_are_in_the_process(serve, effects, connect, e
     site.end()
     assert conn.execute(relays).fetchall() == []
     assert conn.execute("SELECT FROM workshed.workers").fetchall() == []
+
+
+@pytest.mark.fresh_database
+@pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
+def test_its_threads_have_their_names_before_their_first_job(serve, tmp_path, eventually):
+    site = serve("asgi")
+    names = eventually(lambda: len(found := read_names(tmp_path)) == 4 and found)
+    site.end()
+
+    assert sorted(names) == [f"workshed job {number}" for number in range(1, 5)]
 
 
 @pytest.mark.fresh_database

@@ -131,8 +131,6 @@ class EmbeddedWorker:
         broker = get_broker()
         worker = Worker(broker, queues=set(self._queues or ()), worker_threads=self._threads)
         worker.start()
-        for number, thread in enumerate(worker.workers, 1):
-            thread.name = f"workshed job {number}"
         self._boot_problem = None
         logger.info("%d threads run jobs in web process %d", self._threads, os.getpid())
         self._stop_event.wait()
