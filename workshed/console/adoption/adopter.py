@@ -19,6 +19,7 @@ from workshed.backoff import jittered_backoff_s
 from workshed.console.adoption.storage import AdoptedMessage, AdoptionStore, Fate
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq.amqp import CONNECT_TIMEOUT
+from workshed.console.rabbitmq.queue_depths import ask_leader
 from workshed.errors import SettingsError
 from workshed.transport.amqp import topology
 from workshed.transport.amqp import url as address
@@ -197,19 +198,15 @@ class Adopter:
 def count_consumers(connection: pika.BlockingConnection, name: str) -> int | None:
     """Return how many consumers a queue has; `None` if it does not exist.
 
-    Raises `AMQPError` if that is not known now.
+    Raises `AMQPError` or `BrokerUnreachableError` if that is not known now.
     """
-    channel: Any = connection.channel()
     try:
-        declared = channel.queue_declare(name, passive=True)
+        return ask_leader(connection, name).consumers
     except ChannelClosedByBroker as err:
         # The same code says that the node of a queue is down.
         if err.reply_code == NOT_FOUND and "no queue" in err.reply_text:
             return None
         raise
-    channel.close()
-    count: int = declared.method.consumer_count
-    return count
 
 
 def consume_alone(channel: Any, name: str, take: Callable[..., None]) -> None:

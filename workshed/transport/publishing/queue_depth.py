@@ -1,5 +1,6 @@
 """Ask RabbitMQ how many messages wait in a queue, over the publishing connection."""
 
+import time
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -8,6 +9,11 @@ from pika.exceptions import AMQPError
 from workshed.transport.amqp import replies
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.publisher import Publisher
+
+STAT_TIMEOUT_S = 0.25
+"""RabbitMQ answers "empty, without consumers" if a quorum queue's leader is silent for so long."""
+FAR_ANSWERS = 3
+"""After this many late answers, it counts whether the server is merely far away."""
 
 
 class QueueDepth(NamedTuple):
@@ -18,6 +24,30 @@ class QueueDepth(NamedTuple):
 
 
 DepthFuture = Future[QueueDepth | None]
+
+
+class DepthCheck:
+    """Decides whether an answer is one, or only says that the leader of the queue was silent.
+
+    A quorum queue whose leader is busy or moves to another node is reported as empty, which a drain
+    or a health check would believe. Such an answer comes late, and so does any from a server that
+    is far away: that one also takes long to open a channel, which no leader takes part in.
+    """
+
+    def __init__(self) -> None:
+        self._late = 0
+        self._round_trip_s = float("inf")
+
+    def note_round_trip(self, duration_s: float) -> None:
+        """Note how long the server took for a request that it answers itself."""
+        self._round_trip_s = min(self._round_trip_s, duration_s)
+
+    def is_silence(self, found: QueueDepth, duration_s: float) -> bool:
+        """Return whether to ask again; `duration_s` is how long the answer took."""
+        if found.ready or found.consumers or duration_s < STAT_TIMEOUT_S:
+            return False
+        self._late += 1
+        return self._late < FAR_ANSWERS or duration_s - self._round_trip_s > STAT_TIMEOUT_S / 2
 
 
 class QueueDepthClient(Publisher):
@@ -41,37 +71,79 @@ class QueueDepthClient(Publisher):
     def fetch_depth(self, queue: str, timeout_s: float) -> QueueDepth | None:
         """Return the depth of a queue; `None` if there is no such queue.
 
-        Raises `BrokerUnreachableError` without an answer, also while RabbitMQ is blocked, and
-        `UnseenQueueError` if this account may not see the queue.
+        Raises `BrokerUnreachableError` without an answer, also while RabbitMQ is blocked or the
+        leader of the queue is silent, and `UnseenQueueError` if this account may not see the queue.
         """
-        answer: DepthFuture = Future()
-        self._ensure_link().call_soon(lambda: self._request_depth(queue, answer))
+        request = DepthRequest(self._prefix + queue, time.monotonic() + timeout_s)
+        self._ensure_link().call_soon(lambda: self._request_depth(request))
         try:
-            return answer.result(timeout_s)
+            return request.answer.result(timeout_s)
         except TimeoutError:
             raise BrokerUnreachableError(
                 f"RabbitMQ did not say within {timeout_s:g} s how full queue {queue!r} is"
             ) from None
 
-    def _request_depth(self, queue: str, answer: DepthFuture) -> None:
+    def _request_depth(self, request: "DepthRequest") -> None:
         if self._channel is None:
-            answer.set_exception(BrokerUnreachableError(self._ensure_link().last_error))
+            request.answer.set_exception(BrokerUnreachableError(self._ensure_link().last_error))
             return
+        request.start(self._channel.connection)
 
-        name = self._prefix + queue
 
-        def ask(channel: Any) -> None:
-            channel.add_on_close_callback(lambda _, error: resolve_depth(answer, name, error))
-            channel.queue_declare(name, passive=True, callback=lambda found: report(channel, found))
+class DepthRequest:
+    """A question about one queue, asked until its leader has answered; each time on a new channel.
 
-        def report(channel: Any, found: Any) -> None:
-            answer.set_result(QueueDepth(found.method.message_count, found.method.consumer_count))
-            channel.close()
+    Its methods run in the thread of the connection.
+    """
 
+    def __init__(self, queue: str, deadline: float) -> None:
+        """Ask nothing yet. `deadline` is a time of `time.monotonic`."""
+        self.answer: DepthFuture = Future()
+        self._queue = queue
+        self._deadline = deadline
+        self._check = DepthCheck()
+        self._started_at = 0.0
+        self._is_asking_again = False
+
+    def start(self, connection: Any) -> None:
+        """Open a channel and ask on it."""
+        self._started_at = time.monotonic()
+        self._is_asking_again = False
         try:
-            self._channel.connection.channel(on_open_callback=ask)
+            connection.channel(on_open_callback=self._ask)
         except AMQPError as err:  # it is being closed
-            answer.set_exception(BrokerUnreachableError(str(err)))
+            self.answer.set_exception(BrokerUnreachableError(str(err)))
+
+    def _ask(self, channel: Any) -> None:
+        asked_at = time.monotonic()
+        self._check.note_round_trip(asked_at - self._started_at)
+        channel.add_on_close_callback(self._end)
+        channel.queue_declare(
+            self._queue,
+            passive=True,
+            callback=lambda found: self._take(channel, found.method, time.monotonic() - asked_at),
+        )
+
+    def _take(self, channel: Any, found: Any, duration_s: float) -> None:
+        depth = QueueDepth(found.message_count, found.consumer_count)
+        if not self._check.is_silence(depth, duration_s):
+            self.answer.set_result(depth)
+        elif time.monotonic() + STAT_TIMEOUT_S < self._deadline:
+            self._is_asking_again = True
+        else:
+            self.answer.set_exception(BrokerUnreachableError(describe_silence(self._queue)))
+        channel.close()
+
+    def _end(self, channel: Any, error: Any) -> None:
+        if self._is_asking_again and channel.connection.is_open:
+            self.start(channel.connection)
+        else:
+            resolve_depth(self.answer, self._queue, error)
+
+
+def describe_silence(queue: str) -> str:
+    """Say that RabbitMQ cannot know the depth of a queue."""
+    return f"RabbitMQ cannot say how full queue {queue!r} is: its leader does not answer"
 
 
 def resolve_depth(answer: DepthFuture, queue: str, error: Any) -> None:
