@@ -120,15 +120,17 @@ def test_a_job_over_its_limit_spends_no_attempt_and_is_counted(
     assert rows("SELECT 1 FROM workshed.attempts") == []
 
 
+def hours_until_due(rows):
+    return sorted(round(span / timedelta(hours=1), 1) for (span,) in rows(DUE))
+
+
 def test_a_job_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, eventually):
     job = sync(Limit.window(1, per=timedelta(hours=1)))
     with working("default"):
         for number in range(3):
             job.send(number)
-        eventually(lambda: len(rows(SCHEDULED)) == 2)
-
-    hours = sorted(round(span / timedelta(hours=1), 1) for (span,) in rows(DUE))
-    assert hours == [1, 2]
+        # With PostgreSQL alone a job that is still to be taken has a row too.
+        eventually(lambda: hours_until_due(rows) == [1, 2])
 
 
 def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monkeypatch, eventually):
