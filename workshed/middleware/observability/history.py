@@ -8,8 +8,8 @@ from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
 from workshed.jobs.history.attempts import LONGEST_ERROR, describe_error, to_storable
-from workshed.jobs.history.copy_format import encode_row
-from workshed.middleware.job import Job, Outcome
+from workshed.jobs.history.copy_format import SuccessEncoder, encode_row
+from workshed.middleware.job import SUCCEEDED, Job, Outcome
 from workshed.middleware.observability.redaction import redact_arguments
 from workshed.middleware.observer import Observer
 
@@ -41,6 +41,8 @@ class History(Observer):
         self._broker: Broker | None = None
         self.writer: HistoryWriter | None = None
         """Set only in a worker, because no other process runs jobs."""
+        self._success_encoders: dict[tuple[str, str], SuccessEncoder] = {}
+        """By actor and queue."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start writing."""
@@ -50,6 +52,7 @@ class History(Observer):
 
             self._broker = broker
             self.writer = HistoryWriter(self._release)
+            self._success_encoders.clear()  # of another process, before a fork
             self.writer.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -77,7 +80,35 @@ class History(Observer):
                 queue_wait_s=job.queue_wait_s,
             )
         else:
-            recorder.add(self._row(job, outcome, recorder.worker))
+            success = self._success_row(job, recorder.worker) if outcome is SUCCEEDED else None
+            recorder.add(success or self._row(job, outcome, recorder.worker))
+
+    def _success_row(self, job: Job, worker: str) -> bytes | None:
+        """Return what `_row` returns for a success, sooner; `None` unless it is of a plain job."""
+        message = job.message
+        published, started, duration_s = job.published_s, job.started_at, job.duration_s
+        if (
+            not job.is_plain
+            or job.trace is not None
+            or (published is None or started is None or duration_s is None)
+        ):
+            return None
+        names = message.actor_name, message.queue_name
+        encoder = self._success_encoders.get(names)
+        if encoder is None:
+            actor, queue = names
+            encoder = SuccessEncoder(queue=queue, actor=actor, worker=worker, release=self._release)
+            self._success_encoders[names] = encoder
+        return encoder.encode(
+            message.message_id,
+            sent=message.message_timestamp / 1000,
+            published=published,
+            started=started,
+            ended=time.time(),
+            queue_wait_s=max(started - published, 0.0),
+            duration_s=duration_s,
+            arguments=self._arguments(job),
+        )
 
     def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
         message, options = job.message, job.message.options
@@ -109,7 +140,7 @@ class History(Observer):
             arguments=self._arguments(job),
         )
 
-    def _arguments(self, job: Job) -> str | None:
+    def _arguments(self, job: Job) -> bytes | None:
         broker, message = self._broker, job.message
         actor = None if broker is None else broker.actors.get(message.actor_name)
         if actor is None:  # only the actor's own program knows which arguments are secret
@@ -119,4 +150,4 @@ class History(Observer):
             return None
         if NUL in body:  # jsonb cannot store it
             body = body.replace(NUL, REPLACEMENT)
-        return body.decode()
+        return body

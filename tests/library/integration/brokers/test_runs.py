@@ -325,7 +325,7 @@ def record(number, actor="note"):
         worker="here:1",
         origin="send",
         release="",
-        arguments="{}",
+        arguments=b"{}",
     )
 
 

@@ -196,7 +196,7 @@ def ran(conn):
         found = {**usual, **fields}
         for name in ("sent", "published", "started", "ended"):
             found[name] = found[name] and found[name].timestamp()
-        found["arguments"] = orjson.dumps(found["arguments"]).decode()
+        found["arguments"] = orjson.dumps(found["arguments"])
         runs.write_runs(conn, [encode_row(**found)])
 
     return write

@@ -54,9 +54,7 @@ def conn(connect):
 @given(RUNS)
 def test_a_run_is_read_as_it_was_written(conn, written):
     body = written["arguments"]
-    made = encode_row(
-        **{**written, "arguments": None if body is None else orjson.dumps(body).decode()}
-    )
+    made = encode_row(**{**written, "arguments": None if body is None else orjson.dumps(body)})
     conn.execute("DELETE FROM workshed.runs")
 
     runs.write_runs(conn, [made])
