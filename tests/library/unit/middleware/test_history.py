@@ -115,12 +115,12 @@ JOBS = {
 }
 
 
-@pytest.mark.parametrize("made", JOBS.values(), ids=JOBS)
-def test_the_row_of_a_success_is_that_of_any_outcome(made, record):
-    job = made()
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_the_row_of_a_success_is_that_of_any_outcome(build, record):
+    job = build()
     any_outcome = Outcome("succeeded")  # only `SUCCEEDED` itself is encoded sooner
 
-    record(made(), SUCCEEDED)  # what is kept of one job is not shown for the next
+    record(build(), SUCCEEDED)  # what is kept of one job is not shown for the next
     assert record(job, SUCCEEDED) == record(job, any_outcome)
 
 
