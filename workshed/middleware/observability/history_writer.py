@@ -85,6 +85,10 @@ class HistoryWriter:
         while window := self._window():
             self._write(conn, window)
             self._remove_written(len(window))
+            # The few rows that were added meanwhile wait for more: a busy worker would write one
+            # transaction after the other.
+            if len(self._queue) < WINDOW and not self._thread.is_stopping:
+                break
         self._count_unrecorded(conn)
         self._record_dropped(conn)
 

@@ -12,6 +12,12 @@ from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, RawDelivery, p
 
 DeliveryHandler = Callable[[RawDelivery], None]
 
+READ_BYTES = 1 << 16
+"""Most bytes of one read; pika reads 4096, which is nine small messages.
+
+With each system call the I/O thread gives up the interpreter's lock, and waits to get it back.
+"""
+
 
 class FastConnection(pika.SelectConnection):
     """Reads a delivery in one piece; pika would create eleven objects and make five callbacks.
@@ -63,6 +69,15 @@ class FastConnection(pika.SelectConnection):
             self._batched_frames = None
             if gathered:
                 self._write_now(b"".join(gathered))
+
+    def _on_stream_connected(self) -> None:
+        transport = self._transport
+        transport._MAX_RECV_BYTES = READ_BYTES  # noqa: SLF001 -- no other way
+        if not isinstance(transport._sock, ssl.SSLSocket):  # noqa: SLF001 -- likewise
+            # One system call for each event; pika would make another, which finds nothing.
+            transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001 -- likewise
+        by_pika: Any = super()
+        by_pika._on_stream_connected()  # noqa: SLF001 -- its types do not have it
 
     def _write_now(self, data: bytes) -> None:
         """Write to the socket; what it does not take now waits in pika's buffer, in order.

@@ -64,9 +64,12 @@ SHORT_JOBS_PER_S = 2_000.0
 """Starts per second above which several threads may only get in each other's way."""
 BUSY_CPU_SHARE = 0.3
 """Share of a core in CPU time of this process above which they do."""
-POLL_S = 0.001
-STALL_S = 0.01
-"""After this long without a start one thread is not enough, even if this process is busy."""
+CHECK_S = 0.003
+"""Interval between two checks of whether jobs still start."""
+STALL_S, BUSY_STALL_S = 0.003, 0.01
+"""After this long without a start one thread is not enough; the second if this process is busy."""
+IDLE_S = 0.1
+"""After this long without a job no thread checks any more."""
 MAX_WAIT_SHARE = 0.5
 """Waits for PostgreSQL per start above which jobs wait, so that more threads run more of them."""
 MIN_SINGLE_THREADED_S = 0.1
@@ -87,7 +90,7 @@ class WorkQueue:
 
     *One thread:* while jobs are short and limited by the interpreter, one thread runs them. Several
     threads would wake and wait for each other with each job, which costs a fifth of the CPU.
-    Another thread checks every millisecond whether jobs still start; if none does, all threads run.
+    Another thread checks every 3 ms whether jobs still start; if none does, all threads run.
     They also do while jobs wait for PostgreSQL, which serves several connections at once.
     """
 
@@ -110,19 +113,22 @@ class WorkQueue:
         # 1.3 times as long under load, because it also wakes threads that are awake but have not
         # run yet.
         self._sleepers: list[threading.Lock] = []
+        self._waking_count = 0  # threads that were woken and have not run yet
         self._single_threaded = False
-        self._has_checker = False  # whether a thread sleeps for at most `LOOK_S`, and then checks
+        self._has_checker = False  # whether a thread sleeps for at most `CHECK_S`, and then checks
         self._running_count = 0
         self._start_count = 0
         self._sample = SAMPLE_STARTS
         self._single_threaded_since = 0.0  # when `_single_threaded` last became true
-        self._last_progress_at = 0.0  # when a check last saw that jobs had started
+        self._last_start_at = 0.0  # when a check last saw that jobs had started
+        self._last_progress_at = 0.0  # when one last saw that, or that there was nothing to start
         self._last_measurement = (
             0.0,
             0.0,
             0,
         )  # the time, the CPU time and the starts at the last check
-        self._last_wait_count = (0, 0)  # the waits and the starts when waits were last compared
+        # The waits and the starts when waits were last compared.
+        self._last_wait_count = (database_waits.count, 0)
         self._jobs_wait = False
 
     def put(self, item: Waitable) -> None:
@@ -245,7 +251,7 @@ class WorkQueue:
         with self._lock:
             self._closed = True
             while self._sleepers:  # threads without a timeout would never wake
-                self._sleepers.pop().release()
+                self._wake_sleeper()
 
     def _all_lanes(self) -> list[FairQueueLane]:
         return [self._isolated, *self._lanes.values()]
@@ -296,10 +302,14 @@ class WorkQueue:
     def _wake(self) -> None:
         """Wake a sleeping thread if a job may start; each start wakes the next thread likewise."""
         if self._sleepers and not self._one_thread_suffices() and self._next_lane():
-            self._sleepers.pop().release()
+            self._wake_sleeper()
+
+    def _wake_sleeper(self) -> None:
+        self._waking_count += 1
+        self._sleepers.pop().release()
 
     def _one_thread_suffices(self) -> bool:
-        return self._single_threaded and self._running_count > 0
+        return self._single_threaded and self._running_count + self._waking_count > 0
 
     def _measure_contention(self) -> None:
         """Check whether one thread is enough for the current load."""
@@ -309,14 +319,19 @@ class WorkQueue:
         busy = cpu_s - used_s > BUSY_CPU_SHARE * (now - then)
         self._compare_waits()
         if self._start_count > starts:
+            self._last_start_at = self._last_progress_at = now
+        elif not self._running_count and not self._next_lane():  # nothing could start
             self._last_progress_at = now
         if not self._single_threaded:
             short = self._start_count - starts > SHORT_JOBS_PER_S * (now - then)
             if busy and short and not self._jobs_wait:
                 self._single_threaded, self._single_threaded_since = True, now
                 if self._sleepers and not self._has_checker:  # one thread must check from now on
-                    self._sleepers.pop().release()
-        elif self._jobs_wait or now - self._last_progress_at > (STALL_S if busy else 0.0):
+                    self._wake_sleeper()
+        elif now - self._last_start_at > IDLE_S and not self._running_count:
+            self._single_threaded = False
+            self._wake()
+        elif self._jobs_wait or now - self._last_progress_at > (BUSY_STALL_S if busy else STALL_S):
             lasted = now - self._single_threaded_since > MIN_SINGLE_THREADED_S
             self._sample = SAMPLE_STARTS if lasted else min(self._sample * 2, MAX_SAMPLE_STARTS)
             self._single_threaded = False
@@ -336,22 +351,31 @@ class WorkQueue:
         if not self._single_threaded or self._has_checker:
             self._sleep(longest_s)
             return
+        until = time.monotonic() + longest_s
         self._has_checker = True
         try:
-            self._sleep(min(longest_s, POLL_S))
+            # Not back to `get` between two checks, where it would take a job from the thread that
+            # runs them.
+            while (left := until - time.monotonic()) > 0 and self._single_threaded:
+                if self._sleep(min(left, CHECK_S), last=True):
+                    break
+                self._measure_contention()
         finally:
             self._has_checker = False
-        if self._single_threaded:
-            self._measure_contention()
 
-    def _sleep(self, longest_s: float) -> None:
+    def _sleep(self, longest_s: float, *, last: bool = False) -> bool:
+        """Sleep until woken; return whether this thread was. `last`: wake all others before it."""
         sleeper = threading.Lock()
         sleeper.acquire()
-        self._sleepers.append(sleeper)
+        self._sleepers.insert(0 if last else len(self._sleepers), sleeper)
         self._lock.release()
         try:
             sleeper.acquire(timeout=min(longest_s, threading.TIMEOUT_MAX))
         finally:
             self._lock.acquire()
-            if sleeper in self._sleepers:
+            woken = sleeper not in self._sleepers
+            if woken:
+                self._waking_count -= 1
+            else:
                 self._sleepers.remove(sleeper)
+        return woken

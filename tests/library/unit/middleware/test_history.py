@@ -129,3 +129,42 @@ def test_a_success_hides_secret_arguments(record):
 
     assert b"hunter2" not in row
     assert row.endswith(b'{"person":7,"word":"[redacted]"}')
+
+
+@pytest.mark.parametrize(("waiting", "written"), [(5, [3, 3]), (2, [2]), (3, [3])])
+def test_rows_that_arrive_during_a_write_wait_for_the_next_round(monkeypatch, waiting, written):
+    """Otherwise a busy worker would write a few rows at a time, one transaction after the other."""
+    monkeypatch.setattr(history_writer, "WINDOW", 3)
+    writer = history_writer.HistoryWriter()
+    batches = []
+
+    def write(_, rows):
+        batches.append(len(rows))
+        if sum(batches) < 100:
+            writer.add(b"another")
+
+    monkeypatch.setattr(writer, "_write", write)
+    for _ in range(waiting):
+        writer.add(b"row")
+
+    writer._write_queued(None)
+
+    assert batches == written
+
+
+def test_all_of_them_are_written_once_it_stops(monkeypatch):
+    writer = history_writer.HistoryWriter()
+    rows = []
+
+    def write(_, window):
+        rows.extend(window)
+        if len(rows) < 4:
+            writer.add(b"another")
+
+    monkeypatch.setattr(writer, "_write", write)
+    writer.add(b"row")
+    writer._thread.stop()
+
+    writer._write_queued(None)
+
+    assert rows == [b"row"] + [b"another"] * 3
