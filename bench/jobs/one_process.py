@@ -19,7 +19,10 @@ INTERVALS = {
     "workshed.metrics.buffer": ("EVERY_S",),
     "workshed.middleware.observability.history_writer": ("LOOK_S",),
     "workshed.transport.consuming.consumer": ("FLUSH_S",),
-    "workshed.transport.consuming.work_queue": ("POLL_S", "STALL_S", "MIN_SINGLE_THREADED_S"),
+    "workshed.transport.consuming.work_queue": (
+        *("CHECK_S", "STALL_S", "BUSY_STALL_S", "IDLE_S"),
+        "MIN_SINGLE_THREADED_S",
+    ),
     "workshed.transport.worker.control": ("POLL_S",),
     "workshed.transport.worker.watchdog": ("POLL_S",),
 }
